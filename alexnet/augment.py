@@ -1,0 +1,230 @@
+"""From prepared pictures to what the network sees: crops, mirrors, colour noise, and the ten views of testing.
+
+Pure functions on batches (N, 3, H, W) of uint8 pixels. Every random choice is drawn for a (seed, epoch, sample), so an
+image gets the same view whatever the batch size, the number of processes, or a restart in between.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet import draws
+from alexnet.draws import Indices
+from alexnet.model import center
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a training picture. The defaults are those of 2012, with one crop and flip per image."""
+
+    view: Literal["crop", "zoom", "center"] = "crop"  # crop: a window of the prepared picture; zoom: a part, resized
+    flip: bool = True
+    color_noise: float = 0.1  # coefficient of the PCA colour noise; 0 is off
+    color_noise_until: int | None = 67  # from this epoch on (counted from 1) there is none
+    color_shrink: bool = True  # whether the picture is divided by 1 + color_noise as well
+    min_area: float = 0.25  # zoom: smallest share of the picture that a view shows
+    max_aspect: float = 4 / 3  # zoom: widest ratio of the sides of that part, before it becomes a square
+    rotation: float = 0.0  # zoom: largest angle, in degrees, either way
+    jitter: float = 0.0  # brightness, contrast and saturation are each multiplied by 1 +- this, evenly
+    mixup: float = 0.0  # share of the batches whose pictures are blended with one another
+    mixup_alpha: float = 0.2  # both parameters of the Beta distribution of the blend
+    cutmix: float = 0.0  # share of the batches whose pictures get a rectangle from another
+    cutmix_alpha: float = 1.0
+
+
+@dataclass(frozen=True)
+class ColorStatistics:
+    """What colour noise needs to know of the training pixels, all in grey levels."""
+
+    mean: Tensor  # (3, H, W) of one crop, or (3, 1, 1)
+    stdevs: npt.NDArray[np.floating[Any]]  # (3,) square roots of the eigenvalues of the RGB covariance
+    vectors: npt.NDArray[np.floating[Any]]  # (3, 3), eigenvectors in columns
+
+
+def crop_offsets(seed: int, epoch: int, samples: Indices, margin: int) -> Indices:
+    """Top and left of a random crop for each sample: (n, 2) in 0..margin inclusive.
+
+    From 256 to 224 pixels that is 33 positions along each side ([code] convdata_jpeg.py:237-246), 33 * 33 * 2 = 2,178
+    views with the mirror; the paper's 2,048 counts 32.
+    """
+    return draws.integers(seed, epoch, samples, draws.CROP, margin + 1, count=2)
+
+
+def crop(images: Tensor, offsets: Indices, size: int) -> Tensor:
+    """One size x size window of each image: (N, 3, H, W) and (N, 2) offsets (top, left) to (N, 3, size, size)."""
+    shape = (len(images), images.shape[1], size, size)
+    out = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
+    for i, (top, left) in enumerate(offsets.tolist()):
+        out[i] = images[i, :, top : top + size, left : left + size]
+    return out
+
+
+def flips(seed: int, epoch: int, samples: Indices) -> npt.NDArray[np.bool_]:
+    """Which samples are mirrored: (n,) with probability one half."""
+    return draws.uniform(seed, epoch, samples, draws.FLIP)[:, 0] < 0.5
+
+
+def flip(images: Tensor, mirrored: npt.NDArray[np.bool_]) -> Tensor:
+    """Mirrors the chosen images left to right; the others stay as they are."""
+    chosen = torch.from_numpy(mirrored).view(-1, 1, 1, 1)
+    return torch.where(chosen, images.flip(-1), images)
+
+
+def color_shifts(
+    seed: int,
+    epoch: int,
+    samples: Indices,
+    color_stdevs: npt.NDArray[np.floating[Any]],
+    color_vectors: npt.NDArray[np.floating[Any]],
+) -> Tensor:
+    """The PCA colour noise of each sample in grey levels, before its coefficient: (n, 3) float32.
+
+    V (s * z) with z standard normal, V the eigenvectors (columns) of the RGB covariance of the training pixels and s
+    the *square roots* of its eigenvalues ([code] convdata_jpeg.py:57-66; section 4.1 of the paper: eigenvalues).
+    """
+    z = draws.normal(seed, epoch, samples, draws.COLOR, count=3)
+    return torch.from_numpy(((z * color_stdevs) @ color_vectors.T).astype(np.float32))
+
+
+def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor) -> Tensor:
+    """Adds coefficient * shift to all pixels of an image, then draws it towards the mean by 1 + coefficient.
+
+    The division keeps the scale of training near that of testing ([code] convdata_jpeg.py:155-179). It acts on pixels
+    without their mean, so raw pixels p with mean m become m + (p - m + coefficient * shift) / (1 + coefficient).
+
+    Args:
+        images: (N, 3, H, W), 0..255.
+        shifts: (N, 3), grey levels.
+        mean: (3, H, W) or (3, 1, 1), grey levels.
+
+    Returns:
+        (N, 3, H, W) float32, not clipped.
+    """
+    noise = coefficient * shifts.view(-1, 3, 1, 1)
+    return mean + (images.float() - mean + noise) / (1.0 + coefficient)
+
+
+def center_crop(images: Tensor, size: int) -> Tensor:
+    """The central size x size window of (N, 3, H, W)."""
+    return center(images, size)
+
+
+def ten_crop(images: Tensor, size: int) -> Tensor:
+    """Top left, top right, centre, bottom left, bottom right, then the mirrors of the five: (N, 10, 3, size, size)."""
+    bottom, right = images.shape[-2] - size, images.shape[-1] - size
+    corners = [(0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right)]
+    five = torch.stack([images[..., y : y + size, x : x + size] for y, x in corners], dim=1)
+    return torch.cat([five, five.flip(-1)], dim=1)
+
+
+def zoom(images: Tensor, size: int, seed: int, epoch: int, samples: Indices, config: AugmentConfig) -> Tensor:
+    """A random part of each picture, rotated and mirrored, as a square of `size` pixels, in one bilinear sampling.
+
+    The share of the area is even in [min_area, 1], the logarithm of the aspect ratio even in +- log(max_aspect), the
+    position even among those inside the picture; what a rotation brings in from outside is reflected.
+
+    Returns:
+        (N, 3, size, size) float32 in 0..255.
+    """
+    u = torch.from_numpy(draws.uniform(seed, epoch, samples, draws.SHAPE, count=5).astype(np.float32))
+    area = config.min_area + (1.0 - config.min_area) * u[:, 0]
+    aspect = torch.exp((2.0 * u[:, 1] - 1.0) * math.log(config.max_aspect))
+    wide, high = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
+    x, y = (2.0 * u[:, 2] - 1.0) * (1.0 - wide), (2.0 * u[:, 3] - 1.0) * (1.0 - high)
+    angle = (2.0 * u[:, 4] - 1.0) * math.radians(config.rotation)
+    side = torch.ones_like(area)
+    if config.flip:
+        side = torch.from_numpy(np.where(flips(seed, epoch, samples), -1.0, 1.0).astype(np.float32))
+    rows = (
+        torch.stack([side * wide * angle.cos(), -high * angle.sin(), x], dim=1),
+        torch.stack([side * wide * angle.sin(), high * angle.cos(), y], dim=1),
+    )
+    grid = F.affine_grid(torch.stack(rows, dim=1), [len(images), 3, size, size], align_corners=False)
+    return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def jitter(images: Tensor, strength: float, seed: int, epoch: int, samples: Indices) -> Tensor:
+    """Brightness, then contrast about the picture's mean, then saturation, each by a factor even in 1 +- strength."""
+    u = torch.from_numpy(draws.uniform(seed, epoch, samples, draws.JITTER, count=3).astype(np.float32))
+    brightness, contrast, saturation = ((1.0 + strength * (2.0 * u - 1.0))[:, i].view(-1, 1, 1, 1) for i in range(3))
+    x = images * brightness
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = mean + (x - mean) * contrast
+    grey = (x * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (grey + (x - grey) * saturation).clamp_(0.0, 255.0)
+
+
+def training_views(
+    images: Tensor,
+    size: int,
+    config: AugmentConfig,
+    colors: ColorStatistics,
+    *,
+    seed: int,
+    epoch: int,
+    samples: Indices,
+) -> Tensor:
+    """The views of one epoch: (N, 3, H, W) uint8 to (N, 3, size, size), uint8 where nothing changes the pixels.
+
+    Args:
+        epoch: counted from 1.
+        samples: (N,) positions of the images in the training set.
+    """
+    if config.view == "zoom":
+        views = zoom(images, size, seed, epoch, samples, config)
+    else:
+        if config.view == "crop":
+            views = crop(images, crop_offsets(seed, epoch, samples, images.shape[-1] - size), size)
+        else:
+            views = center_crop(images, size)
+        if config.flip:
+            views = flip(views, flips(seed, epoch, samples))
+    if config.jitter:
+        views = jitter(views.float(), config.jitter, seed, epoch, samples)
+    if config.color_noise and (config.color_noise_until is None or epoch < config.color_noise_until):
+        shifts = color_shifts(seed, epoch, samples, colors.stdevs, colors.vectors)
+        if config.color_shrink:
+            views = color_noise(views, shifts, config.color_noise, colors.mean)
+        else:
+            views = views + config.color_noise * shifts.view(-1, 3, 1, 1)
+    return views
+
+
+def mix(images: Tensor, targets: Tensor, config: AugmentConfig, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Blends the pictures of a batch (mixup), pastes rectangles between them (cutmix), or leaves them as they are.
+
+    Sources: Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019. One decision per batch, a function of
+    (seed, step).
+
+    Args:
+        images: (N, 3, H, W).
+        targets: (N, classes) probabilities.
+
+    Returns:
+        Images of the same shape and targets blended in the same proportion.
+    """
+    rng = np.random.default_rng([seed, step, draws.MIX])
+    choice = rng.random()
+    if choice >= config.cutmix + config.mixup:
+        return images, targets
+    partner = torch.from_numpy(rng.permutation(len(images)))
+    if choice < config.cutmix:
+        share = rng.beta(config.cutmix_alpha, config.cutmix_alpha)
+        height, width = images.shape[-2:]
+        half_y, half_x = (0.5 * side * math.sqrt(1.0 - share) for side in (height, width))
+        y, x = rng.integers(height), rng.integers(width)
+        top, bottom = max(round(y - half_y), 0), min(round(y + half_y), height)
+        left, right = max(round(x - half_x), 0), min(round(x + half_x), width)
+        mixed = images.clone()
+        mixed[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+        share = 1.0 - (bottom - top) * (right - left) / (height * width)
+    else:
+        share = rng.beta(config.mixup_alpha, config.mixup_alpha)
+        mixed = torch.lerp(images[partner].float(), images.float(), share)
+    return mixed, torch.lerp(targets[partner], targets, share)

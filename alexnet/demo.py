@@ -1,0 +1,56 @@
+"""The main job on pictures that a dependency ships: LeNet and AlexNet on scikit-learn's handwritten digits."""
+
+import shutil
+from pathlib import Path
+
+from alexnet.errors import UsageError
+from alexnet.recipes import DEMO, LENET, for_classes
+from alexnet.run import create_run, read_metrics
+from alexnet.terminal import TrainingMonitor, print_table
+from alexnet.train import choose_device, train
+from alexnet.workflow import prepared_for, report_run
+
+
+def run_demo(out: Path) -> None:
+    """Trains both networks on the same split, writes a run folder with a report for each, and prints one table.
+
+    Raises:
+        UsageError: if `out` holds something that no demo made.
+    """
+    networks = {"LeNet": LENET, "AlexNet": DEMO}
+    folders = {name: out / name.lower() for name in networks}
+    if out.exists() and {p.name for p in out.iterdir()} - {f.name for f in folders.values()}:
+        raise UsageError(f"{out} holds other files than those of a demo", fix="Choose another folder with --out.")
+    rows = []
+    for name, recipe in networks.items():
+        print(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {recipe.prepare_size}\n")
+        prepared = prepared_for("digits", recipe.prepare_size, lambda report: None)
+        shutil.rmtree(folders[name], ignore_errors=True)
+        about = {"source": "digits", "prepared": str(prepared.folder.resolve()), "fingerprint": prepared.fingerprint}
+        run = create_run(folders[name], for_classes(recipe, 10), prepared.class_names, about)
+        with TrainingMonitor() as monitor:
+            network = train(run, prepared, device=choose_device("cpu"), monitor=monitor)
+        evaluations, _ = report_run(run, prepared)
+        test = next(e for e in evaluations if e.split == "test" and e.views == 1)
+        parameters = sum(p.numel() for p in network.parameters())
+        seconds = read_metrics(run)[-1]["seconds"]
+        wrong = round(test.top1_error * test.count)
+        rows.append(
+            (
+                name,
+                f"{parameters:,}",
+                str(recipe.epochs),
+                f"{seconds:.0f} s",
+                f"{100 * (1 - test.top1_error):.1f} %",
+                f"{wrong} of {test.count}",
+            )
+        )
+    print()
+    print_table("", ("network", "parameters", "epochs", "time", "test accuracy", "wrong"), rows)
+    alexnet = folders["AlexNet"]
+    print(f"Look:  {alexnet / 'report.html'}  (open it in a browser)")
+    print("Next:  alexnet train PHOTOS          your own pictures, one folder for each class")
+    print(f"       alexnet evaluate {alexnet} --views 10")
+    print("       alexnet summary               the network of 2012, layer by layer")
+    print("       alexnet train digits --recipe demo model.norm=none    switch an ingredient off")
+    print("       alexnet recipes demo          all that can be changed")

@@ -1,0 +1,95 @@
+"""The layers of 2012 that PyTorch does not have in the form in which they won.
+
+All act on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIPS 2012; [code] the released source of the
+same year, `computerhistory/AlexNet-Source-Code`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LocalResponseNorm(nn.Module):
+    """Normalisation across neighbouring maps, never across the border between two towers.
+
+    b_f = a_f / (k + alpha / size * sum of a_j^2 over the `size` maps around f) ^ beta     ([code] layer.py:1179-1186)
+
+    The code divides alpha by `size`; the formula in section 3.3 of the paper does not. To get the paper's text, pass
+    `alpha * size`. Each tower's C / towers maps are normalised on their own, as they lay on different GPUs.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float, k: float, towers: int = 1):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k, self.towers = size, alpha, beta, k, towers
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        halves = x.reshape(n * self.towers, c // self.towers, h, w)
+        return F.local_response_norm(halves, self.size, self.alpha, self.beta, self.k).reshape(n, c, h, w)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, towers={self.towers}"
+
+
+class WithinMapNorm(nn.Module):
+    """Normalisation by the `size` x `size` neighbourhood in the same map; nowhere in the paper.
+
+    b = a / (1 + alpha / size^2 * sum of a^2 over the window, clipped at the border) ^ beta
+
+    Source: [code] layers-145.cfg:107-117.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float):
+        super().__init__()
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Zero padding that counts in the divisor makes the mean equal to the clipped sum over size^2.
+        mean_square = F.avg_pool2d(x * x, self.size, stride=1, padding=self.size // 2, count_include_pad=True)
+        return x * (1 + self.alpha * mean_square) ** -self.beta
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, alpha={self.alpha}, beta={self.beta}"
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask comes from a generator of its own, seeded anew for every step of a run.
+
+    With `scale_at_test` the mask only zeroes and testing multiplies by the kept share, as in 2012 ([code]
+    src/layer.cu:1126-1135); otherwise training divides by it ("inverted", as everywhere today). The two give the same
+    function at test time for the same weights only up to that factor, so it belongs to the network's definition.
+    """
+
+    def __init__(self, p: float, scale_at_test: bool):
+        super().__init__()
+        self.p, self.scale_at_test = p, scale_at_test
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = 1.0 - self.p
+        if not self.training:
+            return x * keep if self.scale_at_test else x
+        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        return x * mask if self.scale_at_test else x * mask.div_(keep)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, scale_at_test={self.scale_at_test}"
+
+
+class PadRightBottom(nn.Module):
+    """Zeros on the right and at the bottom only, so that a convolution without padding reaches the last pixel.
+
+    The 2012 code counts 1 + ceil((size - kernel) / stride) windows ([code] layer.py:1004) and reads zeros, that is the
+    mean pixel, beyond the picture. For 224 pixels, an 11x11 kernel and stride 4 that is 55 windows and 3 pixels.
+    """
+
+    def __init__(self, kernel: int, stride: int):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = (-(size - self.kernel) % self.stride for size in x.shape[-2:])
+        return F.pad(x, (0, right, 0, down))
+
+    def extra_repr(self) -> str:
+        return f"kernel={self.kernel}, stride={self.stride}"

@@ -1,0 +1,124 @@
+"""How weights move: the update of 2012, its rates per epoch, and the schedules of today.
+
+Parameters fall into four groups, because 2012 treats them differently: the weights, the biases (twice the rate, no
+decay), and the same two of conv1 (lower rate from epoch 67, frozen from 72). Gains and shifts of batch norm count as
+biases.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimiser and its rates. The defaults are those of net 145 ([code] layer-params-145.cfg:165-182)."""
+
+    algorithm: Literal["sgd-2012", "sgd", "adamw"] = "sgd-2012"
+    lr: float = 0.01  # of the weights, at the start or (one-cycle) at the peak
+    bias_lr_factor: float = 2.0
+    momentum: float = 0.9  # beta1 of adamw
+    weight_decay: float = 0.0005  # of weights only
+    schedule: Literal["constant", "drops", "dexp", "one-cycle"] = "drops"
+    drop_epochs: tuple[int, ...] = (25, 51, 79)  # drops: from these epochs on, counted from 1, a tenth of the rate
+    conv1_drop_epochs: tuple[int, ...] = (25, 51, 67)
+    conv1_freeze_epoch: int | None = 72  # from this epoch on conv1 stays as it is
+    biases_follow: bool = False  # drops: whether the rate of the biases drops too
+    dexp_factor: float = 250.0  # dexp: base rate over final rate
+    dexp_steps: int = 4
+    warmup: float = 0.0  # one-cycle: share of the run in which the rate rises
+
+
+class SGD2012(torch.optim.Optimizer):
+    """Momentum whose buffer holds rate-scaled steps: v <- m v - rate * (gradient + decay * w); w <- w + v.
+
+    Source: [code] src/weights.cu:146-198 and section 5 of the paper. torch.optim.SGD scales its buffer by the current
+    rate instead; the two differ for some steps after every change of the rate.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient and a rate above zero."""
+        assert closure is None
+        for group in self.param_groups:
+            rate, decay = group["lr"], group["weight_decay"]
+            weights = [w for w in group["params"] if w.grad is not None]
+            if rate == 0.0 or not weights:
+                continue
+            for w in weights:
+                if "momentum_buffer" not in self.state[w]:
+                    self.state[w]["momentum_buffer"] = torch.zeros_like(w)
+            buffers = [self.state[w]["momentum_buffer"] for w in weights]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, [w.grad for w in weights], alpha=-rate)
+            if decay:
+                torch._foreach_add_(buffers, weights, alpha=-rate * decay)
+            torch._foreach_add_(weights, buffers)
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """The four groups, named; empty ones are left out."""
+    groups: dict[str, list[Tensor]] = {"weights": [], "biases": [], "conv1_weights": [], "conv1_biases": []}
+    for name, parameter in model.named_parameters():
+        prefix = "conv1_" if ".conv1." in f".{name}" else ""
+        groups[prefix + ("weights" if parameter.ndim > 1 else "biases")].append(parameter)
+    decay = {True: config.weight_decay, False: 0.0}
+    return [
+        {"name": name, "params": params, "lr": config.lr, "weight_decay": decay[name.endswith("weights")]}
+        for name, params in groups.items()
+        if params
+    ]
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser of a configuration, over the four groups."""
+    groups = parameter_groups(model, config)
+    if config.algorithm == "sgd-2012":
+        return SGD2012(groups, config.lr, config.momentum)
+    if config.algorithm == "sgd":
+        return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=config.momentum > 0, fused=True)
+    return torch.optim.AdamW(groups, config.lr, betas=(config.momentum, 0.999), fused=True)
+
+
+def rate(config: OptimConfig, group: str, epoch: int, progress: float) -> float:
+    """The learning rate of a parameter group.
+
+    Args:
+        group: one of the names of `parameter_groups`.
+        epoch: counted from 1, as in the diary of 2012.
+        progress: share of the whole run that is done, in [0, 1).
+    """
+    conv1, biases = group.startswith("conv1"), group.endswith("biases")
+    base = config.lr * (config.bias_lr_factor if biases else 1.0)
+    if config.schedule == "constant":
+        return base
+    if config.schedule == "one-cycle":
+        if progress < config.warmup:
+            return base * progress / config.warmup
+        after = (progress - config.warmup) / (1.0 - config.warmup)
+        return base * 0.5 * (1.0 + math.cos(math.pi * after))
+    if config.schedule == "dexp":
+        if biases:  # schedB = dexp[10, .., 2]: a tenth from the middle of the run on
+            return base if progress < 0.5 else base / 10.0
+        plateau = min(int(progress * config.dexp_steps), config.dexp_steps - 1)
+        return base * math.pow(config.dexp_factor, -plateau / max(1, config.dexp_steps - 1))
+    if conv1 and config.conv1_freeze_epoch is not None and epoch >= config.conv1_freeze_epoch:
+        return 0.0
+    if biases and not config.biases_follow:
+        return base
+    drops = config.conv1_drop_epochs if conv1 else config.drop_epochs
+    return base / math.pow(10.0, sum(epoch >= at for at in drops))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:
+    """Gives every group its rate for this step and returns that of the weights."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate(config, group["name"], epoch, progress)
+    return rate(config, "weights", epoch, progress)

@@ -1,0 +1,86 @@
+"""What is on a picture: the most probable classes of files, folders and globs, by the same path as evaluation."""
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from alexnet.errors import AlexNetError, DataError
+from alexnet.evaluate import predict_probabilities
+from alexnet.images import prepare_image
+from alexnet.model import Network
+from alexnet.sources import EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture, or why there is none."""
+
+    path: Path
+    top: tuple[tuple[str, float], ...]  # (class, probability), most probable first
+    error: str = ""
+
+
+def find_images(arguments: Iterable[str]) -> list[Path]:
+    """The picture files that paths, folders (searched to the bottom) and glob patterns name, in order, each once.
+
+    Raises:
+        DataError: if one names nothing.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+            if not inside:
+                raise DataError(f"no pictures in {path}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.")
+            found |= dict.fromkeys(inside)
+        elif path.exists():
+            found[path] = None
+        else:
+            matches = sorted(glob.glob(argument, recursive=True))
+            if not matches:
+                raise DataError(f"{argument}: no such file, folder or pattern")
+            found |= dict.fromkeys(Path(match) for match in matches)
+    return list(found)
+
+
+def predict(
+    model: Network,
+    paths: Sequence[Path],
+    *,
+    class_names: Sequence[str],
+    prepare_size: int,
+    views: int = 1,
+    k: int = 5,
+    batch_size: int = 32,
+    precision: str = "float32",
+) -> Iterator[Prediction]:
+    """The k most probable classes of each file, in order; a file that cannot be read gives its reason.
+
+    Args:
+        prepare_size: pixels of the shorter side, as in the recipe that the network was trained with.
+    """
+    for start in range(0, len(paths), batch_size):
+        chunk = paths[start : start + batch_size]
+        pictures, errors = {}, {}
+        for path in chunk:
+            try:
+                pictures[path] = prepare_image(path, size=prepare_size)
+            except AlexNetError as error:
+                errors[path] = error.what
+        answers = {}
+        if pictures:
+            images = np.stack(list(pictures.values()))
+            rows = predict_probabilities(
+                model, images.__getitem__, len(images), views=views, batch_size=batch_size, precision=precision
+            )
+            answers = dict(zip(pictures, rows, strict=True))
+        for path in chunk:
+            if path in errors:
+                yield Prediction(path, (), errors[path])
+            else:
+                best = np.argsort(-answers[path], kind="stable")[:k]
+                yield Prediction(path, tuple((class_names[i], float(answers[path][i])) for i in best))

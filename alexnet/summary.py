@@ -1,0 +1,86 @@
+"""What a network is made of, layer by layer: shapes, parameters, multiply-adds, memory, and what the paper says."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from alexnet.model import Network
+
+# Neurons as listed in the caption of figure 2 of the paper. Its conv1 is a slip: 96 * 55 * 48 for 96 * 55 * 55.
+PAPER_NEURONS = {
+    "conv1": 253_440,
+    "conv2": 186_624,
+    "conv3": 64_896,
+    "conv4": 64_896,
+    "conv5": 43_264,
+    "fc6": 4_096,
+    "fc7": 4_096,
+    "fc8": 1_000,
+}
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer for one picture."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]  # of the output, without N
+    parameters: int
+    multiply_adds: int  # of convolutions and fully connected layers
+    learned: bool  # whether it is one of those
+
+    @property
+    def activations(self) -> int:
+        """Numbers that come out of it."""
+        return int(torch.Size(self.shape).numel())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A whole network."""
+
+    layers: tuple[LayerSummary, ...]
+    input_shape: tuple[int, int, int]
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one forward pass of one picture."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def neurons(self) -> int:
+        """Outputs of convolutions and fully connected layers, as the paper counts them."""
+        return sum(layer.activations for layer in self.layers if layer.learned)
+
+    def training_bytes(self, batch_size: int) -> dict[str, int]:
+        """Memory of a float32 training step: weights, gradients, momentum, and all activations of a batch."""
+        weights = 4 * self.parameters
+        activations = 4 * batch_size * sum(layer.activations for layer in self.layers)
+        return {"weights": weights, "gradients": weights, "momentum": weights, "activations": activations}
+
+
+def summarise(model: Network) -> Summary:
+    """Counts a network for one picture of its nominal crop."""
+    size = model.config.crop_size
+    device = model.input_mean.device
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        outputs = model.activations(torch.zeros(1, 3, size, size, device=device))
+    model.train(was_training)
+    rows = []
+    for name, module in model.layers.named_children():
+        learned = isinstance(module, nn.Conv2d | nn.Linear)
+        shape = tuple(outputs[name].shape[1:])
+        positions = shape[1] * shape[2] if isinstance(module, nn.Conv2d) else 1
+        weight = module.weight.numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
+        parameters = sum(p.numel() for p in module.parameters())
+        rows.append(LayerSummary(name, type(module).__name__, shape, parameters, positions * weight, learned))
+    return Summary(tuple(rows), (3, size, size))

@@ -1,0 +1,151 @@
+"""What the verbs print when they are done: results as tables, or as JSON and CSV for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from alexnet.evaluate import Evaluation
+from alexnet.predict import Prediction
+from alexnet.prepare import PrepareReport
+from alexnet.recipes import Recipe
+from alexnet.run import Run
+from alexnet.summary import PAPER_NEURONS, Summary
+from alexnet.terminal import console, print_table
+
+CLASSES_SHOWN = 30
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, for estimates."""
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def plan(rows: Mapping[str, str]) -> None:
+    """What is about to happen."""
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        say(f"{name:<{width}}  {value}")
+
+
+def say(text: str) -> None:
+    """One line, wrapped by the terminal."""
+    console().print(Text(text))
+
+
+def prepared(report: PrepareReport) -> None:
+    """What preparing did: every class counted, every picture left out with its reason."""
+    if report.already_done:
+        say(f"pictures   prepared before: {report.folder}")
+        return
+    kept = sum(sum(counts.values()) for counts in report.counts.values())
+    say(f"prepared {kept} pictures in {report.seconds:.1f} s: {report.folder}")
+    for note in report.notes:
+        say(f"  note: {note}")
+    for kind, count in report.oddities.items():
+        say(f"  {count} {kind}")
+    for skipped in report.skipped:
+        say(f"  left out: {skipped.name}: {skipped.reason}")
+    splits = list(report.counts)
+    names = list(report.counts["train"])
+    rows = [(name, *(str(report.counts[split].get(name, 0)) for split in splits)) for name in names[:CLASSES_SHOWN]]
+    if len(names) > CLASSES_SHOWN:
+        rows.append((f"... {len(names) - CLASSES_SHOWN} more", *("" for _ in splits)))
+    print_table("", ("class", *splits), rows)
+
+
+def evaluation(result: Evaluation) -> None:
+    """The figures of one evaluation and of every class."""
+    facts = result.summary()
+    say(
+        f"{result.split}, {result.count} pictures, {result.views} view{'s' if result.views > 1 else ''}: "
+        f"top-1 error {percent(result.top1_error)} (accuracy {percent(1 - result.top1_error)}), "
+        f"top-5 error {percent(facts['top5_error'])}, log-loss {result.log_loss:.3f}"
+    )
+    rows = [(name, str(c["images"]), percent(c["top1_error"])) for name, c in facts["classes"].items()]
+    print_table("", ("class", "pictures", "top-1 error"), rows)
+
+
+def results(run: Run, evaluations: Sequence[Evaluation], page: Path) -> None:
+    """The end of a run."""
+    rows = [
+        (
+            e.split,
+            str(e.views),
+            str(e.count),
+            percent(1 - e.top1_error),
+            percent(e.summary()["top5_error"]),
+            f"{e.log_loss:.3f}",
+        )
+        for e in evaluations
+    ]
+    print_table("", ("split", "views", "pictures", "top-1 accuracy", "top-5 error", "log-loss"), rows)
+    say(f"report: {page}")
+    say(f"next:   alexnet predict {run.folder} PICTURE.jpg")
+
+
+def predictions(answers: Iterable[Prediction], form: str) -> int:
+    """Prints the answers as table, json (one object a line) or csv; returns how many pictures could not be read."""
+    unreadable, rows = 0, []
+    writer = csv.writer(sys.stdout)
+    if form == "csv":
+        writer.writerow(["path", "rank", "class", "probability", "error"])
+    for answer in answers:
+        unreadable += bool(answer.error)
+        if form == "json":
+            top = [{"class": name, "probability": p} for name, p in answer.top]
+            record = {"path": str(answer.path), "top": top, "error": answer.error or None}
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        elif form == "csv":
+            lines = [(str(rank), name, f"{p:.6f}", "") for rank, (name, p) in enumerate(answer.top, 1)]
+            writer.writerows((answer.path, *line) for line in lines or [("", "", "", answer.error)])
+        elif answer.error:
+            rows.append((str(answer.path), answer.error, "", ""))
+        else:
+            for rank, (name, p) in enumerate(answer.top):
+                rows.append(("" if rank else str(answer.path), name, "█" * round(20 * p), percent(p)))
+    if form == "table":
+        print_table("", ("picture", "class", "", "probability"), rows, left=3)
+    return unreadable
+
+
+def summary(counts: Summary, recipe: Recipe, batch_size: int) -> None:
+    """A network layer by layer; AlexNet beside the figures of the paper and of the 2012 source."""
+    alexnet = recipe.model.architecture == "alexnet"
+    rows = []
+    for layer in counts.layers:
+        shape = " x ".join(map(str, layer.shape))
+        figures = [f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds, layer.activations)]
+        paper = [f"{PAPER_NEURONS[layer.name]:,}" if layer.name in PAPER_NEURONS else ""] if alexnet else []
+        rows.append((layer.name, shape, *figures, *paper))
+    columns = ["layer", "output", "parameters", "multiply-adds", "activations"] + ["in paper"] * alexnet
+    pixels = " x ".join(map(str, counts.input_shape))
+    print_table(f"{recipe.name}: {pixels} pixels in, {recipe.model.num_classes} logits out", columns, rows)
+    known = ("60 million", "not given", "650,000") if alexnet else ("", "", "")
+    source = ("60,965,224", "724,406,816", "659,272") if alexnet else ("", "", "")
+    totals = zip(
+        ("parameters", "multiply-adds", "neurons"),
+        (f"{n:,}" for n in (counts.parameters, counts.multiply_adds, counts.neurons)),
+        known,
+        source,
+        strict=True,
+    )
+    width = 4 if alexnet else 2
+    print_table("", ("", "here", "paper", "2012 source")[:width], [row[:width] for row in totals])
+    if alexnet:
+        say(
+            "The paper's 253,440 neurons of conv1 are a slip (96 x 55 x 48 for 96 x 55 x 55): its list sums to 622,312."
+        )
+    memory = counts.training_bytes(batch_size)
+    parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
+    say(f"A training step of {batch_size} pictures, in MiB: {parts}; together {sum(memory.values()) / 2**20:,.0f}.")

@@ -1,0 +1,161 @@
+"""The stages put together: what a verb needs before and after its one stage."""
+
+import json
+import math
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet.dataset import PREPARED, Prepared, open_prepared
+from alexnet.errors import DataError, UsageError
+from alexnet.evaluate import Evaluation, evaluate
+from alexnet.prepare import PrepareReport, cache_key, prepare
+from alexnet.recipes import RECIPES, Recipe, differences, for_classes
+from alexnet.report import write_report
+from alexnet.run import Run, create_run, disk_errors, load_model, write_file
+from alexnet.sources import open_source
+from alexnet.terminal import counting
+from alexnet.train import Interrupted, Progress, train
+
+
+def cache_folder() -> Path:
+    """Where prepared pictures and downloads are kept: $ALEXNET_CACHE, or alexnet in the user's cache folder."""
+    given = os.environ.get("ALEXNET_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+
+
+def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) -> Prepared:
+    """The prepared pictures of a folder, prepared set or named set; prepared now if they never were.
+
+    Args:
+        tell: is given what preparing did.
+
+    Raises:
+        UsageError: if `data` was prepared at another size.
+    """
+    folder = Path(data).expanduser()
+    if (folder / PREPARED).is_file():
+        prepared = open_prepared(folder)
+        if prepared.size != size:
+            raise UsageError(
+                f"{data} was prepared at {prepared.size} pixels, the recipe wants {size}",
+                fix=f"Add prepare_size={prepared.size}, or prepare the pictures anew with --size {size}.",
+            )
+        return prepared
+    source = open_source(data, downloads=cache_folder() / "downloads")
+    out = cache_folder() / "prepared" / f"{_slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
+    with counting("preparing") as progress:
+        report = prepare(source, out, size=size, progress=progress)
+    tell(report)
+    return open_prepared(out)
+
+
+def prepared_of(run: Run, tell: Callable[[PrepareReport], None]) -> Prepared:
+    """The pictures that a run was trained on.
+
+    Raises:
+        DataError: if they are gone, or are not the same any more.
+    """
+    folder = Path(run.data["prepared"])
+    if (folder / PREPARED).is_file():
+        prepared = open_prepared(folder)
+    else:
+        prepared = prepared_for(run.data["source"], run.recipe.prepare_size, tell)
+    if prepared.fingerprint != run.data["fingerprint"]:
+        raise DataError(
+            f"{run.data['source']} no longer holds the pictures that {run.folder} was trained on",
+            fix="Put them back, or start a new run.",
+        )
+    return prepared
+
+
+def new_run_folder(data: str) -> Path:
+    """A name in runs/ that nobody has, from the time and the data."""
+    stem = f"{datetime.now():%Y-%m-%d-%H%M}-{_slug(Path(data).name)}"
+    names = [stem, *(f"{stem}-{i}" for i in range(2, 1000))]
+    return next(path for name in names if not (path := Path("runs") / name).exists())
+
+
+def run_plan(recipe: Recipe, base: str, prepared: Prepared, device: torch.device) -> dict[str, str]:
+    """What is about to happen, in a few lines."""
+    counts = {name: len(split) for name, split in prepared.splits.items()}
+    steps = math.ceil(counts["train"] / recipe.batch_size)
+    changed = differences(recipe, for_classes(RECIPES[base], recipe.model.num_classes))
+    return {
+        "data": f"{len(prepared.class_names)} classes, " + ", ".join(f"{n} {name}" for name, n in counts.items()),
+        "recipe": base + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in changed.items()),
+        "training": f"{recipe.epochs} epochs of {steps} steps of {recipe.batch_size} pictures on {device}",
+    }
+
+
+class _Timing:
+    """Notes how long each step takes and shows nothing."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        self.seconds: list[float] = []
+
+    def step(self, progress: Progress) -> None:
+        now = time.monotonic()
+        self.seconds.append(now - self.last)
+        self.last = now
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.last = time.monotonic()
+
+
+def rehearse(recipe: Recipe, prepared: Prepared, device: torch.device, steps: int = 3) -> tuple[float, float]:
+    """A few real steps, saved in a folder that is then removed: (seconds they took, seconds the run would take).
+
+    The estimate takes the crops of the start for the whole run; crops that grow make it longer.
+    """
+    timing = _Timing()
+    with tempfile.TemporaryDirectory() as folder:
+        run = create_run(Path(folder) / "run", recipe, prepared.class_names, {})
+        with suppress(Interrupted):
+            train(run, prepared, device=device, monitor=timing, max_steps=steps)
+    total = math.ceil(len(prepared.splits["train"]) / recipe.batch_size) * recipe.epochs
+    return sum(timing.seconds), min(timing.seconds) * total
+
+
+def report_run(run: Run, prepared: Prepared) -> tuple[list[Evaluation], Path]:
+    """Evaluates the best network of a run on what was held out, with 1 and 10 views, and writes report.html.
+
+    Figures go to evaluation.json. The first evaluation, the one that the report shows in detail, is the last split's
+    with one view: test where there is one.
+    """
+    model = load_model(run)
+    splits: list[str] = [name for name in ("test", "val") if name in prepared.splits] or ["train"]
+    evaluations = []
+    with counting("evaluating") as progress:
+        for split in splits:
+            for views in (1, 10):
+                evaluations.append(
+                    evaluate(
+                        model,
+                        prepared,
+                        split,
+                        class_names=run.class_names,
+                        views=views,
+                        precision=run.recipe.precision,
+                        progress=progress,
+                    )
+                )
+    figures = json.dumps([e.summary() for e in evaluations], indent=1, ensure_ascii=False)
+    with disk_errors(f"writing the report of {run.folder}"):
+        write_file(run.folder / "evaluation.json", figures.encode())
+        conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
+        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1)
+    return evaluations, page
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"

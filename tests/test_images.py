@@ -1,0 +1,325 @@
+"""Pictures of every kind whose pixels are known, and files that are not pictures."""
+
+import io
+import random
+import struct
+import time
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from alexnet.errors import DataError
+from alexnet.images import prepare_image, prepare_image_noting, read_image
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
+    """A PNG by hand, after its specification; `rows` include the filter bytes."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def tiff(array: np.ndarray) -> bytes:
+    return saved(Image.fromarray(array), "TIFF")
+
+
+def palette_picture() -> Image.Image:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putdata([0, 1])
+    return image
+
+
+RED, BLUE, WHITE, BLACK = [255, 0, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]
+GREY16 = b"\0" + struct.pack(">3H", 0, 32768, 65535)
+ALPHA_HALF = Image.new("RGBA", (1, 1), (255, 0, 0, 128))
+
+ZOO = {
+    "rgb": (png(2, 1, 8, 2, bytes([0, *RED, *BLUE])), [[RED, BLUE]]),
+    "rgb, 16 bits": (png(1, 1, 16, 2, b"\0" + struct.pack(">3H", 65535, 32768, 0)), [[[255, 128, 0]]]),
+    "grey": (png(2, 1, 8, 0, b"\0\x07\xc8"), [[[7] * 3, [200] * 3]]),
+    "grey, 1 bit": (png(2, 1, 1, 0, b"\0\x80"), [[WHITE, BLACK]]),
+    "grey, 2 bits": (png(4, 1, 2, 0, b"\0\x1b"), [[[0] * 3, [85] * 3, [170] * 3, [255] * 3]]),
+    "grey, 16 bits": (png(3, 1, 16, 0, GREY16), [[[0] * 3, [128] * 3, [255] * 3]]),
+    "grey, 16 bits, TIFF": (tiff(np.array([[0, 32768, 65535]], "<u2")), [[[0] * 3, [128] * 3, [255] * 3]]),
+    "grey, 16 bits, big-endian": (tiff(np.array([[0, 32768, 65535]], ">u2")), [[[0] * 3, [128] * 3, [255] * 3]]),
+    "grey, 16 bits, PGM": (b"P5 2 1 65535\n" + struct.pack(">2H", 32768, 65535), [[[128] * 3, WHITE]]),
+    "grey, 10 bits, PGM": (b"P5 2 1 1023\n" + struct.pack(">2H", 0, 1023), [[BLACK, WHITE]]),
+    "32-bit integers like 16": (tiff(np.array([[0, 32768, 65535]], np.int32)), [[[0] * 3, [128] * 3, [255] * 3]]),
+    "32-bit integers": (tiff(np.array([[-100, 0, 99900]], np.int32)), [[BLACK, BLACK, WHITE]]),
+    "floats in 0..1": (tiff(np.array([[0.2, 0.4, 0.5]], np.float32)), [[[51] * 3, [102] * 3, [128] * 3]]),
+    "floats outside": (tiff(np.array([[-2, 0, 8]], np.float32)), [[[0] * 3, [51] * 3, [255] * 3]]),
+    "floats, not all finite": (tiff(np.array([[np.nan, 0, 5, 10, np.inf]], np.float32)),
+                               [[BLACK, BLACK, [128] * 3, WHITE, WHITE]]),
+    "floats, flat": (tiff(np.array([[7, 7]], np.float32)), [[BLACK, BLACK]]),
+    "PFM": (b"Pf\n2 1\n-1.0\n" + struct.pack("<2f", 0.2, 1), [[[51] * 3, WHITE]]),
+    "grey and alpha": (saved(Image.new("LA", (1, 1), (0, 0)), "PNG"), [[WHITE]]),
+    "alpha 0 hides black": (saved(Image.new("RGBA", (1, 1), (0, 0, 0, 0)), "PNG"), [[WHITE]]),
+    "alpha 128": (saved(ALPHA_HALF, "PNG"), [[[255, 127, 127]]]),
+    "alpha, WebP": (saved(ALPHA_HALF, "WEBP", lossless=True), [[[255, 127, 127]]]),
+    "palette": (saved(palette_picture(), "PNG"), [[RED, BLUE]]),
+    "palette, one colour transparent": (saved(palette_picture(), "PNG", transparency=1), [[RED, WHITE]]),
+    "palette, alpha table": (saved(palette_picture(), "PNG", transparency=bytes([255, 0])), [[RED, WHITE]]),
+    "palette, transparent GIF": (saved(palette_picture(), "GIF", transparency=0), [[WHITE, BLUE]]),
+    "rgb, one colour transparent": (
+        png(2, 1, 8, 2, bytes([0, *RED, *BLUE]), chunk(b"tRNS", struct.pack(">3H", *RED))), [[WHITE, BLUE]]),
+    "grey, one value transparent": (
+        png(2, 1, 8, 0, b"\0\x07\xc8", chunk(b"tRNS", struct.pack(">H", 7))), [[WHITE, [200] * 3]]),
+    "CMYK, TIFF": (saved(Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF"), [[RED]]),
+    "BMP": (saved(Image.new("RGB", (1, 1), (1, 2, 3)), "BMP"), [[[1, 2, 3]]]),
+    "TIFF": (saved(Image.new("RGB", (1, 1), (1, 2, 3)), "TIFF"), [[[1, 2, 3]]]),
+    "WebP": (saved(Image.new("RGB", (1, 1), (1, 2, 3)), "WEBP", lossless=True), [[[1, 2, 3]]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_exact_pixels_of_every_kind(kind):
+    content, expected = ZOO[kind]
+    pixels = read_image(content)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize(("mode", "colour", "expected"), [
+    ("RGB", (200, 100, 50), (200, 100, 50)),
+    ("L", 90, (90, 90, 90)),
+    ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+    ("YCbCr", (76, 85, 255), (254, 0, 0)),
+])  # fmt: skip
+def test_flat_jpegs_keep_their_colour(mode, colour, expected, options):
+    content = saved(Image.new(mode, (40, 30), colour), "JPEG", quality=95, **options)
+    pixels = read_image(content).astype(int)
+    assert pixels.shape == (30, 40, 3)
+    assert np.abs(pixels - expected).max() <= 3
+
+
+def test_adobe_cmyk_jpeg_is_not_inverted_without_its_marker_either():
+    content = saved(Image.new("CMYK", (16, 16), (0, 0, 0, 0)), "JPEG")
+    start = content.index(b"\xff\xee")
+    bare = content[:start] + content[start + 2 + struct.unpack(">H", content[start + 2 : start + 4])[0] :]
+    for each in (content, bare):
+        assert read_image(each).min() >= 250
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_exif_rotations_give_the_upright_picture(kind, orientation):
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = 255
+    upright[:8, 16:, 0] = 255
+    # How the pixels must lie in the file so that the tag's meaning (EXIF 2.32: where row 0 and column 0 are) holds.
+    stored = {
+        1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+        5: lambda x: x.transpose(1, 0, 2), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda x: np.rot90(x, -1),
+    }[orientation](upright)  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    content = saved(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif, **options)
+    pixels = read_image(content).astype(int)
+    assert pixels.shape == (16, 32, 3)
+    assert np.abs(pixels - upright).max() <= 2
+    square, odd = prepare_image_noting(content, 16)
+    assert np.abs(square.astype(int)[:4, :4] - 255).max() <= 2
+    assert np.abs(square.astype(int)[:4, -4:] - RED).max() <= 2
+    assert square[-4:].max() <= 2
+    assert "enlarged" not in odd
+    if kind != "TIFF":  # which Pillow turns by itself
+        assert ("rotated by EXIF" in odd) == (orientation != 1)
+
+
+def test_damaged_exif_does_not_make_a_picture_unreadable():
+    content = saved(Image.new("RGB", (8, 8), (9, 9, 9)), "JPEG", exif=b"Exif\0\0garbage")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_image(content).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_first_frame_of_several(kind):
+    first, second = Image.new("RGB", (16, 16), (255, 0, 0)), Image.new("RGB", (16, 16), (0, 0, 255))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = saved(first, kind, save_all=True, append_images=[second], **options)
+    with Image.open(io.BytesIO(content)) as check:
+        assert check.n_frames == 2
+    assert np.abs(read_image(content).astype(int) - RED).max() <= 3
+
+
+def test_avif_if_pillow_has_it():
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    content = saved(Image.new("RGB", (32, 32), (200, 100, 50)), "AVIF", quality=95)
+    assert np.abs(read_image(content).astype(int) - (200, 100, 50)).max() <= 4
+
+
+# --- preparing -------------------------------------------------------------------------------------------------------
+
+
+def test_white_picture_with_black_sides_becomes_white():
+    array = np.zeros((40, 100, 3), np.uint8)
+    array[:, 20:80] = 255
+    assert (prepare_image(array, 20) == 255).all()
+    assert (prepare_image(array.transpose(1, 0, 2).copy(), 20) == 255).all()
+    # The same as a file: a crop of anything but the centre would show black.
+    assert (prepare_image(saved(Image.fromarray(array), "PNG"), 20) == 255).all()
+
+
+def test_square_of_the_wanted_size_is_not_changed():
+    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(prepare_image(array, 64), array)
+    np.testing.assert_array_equal(prepare_image(saved(Image.fromarray(array), "PNG"), 64), array)
+
+
+def test_equals_resizing_the_whole_picture_and_cutting_out_the_centre():
+    array = np.random.default_rng(1).integers(0, 256, (96, 160, 3), np.uint8)
+    whole = Image.fromarray(array).resize((80, 48), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(prepare_image(array, 48), np.asarray(whole)[:, 16:64])
+
+
+def test_antialiased():
+    stripes = np.zeros((512, 512), np.uint8)
+    stripes[:, ::2] = 255
+    middle = prepare_image(stripes, 64)[:, 4:-4].astype(int)
+    assert np.abs(middle - 128).max() <= 2
+
+
+def test_decoding_large_jpegs_at_reduced_size_hardly_changes_pixels():
+    noise = np.random.default_rng(2).integers(0, 256, (60, 80, 3), np.uint8)
+    image = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC)
+    content = saved(image, "JPEG", quality=90)
+    full = prepare_image(read_image(content), 128).astype(int)
+    assert np.abs(prepare_image(content, 128).astype(int) - full).mean() < 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20000), (20000, 1), (3, 5000)])
+def test_extreme_shapes(shape):
+    content = saved(Image.new("RGB", shape, (10, 20, 30)), "PNG")
+    pixels, odd = prepare_image_noting(content, 32)
+    assert pixels.shape == (32, 32, 3)
+    assert (pixels == (10, 20, 30)).all()
+    assert odd == ("enlarged",)
+
+
+def test_oddities_are_named():
+    assert prepare_image_noting(saved(ALPHA_HALF, "PNG"), 1)[1] == ("transparent",)
+    assert prepare_image_noting(ZOO["grey, 16 bits"][0], 1)[1] == ("more than 8 bits",)
+    assert prepare_image_noting(ZOO["CMYK, TIFF"][0], 2)[1] == ("CMYK", "enlarged")
+    assert prepare_image_noting(ZOO["rgb"][0], 1)[1] == ()
+
+
+# --- refusing --------------------------------------------------------------------------------------------------------
+
+JPEG = saved(Image.fromarray(np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
+
+REFUSED = {
+    "empty": (b"", "empty"),
+    "web page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "web page"),
+    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "EPS"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    "PDF": (b"%PDF-1.7\n", "PDF"),
+    "ICO, not on the list": (saved(Image.new("RGB", (16, 16)), "ICO"), "not a picture in a known format"),
+    "text": (b"hello", "not a picture"),
+    "truncated JPEG": (JPEG[: len(JPEG) // 2], "cannot be read"),
+    "truncated PNG": (ZOO["rgb"][0][:45], "cannot be read"),
+    "header only": (JPEG[:3], "cannot be read|not a picture"),
+    "all floats NaN": (tiff(np.full((2, 2), np.nan, np.float32)), "finite"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused_with_the_path_and_a_reason(kind, tmp_path):
+    content, reason = REFUSED[kind]
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(content)
+    for call in (read_image, prepare_image):
+        with pytest.raises(DataError, match=reason) as caught:
+            call(path)
+        assert str(path) in caught.value.what
+        assert len(caught.value.what) < len(str(path)) + 200
+    with pytest.raises(DataError, match=reason):
+        read_image(content)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(DataError, match="directory"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("side", [9_000, 12_000, 30_000])
+def test_bombs_are_refused_from_the_header(side, monkeypatch):
+    """9,000^2 passes Pillow in silence, 12,000^2 makes it warn (here an error), 30,000^2 makes it raise."""
+    row = zlib.compress(b"\0" * (side // 8 + 1))
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    content += chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
+    begin = time.perf_counter()
+    with pytest.raises(DataError, match=f"{side} x {side} pixels, more than the limit of 64,000,000"):
+        prepare_image(content)
+    assert time.perf_counter() - begin < 0.5
+
+
+def test_limit_is_an_argument():
+    assert read_image(ZOO["rgb"][0], max_pixels=2).shape == (1, 2, 3)
+    with pytest.raises(DataError, match="limit of 1"):
+        read_image(ZOO["rgb"][0], max_pixels=1)
+
+
+def test_broken_bytes_give_pixels_or_a_data_error():
+    """Truncations and random mutations of several formats; anything else than the two outcomes fails the test."""
+    chooser = random.Random(0)
+    image = Image.fromarray(np.random.default_rng(4).integers(0, 256, (24, 24, 3), np.uint8))
+    outcomes = set()
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM"):
+        content = saved(image, kind)
+        broken = [content[: chooser.randrange(len(content))] for _ in range(25)]
+        for _ in range(60):
+            mutated = bytearray(content)
+            for _ in range(chooser.randint(1, 8)):
+                mutated[chooser.randrange(len(mutated) if chooser.random() < 0.5 else 60)] = chooser.randrange(256)
+            broken.append(bytes(mutated))
+        for each in broken:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    pixels = prepare_image(each, 16, max_pixels=1_000_000)
+                except DataError:
+                    outcomes.add("refused")
+                else:
+                    assert pixels.shape == (16, 16, 3)
+                    outcomes.add("read")
+    assert outcomes == {"refused", "read"}
+
+
+def test_threads_give_the_same_pixels_and_leave_pillow_alone():
+    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+    contents = [JPEG, *(content for content, _ in ZOO.values())] * 4
+    expected = [prepare_image(content, 16) for content in contents]
+    with ThreadPoolExecutor(8) as pool:
+        for one, two in zip(pool.map(lambda content: prepare_image(content, 16), contents), expected, strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+def test_path_and_bytes_agree(tmp_path: Path):
+    (tmp_path / "猫 \U0001f408.jpg").write_bytes(JPEG)
+    np.testing.assert_array_equal(read_image(tmp_path / "猫 \U0001f408.jpg"), read_image(JPEG))
