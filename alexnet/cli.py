@@ -316,7 +316,7 @@ def predict(
 
 
 @app.command
-def summary(network: str = "alexnet-2012", *changes: Changes, batch_size: int = 128) -> None:
+def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
     """Show a network layer by layer: shapes, parameters, multiply-adds, memory, beside the paper's figures.
 
     Examples:
@@ -328,9 +328,7 @@ def summary(network: str = "alexnet-2012", *changes: Changes, batch_size: int = 
     network
         The name of a recipe, or a run folder.
     changes
-        Fields of the recipe to change.
-    batch_size
-        For the memory of a training step.
+        Fields of the recipe to change; batch_size counts for the memory of a training step.
     """
     from alexnet import tables
     from alexnet.model import build_model
@@ -340,7 +338,7 @@ def summary(network: str = "alexnet-2012", *changes: Changes, batch_size: int = 
 
     is_run = network not in RECIPES and Path(network).is_dir()
     recipe = override(open_run(Path(network)).recipe if is_run else find_recipe(network), changes)
-    tables.summary(summarise(build_model(recipe.model)), recipe, batch_size)
+    tables.summary(summarise(build_model(recipe.model)), recipe)
 
 
 @app.command

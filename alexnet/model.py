@@ -47,7 +47,8 @@ class AlexNetConfig:
     lrn_k: float = 2.0
     norm1_before_activation: bool = True  # the code's order in layer 1: conv, LRN, pool, ReLU
     within_map_norm: bool = True  # 5x5 neighbourhood after LRN2; in the code only
-    dropout: float = 0.5  # after fc6 and fc7
+    dropout: float = 0.5
+    dropout_place: Literal["after", "before"] = "after"  # fc6 and fc7; torchvision's network has it before them
     dropout_scale_at_test: bool = True
     init: Literal["source", "paper", "kaiming"] = "source"  # sigma .03 in conv3-5, .01 everywhere, or He's
     bias: float = 1.0  # start of the biases of conv2, conv4, conv5, fc6, fc7; with kaiming they start at 0
@@ -278,10 +279,11 @@ def alexnet_layers(config: AlexNetConfig) -> list[tuple[str, nn.Module]]:
     if config.pool5_grid:
         layers += [("grid5", nn.AdaptiveAvgPool2d(config.pool5_grid))]
     layers += [("flatten", nn.Flatten())]  # (9216,)
-    layers += [("fc6", nn.Linear(c5 * grid * grid, f6, bias=not batch_norm)), *batch("bn6", f6, flat=True)]
-    layers += [relu("relu6"), dropout("drop6")]  # (4096,)
-    layers += [("fc7", nn.Linear(f6, f7, bias=not batch_norm)), *batch("bn7", f7, flat=True)]
-    layers += [relu("relu7"), dropout("drop7")]  # (4096,)
+    for number, inputs, outputs in ((6, c5 * grid * grid, f6), (7, f6, f7)):
+        fc = [(f"fc{number}", nn.Linear(inputs, outputs, bias=not batch_norm))]
+        unit = [*fc, *batch(f"bn{number}", outputs, flat=True), relu(f"relu{number}")]
+        drop = [dropout(f"drop{number}")]
+        layers += drop + unit if config.dropout_place == "before" else unit + drop  # (4096,)
     layers += [("fc8", nn.Linear(f7, config.num_classes))]  # (1000,)
     return layers
 
@@ -325,12 +327,12 @@ def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: 
     |---------|---------|---------|-------|-----------------------------------------|--------------|
     | source  | N(.01)  | N(.03)  | N(.01)| config.bias                             | 0            | layers-145.cfg
     | paper   | N(.01)  | N(.01)  | N(.01)| config.bias                             | 0            | section 5
-    | kaiming | N(sqrt(2 / fan in)), He et al. 2015 | 0                       | 0            |
+    | kaiming | N(sqrt(2 / fan in)), He et al. 2015; fc8 N(.01) | 0                 | 0            |
     """
     for name, module in layers.named_children():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
-        if config.init == "kaiming":
+        if config.init == "kaiming" and name != "fc8":
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         else:
             wide = config.init == "source" and name in ("conv3", "conv4", "conv5")

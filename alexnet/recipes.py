@@ -50,7 +50,52 @@ Published: 40.7 % top-1 and 18.2 % top-5 error on ILSVRC-2012 validation, ten vi
 measured here: that takes a GPU and the pictures.
 """
 
-PHOTOS = Recipe(name="photos")
+PHOTOS = Recipe(
+    name="photos",
+    model=AlexNetConfig(
+        crop_size=160,
+        test_size=160,
+        channels=(64, 192, 384, 256, 256),
+        fc_features=(1024, 1024),
+        towers=1,
+        conv1_padding=2,
+        pool5_grid=3,
+        norm="batch",
+        dropout_place="before",
+        dropout_scale_at_test=False,
+        init="kaiming",
+        input_norm="standardise",
+    ),
+    augment=AugmentConfig(
+        view="zoom",
+        color_noise=0.1,
+        color_noise_until=None,
+        color_shrink=False,
+        min_area=0.35,
+        max_aspect=4 / 3,
+        rotation=10.0,
+        jitter=0.3,
+        mixup=0.5,
+        mixup_alpha=0.2,
+        cutmix=0.5,
+    ),
+    optim=OptimConfig(
+        algorithm="adamw", lr=0.002, bias_lr_factor=1.0, weight_decay=0.1, schedule="one-cycle", warmup=0.1
+    ),
+    prepare_size=192,
+    epochs=64,
+    batch_size=64,
+    label_smoothing=0.1,
+    growing_crops=((0.0, 96), (0.4, 128), (0.8, 160)),
+    average_decay=0.998,
+    evaluate_every=4,
+)
+"""AlexNet as one would train it today on a few thousand pictures and a laptop; the default of `alexnet train PHOTOS`.
+
+Against 2012: batch norm in place of LRN, one tower of the widths of 2014, narrow fc layers on a 3x3 grid so that crops
+of any size fit, He's initialisation, AdamW on one cycle, label smoothing, random parts of the picture instead of
+shifted windows, mixup or cutmix in every batch, crops that grow from 96 to 160 pixels, and an average of the weights.
+"""
 
 LENET = Recipe(
     name="lenet",

@@ -119,7 +119,7 @@ def predictions(answers: Iterable[Prediction], form: str) -> int:
     return unreadable
 
 
-def summary(counts: Summary, recipe: Recipe, batch_size: int) -> None:
+def summary(counts: Summary, recipe: Recipe) -> None:
     """A network layer by layer; AlexNet beside the figures of the paper and of the 2012 source."""
     alexnet = recipe.model.architecture == "alexnet"
     rows = []
@@ -128,7 +128,7 @@ def summary(counts: Summary, recipe: Recipe, batch_size: int) -> None:
         figures = [f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds, layer.activations)]
         paper = [f"{PAPER_NEURONS[layer.name]:,}" if layer.name in PAPER_NEURONS else ""] if alexnet else []
         rows.append((layer.name, shape, *figures, *paper))
-    columns = ["layer", "output", "parameters", "multiply-adds", "activations"] + ["in paper"] * alexnet
+    columns = ["layer", "output", "parameters", "multiply-adds", "activations"] + ["neurons in paper"] * alexnet
     pixels = " x ".join(map(str, counts.input_shape))
     print_table(f"{recipe.name}: {pixels} pixels in, {recipe.model.num_classes} logits out", columns, rows)
     known = ("60 million", "not given", "650,000") if alexnet else ("", "", "")
@@ -146,6 +146,7 @@ def summary(counts: Summary, recipe: Recipe, batch_size: int) -> None:
         say(
             "The paper's 253,440 neurons of conv1 are a slip (96 x 55 x 48 for 96 x 55 x 55): its list sums to 622,312."
         )
-    memory = counts.training_bytes(batch_size)
+    memory = counts.training_bytes(recipe.batch_size)
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
-    say(f"A training step of {batch_size} pictures, in MiB: {parts}; together {sum(memory.values()) / 2**20:,.0f}.")
+    total = sum(memory.values()) / 2**20
+    say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")
