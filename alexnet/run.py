@@ -7,15 +7,12 @@ RUN/LAST RUN/BEST                                         the name of a checkpoi
 RUN/evaluation.json report.html                           written at the end
 """
 
-import errno
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from alexnet.errors import ResourceError, UntrustedFileError, UsageError
+from alexnet.errors import UntrustedFileError, UsageError
+from alexnet.files import disk_errors, fsync_folder, write_file
 from alexnet.model import Network, build_model
 from alexnet.recipes import Recipe, from_json, to_json
 
@@ -169,7 +167,7 @@ def save_checkpoint(
             sums = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
             write_file(temporary / "state.json", json.dumps({**asdict(state), "sha256": sums}, indent=1).encode())
             temporary.rename(parent / name)
-            _fsync_folder(parent)
+            fsync_folder(parent)
         for pointer in ("BEST", "LAST") if best else ("LAST",):
             write_file(run.folder / pointer, name.encode())
     kept = {checkpoint_name(run, pointer) for pointer in ("LAST", "BEST")}
@@ -211,29 +209,6 @@ def load_model(run: Run, which: str = "best") -> Network:
     return model.eval()
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: a temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextmanager
-def disk_errors(doing: str) -> Iterator[None]:
-    """Turns what the file system refuses into an error that says what was being done and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ResourceError(
-                f"disk full while {doing}", fix="Make room and go on; what was saved before is whole."
-            ) from error
-        raise ResourceError(f"{error.strerror or error} while {doing}") from error
-
-
 def _state(folder: Path) -> TrainingState:
     values = json.loads((folder / "state.json").read_text())
     del values["sha256"]
@@ -253,11 +228,3 @@ def _load_tensors(folder: Path, file: str) -> dict[str, Tensor]:
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,10 +17,11 @@ import torch
 from alexnet.dataset import PREPARED, Prepared, open_prepared
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
+from alexnet.files import disk_errors, write_file
 from alexnet.prepare import PrepareReport, cache_key, prepare
 from alexnet.recipes import RECIPES, Recipe, differences, for_classes
 from alexnet.report import write_report
-from alexnet.run import Run, create_run, disk_errors, load_model, write_file
+from alexnet.run import Run, create_run, load_model
 from alexnet.sources import open_source
 from alexnet.terminal import counting
 from alexnet.train import Interrupted, Progress, train

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.dataset import batches, canonical, epoch_order, open_prepared, verify
+from alexnet.dataset import batches, epoch_order, open_prepared, verify
 from alexnet.errors import DataError
 from alexnet.prepare import prepare
-from alexnet.sources import Samples, Source
+from alexnet.samples import Samples, Source
+from alexnet.shards import canonical
 
 SIZE, COUNT = 8, 23
 

@@ -23,7 +23,8 @@ from alexnet.dataset import open_prepared, verify
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.images import prepare_image
 from alexnet.prepare import cache_key, prepare
-from alexnet.sources import Samples, Source, open_source
+from alexnet.samples import Samples, Source
+from alexnet.sources import open_source
 
 SIZE = 16
 
@@ -247,7 +248,8 @@ def test_kill_in_the_middle_then_go_on(tmp_path):
     photos(tmp_path / "pets", per_class=40)
     code = (
         "import sys, os, signal, pathlib\n"
-        "from alexnet import prepare as module\n"
+        "from alexnet import shards as module\n"
+        "from alexnet.prepare import prepare\n"
         "from alexnet.sources import open_source\n"
         "out, count, write = pathlib.Path(sys.argv[2]), 0, module._npy_header\n"
         "def header(*arguments):\n"
@@ -256,7 +258,7 @@ def test_kill_in_the_middle_then_go_on(tmp_path):
         "    write(*arguments)\n"
         "    if count == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
         "module._npy_header = header\n"
-        "module.prepare(open_source(sys.argv[1]), out, size=16, shard_images=10, workers=1)\n"
+        "prepare(open_source(sys.argv[1]), out, size=16, shard_images=10, workers=1)\n"
     )
     out = tmp_path / "out"
     dead = subprocess.run([sys.executable, "-c", code, str(tmp_path / "pets"), str(out)], cwd=Path(__file__).parents[1])

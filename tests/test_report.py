@@ -15,17 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet.epochs import best_epoch, read_epochs
 from alexnet.errors import DataError
-from alexnet.plots import curves, duration, filter_grid
-from alexnet.report import (
-    best_epoch,
-    confused_pairs,
-    examples_of,
-    read_epochs,
-    wilson_interval,
-    worst_mistakes,
-    write_report,
-)
+from alexnet.mistakes import confused_pairs, examples_of, wilson_interval, worst_mistakes
+from alexnet.page import duration
+from alexnet.plots import curves, filter_grid
+from alexnet.report import write_report
 
 
 @dataclass(frozen=True)
@@ -408,8 +403,8 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     def refuse(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("alexnet.report.os.replace", refuse)
-    with pytest.raises(Exception, match="No space left") as caught:
+    monkeypatch.setattr("alexnet.files.os.replace", refuse)
+    with pytest.raises(Exception, match="no space left") as caught:
         write_report(run, [answers(THREE)], pictures(), CONV1)
     assert getattr(caught.value, "exit_code", 0) == 5
     assert (run / "report.html").read_text() == "old"

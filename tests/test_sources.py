@@ -14,7 +14,8 @@ from PIL import Image
 
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.images import prepare_image
-from alexnet.sources import hold_out, open_source
+from alexnet.samples import hold_out
+from alexnet.sources import open_source
 
 
 def tree(root: Path, *paths: str) -> Path:

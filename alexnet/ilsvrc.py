@@ -1,0 +1,85 @@
+"""ILSVRC-2012 as ImageNet hands it out: a flat folder of validation pictures, their classes in another file."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from alexnet.errors import DataError, UsageError
+from alexnet.samples import listed
+
+
+def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[str, list[str]]:
+    """Class -> pictures for a flat val folder, by whichever ground-truth file lies beside it.
+
+    Kaggle's LOC_val_solution.csv; the development kit's ILSVRC2012_validation_ground_truth.txt with its meta.mat; or
+    any text file of lines "file-name class" (Tiny ImageNet's val_annotations.txt is one).
+
+    Args:
+        root: the folder the user gave.
+        place: the val folder.
+        flat: its pictures, relative to `root`.
+
+    Raises:
+        DataError: there is no such file, or it misses pictures.
+    """
+    folders = [root, place, *sorted(root.glob("*devkit*")), *sorted(root.glob("*devkit*/data"))]
+    if root.resolve().parts[-2:] == ("Data", "CLS-LOC"):
+        folders.append(root.resolve().parents[1])
+    for folder in folders:
+        wnids = _ground_truth(folder, folders, flat)
+        if wnids:
+            missed = sorted(name for name in flat if Path(name).stem not in wnids)
+            if missed:
+                raise DataError(f"the ground truth in {folder} misses {listed(missed)}", fix="complete it")
+            classes: dict[str, list[str]] = {}
+            for name in sorted(flat):
+                classes.setdefault(wnids[Path(name).stem], []).append(name)
+            return classes
+    raise DataError(
+        f"{place} has {len(flat)} pictures but neither class folders nor ground truth",
+        fix=f"put LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt and meta.mat, or a text file of "
+        f"lines 'file-name class' into {root}; or sort the pictures into class folders",
+    )
+
+
+def _ground_truth(folder: Path, folders: list[Path], flat: list[str]) -> dict[str, str]:
+    """Stem of a picture's name -> its class, by a file in `folder`; empty if there is none."""
+    solution, truth = folder / "LOC_val_solution.csv", folder / "ILSVRC2012_validation_ground_truth.txt"
+    if solution.is_file():
+        with solution.open(newline="", encoding="utf-8") as file:
+            return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    if truth.is_file():
+        metas = [each / "meta.mat" for each in folders if (each / "meta.mat").is_file()]
+        if not metas:
+            raise DataError(f"{truth} needs meta.mat beside it", fix="both are in ILSVRC2012_devkit_t12/data")
+        wnids = _read_meta(metas[0])
+        lines = _lines(truth, len(flat))
+        return {Path(name).stem: wnids[int(line)] for name, line in zip(sorted(flat), lines, strict=True)}
+    stems = {Path(name).stem for name in flat}
+    for text in sorted(folder.glob("*.txt")):
+        rows = [line.split() for line in text.read_text(encoding="utf-8", errors="replace").splitlines()]
+        if rows and all(len(row) >= 2 for row in rows) and Path(rows[0][0]).stem in stems:
+            return {Path(row[0]).stem: row[1] for row in rows}
+    return {}
+
+
+def _lines(truth: Path, count: int) -> list[str]:
+    lines = truth.read_text(encoding="ascii").split()
+    if len(lines) != count:
+        raise DataError(f"{truth} has {len(lines)} lines for {count} pictures", fix="unpack all of them")
+    return lines
+
+
+def _read_meta(meta: Path) -> dict[int, str]:
+    """The development kit's meta.mat: ILSVRC2012_ID -> WNID."""
+    synsets = read_mat(meta)["synsets"]
+    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+
+
+def read_mat(path: Path) -> Any:
+    """A MATLAB file as a dictionary of arrays."""
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise UsageError(f"reading {path.name} needs SciPy", fix="pip install scipy") from None
+    return loadmat(path, squeeze_me=True)
