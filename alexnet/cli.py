@@ -139,7 +139,7 @@ def train(
     device
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     dry_run
-        Show the plan and time three steps, then stop; nothing is left behind but the prepared pictures.
+        Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
     """
     from alexnet import tables
     from alexnet.recipes import find_recipe, for_classes, override
@@ -154,10 +154,8 @@ def train(
     check_recipe(chosen, prepared)
     tables.plan(run_plan(chosen, recipe, prepared, place))
     if dry_run:
-        seconds, total = rehearse(chosen, prepared, place)
-        print(
-            f"3 steps took {seconds:.1f} s; the whole run would take about {tables.duration(total)}. Nothing was saved."
-        )
+        took = tables.duration(rehearse(chosen, prepared, place))
+        tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
         return
     folder = out or new_run_folder(data)
     about = {"source": data, "prepared": str(prepared.folder.resolve()), "fingerprint": prepared.fingerprint}

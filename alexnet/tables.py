@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from alexnet.dataset import SPLITS
 from alexnet.evaluate import Evaluation
 from alexnet.predict import Prediction
 from alexnet.prepare import PrepareReport
@@ -56,7 +57,7 @@ def prepared(report: PrepareReport) -> None:
         say(f"  {count} {kind}")
     for skipped in report.skipped:
         say(f"  left out: {skipped.name}: {skipped.reason}")
-    splits = list(report.counts)
+    splits = [split for split in SPLITS if split in report.counts]
     names = list(report.counts["train"])
     rows = [(name, *(str(report.counts[split].get(name, 0)) for split in splits)) for name in names[:CLASSES_SHOWN]]
     if len(names) > CLASSES_SHOWN:

@@ -3,7 +3,8 @@
 import dataclasses
 import io
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +151,8 @@ def photos(tmp_path: Path) -> Path:
 def call(*arguments: object, stdin: str = "") -> Outcome:
     """The command line in this process; an exception that leaves it is a test failure by itself."""
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens")  # it notices pytest
         patch.setattr(sys, "argv", ["alexnet", *map(str, arguments)])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
         patch.setattr(sys, "stdout", out)
@@ -170,7 +172,7 @@ def alexnet() -> Callable[..., Outcome]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photos/ and run/, trained by the command line; not to be changed."""
     root = tmp_path_factory.mktemp("trained")
     photos = write_photos(root / "photos")
@@ -178,4 +180,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ALEXNET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         outcome = call("train", photos, *TINY, "--out", root / "run", "--device", "cpu")
     assert outcome.code == 0, outcome.err
-    yield root
+    return root

@@ -218,8 +218,15 @@ def test_without_the_shrinking_the_noise_is_only_added():
 
 @pytest.mark.parametrize(
     ("epoch", "until", "coefficient", "touched"),
-    [(1, 67, 0.1, True), (66, 67, 0.1, True), (67, 67, 0.1, False), (90, 67, 0.1, False)]
-    + [(90, None, 0.1, True), (1, 67, 0.0, False), (1, None, 0.0, False)],
+    [
+        (1, 67, 0.1, True),
+        (66, 67, 0.1, True),
+        (67, 67, 0.1, False),
+        (90, 67, 0.1, False),
+        (90, None, 0.1, True),
+        (1, 67, 0.0, False),
+        (1, None, 0.0, False),
+    ],
 )
 def test_color_noise_stops_at_its_epoch_and_leaves_the_bytes_untouched(epoch, until, coefficient, touched):
     images = random_pictures(3, 8)

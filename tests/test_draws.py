@@ -160,6 +160,15 @@ def test_normal_draws_have_the_first_four_moments_of_the_normal_distribution(axi
         assert abs((z**power).mean() - moment) < 4 * math.sqrt(variance / COUNT)
 
 
+@given(int64s, int64s, st.integers(1, 4))
+@settings(max_examples=50, deadline=None)
+def test_normal_draws_are_the_formula_of_box_and_muller_on_the_slow_bits(seed, sample, count):
+    u = [(bits >> 11) / 2**53 for bits in hashed_slowly(seed, 2, sample, draws.COLOR, 2 * count)]
+    by_hand = [math.sqrt(-2 * math.log1p(-u[i])) * math.cos(2 * math.pi * u[count + i]) for i in range(count)]
+    seen = draws.normal(seed, 2, np.array([sample]), draws.COLOR, count=count)
+    np.testing.assert_allclose(seen, [by_hand], rtol=1e-9, atol=1e-12)
+
+
 def test_normal_draws_of_one_sample_are_uncorrelated():
     z = draws.normal(0, 1, np.arange(COUNT), draws.COLOR, count=3)
     off = np.corrcoef(z.T)[~np.eye(3, dtype=bool)]

@@ -222,21 +222,19 @@ def test_classes_are_matched_by_name_whatever_their_order(prepared, known):
 
 
 def test_classes_that_the_network_does_not_know_are_named(prepared):
-    with pytest.raises(DataError, match="does not know these classes.*: blue\n.*knows: red, green") as caught:
+    with pytest.raises(DataError, match=r"does not know these classes.*: blue\n.*knows: red, green") as caught:
         evaluate(colour_network(("red", "green")), prepared, "val", class_names=("red", "green"))
     assert caught.value.exit_code == 3
 
 
 def test_a_split_that_is_missing_is_answered_with_those_there_are(prepared):
-    with pytest.raises(DataError, match="no split 'valid'\n.*train, val, test"):
+    with pytest.raises(DataError, match=r"no split 'valid'\n.*train, val, test"):
         evaluate(colour_network(prepared.class_names), prepared, "valid", class_names=prepared.class_names)
 
 
 def test_pictures_smaller_than_the_crop_are_refused(prepared):
     with pytest.raises(UsageError, match=r"24 pixels are smaller than the network's crop of 28[\s\S]*prepare_size"):
-        evaluate(
-            colour_network(prepared.class_names, crop_size=28), prepared, "val", class_names=prepared.class_names
-        )
+        evaluate(colour_network(prepared.class_names, crop_size=28), prepared, "val", class_names=prepared.class_names)
 
 
 @pytest.mark.parametrize("views", [0, 2, 5, 11])

@@ -327,7 +327,7 @@ def test_the_normalisation_of_layer_1_comes_before_pooling_and_rectification_or_
 def test_one_tower_without_norms_is_the_alexnet_of_torchvision():
     config = AlexNetConfig(
         num_classes=5, channels=(64, 192, 384, 256, 256), fc_features=(4096, 4096), towers=1, conv1_padding=2,
-        norm="none", dropout_scale_at_test=False, input_norm="unit",
+        norm="none", dropout_place="before", dropout_scale_at_test=False, input_norm="unit",
     )  # fmt: skip
     with torch.device("meta"):
         theirs = torchvision_alexnet(num_classes=5)
@@ -340,6 +340,9 @@ def test_one_tower_without_norms_is_the_alexnet_of_torchvision():
         other.load_state_dict(mine.state_dict())
     images = pictures(1, 224)
     torch.testing.assert_close(ours(images), theirs(images.float() / 255), rtol=1e-4, atol=1e-5)
+    # The same chain of kinds behind the flattening, which theirs does between its modules.
+    kinds = [type(m).__name__ for m in ours.layers]
+    assert kinds[kinds.index("Flatten") + 1 :] == [type(m).__name__ for m in theirs.classifier]
 
 
 @torch.no_grad()

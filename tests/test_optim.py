@@ -281,8 +281,16 @@ def test_biases_follow_the_drops_where_configured():
 
 @pytest.mark.parametrize(
     ("progress", "weights", "biases"),
-    [(0.0, 0.01, 0.02), (0.2499, 0.01, 0.02), (0.25, 0.001587, 0.02), (0.4999, 0.001587, 0.02)]
-    + [(0.5, 0.000252, 0.002), (0.7499, 0.000252, 0.002), (0.75, 0.00004, 0.002), (0.9999, 0.00004, 0.002)],
+    [
+        (0.0, 0.01, 0.02),
+        (0.2499, 0.01, 0.02),
+        (0.25, 0.001587, 0.02),
+        (0.4999, 0.001587, 0.02),
+        (0.5, 0.000252, 0.002),
+        (0.7499, 0.000252, 0.002),
+        (0.75, 0.00004, 0.002),
+        (0.9999, 0.00004, 0.002),
+    ],
 )
 def test_dexp_has_the_four_plateaus_of_2013_and_the_biases_fall_once_at_half(progress, weights, biases):
     config = OptimConfig(schedule="dexp")
@@ -312,7 +320,7 @@ def test_one_cycle_rises_evenly_to_the_peak_and_then_falls_to_zero(warmup, one, 
     config = OptimConfig(schedule="one-cycle", lr=0.4, warmup=warmup)
     early, late = sorted((one, other))
     first, second = (rate(config, "weights", 1, p) for p in (early, late))
-    assert 0.0 <= min(first, second)
+    assert min(first, second) >= 0.0
     assert max(first, second) <= 0.4 * (1 + 1e-12)
     if late < warmup:
         assert first <= second

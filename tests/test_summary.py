@@ -48,7 +48,8 @@ def test_net_145_has_60_965_224_parameters_724_406_816_multiply_adds_and_659_272
 def test_the_neurons_of_the_paper_are_those_of_the_source_but_for_its_slip_in_conv1():
     # The caption's list adds up to 622,312; 96 * 55 * 48 stands there for 96 * 55 * 55.
     assert sum(PAPER_NEURONS.values()) == 622_312
-    assert PAPER_NEURONS == {name: neurons for name, (_, _, neurons) in SOURCE.items()} | {"conv1": 96 * 55 * 48}
+    neurons = {name: count for name, (_, _, count) in SOURCE.items()}
+    assert neurons | {"conv1": 96 * 55 * 48} == PAPER_NEURONS
 
 
 def test_layers_without_weights_have_no_parameters_and_no_multiply_adds(net_145):
@@ -107,6 +108,12 @@ def test_multiply_adds_are_half_of_the_operations_that_pytorch_counts(config: Mo
 def test_parameters_are_all_learned_numbers(config: ModelConfig):
     model = build_model(config)
     assert summarise(model).parameters == len(nn.utils.parameters_to_vector(model.parameters()))
+
+
+def test_neurons_are_the_outputs_of_convolutions_and_fc_layers_but_not_of_batch_norm():
+    # Maps 96, 256, 384, 384, 256 and 4096 units over 48; sides 1 + (52 + 4 - 11) // 4 = 12, pooled to 6 and to 3.
+    by_hand = 2 * 12**2 + 5 * 6**2 + (8 + 8 + 5) * 3**2 + 85 + 85 + 3
+    assert summarise(build_model(TINY["batch norm"])).neurons == by_hand
 
 
 def test_memory_of_lenet_by_hand():

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+import alexnet.train
+import alexnet.workflow
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
 from alexnet.optim import OptimConfig, build_optimizer, set_rates
@@ -51,9 +53,7 @@ def test_steps_are_those_of_a_hand_written_softmax_regression(tiny, algorithm, s
         images = rng.integers(0, 256, (6, 3, 2, 2)).astype(np.float32)
         targets = np.eye(4)[rng.integers(0, 4, 6)]
         set_rates(optimizer, config, 1, 0.0)
-        loss, logits = train_step(
-            model, optimizer, torch.from_numpy(images), torch.from_numpy(targets).float(), recipe
-        )
+        loss, logits = train_step(model, optimizer, torch.from_numpy(images), torch.from_numpy(targets).float(), recipe)
         x = images.mean((2, 3)).astype(np.float64) / 255
         z = x @ w.T + b
         p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
@@ -150,9 +150,10 @@ def in_pieces(run, fit, lengths) -> int:
         try:
             fit(open_run(run.folder), length)
         except Interrupted as stopped:
-            assert stopped.step == load_checkpoint(run)[1].step
+            step = stopped.step
         else:
             return calls
+        assert step == load_checkpoint(run)[1].step
     raise AssertionError("not at the end")
 
 
@@ -291,7 +292,7 @@ def test_an_epoch_sees_every_picture_once_and_batch_norm_never_a_single_one(monk
     for epoch in (1, 2):
         batches = [samples for number, samples, _ in seen if number == epoch]
         assert [len(b) for b in batches] == lengths
-        assert sorted(sum(batches, [])) == list(range(26))
+        assert sorted(sample for batch in batches for sample in batch) == list(range(26))
     assert seen[0][1] != seen[len(lengths)][1]  # another order in another epoch
     assert load_checkpoint(run)[1].step == 2 * len(lengths)
 
@@ -301,11 +302,20 @@ def test_the_plan_tells_the_steps_that_are_taken(prepared, tiny):
     assert "3 epochs of 5 steps" in run_plan(recipe, "alexnet-2012", prepared, CPU)["training"]
 
 
-def test_a_rehearsal_saves_nothing_and_takes_no_longer_than_the_run(prepared, tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("crops", "pixels"),
+    [("[]", 20), ("[[0, 16], [0.5, 20]]", 0.5 * 16 + 0.5 * 20), ("[[0.25, 16], [0.5, 18]]", 5 + 0.25 * 16 + 0.5 * 18)],
+)
+def test_a_rehearsal_foretells_the_run_from_the_steps_of_every_crop_size(
+    monkeypatch, prepared, tiny, tmp_path, crops, pixels
+):
+    def fake_train(run, prepared, *, device, monitor, max_steps):
+        monitor.seconds += [0.01 * crop_size_at(run.recipe, 0.0)] * max_steps  # as if time went with the side
+
     monkeypatch.chdir(tmp_path)
-    seconds, total = rehearse(tiny, prepared, CPU)
-    assert 0 < seconds
-    assert total / 12 <= seconds / 3  # 12 steps in the whole run, at the speed of the fastest of three
+    monkeypatch.setattr(alexnet.workflow, "train", fake_train)
+    recipe = override(tiny, [f"growing_crops={crops}", "pool5_grid=1", "input_norm=standardise"])
+    assert rehearse(recipe, prepared, CPU) == pytest.approx(12 * 0.01 * pixels)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -348,8 +358,6 @@ def test_the_held_out_pictures_are_looked_at_now_and_then_and_at_the_end(start, 
 
 
 def test_the_row_of_an_epoch_is_the_mean_over_its_pictures(monkeypatch, start, fit):
-    import alexnet.train
-
     losses, wrong = [], []
 
     def noting(model, optimizer, images, targets, recipe):
@@ -367,7 +375,9 @@ def test_the_row_of_an_epoch_is_the_mean_over_its_pictures(monkeypatch, start, f
 
 
 def test_colours_are_learned(start, fit, prepared):
-    run = start("run", "epochs=12", "algorithm=adamw", "lr=0.003", "bias_lr_factor=1", "schedule=one-cycle", "warmup=0.2")
+    run = start(
+        "run", "epochs=12", "algorithm=adamw", "lr=0.003", "bias_lr_factor=1", "schedule=one-cycle", "warmup=0.2"
+    )
     fit(run)
     assert evaluate(load_model(run), prepared, "test", class_names=run.class_names).top1_error == 0
 
@@ -395,6 +405,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_saved(start, fit):
     [
         (("model.crop_size=25",), "crops of 25 pixels from pictures prepared at 24"),
         (("view=zoom", "model.crop_size=25"), "model.crop_size=25 is larger than the pictures at test time \\(24\\)"),
+        (("view=zoom", "model.crop_size=28", "test_size=32"), "28.*24"),  # evaluation would refuse it an epoch later
         (("test_size=16",), "larger than the pictures at test time \\(16\\)"),
         (("growing_crops=[[0, 16]]",), "growing_crops needs model.pool5_grid"),
         (("pool5_grid=1", "growing_crops=[[0, 16], [0.5, 25]]"), "25 pixels from pictures prepared at 24"),
