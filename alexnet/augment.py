@@ -6,17 +6,21 @@ image gets the same view whatever the batch size, the number of processes, or a 
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from alexnet import draws
 from alexnet.draws import Indices
 from alexnet.model import center
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,17 @@ class AugmentConfig:
 
     view: Literal["crop", "zoom", "center"] = "crop"  # crop: a window of the prepared picture; zoom: a part, resized
     flip: bool = True
-    color_noise: float = 0.1  # coefficient of the PCA colour noise; 0 is off
+    color_noise: Annotated[float, Field(ge=0, le=100)] = 0.1  # coefficient of the PCA colour noise; 0 is off
     color_noise_until: int | None = 67  # from this epoch on (counted from 1) there is none
     color_shrink: bool = True  # whether the picture is divided by 1 + color_noise as well
-    min_area: float = 0.25  # zoom: smallest share of the picture that a view shows
-    max_aspect: float = 4 / 3  # zoom: widest ratio of the sides of that part, before it becomes a square
-    rotation: float = 0.0  # zoom: largest angle, in degrees, either way
-    jitter: float = 0.0  # brightness, contrast and saturation are each multiplied by 1 +- this, evenly
-    mixup: float = 0.0  # share of the batches whose pictures are blended with one another
-    mixup_alpha: float = 0.2  # both parameters of the Beta distribution of the blend
-    cutmix: float = 0.0  # share of the batches whose pictures get a rectangle from another
-    cutmix_alpha: float = 1.0
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.25  # zoom: smallest share of the picture, before it is cut to fit
+    max_aspect: Annotated[float, Field(ge=1, le=100)] = 4 / 3  # zoom: widest ratio of the sides of that part
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # zoom: largest angle, in degrees, either way
+    jitter: Share = 0.0  # brightness, contrast and saturation are each multiplied by 1 +- this, evenly
+    mixup: Share = 0.0  # share of the batches whose pictures are blended with one another
+    mixup_alpha: Positive = 0.2  # both parameters of the Beta distribution of the blend
+    cutmix: Share = 0.0  # share of the batches whose pictures get a rectangle from another
+    cutmix_alpha: Positive = 1.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from alexnet.errors import AlexNetError, UsageError
+from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from alexnet.dataset import Prepared
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 app = App(
     name="alexnet",
     help="AlexNet as the system it was: prepare, train, evaluate and use it on your own pictures.\n\n"
-    "First steps:  alexnet demo  |  alexnet train PHOTOS  |  alexnet predict runs/LAST picture.jpg",
+    "For example:\n  alexnet demo\n  alexnet train photos/\n  alexnet predict runs/2026-11-24-1530-photos cat.jpg",
     help_format="plaintext",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 
+Paths = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
 
 
@@ -32,6 +34,11 @@ def main() -> None:
         sys.exit(UsageError.exit_code)
     except AlexNetError as error:
         _fail(str(error), error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch says so only in the words of a RuntimeError.
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _fail("not enough memory\nUse a smaller batch_size, model.width or crop_size.", ResourceError.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:
@@ -48,7 +55,7 @@ def _fail(message: str, code: int) -> None:
 def demo(*, out: Path = Path("runs/demo")) -> None:
     """Train LeNet and AlexNet on the 1,797 digits that ship with scikit-learn, and compare them. Under 3 minutes.
 
-    Examples:
+    For example:
       alexnet demo
       alexnet demo --out /tmp/demo
 
@@ -74,7 +81,7 @@ def prepare(
 ) -> None:
     """Turn any pictures into squares of one size, once, with the statistics that training needs.
 
-    Examples:
+    For example:
       alexnet prepare photos/ prepared/
       alexnet prepare /data/ILSVRC2012 prepared/ --encoding jpeg
 
@@ -121,7 +128,7 @@ def train(
 
     Every field of the recipe can be changed: field=value or --field value. alexnet recipes shows them all.
 
-    Examples:
+    For example:
       alexnet train photos/
       alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
       alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
@@ -144,7 +151,8 @@ def train(
     from alexnet import tables
     from alexnet.recipes import find_recipe, for_classes, override
     from alexnet.run import create_run
-    from alexnet.train import check_recipe, choose_device
+    from alexnet.train import choose_device
+    from alexnet.trainer import check_recipe
     from alexnet.workflow import new_run_folder, prepared_for, rehearse, run_plan
 
     chosen = override(find_recipe(recipe), changes)
@@ -166,7 +174,7 @@ def train(
 def resume(run: Path, *, device: str = "auto") -> None:
     """Go on with a run that was stopped, as if it had not been.
 
-    Examples:
+    For example:
       alexnet resume runs/2026-11-24-1530-photos
       alexnet resume runs/2026-11-24-1530-photos --device cpu
 
@@ -199,7 +207,7 @@ def evaluate(
 ) -> None:
     """Measure a trained network: top-1 and top-5 error, log-loss, and every class.
 
-    Examples:
+    For example:
       alexnet evaluate runs/photos
       alexnet evaluate runs/photos other_photos/ --split test --views 10 --json
 
@@ -252,7 +260,7 @@ def evaluate(
 @app.command
 def predict(
     run: Path,
-    *images: str,
+    *images: Paths,
     views: int = 1,
     k: int = 5,
     format: Literal["table", "json", "csv"] = "table",
@@ -261,7 +269,7 @@ def predict(
 ) -> None:
     """Say what is on pictures: files, folders, "globs", or - for a list of paths on standard input.
 
-    Examples:
+    For example:
       alexnet predict runs/photos cat.jpg holiday/
       find . -name '*.jpg' | alexnet predict runs/photos - --format csv
 
@@ -317,7 +325,7 @@ def predict(
 def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
     """Show a network layer by layer: shapes, parameters, multiply-adds, memory, beside the paper's figures.
 
-    Examples:
+    For example:
       alexnet summary
       alexnet summary photos model.width=0.5
 
@@ -343,7 +351,7 @@ def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
 def recipes(name: str | None = None, other: str | None = None) -> None:
     """List the recipes; with a name, all its fields; with two, what differs.
 
-    Examples:
+    For example:
       alexnet recipes photos
       alexnet recipes alexnet-2012 photos
 
@@ -371,7 +379,7 @@ def recipes(name: str | None = None, other: str | None = None) -> None:
 def report(run: Path) -> None:
     """Evaluate a run anew and write its report.html.
 
-    Examples:
+    For example:
       alexnet report runs/photos
       alexnet report runs/demo/alexnet
 

@@ -19,7 +19,7 @@ def run_demo(out: Path) -> None:
     """
     networks = {"LeNet": LENET, "AlexNet": DEMO}
     folders = {name: out / name.lower() for name in networks}
-    if out.exists() and {p.name for p in out.iterdir()} - {f.name for f in folders.values()}:
+    if out.is_file() or (out.exists() and {p.name for p in out.iterdir()} - {f.name for f in folders.values()}):
         raise UsageError(f"{out} holds other files than those of a demo", fix="Choose another folder with --out.")
     rows = []
     for name, recipe in networks.items():

@@ -14,6 +14,12 @@ from alexnet.errors import ResourceError
 TEMPORARY = ".tmp"  # ending of a file that is not whole yet
 
 
+def cache_folder() -> Path:
+    """Where prepared pictures and downloads are kept: $ALEXNET_CACHE, or alexnet in the user's cache folder."""
+    given = os.environ.get("ALEXNET_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+
+
 def temporary_for(path: Path) -> Path:
     """The hidden file that becomes `path` when it is whole."""
     return path.with_name(f".{path.name}{TEMPORARY}")

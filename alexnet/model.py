@@ -9,17 +9,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from alexnet.draws import DROPOUT, seed_for
 from alexnet.errors import UsageError
 from alexnet.layers import Dropout, LocalResponseNorm, PadRightBottom, WithinMapNorm
 
+Count = Annotated[int, Field(ge=1)]
 Activation = Literal["relu", "tanh", "sigmoid"]
 InputNorm = Literal["mean-image", "mean-pixel", "standardise", "unit"]
 
@@ -28,32 +30,32 @@ InputNorm = Literal["mean-image", "mean-pixel", "standardise", "unit"]
 class AlexNetConfig:
     """Every ingredient of AlexNet. The defaults are net 145 of the released source, the network of the paper."""
 
-    num_classes: int = 1000
-    crop_size: int = 224  # pixels a side that go into conv1
-    width: float = 1.0  # multiplies all channels and fc widths
-    channels: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)  # conv1 .. conv5
-    fc_features: tuple[int, int] = (4096, 4096)  # fc6, fc7
-    towers: int = 2  # halves that talk only at conv3, fc6, fc7, fc8
-    conv1_kernel: int = 11
-    conv1_stride: int = 4
-    conv1_padding: Literal["right-bottom"] | int = "right-bottom"
+    num_classes: Count = 1000
+    crop_size: Count = 224  # pixels a side that go into conv1
+    width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # multiplies all channels and fc widths
+    channels: tuple[Count, Count, Count, Count, Count] = (96, 256, 384, 384, 256)  # conv1 .. conv5
+    fc_features: tuple[Count, Count] = (4096, 4096)  # fc6, fc7
+    towers: Count = 2  # halves that talk only at conv3, fc6, fc7, fc8
+    conv1_kernel: Count = 11
+    conv1_stride: Count = 4
+    conv1_padding: Literal["right-bottom"] | Annotated[int, Field(ge=0)] = "right-bottom"
     activation: Activation = "relu"
     pooling: Literal["overlapping", "plain"] = "overlapping"  # 3x3 / 2 or 2x2 / 2
-    pool5_grid: int | None = None  # average pool5 to this many cells a side, so that crops of any size fit fc6
+    pool5_grid: Count | None = None  # average pool5 to this many cells a side, so that crops of any size fit fc6
     norm: Literal["lrn", "batch", "none"] = "lrn"
-    lrn_size: int = 5
+    lrn_size: Count = 5
     lrn_alpha: float = 1e-4  # divided by lrn_size, as in the code
     lrn_beta: float = 0.75
     lrn_k: float = 2.0
     norm1_before_activation: bool = True  # the code's order in layer 1: conv, LRN, pool, ReLU
     within_map_norm: bool = True  # 5x5 neighbourhood after LRN2; in the code only
-    dropout: float = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     dropout_place: Literal["after", "before"] = "after"  # fc6 and fc7; torchvision's network has it before them
     dropout_scale_at_test: bool = True
     init: Literal["source", "paper", "kaiming"] = "source"  # sigma .03 in conv3-5, .01 everywhere, or He's
     bias: float = 1.0  # start of the biases of conv2, conv4, conv5, fc6, fc7; with kaiming they start at 0
     input_norm: InputNorm = "mean-image"
-    test_size: int | None = None  # prepared pictures are shrunk to this many pixels a side before the test views
+    test_size: Count | None = None  # prepared pictures are shrunk to this many pixels a side before the test views
     architecture: Literal["alexnet"] = "alexnet"
 
 
@@ -61,13 +63,13 @@ class AlexNetConfig:
 class LeNetConfig:
     """LeNet-5 as in "Dive into Deep Learning" (sigmoid, average pooling), or its modern form (ReLU, max pooling)."""
 
-    num_classes: int = 10
-    crop_size: int = 28
-    width: float = 1.0
+    num_classes: Count = 10
+    crop_size: Count = 28
+    width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     activation: Activation = "sigmoid"
     pooling: Literal["average", "max"] = "average"
     input_norm: InputNorm = "unit"
-    test_size: int | None = None
+    test_size: Count | None = None
     architecture: Literal["lenet"] = "lenet"
 
 
@@ -183,31 +185,40 @@ def scaled(count: int, width: float, towers: int) -> int:
     return max(1, round(count * width / towers)) * towers
 
 
-def grid_sizes(config: AlexNetConfig) -> dict[str, int]:
-    """Cells along one side after each stage of AlexNet, for its nominal crop.
+def grid_sizes(config: ModelConfig) -> dict[str, int]:
+    """Cells along one side after each stage of a network, for its nominal crop.
 
     Raises:
-        UsageError: if the crop is too small to leave anything after pool5.
+        UsageError: if the crop is too small to leave anything after the last pooling.
     """
+    sizes = _lenet_grid_sizes(config) if isinstance(config, LeNetConfig) else _alexnet_grid_sizes(config)
+    if min(sizes.values()) < 1:
+        raise UsageError(
+            f"a crop of {config.crop_size} pixels leaves nothing after the last pooling: {sizes}",
+            fix="Use a larger crop_size; with AlexNet a smaller conv1_stride or conv1_kernel helps too.",
+        )
+    return sizes
+
+
+def _alexnet_grid_sizes(config: AlexNetConfig) -> dict[str, int]:
     pool = 3 if config.pooling == "overlapping" else 2
     conv2_padding, conv5_padding = conv_paddings(config)
     kernel, stride = config.conv1_kernel, config.conv1_stride
     if config.conv1_padding == "right-bottom":
-        conv1 = windows(config.crop_size, kernel, stride)
+        conv1 = windows(config.crop_size, kernel, stride) if config.crop_size >= kernel else 0
     else:
         conv1 = 1 + (config.crop_size + 2 * config.conv1_padding - kernel) // stride
     pool1 = windows(conv1, pool, 2)
     conv2 = pool1 + 2 * conv2_padding - 4
     pool2 = windows(conv2, pool, 2)
     conv5 = pool2 + 2 * conv5_padding - 2
-    pool5 = windows(conv5, pool, 2)
-    sizes = {"conv1": conv1, "pool1": pool1, "conv2": conv2, "pool2": pool2, "conv5": conv5, "pool5": pool5}
-    if min(sizes.values()) < 1 or config.crop_size < kernel or conv5 < pool:
-        raise UsageError(
-            f"a crop of {config.crop_size} pixels leaves nothing after pool5: {sizes}",
-            fix="Use a larger model.crop_size, or a smaller model.conv1_stride and model.conv1_kernel.",
-        )
-    return sizes
+    pool5 = windows(conv5, pool, 2) if conv5 >= pool else 0
+    return {"conv1": conv1, "pool1": pool1, "conv2": conv2, "pool2": pool2, "conv5": conv5, "pool5": pool5}
+
+
+def _lenet_grid_sizes(config: LeNetConfig) -> dict[str, int]:
+    pool1 = config.crop_size // 2
+    return {"conv1": config.crop_size, "pool1": pool1, "conv2": pool1 - 4, "pool2": (pool1 - 4) // 2}
 
 
 def conv_paddings(config: AlexNetConfig) -> tuple[int, int]:
@@ -228,7 +239,8 @@ def alexnet_layers(config: AlexNetConfig) -> list[tuple[str, nn.Module]]:
     f6, f7 = (scaled(f, config.width, towers) for f in config.fc_features)
     pool_size = 3 if config.pooling == "overlapping" else 2
     conv2_padding, conv5_padding = conv_paddings(config)
-    grid = config.pool5_grid or grid_sizes(config)["pool5"]
+    pool5 = grid_sizes(config)["pool5"]
+    grid = config.pool5_grid or pool5
     batch_norm = config.norm == "batch"
 
     def pool() -> nn.Module:
@@ -291,12 +303,7 @@ def alexnet_layers(config: AlexNetConfig) -> list[tuple[str, nn.Module]]:
 def lenet_layers(config: LeNetConfig) -> list[tuple[str, nn.Module]]:
     """LeNet-5 of "Dive into Deep Learning", chapter 7.6. Shapes in comments: 28 x 28 input, N omitted."""
     c1, c2, f3, f4 = (scaled(c, config.width, 1) for c in (6, 16, 120, 84))
-    grid = ((config.crop_size // 2) - 4) // 2
-    if grid < 1:
-        raise UsageError(
-            f"a crop of {config.crop_size} pixels leaves nothing after pool2 of LeNet",
-            fix="Use model.crop_size=28, or at least 12.",
-        )
+    grid = grid_sizes(config)["pool2"]
 
     def pool() -> nn.Module:
         return nn.AvgPool2d(2) if config.pooling == "average" else nn.MaxPool2d(2)

@@ -8,10 +8,13 @@ biases.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -19,18 +22,18 @@ class OptimConfig:
     """The optimiser and its rates. The defaults are those of net 145 ([code] layer-params-145.cfg:165-182)."""
 
     algorithm: Literal["sgd-2012", "sgd", "adamw"] = "sgd-2012"
-    lr: float = 0.01  # of the weights, at the start or (one-cycle) at the peak
-    bias_lr_factor: float = 2.0
-    momentum: float = 0.9  # beta1 of adamw
-    weight_decay: float = 0.0005  # of weights only
+    lr: Rate = 0.01  # of the weights, at the start or (one-cycle) at the peak
+    bias_lr_factor: Rate = 2.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # beta1 of adamw
+    weight_decay: Rate = 0.0005  # of weights only
     schedule: Literal["constant", "drops", "dexp", "one-cycle"] = "drops"
     drop_epochs: tuple[int, ...] = (25, 51, 79)  # drops: from these epochs on, counted from 1, a tenth of the rate
     conv1_drop_epochs: tuple[int, ...] = (25, 51, 67)
     conv1_freeze_epoch: int | None = 72  # from this epoch on conv1 stays as it is
     biases_follow: bool = False  # drops: whether the rate of the biases drops too
-    dexp_factor: float = 250.0  # dexp: base rate over final rate
-    dexp_steps: int = 4
-    warmup: float = 0.0  # one-cycle: share of the run in which the rate rises
+    dexp_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 250.0  # dexp: base rate over final rate
+    dexp_steps: Annotated[int, Field(ge=1)] = 4
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # one-cycle: share of the run in which the rate rises
 
 
 class SGD2012(torch.optim.Optimizer):

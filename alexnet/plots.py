@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from alexnet.epochs import Rows, series
+from alexnet.metrics import Rows, series
 
 # matplotlib knows no CSS variables: it draws in these stand-ins, which _svg exchanges afterwards.
 _INK, _LINE, _CARD, _BLUE, _ORANGE = "#010101", "#010102", "#010103", "#010104", "#010105"

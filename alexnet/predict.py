@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet.errors import AlexNetError, DataError
+from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluate import predict_probabilities
 from alexnet.images import prepare_image
 from alexnet.model import Network
@@ -32,19 +32,26 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-            if not inside:
-                raise DataError(f"no pictures in {path}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.")
-            found |= dict.fromkeys(inside)
-        elif path.exists():
-            found[path] = None
+        if path.exists():
+            matches = [path]
         else:
-            matches = sorted(glob.glob(argument, recursive=True))
-            if not matches:
-                raise DataError(f"{argument}: no such file, folder or pattern")
-            found |= dict.fromkeys(Path(match) for match in matches)
+            if argument.startswith("-"):
+                raise UsageError(f"unknown option {argument}", fix="alexnet predict --help lists them.")
+            matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
+        if not matches:
+            raise DataError(f"{argument}: no such file, folder or pattern")
+        inside = [path for match in matches for path in _pictures(match)]
+        if not inside:
+            raise DataError(f"no pictures in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.")
+        found |= dict.fromkeys(inside)
     return list(found)
+
+
+def _pictures(path: Path) -> list[Path]:
+    """A file as it is; of a folder all the pictures to the bottom, in order."""
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
 
 
 def predict(

@@ -18,7 +18,7 @@ import numpy as np
 
 from alexnet import dataset
 from alexnet.decoding import make_shards, unreadable
-from alexnet.errors import DataError
+from alexnet.errors import DataError, UsageError
 from alexnet.files import TEMPORARY, disk_errors, write_file
 from alexnet.plans import (
     GO_ON,
@@ -98,6 +98,8 @@ def prepare(
         DataError: `out` holds something else; a picture is unreadable and `strict`; a class or split has lost all.
         ResourceError: too little space on the disk.
     """
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers={workers}: at least one is needed")
     begin = time.monotonic()
     settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
     identities = identities_of(source)

@@ -31,7 +31,7 @@ class Recipe:
     prepare_size: Annotated[int, Field(ge=8)] = 256  # shorter side of the prepared pictures, in pixels
     epochs: Annotated[int, Field(ge=1)] = 90
     batch_size: Annotated[int, Field(ge=1)] = 128
-    seed: Annotated[int, Field(ge=0)] = 0  # of the weights, the order, every crop and every mask
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the weights, the order, every crop and every mask
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     growing_crops: tuple[tuple[float, int], ...] = ()  # (share of the run, pixels): crop size from there on
     average_decay: Annotated[float, Field(ge=0, lt=1)] = (
@@ -183,7 +183,7 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         *sections, last = name.split(".")
         for section in sections:
             if not isinstance(target.get(section), dict):
-                raise _unknown(name, section, record)
+                raise _unknown(name, section if section not in target else last, record)
             target, record = target[section], getattr(record, section)
         if last not in target or last in FIXED:
             raise _unknown(name, last, record)

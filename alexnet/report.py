@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from alexnet import sections
-from alexnet.epochs import read_epochs
 from alexnet.errors import DataError
 from alexnet.evaluate import Evaluation
 from alexnet.files import disk_errors, write_file
+from alexnet.metrics import read_epochs
 from alexnet.mistakes import confused_pairs, examples_of, worst_mistakes
 from alexnet.page import page
 from alexnet.plots import picture

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from alexnet.errors import UntrustedFileError, UsageError
 from alexnet.files import disk_errors, fsync_folder, write_file
+from alexnet.metrics import read_rows
 from alexnet.model import Network, build_model
 from alexnet.recipes import Recipe, from_json, to_json
 
@@ -125,10 +126,8 @@ def append_metrics(run: Run, row: Mapping[str, Any]) -> None:
 
 
 def read_metrics(run: Run) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a last line torn by a crash is left out."""
-    path = run.folder / "metrics.jsonl"
-    lines = path.read_text().split("\n") if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """The rows of metrics.jsonl; a line torn by a crash is left out."""
+    return read_rows(run.folder / "metrics.jsonl")[0]
 
 
 def forget_metrics_after(run: Run, step: int) -> None:
@@ -205,24 +204,43 @@ def load_model(run: Run, which: str = "best") -> Network:
     if name is None:
         raise UsageError(f"{run.folder} has no checkpoint yet", fix=f"Train it: alexnet resume {run.folder}")
     model = build_model(run.recipe.model)
-    model.load_state_dict(_load_tensors(run.folder / "checkpoints" / name, "model.safetensors"))
+    file = run.folder / "checkpoints" / name
+    try:
+        model.load_state_dict(_load_tensors(file, "model.safetensors"))
+    except RuntimeError as error:
+        raise UntrustedFileError(
+            f"the weights in {file} do not fit {run.folder / 'recipe.json'}: {str(error).splitlines()[-1].strip()}",
+            fix="One of the two was changed after training.",
+        ) from None
     return model.eval()
 
 
 def _state(folder: Path) -> TrainingState:
-    values = json.loads((folder / "state.json").read_text())
-    del values["sha256"]
-    return TrainingState(**values)
+    values = _state_values(folder)
+    try:
+        return TrainingState(**{name: value for name, value in values.items() if name != "sha256"})
+    except TypeError as error:
+        raise UntrustedFileError(f"{folder / 'state.json'} is damaged: {error}") from None
+
+
+def _state_values(folder: Path) -> dict[str, Any]:
+    try:
+        values = json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UntrustedFileError(f"{folder / 'state.json'} is damaged or missing: {error}") from None
+    if not isinstance(values, dict) or not isinstance(values.get("sha256"), dict):
+        raise UntrustedFileError(f"{folder / 'state.json'} is damaged: it holds no checksums")
+    return values
 
 
 def _load_tensors(folder: Path, file: str) -> dict[str, Tensor]:
     try:
         content = (folder / file).read_bytes()
-        expected = json.loads((folder / "state.json").read_text())["sha256"][file]
+        expected = _state_values(folder)["sha256"].get(file)
         if hashlib.sha256(content).hexdigest() != expected:
             raise UntrustedFileError(f"{folder / file} is damaged: its sha256 is not the one that was saved with it")
         return safetensors.torch.load(content)
-    except (OSError, safetensors.SafetensorError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise UntrustedFileError(f"{folder / file} is damaged or missing: {error}") from None
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.epochs import Rows, best_epoch, number, series
 from alexnet.evaluate import Evaluation
+from alexnet.metrics import Rows, best_epoch, number, series
 from alexnet.mistakes import wilson_interval
 from alexnet.page import bar, duration, interval_bar, percent, plain, plural, table, value_table
 from alexnet.plots import curves, filter_grid, picture
@@ -18,6 +18,7 @@ MATRIX_CLASSES = 40  # a larger confusion matrix has cells too small for its cou
 
 
 def headline(evaluations: Sequence[Evaluation], rows: Rows, known: Mapping[str, Any]) -> str:
+    """What the run achieved: the large figures, one line per evaluation, and the facts of the run."""
     first = evaluations[0]
     columns = {"Pictures of": "", "Views": "n", "Count": "n", "Top-1 accuracy": "n", "Top-1 error": "n"}
     columns |= {"Top-5 error": "n", "Log-loss": "n"}
@@ -63,6 +64,7 @@ def _facts(first: Evaluation, rows: Rows, known: Mapping[str, Any]) -> dict[str,
 
 
 def learning_curves(rows: Rows, unreadable: int) -> str:
+    """Loss, error, rate and crop size over the epochs."""
     torn = f"<p>{plural(unreadable, 'unreadable line')} of metrics.jsonl left out.</p>" if unreadable else ""
     if not rows:
         return f"<p>No epoch was finished, so there is no curve yet.</p>{torn}"
@@ -80,6 +82,7 @@ def learning_curves(rows: Rows, unreadable: int) -> str:
 def confused_classes(
     confusion: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[int, int, int]], thumbnails: Sequence[str]
 ) -> str:
+    """The confusion matrix beside the pairs that are taken for one another most often."""
     small = len(names) <= MATRIX_CLASSES
     overview = _matrix(confusion, names) if small else _aggregate(confusion, pairs)
     note = (
@@ -141,6 +144,7 @@ def _matrix(confusion: np.ndarray, names: Sequence[str]) -> str:
 
 
 def per_class(confusion: np.ndarray, names: Sequence[str]) -> str:
+    """One line a class: accuracy with its interval, precision, and what it is taken for."""
     counts, predicted, correct = confusion.sum(1), confusion.sum(0), np.diag(confusion)
     # Worst first: these are the rows to act upon. Classes without pictures have no accuracy and come last.
     order = np.argsort(np.where(counts > 0, correct / np.maximum(1, counts), 2), kind="stable")
@@ -172,6 +176,7 @@ def per_class(confusion: np.ndarray, names: Sequence[str]) -> str:
 def mistaken_pictures(
     evaluation: Evaluation, names: Sequence[str], worst: np.ndarray, pixels: Mapping[int, np.ndarray]
 ) -> str:
+    """The most confident wrong answers, each with its picture and its five most probable classes."""
     if not len(worst):
         return f"<p>None: of {plural(evaluation.count, 'picture')}, not one is named wrong.</p>"
     cards = []
@@ -198,6 +203,7 @@ def mistaken_pictures(
 
 
 def first_layer(conv1: np.ndarray, recipe: Mapping[str, Any]) -> str:
+    """The kernels of conv1 as pictures, tower by tower."""
     count, channels, height, width = conv1.shape
     weights = np.nan_to_num(conv1, nan=0, posinf=0, neginf=0)
     low, high = weights.min((1, 2, 3)), weights.max((1, 2, 3))  # (F,)
@@ -230,6 +236,7 @@ def first_layer(conv1: np.ndarray, recipe: Mapping[str, Any]) -> str:
 
 
 def recipe_and_environment(recipe: Mapping[str, Any], data: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
+    """All that is needed to do the run again."""
     groups = {key: _flatten(value) for key, value in recipe.items() if isinstance(value, Mapping)}
     groups = {"run": {key: value for key, value in recipe.items() if key not in groups}, **groups}
     rest = _flatten({**data, **environment})

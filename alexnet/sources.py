@@ -20,6 +20,7 @@ import numpy as np
 
 from alexnet import named_sets
 from alexnet.errors import DataError, UsageError
+from alexnet.files import cache_folder
 from alexnet.ilsvrc import classes_by_ground_truth
 from alexnet.samples import Samples, Source, hold_out, listed
 
@@ -38,7 +39,7 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
         spec: a folder, or one of `digits`, `cifar10`, `fashion-mnist`, `imagenette`, `flowers102`.
         seed: chooses which pictures are held out where there is no val folder.
         held_out: share of every class held out as "val" in that case, in (0, 1).
-        downloads: folder for named sets that are downloaded; ~/.cache/alexnet/downloads if None.
+        downloads: folder for named sets that are downloaded; that of `cache_folder` if None.
 
     Raises:
         DataError: the folder cannot be used as it is.
@@ -54,7 +55,7 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
         archive = path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"))
         fix = "unpack it and give the folder" if archive else "give the folder that holds the class folders"
         raise DataError(f"{path} is {'an archive' if archive else 'a file'}, not a folder", fix=fix)
-    cache = downloads or Path.home() / ".cache" / "alexnet" / "downloads"
+    cache = downloads or cache_folder() / "downloads"
     named: dict[str, Callable[[], Source]] = {
         "digits": lambda: named_sets.digits(seed),
         "cifar10": lambda: named_sets.torchvision_arrays("cifar10", cache),

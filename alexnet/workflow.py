@@ -1,8 +1,6 @@
 """The stages put together: what a verb needs before and after its one stage."""
 
 import json
-import math
-import os
 import re
 import statistics
 import tempfile
@@ -19,7 +17,7 @@ import torch
 from alexnet.dataset import PREPARED, SPLITS, Prepared, open_prepared
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
-from alexnet.files import disk_errors, write_file
+from alexnet.files import cache_folder, disk_errors, write_file
 from alexnet.prepare import PrepareReport, cache_key, prepare
 from alexnet.recipes import RECIPES, Recipe, differences, for_classes
 from alexnet.report import write_report
@@ -27,12 +25,7 @@ from alexnet.run import Run, create_run, load_model
 from alexnet.sources import open_source
 from alexnet.terminal import counting
 from alexnet.train import Interrupted, Progress, train
-
-
-def cache_folder() -> Path:
-    """Where prepared pictures and downloads are kept: $ALEXNET_CACHE, or alexnet in the user's cache folder."""
-    given = os.environ.get("ALEXNET_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+from alexnet.trainer import steps_per_epoch
 
 
 def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) -> Prepared:
@@ -53,7 +46,7 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) ->
                 fix=f"Add prepare_size={prepared.size}, or prepare the pictures anew with --size {size}.",
             )
         return prepared
-    source = open_source(data, downloads=cache_folder() / "downloads")
+    source = open_source(data)
     out = cache_folder() / "prepared" / f"{_slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
     with counting("preparing") as progress:
         report = prepare(source, out, size=size, progress=progress)
@@ -90,7 +83,7 @@ def new_run_folder(data: str) -> Path:
 def run_plan(recipe: Recipe, base: str, prepared: Prepared, device: torch.device) -> dict[str, str]:
     """What is about to happen, in a few lines."""
     counts = {name: len(prepared.splits[name]) for name in SPLITS if name in prepared.splits}
-    steps = math.ceil(counts["train"] / recipe.batch_size)
+    steps = steps_per_epoch(counts["train"], recipe)
     changed = differences(recipe, for_classes(RECIPES[base], recipe.model.num_classes))
     return {
         "data": f"{len(prepared.class_names)} classes, " + ", ".join(f"{n} {name}" for name, n in counts.items()),
@@ -122,10 +115,12 @@ def rehearse(recipe: Recipe, prepared: Prepared, device: torch.device, steps: in
 
     Looking at the held-out pictures is not in it.
     """
-    grown = recipe.growing_crops or ((0.0, recipe.model.crop_size),)
-    total = math.ceil(len(prepared.splits["train"]) / recipe.batch_size) * recipe.epochs
+    grown = ((0.0, recipe.model.crop_size), *recipe.growing_crops)
+    total = steps_per_epoch(len(prepared.splits["train"]), recipe) * recipe.epochs
     estimate = 0.0
     for (start, size), end in zip(grown, [*(share for share, _ in grown[1:]), 1.0], strict=True):
+        if start == end:
+            continue
         timing = _Timing()
         crops = replace(recipe, growing_crops=((0.0, size),) if recipe.growing_crops else ())
         with tempfile.TemporaryDirectory() as folder, suppress(Interrupted):

@@ -27,6 +27,7 @@ CLASSES = ("red", "green", "blue")
 TINY = (
     "prepare_size=24",
     "model.crop_size=20",
+    "model.test_size=none",
     "model.width=0.0625",
     "model.conv1_kernel=5",
     "model.conv1_stride=1",

@@ -384,12 +384,11 @@ def test_ctrl_c_while_preparing_is_no_traceback(alexnet, photos, tmp_path, monke
 def test_named_sets_are_downloaded_into_the_cache_whatever_the_verb(alexnet, tmp_path, cache, monkeypatch):
     asked = []
 
-    def noting(spec, *arguments, downloads=None, **more):
-        asked.append(downloads)
+    def noting(name, folder, load):
+        asked.append(folder)
         raise KeyboardInterrupt
 
-    for name in ("alexnet.sources", "alexnet.workflow"):
-        monkeypatch.setattr(importlib.import_module(name), "open_source", noting)
+    monkeypatch.setattr(importlib.import_module("alexnet.named_sets"), "_downloaded", noting)
     alexnet("train", "cifar10")
     alexnet("prepare", "cifar10", tmp_path / "out")
     assert asked == [cache / "downloads"] * 2

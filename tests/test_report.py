@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.epochs import best_epoch, read_epochs
 from alexnet.errors import DataError
+from alexnet.metrics import best_epoch, read_epochs
 from alexnet.mistakes import confused_pairs, examples_of, wilson_interval, worst_mistakes
 from alexnet.page import duration
 from alexnet.plots import curves, filter_grid

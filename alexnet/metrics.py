@@ -9,18 +9,27 @@ from typing import Any
 Rows = Sequence[Mapping[str, Any]]
 
 
-def read_epochs(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Epoch rows in order of epoch, and the number of lines that are no JSON (a crash can tear the last one)."""
-    epochs: dict[int, dict[str, Any]] = {}
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of the file in order, and the number of lines that are none (a crash can tear the last one)."""
+    rows: list[dict[str, Any]] = []
     unreadable = 0
     for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
             unreadable += bool(line.strip())
-            continue
-        if isinstance(row, dict) and row.get("kind") == "epoch" and isinstance(row.get("epoch"), int):
-            epochs[row["epoch"]] = row  # a resumed run repeats epochs: the later row is the one that counts
+    return rows, unreadable
+
+
+def read_epochs(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Epoch rows in order of epoch, and the number of lines that could not be read."""
+    rows, unreadable = read_rows(path)
+    # A resumed run may repeat an epoch: the later row is the one that counts.
+    epochs = {row["epoch"]: row for row in rows if row.get("kind") == "epoch" and isinstance(row.get("epoch"), int)}
     return [epochs[epoch] for epoch in sorted(epochs)], unreadable
 
 

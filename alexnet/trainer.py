@@ -1,0 +1,185 @@
+"""The moving parts of a run: network, average, optimiser, the pictures of a step, and the step itself."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from alexnet.augment import ColorStatistics, mix, training_views
+from alexnet.dataset import Prepared, batches
+from alexnet.errors import UsageError
+from alexnet.evaluate import as_batch
+from alexnet.model import AlexNetConfig, LeNetConfig, Network, build_model, center, grid_sizes
+from alexnet.optim import build_optimizer
+from alexnet.recipes import Recipe
+from alexnet.run import Run, TrainingState
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def train_step(
+    model: Network, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor, recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """One step of gradient descent.
+
+    Args:
+        images: (N, 3, H, W) pixels 0..255.
+        targets: (N, classes) probabilities.
+
+    Returns:
+        The mean loss before the step, a scalar, and the logits (N, classes).
+    """
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        logits = model(images)
+    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach(), logits.detach()
+
+
+def crop_size_at(recipe: Recipe, progress: float) -> int:
+    """Pixels a side of the training crops when that share of the run is done."""
+    reached = [size for start, size in recipe.growing_crops if progress >= start]
+    return reached[-1] if reached else recipe.model.crop_size
+
+
+def epoch_batches(order: npt.NDArray[np.int64], recipe: Recipe) -> list[npt.NDArray[np.int64]]:
+    """Batches in order; a single image left over joins the batch before it, for batch norm needs two."""
+    parts = batches(order, recipe.batch_size)
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [np.concatenate(parts[-2:])]
+    return parts
+
+
+def steps_per_epoch(count: int, recipe: Recipe) -> int:
+    """Steps in which an epoch over that many pictures is done."""
+    return len(epoch_batches(np.arange(count), recipe))
+
+
+def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
+    """Refuses what could not be trained, before anything is spent.
+
+    Raises:
+        UsageError: crops that are larger than the pictures or leave nothing of them, growing crops that the network
+            cannot take or that do not grow, shares of mixing above one, a batch too small for batch norm.
+    """
+    config, grown = recipe.model, recipe.growing_crops
+    tested = prepared.size if config.test_size is None else config.test_size
+    trained = max(size for _, size in ((0.0, config.crop_size), *grown))
+    if recipe.augment.view != "zoom" and trained > prepared.size:
+        raise UsageError(f"crops of {trained} pixels from pictures prepared at {prepared.size}")
+    if not config.crop_size <= tested <= prepared.size:
+        raise UsageError(
+            f"crops of {config.crop_size} pixels from pictures of {tested} at test time, prepared at {prepared.size}",
+            fix="Each must be at least as large as the one before: model.crop_size, model.test_size, prepare_size.",
+        )
+    if grown:
+        shares = [share for share, _ in grown]
+        if shares != sorted(shares) or not 0 <= shares[0] <= shares[-1] < 1:
+            raise UsageError(f"growing_crops starts at the shares {shares}: they must rise from 0 to less than 1")
+        if isinstance(config, LeNetConfig) or config.pool5_grid is None:
+            raise UsageError("growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only")
+        if config.input_norm == "mean-image":
+            raise UsageError("growing_crops cannot subtract a mean image of one size", fix="Use input_norm=mean-pixel.")
+    for size in (config.crop_size, *(size for _, size in grown)):
+        grid_sizes(replace(config, crop_size=size))
+    if recipe.augment.mixup + recipe.augment.cutmix > 1:
+        raise UsageError("augment.mixup and augment.cutmix are shares of the batches: together at most 1")
+    batch_norm = isinstance(config, AlexNetConfig) and config.norm == "batch"
+    if batch_norm and min(recipe.batch_size, len(prepared.splits["train"])) < 2:
+        raise UsageError("batch norm needs at least 2 images in a batch", fix="Use norm=lrn or a larger batch_size.")
+
+
+def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)) after n updates: early on it forgets faster."""
+
+    @torch.no_grad()
+    def update(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(averages, weights)
+            return
+        n = int(updates)
+        torch._foreach_lerp_(averages, weights, 1.0 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+class Trainer:
+    """The moving parts of a run: network, average, optimiser, and where it stands."""
+
+    def __init__(self, run: Run, prepared: Prepared, device: torch.device):
+        self.run, self.prepared, self.device = run, prepared, device
+        recipe = run.recipe
+        check_recipe(recipe, prepared)
+        model = build_model(recipe.model, seed=recipe.seed)
+        model.set_input_statistics(prepared.mean_image, prepared.channel_std)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.average: AveragedModel | None = None
+        if recipe.average_decay:
+            self.average = AveragedModel(
+                self.model, multi_avg_fn=moving_average(recipe.average_decay), use_buffers=True
+            )
+        self.optimizer = build_optimizer(self.model, recipe.optim)
+        self.state = TrainingState(step=0)
+        mean = torch.from_numpy(np.ascontiguousarray(prepared.mean_image)).permute(2, 0, 1)
+        if recipe.model.input_norm == "mean-image":
+            mean = center(mean, recipe.model.crop_size)
+        else:
+            mean = mean.mean((1, 2), keepdim=True)
+        self.colors = ColorStatistics(mean, prepared.color_stdevs, prepared.color_vectors)
+        self.labels = torch.from_numpy(np.asarray(prepared.splits["train"].labels))
+
+    @property
+    def trained(self) -> Network:
+        """The network to use: the averaged one where the recipe averages."""
+        if self.average is None:
+            return self.model
+        return cast(Network, self.average.module)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold to go on, by name: `model/NAME`, `optimizer/KEY/NAME`, `averaged`."""
+        out = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                out[f"optimizer/{key}/{name}"] = value
+        if self.average is not None:
+            out |= {f"average/{name}": tensor for name, tensor in self.average.module.state_dict().items()}
+            out["averaged"] = self.average.n_averaged
+        return out
+
+    def restore(self, tensors: dict[str, Tensor], state: TrainingState) -> None:
+        """Takes over what `tensors` gave."""
+        model = {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
+        self.model.load_state_dict(model)
+        parameters = dict(self.model.named_parameters())
+        for full_name, tensor in tensors.items():
+            if full_name.startswith("optimizer/"):
+                _, key, name = full_name.split("/", 2)
+                parameter = parameters[name]
+                # A momentum buffer must lie in memory as its weight does; a step counter is a scalar of its own.
+                value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
+                self.optimizer.state[parameter][key] = value.detach()
+        if self.average is not None:
+            average = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
+            self.average.module.load_state_dict(average)
+            self.average.n_averaged.copy_(tensors["averaged"])
+        self.state = state
+
+    def batch(self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float) -> tuple[Tensor, Tensor]:
+        """The pictures and targets of one step, on the device."""
+        recipe = self.run.recipe
+        images = as_batch(self.prepared.splits["train"].read(samples))
+        size = crop_size_at(recipe, progress)
+        views = training_views(
+            images, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples
+        )
+        targets = F.one_hot(self.labels[samples], recipe.model.num_classes).float()
+        views, targets = mix(views, targets, recipe.augment, seed=recipe.seed, step=step)
+        return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)
