@@ -150,10 +150,9 @@ def train(
     """
     from alexnet import tables
     from alexnet.recipes import find_recipe, for_classes, override
-    from alexnet.run import create_run
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
-    from alexnet.workflow import new_run_folder, prepared_for, rehearse, run_plan
+    from alexnet.workflow import new_run_folder, prepared_for, rehearse, run_plan, start_run
 
     chosen = override(find_recipe(recipe), changes)
     place = choose_device(device)
@@ -165,9 +164,7 @@ def train(
         took = tables.duration(rehearse(chosen, prepared, place))
         tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
         return
-    folder = out or new_run_folder(data)
-    about = {"source": data, "prepared": str(prepared.folder.resolve()), "fingerprint": prepared.fingerprint}
-    _train(create_run(folder, chosen, prepared.class_names, about), prepared, place)
+    _train(start_run(out or new_run_folder(data), chosen, data, prepared), prepared, place)
 
 
 @app.command

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 from alexnet.errors import UsageError
-from alexnet.recipes import DEMO, LENET, for_classes
-from alexnet.run import create_run, read_metrics
+from alexnet.recipes import DEMO, LENET
+from alexnet.run import read_metrics
 from alexnet.terminal import TrainingMonitor, print_table
 from alexnet.train import choose_device, train
-from alexnet.workflow import prepared_for, report_run
+from alexnet.workflow import prepared_for, report_run, start_run
 
 
 def run_demo(out: Path) -> None:
@@ -19,15 +19,18 @@ def run_demo(out: Path) -> None:
     """
     networks = {"LeNet": LENET, "AlexNet": DEMO}
     folders = {name: out / name.lower() for name in networks}
-    if out.is_file() or (out.exists() and {p.name for p in out.iterdir()} - {f.name for f in folders.values()}):
+    others = (
+        {path.name for path in out.iterdir()} - {folder.name for folder in folders.values()} if out.is_dir() else {}
+    )
+    foreign = [folder for folder in folders.values() if folder.exists() and not (folder / "recipe.json").is_file()]
+    if out.is_file() or others or foreign:
         raise UsageError(f"{out} holds other files than those of a demo", fix="Choose another folder with --out.")
     rows = []
     for name, recipe in networks.items():
         print(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {recipe.prepare_size}\n")
         prepared = prepared_for("digits", recipe.prepare_size, lambda report: None)
         shutil.rmtree(folders[name], ignore_errors=True)
-        about = {"source": "digits", "prepared": str(prepared.folder.resolve()), "fingerprint": prepared.fingerprint}
-        run = create_run(folders[name], for_classes(recipe, 10), prepared.class_names, about)
+        run = start_run(folders[name], recipe, "digits", prepared)
         with TrainingMonitor() as monitor:
             network = train(run, prepared, device=choose_device("cpu"), monitor=monitor)
         evaluations, _ = report_run(run, prepared)

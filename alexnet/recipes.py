@@ -103,9 +103,9 @@ LENET = Recipe(
     augment=AugmentConfig(view="crop", flip=False, color_noise=0.0),
     optim=OptimConfig(algorithm="adamw", lr=0.004, bias_lr_factor=1.0, schedule="one-cycle", warmup=0.1),
     prepare_size=32,
-    epochs=50,
+    epochs=80,
     batch_size=64,
-    evaluate_every=5,
+    evaluate_every=10,
 )
 
 DEMO = Recipe(

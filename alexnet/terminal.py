@@ -89,6 +89,7 @@ class TrainingMonitor:
         self.started = time.monotonic()
         self.first_step: int | None = None
         self.last_line = self.started
+        self.headed = False
 
     def __enter__(self) -> "TrainingMonitor":
         if self.out.is_terminal:
@@ -144,10 +145,13 @@ class TrainingMonitor:
         self.last_line = time.monotonic()
         if "val_top1_error" not in row:
             return
-        held_out = f"   held out: loss {row['val_loss']:.3f}  top-1 error {100 * row['val_top1_error']:5.1f} %"
+        if not self.headed:
+            self.headed = True
+            self.out.print(" epoch     time  crop      rate   train: loss  top-1 error   held out: loss  top-1 error")
         self.out.print(
-            f"epoch {row['epoch']:>3}  {clock(row['seconds']):>7}  crop {row['crop_size']:>3}  rate {row['lr']:<8.2g} "
-            f"train: loss {row['train_loss']:.3f}  top-1 error {100 * row['train_top1_error']:5.1f} %{held_out}"
+            f"{row['epoch']:>6} {clock(row['seconds']):>8} {row['crop_size']:>5} {row['lr']:>9.2g} "
+            f"{row['train_loss']:>13.3f} {100 * row['train_top1_error']:>10.1f} % "
+            f"{row['val_loss']:>16.3f} {100 * row['val_top1_error']:>10.1f} %"
         )
 
 

@@ -80,6 +80,17 @@ def new_run_folder(data: str) -> Path:
     return next(path for name in names if not (path := Path("runs") / name).exists())
 
 
+def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared) -> Run:
+    """A new run folder for prepared pictures, which says where they come from."""
+    place = Path(data).expanduser()
+    about = {
+        "source": str(place.resolve()) if place.exists() else data,
+        "prepared": str(prepared.folder.resolve()),
+        "fingerprint": prepared.fingerprint,
+    }
+    return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
+
+
 def run_plan(recipe: Recipe, base: str, prepared: Prepared, device: torch.device) -> dict[str, str]:
     """What is about to happen, in a few lines."""
     counts = {name: len(prepared.splits[name]) for name in SPLITS if name in prepared.splits}

@@ -35,11 +35,11 @@ from torchvision.models import alexnet as torchvision_alexnet
 from torchvision.transforms import v2
 
 from alexnet.evaluate import top_k_error
-from alexnet.recipes import find_recipe, for_classes, override
-from alexnet.run import create_run, environment
+from alexnet.recipes import find_recipe, override
+from alexnet.run import environment
 from alexnet.terminal import TrainingMonitor
 from alexnet.train import choose_device, train
-from alexnet.workflow import prepared_for, report_run
+from alexnet.workflow import prepared_for, report_run, start_run
 
 Optimiser = Callable[[Any], torch.optim.Optimizer]
 BASELINES: dict[str, Optimiser] = {
@@ -54,8 +54,7 @@ def ours(photos: str, seed: int, out: Path) -> dict[str, Any]:
     """One run of `alexnet train PHOTOS seed=SEED` and its figures."""
     recipe = override(find_recipe("photos"), [f"seed={seed}"])
     prepared = prepared_for(photos, recipe.prepare_size, lambda report: None)
-    about = {"source": photos, "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
-    run = create_run(out, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
+    run = start_run(out, recipe, photos, prepared)
     clock, processor = time.monotonic(), time.process_time()
     with TrainingMonitor() as monitor:
         train(run, prepared, device=choose_device("cpu"), monitor=monitor)
