@@ -1,6 +1,7 @@
 """The stages put together: what a verb needs before and after its one stage."""
 
 import json
+import math
 import re
 import statistics
 import tempfile
@@ -26,6 +27,8 @@ from alexnet.sources import open_source
 from alexnet.terminal import counting
 from alexnet.train import Interrupted, Progress, train
 from alexnet.trainer import steps_per_epoch
+
+FEW_STEPS = 1000  # below this a network from scratch is hardly trained; the plan says so
 
 
 def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) -> Prepared:
@@ -96,11 +99,17 @@ def run_plan(recipe: Recipe, base: str, prepared: Prepared, device: torch.device
     counts = {name: len(prepared.splits[name]) for name in SPLITS if name in prepared.splits}
     steps = steps_per_epoch(counts["train"], recipe)
     changed = differences(recipe, for_classes(RECIPES[base], recipe.model.num_classes))
-    return {
+    plan = {
         "data": f"{len(prepared.class_names)} classes, " + ", ".join(f"{n} {name}" for name, n in counts.items()),
         "recipe": base + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in changed.items()),
         "training": f"{recipe.epochs} epochs of {steps} steps of {recipe.batch_size} pictures on {device}",
     }
+    if steps * recipe.epochs < FEW_STEPS:
+        plan["note"] = (
+            f"{steps * recipe.epochs} steps may be too few to learn much from so few pictures: "
+            f"try epochs={math.ceil(FEW_STEPS / steps)}, or a smaller batch_size"
+        )
+    return plan
 
 
 class _Timing:

@@ -239,7 +239,8 @@ def test_ctrl_c_saves_and_resume_ends_where_an_undisturbed_run_ends(photos, tmp_
         text=True,
     )
     assert process.stdout is not None
-    line = next(line for line in process.stdout if line.startswith("epoch"))  # training, signals in our hands
+    # The first line of an epoch: training has begun, so signals are in its hands.
+    line = next(line for line in process.stdout if line.split()[:1] and line.split()[0].isdigit())
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in errors) == (130, False), errors

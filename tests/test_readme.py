@@ -1,0 +1,67 @@
+"""The README says what is there: its modules, verbs, Python and figures are checked against the project itself."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import alexnet
+from alexnet.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_module_stands_in_the_file_list():
+    table = README.partition("## The pipeline is the file list")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)(?:\.py)?`", table))
+    modules = {path.stem for path in Path(alexnet.__file__).parent.glob("*.py") if not path.stem.startswith("__")}
+    assert modules == named & modules
+
+
+def test_every_verb_in_it_exists_and_every_verb_there_is_stands_in_it():
+    assert set(re.findall(r"^alexnet (\w+)", "\n".join(blocks("bash")), re.MULTILINE)) <= set(app)
+    assert {name for name in app if not name.startswith("-")} <= set(re.findall(r"alexnet (\w+)", README))
+
+
+def test_its_python_runs(trained, tmp_path, monkeypatch, capsys):
+    (code,) = blocks("python")
+    Image.fromarray(np.full((30, 40, 3), (200, 30, 30), np.uint8)).save(tmp_path / "seven.png")
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    (tmp_path / "runs/demo/alexnet").symlink_to(trained / "run")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    answer, shapes = capsys.readouterr().out.splitlines()
+    assert answer in ("red", "green", "blue")
+    assert "'conv1': (1, 4, 20, 20)" in shapes  # a sixteenth of the 64 filters, at every pixel of a 20 x 20 crop
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict]:
+    path = ROOT / "benchmarks/results/photos.json"
+    return json.loads(path.read_text())["runs"]
+
+
+def test_its_figures_are_those_of_the_result_file(results):
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
+    shown = {
+        name.strip(" `*"): [float(x) for cell in cells for x in re.findall(r"\d+\.\d", cell)] for name, *cells in rows
+    }
+    for name in {run["name"] for run in results}:
+        runs = [run for run in results if run["name"] == name]
+        expected = []
+        for key in ("val, 1 view", "test, 1 view"):
+            values = [100 * run["accuracy"][key] for run in runs]
+            expected.append(round(statistics.mean(values), 1))
+            expected += [round(statistics.stdev(values), 1)] if len(values) > 1 else []
+        expected.append(round(statistics.mean(run["minutes"] for run in runs), 1))
+        assert shown[name] == expected, name
