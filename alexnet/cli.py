@@ -152,9 +152,9 @@ def train(
     from alexnet.recipes import find_recipe, for_classes, override
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
-    from alexnet.workflow import new_run_folder, prepared_for, rehearse, run_plan, start_run
+    from alexnet.workflow import fitted, new_run_folder, prepared_for, rehearse, run_plan, start_run
 
-    chosen = override(find_recipe(recipe), changes)
+    chosen = override(fitted(find_recipe(recipe), data), changes)
     place = choose_device(device)
     prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
     chosen = for_classes(chosen, len(prepared.class_names))

@@ -102,8 +102,10 @@ def view_probabilities(model: Network, images: Tensor, views: int, precision: st
     if views == 1:
         return torch.softmax(_logits(model, center_crop(images, size), precision), dim=1)
     crops = ten_crop(images, size)
+    if images.shape[-2:] == (size, size):
+        crops = crops[:, ::5]  # without a margin the five crops are one, and so are their mirrors
     logits = _logits(model, crops.flatten(0, 1), precision)
-    return torch.softmax(logits, dim=1).view(len(images), 10, -1).mean(1)
+    return torch.softmax(logits, dim=1).view(len(images), crops.shape[1], -1).mean(1)
 
 
 def shrink(images: Tensor, size: int | None) -> Tensor:

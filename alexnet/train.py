@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from alexnet.dataset import Prepared, epoch_order
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
 from alexnet.model import Network
-from alexnet.optim import set_rates
+from alexnet.optim import rate, set_rates
 from alexnet.run import (
     Run,
-    TrainingState,
     append_metrics,
     forget_metrics_after,
     load_checkpoint,
@@ -114,81 +114,82 @@ def train(
     steps = per_epoch * recipe.epochs
     first = trainer.state.step
     last_save = time.monotonic()
+    planned: list[npt.NDArray[np.int64]] = []
     with stop_signals() as stopped_by:
-        for epoch in range(first // per_epoch + 1, recipe.epochs + 1):
-            planned = epoch_batches(epoch_order(count, recipe.seed, epoch), recipe)
-            for position in range(trainer.state.step - (epoch - 1) * per_epoch, per_epoch):
-                started = time.monotonic()
-                step = trainer.state.step
-                progress = step / steps
-                lr = set_rates(trainer.optimizer, recipe.optim, epoch, progress)
-                images, targets = trainer.batch(planned[position], epoch, step, progress)
-                trainer.model.train()
-                trainer.model.seed_dropout(recipe.seed, step)
-                loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)
-                if trainer.average is not None:
-                    trainer.average.update_parameters(trainer.model)
-                trainer.state = _after_step(trainer.state, loss, logits, targets, lr, epoch, time.monotonic() - started)
-                state = trainer.state
-                speed = len(images) / max(time.monotonic() - started, 1e-9)
-                monitor.step(
-                    Progress(
-                        epoch,
-                        recipe.epochs,
-                        state.step,
-                        steps,
-                        per_epoch,
-                        state.loss_sum / state.images,
-                        state.errors / state.images,
-                        lr,
-                        speed,
-                    )
-                )
-                ended = position + 1 == per_epoch
-                best = False
-                if ended:
-                    row, best = _end_epoch(trainer, epoch, lr, crop_size_at(recipe, progress))
-                    append_metrics(run, row)
-                    monitor.epoch(row)
-                stopping = stopped_by() or (max_steps is not None and trainer.state.step - first >= max_steps)
-                done = trainer.state.step == steps
-                if best or done or stopping or time.monotonic() - last_save > SAVE_SECONDS:
-                    save_checkpoint(run, trainer.trained, trainer.tensors(), trainer.state, best=best)
-                    last_save = time.monotonic()
-                if stopping and not done:
-                    raise Interrupted(trainer.state.step, stopped_by() or signal.SIGINT)
+        for step in range(first, steps):
+            epoch, position = step // per_epoch + 1, step % per_epoch
+            if not planned or position == 0:
+                planned = epoch_batches(epoch_order(count, recipe.seed, epoch), recipe)
+            monitor.step(_step(trainer, planned[position], epoch, step, steps, per_epoch))
+            best = False
+            if position + 1 == per_epoch:
+                row, best = _end_epoch(trainer, epoch, step / steps)
+                append_metrics(run, row)
+                monitor.epoch(row)
+            stopping = stopped_by() or (max_steps is not None and step + 1 - first >= max_steps)
+            done = step + 1 == steps
+            if best or done or stopping or time.monotonic() - last_save > SAVE_SECONDS:
+                save_checkpoint(run, trainer.trained, trainer.tensors(), trainer.state, best=best)
+                last_save = time.monotonic()
+            if stopping and not done:
+                raise Interrupted(step + 1, stopped_by() or signal.SIGINT)
     return trainer.trained
 
 
-def _after_step(
-    state: TrainingState, loss: Tensor, logits: Tensor, targets: Tensor, lr: float, epoch: int, seconds: float
-) -> TrainingState:
+def _step(
+    trainer: Trainer, samples: npt.NDArray[np.int64], epoch: int, step: int, steps: int, per_epoch: int
+) -> Progress:
+    """Takes one step, adds it to the state, and says where the run stands.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    started = time.monotonic()
+    recipe, progress = trainer.run.recipe, step / steps
+    lr = set_rates(trainer.optimizer, recipe.optim, epoch, progress)
+    images, targets = trainer.batch(samples, epoch, step, progress)
+    trainer.model.train()
+    trainer.model.seed_dropout(recipe.seed, step)
+    loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)
+    if trainer.average is not None:
+        trainer.average.update_parameters(trainer.model)
     value = float(loss)
     if not math.isfinite(value):
         raise DivergedError(
-            f"the loss became {value} at step {state.step + 1} (epoch {epoch}, rate {lr:.3g})",
+            f"the loss became {value} at step {step + 1} (epoch {epoch}, rate {lr:.3g})",
             fix=f"The weights have run away. Start again with a lower rate, for example lr={lr / 10:.2g}.",
         )
-    wrong = float((logits.argmax(1) != targets.argmax(1)).sum())
-    return replace(
-        state,
-        step=state.step + 1,
-        loss_sum=state.loss_sum + value * len(logits),
-        errors=state.errors + wrong,
-        images=state.images + len(logits),
-        seconds=state.seconds + seconds,
+    seconds = max(time.monotonic() - started, 1e-9)
+    state = trainer.state = replace(
+        trainer.state,
+        step=step + 1,
+        loss_sum=trainer.state.loss_sum + value * len(images),
+        errors=trainer.state.errors + float((logits.argmax(1) != targets.argmax(1)).sum()),
+        images=trainer.state.images + len(images),
+        seconds=trainer.state.seconds + seconds,
+    )
+    return Progress(
+        epoch=epoch,
+        epochs=recipe.epochs,
+        step=step + 1,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        loss=state.loss_sum / state.images,
+        top1_error=state.errors / state.images,
+        lr=lr,
+        images_per_second=len(images) / seconds,
     )
 
 
-def _end_epoch(trainer: Trainer, epoch: int, lr: float, crop_size: int) -> tuple[dict[str, Any], bool]:
+def _end_epoch(trainer: Trainer, epoch: int, progress: float) -> tuple[dict[str, Any], bool]:
     """The metrics row of an epoch and whether it is the best so far; the sums of the state start anew."""
     recipe, state = trainer.run.recipe, trainer.state
     row: dict[str, Any] = {
         "kind": "epoch",
         "epoch": epoch,
         "step": state.step,
-        "crop_size": crop_size,
-        "lr": lr,
+        "crop_size": crop_size_at(recipe, progress),
+        "lr": rate(recipe.optim, "weights", epoch, progress),
         "train_loss": state.loss_sum / state.images,
         "train_top1_error": state.errors / state.images,
     }

@@ -38,7 +38,7 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) ->
         tell: is given what preparing did.
 
     Raises:
-        UsageError: if `data` was prepared at another size.
+        UsageError: if `data` is a folder that was prepared at another size.
     """
     folder = Path(data).expanduser()
     if (folder / PREPARED).is_file():
@@ -46,7 +46,7 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) ->
         if prepared.size != size:
             raise UsageError(
                 f"{data} was prepared at {prepared.size} pixels, the recipe wants {size}",
-                fix=f"Add prepare_size={prepared.size}, or prepare the pictures anew with --size {size}.",
+                fix=f"Prepare the pictures anew with --size {size}.",
             )
         return prepared
     source = open_source(data)
@@ -55,6 +55,14 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) ->
         report = prepare(source, out, size=size, progress=progress)
     tell(report)
     return open_prepared(out)
+
+
+def fitted(recipe: Recipe, data: str) -> Recipe:
+    """The recipe at the size at which the pictures were prepared, if `data` is a prepared folder."""
+    folder = Path(data).expanduser()
+    if not (folder / PREPARED).is_file():
+        return recipe
+    return replace(recipe, prepare_size=open_prepared(folder).size)
 
 
 def prepared_of(run: Run, tell: Callable[[PrepareReport], None]) -> Prepared:

@@ -286,7 +286,7 @@ MISTAKES = {
     "no value": ("train PHOTOS --epochs", 2, "'--epochs' is not a change"),
     "unknown device": ("train SMALL prepare_size=24 model.crop_size=20 growing_crops=[] --device tpu", 2, "tpu"),
     "device that is not here": ("evaluate RUN --device cuda:99", 2, "cuda:99", "auto"),
-    "prepared at another size": ("train SMALL", 2, "prepared at 24 pixels", "prepare_size=24"),
+    "prepared at another size": ("train SMALL prepare_size=48", 2, "prepared at 24 pixels", "prepare_size=24"),
     "crops too large": ("train SMALL prepare_size=24 crop_size=64", 2, "64", "24"),
     "no run": ("evaluate PHOTOS", 2, "not a run folder"),
     "no run to go on with": ("resume NOWHERE", 2, "not a run folder"),
@@ -379,6 +379,14 @@ def test_ctrl_c_while_preparing_is_no_traceback(alexnet, photos, tmp_path, monke
 
     monkeypatch.setattr(importlib.import_module("alexnet.prepare"), "prepare", stopped)
     one_clear_message(alexnet("prepare", photos, tmp_path / "out", "--size", "24"), 130, "stopped")
+
+
+def test_a_prepared_folder_brings_its_size_into_the_recipe(alexnet, photos, tmp_path):
+    assert alexnet("prepare", photos, tmp_path / "small", "--size", "24").code == 0
+    tiny = [change for change in TINY if not change.startswith("prepare_size")]
+    outcome = alexnet("train", tmp_path / "small", *tiny, "--out", tmp_path / "run", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert open_run(tmp_path / "run").recipe.prepare_size == 24
 
 
 def test_named_sets_are_downloaded_into_the_cache_whatever_the_verb(alexnet, tmp_path, cache, monkeypatch):
