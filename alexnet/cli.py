@@ -259,7 +259,7 @@ def predict(
     run: Path,
     *images: Paths,
     views: int = 1,
-    k: int = 5,
+    topk: Annotated[int, Parameter(name=["--topk", "-k"])] = 5,
     format: Literal["table", "json", "csv"] = "table",
     checkpoint: Literal["best", "last"] = "best",
     device: str = "auto",
@@ -278,7 +278,7 @@ def predict(
         What to look at.
     views
         1 (the centre) or 10 (corners, centre and mirrors).
-    k
+    topk
         How many classes to name for each picture.
     format
         table, json (one object a line) or csv.
@@ -294,8 +294,8 @@ def predict(
     from alexnet.run import load_model, open_run
     from alexnet.train import choose_device
 
-    if k < 1:
-        raise UsageError(f"k={k}: at least one class must be named")
+    if topk < 1:
+        raise UsageError(f"--topk {topk}: at least one class must be named")
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     if not named:
         raise UsageError(
@@ -310,7 +310,7 @@ def predict(
         class_names=opened.class_names,
         prepare_size=opened.recipe.prepare_size,
         views=views,
-        k=k,
+        k=topk,
         precision=opened.recipe.precision,
     )
     unreadable = tables.predictions(answers, format)

@@ -246,7 +246,9 @@ def _listing_notes(listing: _Listing, place: Path) -> list[str]:
     if listing.loose:
         notes.append(f"{len(listing.loose)} pictures directly in {place} have no class and are not used")
     if listing.hidden:
-        notes.append(f"{listing.hidden} pictures in hidden files and folders of {place} are not used")
+        notes.append(
+            f"{listing.hidden} picture{'s' * (listing.hidden > 1)} in hidden files and folders of {place}: not used"
+        )
     if listing.other:
         notes.append(f"files in {place} that are not used: {_endings(listing.other)}")
     return notes

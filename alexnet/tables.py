@@ -97,7 +97,7 @@ def results(run: Run, evaluations: Sequence[Evaluation], page: Path) -> None:
 
 def predictions(answers: Iterable[Prediction], form: str) -> int:
     """Prints the answers as table, json (one object a line) or csv; returns how many pictures could not be read."""
-    unreadable, rows = 0, []
+    unreadable, rows, errors = 0, [], []
     writer = csv.writer(sys.stdout)
     if form == "csv":
         writer.writerow(["path", "rank", "class", "probability", "error"])
@@ -111,12 +111,14 @@ def predictions(answers: Iterable[Prediction], form: str) -> int:
             lines = [(str(rank), name, f"{p:.6f}", "") for rank, (name, p) in enumerate(answer.top, 1)]
             writer.writerows((answer.path, *line) for line in lines or [("", "", "", answer.error)])
         elif answer.error:
-            rows.append((str(answer.path), answer.error, "", ""))
+            errors.append(answer.error)
         else:
             for rank, (name, p) in enumerate(answer.top):
                 rows.append(("" if rank else str(answer.path), name, "█" * round(20 * p), percent(p)))
     if form == "table":
         print_table("", ("picture", "class", "", "probability"), rows, left=3)
+        for error in errors:
+            say(f"not read: {error}")
     return unreadable
 
 

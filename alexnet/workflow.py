@@ -107,10 +107,11 @@ def run_plan(recipe: Recipe, base: str, prepared: Prepared, device: torch.device
     counts = {name: len(prepared.splits[name]) for name in SPLITS if name in prepared.splits}
     steps = steps_per_epoch(counts["train"], recipe)
     changed = differences(recipe, for_classes(RECIPES[base], recipe.model.num_classes))
+    count = f"{steps} step{'s' * (steps > 1)}"
     plan = {
         "data": f"{len(prepared.class_names)} classes, " + ", ".join(f"{n} {name}" for name, n in counts.items()),
         "recipe": base + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in changed.items()),
-        "training": f"{recipe.epochs} epochs of {steps} steps of {recipe.batch_size} pictures on {device}",
+        "training": f"{recipe.epochs} epochs of {count} of {recipe.batch_size} pictures on {device}",
     }
     if steps * recipe.epochs < FEW_STEPS:
         plan["note"] = (

@@ -82,7 +82,7 @@ def test_csv_and_table_tell_the_same_as_json(trained, alexnet):
         assert (int(rank), error) == (len(row), "")
     agree(got, expected, places=5)
     path, row = next(iter(expected.items()))
-    shown = alexnet("predict", trained / "run", path, "--k", 1).out
+    shown = alexnet("predict", trained / "run", path, "-k", 1).out
     name = max(row, key=lambda name: row[name])
     assert name in shown
     assert f"{100 * row[name]:.1f} %" in shown
