@@ -4,11 +4,12 @@
 
 PHOTOS is a folder with train/, validation/ and test/. First `alexnet train PHOTOS` runs for every seed with nothing
 changed; then torchvision's network trains with each recipe for as long as our runs took on average, its learning rate
-going down a cosine over that time. `validation` chooses (our checkpoint, their recipe), `test` is only reported.
+going down a cosine over that time. `validation` chooses (our checkpoint, their recipe), `test` is only reported. Runs
+that the result file holds already are not done again.
 
-Time is the processor time of the training process divided by its threads. On a quiet machine that is the time on the
-clock, which is written down beside it; on a busy one it is what the clock would have shown. The processes that load
-torchvision's pictures are not counted, in its favour.
+`minutes` of our runs is the processor time of the process divided by its threads: what the clock shows on a quiet
+machine, and what it would have shown on one that was busy or stopped in between (`clock_minutes` is what it did show).
+For torchvision's network it is the time on the clock, with the two processes that load its pictures.
 """
 
 import argparse
@@ -47,6 +48,7 @@ BASELINES: dict[str, Optimiser] = {
     "Adam 1e-4": lambda p: torch.optim.Adam(p, lr=1e-4),
     "Adam 3e-4": lambda p: torch.optim.Adam(p, lr=3e-4),
 }
+OURS, THEIRS = "alexnet train PHOTOS", "torchvision alexnet"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -61,7 +63,7 @@ def ours(photos: str, seed: int, out: Path) -> dict[str, Any]:
     clock, processor = time.monotonic() - clock, time.process_time() - processor
     evaluations, _ = report_run(run, prepared)
     return {
-        "name": "alexnet train PHOTOS",
+        "name": OURS,
         "seed": seed,
         "epochs": recipe.epochs,
         "minutes": processor / torch.get_num_threads() / 60,
@@ -82,12 +84,12 @@ def theirs(photos: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
     optimizer = BASELINES[name](model.parameters())
     start_rate = optimizer.param_groups[0]["lr"]
     seconds = minutes * 60
-    clock, processor = time.monotonic(), time.process_time()
+    clock = time.monotonic()
     spent, epochs, curve, loss_sum = 0.0, 0, [], 0.0
     while spent < seconds:
         model.train()
         for images, labels in loader:
-            spent = (time.process_time() - processor) / torch.get_num_threads()
+            spent = time.monotonic() - clock
             if spent >= seconds:
                 break
             for group in optimizer.param_groups:
@@ -106,11 +108,11 @@ def theirs(photos: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
         for views in (1, 10):
             accuracy[f"{split}, {views} view{'s' * (views > 1)}"] = score(model, f"{photos}/{folder}", pixels, views)
     return {
-        "name": f"torchvision alexnet, {name}",
+        "name": f"{THEIRS}, {name}",
         "seed": seed,
         "epochs": epochs,
         "minutes": spent / 60,
-        "clock_minutes": (time.monotonic() - clock) / 60,
+        "clock_minutes": spent / 60,
         "accuracy": accuracy,
         "curve": curve,
     }
@@ -151,6 +153,9 @@ def main() -> None:
         "runs": [],
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.out.exists():
+        record["runs"] = json.loads(arguments.out.read_text())["runs"]
+    done = {(run["name"], run["seed"]) for run in record["runs"]}
 
     def add(run: dict[str, Any]) -> None:
         record["runs"].append(run)
@@ -160,10 +165,12 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds:
-            add(ours(arguments.photos, seed, Path(folder) / f"seed-{seed}"))
-    minutes = statistics.mean(run["minutes"] for run in record["runs"])
+            if (OURS, seed) not in done:
+                add(ours(arguments.photos, seed, Path(folder) / f"seed-{seed}"))
+    minutes = statistics.mean(run["minutes"] for run in record["runs"] if run["name"] == OURS)
     for name in BASELINES:
-        add(theirs(arguments.photos, name, minutes, arguments.seeds[0]))
+        if (f"{THEIRS}, {name}", arguments.seeds[0]) not in done:
+            add(theirs(arguments.photos, name, minutes, arguments.seeds[0]))
 
 
 if __name__ == "__main__":
