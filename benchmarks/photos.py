@@ -146,8 +146,6 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     record: dict[str, Any] = {
         "command": f"python benchmarks/photos.py PHOTOS --seeds {' '.join(map(str, arguments.seeds))}",
-        "commit": commit.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
         "cores": os.cpu_count(),
         "environment": environment() | {"command": "", "platform": platform.machine()},
         "runs": [],
@@ -158,7 +156,7 @@ def main() -> None:
     done = {(run["name"], run["seed"]) for run in record["runs"]}
 
     def add(run: dict[str, Any]) -> None:
-        record["runs"].append(run)
+        record["runs"].append(run | {"commit": commit.stdout.strip(), "date": time.strftime("%Y-%m-%d")})
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
         shown = ", ".join(f"{k} {100 * v:.1f} %" for k, v in run["accuracy"].items())
         print(f"{run['name']}, seed {run['seed']}, {run['minutes']:.1f} minutes: {shown}", flush=True)

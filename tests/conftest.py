@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from alexnet.cli import main
@@ -21,6 +22,10 @@ from alexnet.recipes import RECIPES, Recipe, for_classes, override
 from alexnet.run import Run, create_run
 from alexnet.sources import Samples, Source
 from alexnet.train import train
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 SIZE = 24
 CLASSES = ("red", "green", "blue")

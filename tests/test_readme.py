@@ -65,3 +65,15 @@ def test_its_figures_are_those_of_the_result_file(results):
             expected += [round(statistics.stdev(values), 1)] if len(values) > 1 else []
         expected.append(round(statistics.mean(run["minutes"] for run in runs), 1))
         assert shown[name] == expected, name
+
+
+def test_the_chinese_readme_has_the_same_code_and_the_same_figures():
+    chinese = (ROOT / "README.zh-CN.md").read_text()
+    code = re.compile(r"```\w+\n.*?```", re.DOTALL)
+    assert code.findall(chinese) == code.findall(README)
+
+    def figures(text: str) -> list[list[str]]:
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        return [found for row in rows if (found := re.findall(r"\d+\.\d", row))]
+
+    assert figures(chinese) == figures(README)
