@@ -6,6 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
+	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
 test: .venv/.dev  ## everything that needs no GPU
 	$(BIN)/pytest
