@@ -53,7 +53,7 @@ def run_demo(out: Path) -> None:
     alexnet = folders["AlexNet"]
     print(f"Look:  {alexnet / 'report.html'}  (open it in a browser)")
     print("Next:  alexnet train PHOTOS          your own pictures, one folder for each class")
-    print(f"       alexnet evaluate {alexnet} --views 10")
+    print(f"       alexnet evaluate {alexnet}")
     print("       alexnet summary               the network of 2012, layer by layer")
     print("       alexnet train digits --recipe demo model.norm=none    switch an ingredient off")
     print("       alexnet recipes demo          all that can be changed")

@@ -160,17 +160,18 @@ def rehearse(recipe: Recipe, prepared: Prepared, device: torch.device, steps: in
 
 
 def report_run(run: Run, prepared: Prepared) -> tuple[list[Evaluation], Path]:
-    """Evaluates the best network of a run on what was held out, with 1 and 10 views, and writes report.html.
+    """Evaluates the best network of a run on what was held out and writes report.html.
 
-    Figures go to evaluation.json. The first evaluation, the one that the report shows in detail, is the last split's
-    with one view: test where there is one.
+    One view, and ten where the recipe mirrors its pictures: half of the ten are mirrored, which says nothing of a
+    network that never saw a mirror image. Figures go to evaluation.json. The first evaluation, the one that the report
+    shows in detail, is with one view of test where there is one, else of val.
     """
     model = load_model(run)
     splits: list[str] = [name for name in ("test", "val") if name in prepared.splits] or ["train"]
     evaluations = []
     with counting("evaluating") as progress:
         for split in splits:
-            for views in (1, 10):
+            for views in (1, 10) if run.recipe.augment.flip else (1,):
                 evaluations.append(
                     evaluate(
                         model,
