@@ -67,6 +67,11 @@ def test_its_figures_are_those_of_the_result_file(results):
         assert shown[name] == expected, name
 
 
+def test_its_figures_of_the_demo_are_those_of_the_result_file():
+    for name, run in json.loads((ROOT / "benchmarks/results/demo.json").read_text())["networks"].items():
+        assert f"| {name} | {run['test_accuracy']} | {run['seconds']} | {run['parameters']} |" in README
+
+
 def test_the_chinese_readme_has_the_same_code_and_the_same_figures():
     chinese = (ROOT / "README.zh-CN.md").read_text()
     code = re.compile(r"```\w+\n.*?```", re.DOTALL)
