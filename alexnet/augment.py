@@ -46,7 +46,7 @@ class AugmentConfig:
 class ColorStatistics:
     """What colour noise needs to know of the training pixels, all in grey levels."""
 
-    mean: Tensor  # (3, H, W) of one crop, or (3, 1, 1)
+    mean: Tensor  # what the network subtracts: (3, H, W) of one crop, or (3, 1, 1)
     stdevs: npt.NDArray[np.floating[Any]]  # (3,) square roots of the eigenvalues of the RGB covariance
     vectors: npt.NDArray[np.floating[Any]]  # (3, 3), eigenvectors in columns
 

@@ -77,6 +77,7 @@ def prepare(
     size: int = 256,
     encoding: Literal["auto", "raw", "jpeg"] = "auto",
     strict: bool = False,
+    verify: bool = False,
     workers: int | None = None,
 ) -> None:
     """Turn any pictures into squares of one size, once, with the statistics that training needs.
@@ -98,10 +99,12 @@ def prepare(
         raw: 3 bytes a pixel, fastest; jpeg: a seventh of that; auto: raw unless it gets too large.
     strict
         Stop at the first picture that cannot be read, instead of leaving it out and listing it.
+    verify
+        Read everything in OUT again when it is done and compare the checksums.
     workers
         Threads; by default one per core.
     """
-    from alexnet import tables
+    from alexnet import dataset, tables
     from alexnet.prepare import prepare as prepare_source
     from alexnet.sources import open_source
     from alexnet.terminal import counting
@@ -112,6 +115,10 @@ def prepare(
             source, out, size=size, encoding=encoding, strict=strict, workers=workers, progress=progress
         )
     tables.prepared(report)
+    if verify:
+        with counting("verifying") as progress:
+            dataset.verify(dataset.open_prepared(out), progress)
+        print("verified: every file is as it was written")
     print(f"\nNext: alexnet train {out}")
 
 

@@ -95,6 +95,11 @@ PHOTOS = Recipe(
 Against 2012: batch norm in place of LRN, one tower of the widths of 2014, narrow fc layers on a 3x3 grid so that crops
 of any size fit, He's initialisation, AdamW on one cycle, label smoothing, random parts of the picture instead of
 shifted windows, mixup or cutmix in every batch, crops that grow from 96 to 160 pixels, and an average of the weights.
+
+alexnet train photos/
+
+Measured on 3,068 clothing photos of 10 classes: 85.2 % on validation, 82.4 % on test, mean of three seeds, in 12.7
+minutes on two cores (benchmarks/results/photos.json).
 """
 
 LENET = Recipe(
@@ -107,6 +112,12 @@ LENET = Recipe(
     batch_size=64,
     evaluate_every=10,
 )
+"""LeNet-5 with the sigmoids and average pooling of 1998, on small grey pictures; half of the demo.
+
+alexnet train digits --recipe lenet
+
+Measured: 99.4 % on the test digits in 8 seconds (benchmarks/results/demo.json).
+"""
 
 DEMO = Recipe(
     name="demo",
@@ -127,6 +138,12 @@ DEMO = Recipe(
     batch_size=64,
     evaluate_every=5,
 )
+"""AlexNet with everything of 2012 in it, an eighth as wide and on crops of 28 pixels; the other half of the demo.
+
+alexnet train digits --recipe demo
+
+Measured: 99.4 % on the test digits in 16 seconds (benchmarks/results/demo.json).
+"""
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PHOTOS, ALEXNET_2012, DEMO, LENET)}
 

@@ -157,7 +157,7 @@ def _step(
     if not math.isfinite(value):
         raise DivergedError(
             f"the loss became {value} at step {step + 1} (epoch {epoch}, rate {lr:.3g})",
-            fix=f"The weights have run away. Start again with a lower rate, for example lr={lr / 10:.2g}.",
+            fix=f"The weights have run away. Start again with a lower rate, for example lr={recipe.optim.lr / 10:.2g}.",
         )
     seconds = max(time.monotonic() - started, 1e-9)
     state = trainer.state = replace(

@@ -15,7 +15,7 @@ from alexnet.augment import ColorStatistics, mix, training_views
 from alexnet.dataset import Prepared, batches
 from alexnet.errors import UsageError
 from alexnet.evaluate import as_batch
-from alexnet.model import AlexNetConfig, LeNetConfig, Network, build_model, center, grid_sizes
+from alexnet.model import AlexNetConfig, LeNetConfig, Network, build_model, grid_sizes
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
 from alexnet.run import Run, TrainingState
@@ -120,6 +120,7 @@ class Trainer:
         check_recipe(recipe, prepared)
         model = build_model(recipe.model, seed=recipe.seed)
         model.set_input_statistics(prepared.mean_image, prepared.channel_std)
+        self.colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
         if recipe.average_decay:
@@ -128,12 +129,6 @@ class Trainer:
             )
         self.optimizer = build_optimizer(self.model, recipe.optim)
         self.state = TrainingState(step=0)
-        mean = torch.from_numpy(np.ascontiguousarray(prepared.mean_image)).permute(2, 0, 1)
-        if recipe.model.input_norm == "mean-image":
-            mean = center(mean, recipe.model.crop_size)
-        else:
-            mean = mean.mean((1, 2), keepdim=True)
-        self.colors = ColorStatistics(mean, prepared.color_stdevs, prepared.color_vectors)
         self.labels = torch.from_numpy(np.asarray(prepared.splits["train"].labels))
 
     @property

@@ -381,6 +381,18 @@ def test_ctrl_c_while_preparing_is_no_traceback(alexnet, photos, tmp_path, monke
     one_clear_message(alexnet("prepare", photos, tmp_path / "out", "--size", "24"), 130, "stopped")
 
 
+def test_a_flipped_bit_in_prepared_pictures_is_found_when_asked(alexnet, photos, tmp_path):
+    out = tmp_path / "small"
+    whole = alexnet("prepare", photos, out, "--size", "24", "--verify")
+    assert (whole.code, "every file is as it was written" in whole.out) == (0, True)
+    shard = out / "train-0000.npy"
+    content = bytearray(shard.read_bytes())
+    content[-100] ^= 1
+    shard.write_bytes(content)
+    assert alexnet("prepare", photos, out, "--size", "24").code == 0
+    one_clear_message(alexnet("prepare", photos, out, "--size", "24", "--verify"), 3, "train-0000.npy")
+
+
 def test_a_prepared_folder_brings_its_size_into_the_recipe(alexnet, photos, tmp_path):
     assert alexnet("prepare", photos, tmp_path / "small", "--size", "24").code == 0
     tiny = [change for change in TINY if not change.startswith("prepare_size")]
