@@ -29,9 +29,11 @@ class AugmentConfig:
 
     view: Literal["crop", "zoom", "center"] = "crop"  # crop: a window of the prepared picture; zoom: a part, resized
     flip: bool = True
+    chunk: Annotated[int, Field(ge=1)] = 1  # so many consecutive pictures of a batch share crop and flip; 2012: 32
     color_noise: Annotated[float, Field(ge=0, le=100)] = 0.1  # coefficient of the PCA colour noise; 0 is off
     color_noise_until: int | None = 67  # from this epoch on (counted from 1) there is none
     color_shrink: bool = True  # whether the picture is divided by 1 + color_noise as well
+    color_scale: Literal["stdev", "eigenvalue"] = "stdev"  # of the noise along each axis; see color_shifts
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.25  # zoom: smallest share of the picture, before it is cut to fit
     max_aspect: Annotated[float, Field(ge=1, le=100)] = 4 / 3  # zoom: widest ratio of the sides of that part
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # zoom: largest angle, in degrees, either way
@@ -86,14 +88,18 @@ def color_shifts(
     samples: Indices,
     color_stdevs: npt.NDArray[np.floating[Any]],
     color_vectors: npt.NDArray[np.floating[Any]],
+    color_scale: str = "stdev",
 ) -> Tensor:
     """The PCA colour noise of each sample in grey levels, before its coefficient: (n, 3) float32.
 
     V (s * z) with z standard normal, V the eigenvectors (columns) of the RGB covariance of the training pixels and s
-    the *square roots* of its eigenvalues ([code] convdata_jpeg.py:57-66; section 4.1 of the paper: eigenvalues).
+    the *square roots* of its eigenvalues ([code] convdata_jpeg.py:57-66). Section 4.1 of the paper has the eigenvalues
+    themselves, which means something only on one scale of the pixels: with "eigenvalue" they are those of pixels in
+    0..1, as in the widespread "Lighting"; on 0..255 the first would move a picture by thousands of grey levels.
     """
     z = draws.normal(seed, epoch, samples, draws.COLOR, count=3)
-    return torch.from_numpy(((z * color_stdevs) @ color_vectors.T).astype(np.float32))
+    scale = color_stdevs if color_scale == "stdev" else 255.0 * (color_stdevs / 255.0) ** 2
+    return torch.from_numpy(((z * scale) @ color_vectors.T).astype(np.float32))
 
 
 def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor) -> Tensor:
@@ -178,21 +184,23 @@ def training_views(
 
     Args:
         epoch: counted from 1.
-        samples: (N,) positions of the images in the training set.
+        samples: (N,) positions of the images in the training set, in the order of the batch.
     """
+    # In 2012 one crop and one flip served 32 consecutive images: the first of them draws for all.
+    leaders = samples[np.arange(len(samples)) // config.chunk * config.chunk]
     if config.view == "zoom":
-        views = zoom(images, size, seed, epoch, samples, config)
+        views = zoom(images, size, seed, epoch, leaders, config)
     else:
         if config.view == "crop":
-            views = crop(images, crop_offsets(seed, epoch, samples, images.shape[-1] - size), size)
+            views = crop(images, crop_offsets(seed, epoch, leaders, images.shape[-1] - size), size)
         else:
             views = center_crop(images, size)
         if config.flip:
-            views = flip(views, flips(seed, epoch, samples))
+            views = flip(views, flips(seed, epoch, leaders))
     if config.jitter:
         views = jitter(views.float(), config.jitter, seed, epoch, samples)
     if config.color_noise and (config.color_noise_until is None or epoch < config.color_noise_until):
-        shifts = color_shifts(seed, epoch, samples, colors.stdevs, colors.vectors)
+        shifts = color_shifts(seed, epoch, samples, colors.stdevs, colors.vectors, config.color_scale)
         if config.color_shrink:
             views = color_noise(views, shifts, config.color_noise, colors.mean)
         else:

@@ -156,9 +156,10 @@ def train(
         Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
     """
     from alexnet import tables
-    from alexnet.recipes import find_recipe, for_classes, override
+    from alexnet.recipes import for_classes, override
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
+    from alexnet.variants import find_recipe
     from alexnet.workflow import fitted, new_run_folder, prepared_for, rehearse, run_plan, start_run
 
     chosen = override(fitted(find_recipe(recipe), data), changes)
@@ -342,9 +343,10 @@ def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
     """
     from alexnet import tables
     from alexnet.model import build_model
-    from alexnet.recipes import RECIPES, find_recipe, override
+    from alexnet.recipes import override
     from alexnet.run import open_run
     from alexnet.summary import summarise
+    from alexnet.variants import RECIPES, find_recipe
 
     is_run = network not in RECIPES and Path(network).is_dir()
     recipe = override(open_run(Path(network)).recipe if is_run else find_recipe(network), changes)
@@ -366,8 +368,9 @@ def recipes(name: str | None = None, other: str | None = None) -> None:
     other
         Another one to compare it with.
     """
-    from alexnet.recipes import RECIPES, differences, find_recipe, flat
+    from alexnet.recipes import differences, flat
     from alexnet.terminal import print_table
+    from alexnet.variants import RECIPES, find_recipe
 
     if name is None:
         rows = [(r.name, r.model.architecture, str(r.epochs), str(r.model.crop_size)) for r in RECIPES.values()]

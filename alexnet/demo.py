@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 from alexnet.errors import UsageError
-from alexnet.recipes import DEMO, LENET
 from alexnet.run import read_metrics
 from alexnet.terminal import TrainingMonitor, print_table
 from alexnet.train import choose_device, train
+from alexnet.variants import DEMO, LENET
 from alexnet.workflow import prepared_for, report_run, start_run
 
 

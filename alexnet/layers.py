@@ -76,6 +76,24 @@ class Dropout(nn.Module):
         return f"p={self.p}, scale_at_test={self.scale_at_test}"
 
 
+class TowerLinear(nn.Linear):
+    """A fully connected layer in which each tower sees only its own features: one block per tower.
+
+    (N, in_features) to (N, out_features), the features of the first tower before those of the second. The weight is
+    (out_features, in_features / towers), as that of a grouped convolution.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, towers: int):
+        super().__init__(in_features // towers, out_features, bias)
+        self.towers = towers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, groups=self.towers).squeeze(2)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, towers={self.towers}"
+
+
 class PadRightBottom(nn.Module):
     """Zeros on the right and at the bottom only, so that a convolution without padding reaches the last pixel.
 

@@ -5,75 +5,29 @@ evaluation, prediction and export cannot preprocess differently. A network is a 
 returns every named intermediate, `forward` only the last.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from alexnet.config import (
+    Activation,
+    AlexNetConfig,
+    LeNetConfig,
+    ModelConfig,
+    NormPlace,
+    conv_paddings,
+    grid_sizes,
+    scaled,
+)
 from alexnet.draws import DROPOUT, seed_for
-from alexnet.errors import UsageError
-from alexnet.layers import Dropout, LocalResponseNorm, PadRightBottom, WithinMapNorm
+from alexnet.layers import Dropout, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
 
-Count = Annotated[int, Field(ge=1)]
-Activation = Literal["relu", "tanh", "sigmoid"]
-InputNorm = Literal["mean-image", "mean-pixel", "standardise", "unit"]
-
-
-@dataclass(frozen=True)
-class AlexNetConfig:
-    """Every ingredient of AlexNet. The defaults are net 145 of the released source, the network of the paper."""
-
-    num_classes: Count = 1000
-    crop_size: Count = 224  # pixels a side that go into conv1
-    width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # multiplies all channels and fc widths
-    channels: tuple[Count, Count, Count, Count, Count] = (96, 256, 384, 384, 256)  # conv1 .. conv5
-    fc_features: tuple[Count, Count] = (4096, 4096)  # fc6, fc7
-    towers: Count = 2  # halves that talk only at conv3, fc6, fc7, fc8
-    conv1_kernel: Count = 11
-    conv1_stride: Count = 4
-    conv1_padding: Literal["right-bottom"] | Annotated[int, Field(ge=0)] = "right-bottom"
-    activation: Activation = "relu"
-    pooling: Literal["overlapping", "plain"] = "overlapping"  # 3x3 / 2 or 2x2 / 2
-    pool5_grid: Count | None = None  # average pool5 to this many cells a side, so that crops of any size fit fc6
-    norm: Literal["lrn", "batch", "none"] = "lrn"
-    lrn_size: Count = 5
-    lrn_alpha: float = 1e-4  # divided by lrn_size, as in the code
-    lrn_beta: float = 0.75
-    lrn_k: float = 2.0
-    norm1_before_activation: bool = True  # the code's order in layer 1: conv, LRN, pool, ReLU
-    within_map_norm: bool = True  # 5x5 neighbourhood after LRN2; in the code only
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    dropout_place: Literal["after", "before"] = "after"  # fc6 and fc7; torchvision's network has it before them
-    dropout_scale_at_test: bool = True
-    init: Literal["source", "paper", "kaiming"] = "source"  # sigma .03 in conv3-5, .01 everywhere, or He's
-    bias: float = 1.0  # start of the biases of conv2, conv4, conv5, fc6, fc7; with kaiming they start at 0
-    input_norm: InputNorm = "mean-image"
-    test_size: Count | None = None  # prepared pictures are shrunk to this many pixels a side before the test views
-    architecture: Literal["alexnet"] = "alexnet"
-
-
-@dataclass(frozen=True)
-class LeNetConfig:
-    """LeNet-5 as in "Dive into Deep Learning" (sigmoid, average pooling), or its modern form (ReLU, max pooling)."""
-
-    num_classes: Count = 10
-    crop_size: Count = 28
-    width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    activation: Activation = "sigmoid"
-    pooling: Literal["average", "max"] = "average"
-    input_norm: InputNorm = "unit"
-    test_size: Count | None = None
-    architecture: Literal["lenet"] = "lenet"
-
-
-ModelConfig = AlexNetConfig | LeNetConfig
+Named = tuple[str, nn.Module]
 
 
 class Network(nn.Module):
@@ -82,7 +36,7 @@ class Network(nn.Module):
     input_mean: Tensor
     input_scale: Tensor
 
-    def __init__(self, config: ModelConfig, layers: Sequence[tuple[str, nn.Module]], in_channels: int):
+    def __init__(self, config: ModelConfig, layers: Sequence[Named], in_channels: int):
         super().__init__()
         self.config = config
         self.in_channels = in_channels
@@ -145,12 +99,12 @@ class AlexNet(Network):
     """Five convolutions and three fully connected layers, as the configuration says."""
 
     def __init__(self, config: AlexNetConfig, *, generator: torch.Generator | None = None):
-        super().__init__(config, alexnet_layers(config), in_channels=3)
+        super().__init__(config, alexnet_layers(config), in_channels=config.in_channels)
         initialise_alexnet(self.layers, config, generator)
 
 
 class LeNet(Network):
-    """Two convolutions and three fully connected layers on one grey channel."""
+    """Two convolutions and a few fully connected layers on one grey channel."""
 
     def __init__(self, config: LeNetConfig, *, generator: torch.Generator | None = None):
         super().__init__(config, lenet_layers(config), in_channels=1)
@@ -175,175 +129,130 @@ def center(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-def windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """1 + ceil((size + 2 padding - kernel) / stride): windows along one side ([code] layer.py:1004, 1163)."""
-    return 1 + math.ceil((size + 2 * padding - kernel) / stride)
-
-
-def scaled(count: int, width: float, towers: int) -> int:
-    """A number of maps or units times the width, kept divisible by the towers."""
-    return max(1, round(count * width / towers)) * towers
-
-
-def grid_sizes(config: ModelConfig) -> dict[str, int]:
-    """Cells along one side after each stage of a network, for its nominal crop.
-
-    Raises:
-        UsageError: if the crop is too small to leave anything after the last pooling.
-    """
-    sizes = _lenet_grid_sizes(config) if isinstance(config, LeNetConfig) else _alexnet_grid_sizes(config)
-    if min(sizes.values()) < 1:
-        raise UsageError(
-            f"a crop of {config.crop_size} pixels leaves nothing after the last pooling: {sizes}",
-            fix="Use a larger crop_size; with AlexNet a smaller conv1_stride or conv1_kernel helps too.",
-        )
-    return sizes
-
-
-def _alexnet_grid_sizes(config: AlexNetConfig) -> dict[str, int]:
-    pool = 3 if config.pooling == "overlapping" else 2
-    conv2_padding, conv5_padding = conv_paddings(config)
-    kernel, stride = config.conv1_kernel, config.conv1_stride
-    if config.conv1_padding == "right-bottom":
-        conv1 = windows(config.crop_size, kernel, stride) if config.crop_size >= kernel else 0
-    else:
-        conv1 = 1 + (config.crop_size + 2 * config.conv1_padding - kernel) // stride
-    pool1 = windows(conv1, pool, 2)
-    conv2 = pool1 + 2 * conv2_padding - 4
-    pool2 = windows(conv2, pool, 2)
-    conv5 = pool2 + 2 * conv5_padding - 2
-    pool5 = windows(conv5, pool, 2) if conv5 >= pool else 0
-    return {"conv1": conv1, "pool1": pool1, "conv2": conv2, "pool2": pool2, "conv5": conv5, "pool5": pool5}
-
-
-def _lenet_grid_sizes(config: LeNetConfig) -> dict[str, int]:
-    pool1 = config.crop_size // 2
-    return {"conv1": config.crop_size, "pool1": pool1, "conv2": pool1 - 4, "pool2": (pool1 - 4) // 2}
-
-
-def conv_paddings(config: AlexNetConfig) -> tuple[int, int]:
-    """Padding of conv2 and conv5: plain pooling takes less, to keep the sizes (diff of layers-145.cfg and -147.cfg)."""
-    return (2, 1) if config.pooling == "overlapping" else (1, 0)
-
-
 def activation_layer(name: Activation) -> nn.Module:
     """The non-linearity of that name."""
     layers: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
     return layers[name]()
 
 
-def alexnet_layers(config: AlexNetConfig) -> list[tuple[str, nn.Module]]:
+def alexnet_layers(config: AlexNetConfig) -> list[Named]:
     """AlexNet, top to bottom. Shapes in comments: the defaults, N omitted."""
     towers = config.towers
+    alone = 1 if config.towers_talk else towers  # groups of the layers in which the towers meet
     c1, c2, c3, c4, c5 = (scaled(c, config.width, towers) for c in config.channels)
     f6, f7 = (scaled(f, config.width, towers) for f in config.fc_features)
-    pool_size = 3 if config.pooling == "overlapping" else 2
     conv2_padding, conv5_padding = conv_paddings(config)
-    pool5 = grid_sizes(config)["pool5"]
-    grid = config.pool5_grid or pool5
     batch_norm = config.norm == "batch"
+    layers: list[Named] = []
 
-    def pool() -> nn.Module:
-        return nn.MaxPool2d(pool_size, stride=2, ceil_mode=True)
+    def pool(number: int) -> list[Named]:
+        size = 3 if config.pooling == "overlapping" else 2
+        return [(f"pool{number}", nn.MaxPool2d(size, stride=2, ceil_mode=config.pool_rounding == "ceil"))]
 
-    def norm(name: str, channels: int) -> list[tuple[str, nn.Module]]:
+    def activation(number: int) -> list[Named]:
+        return [(f"relu{number}", activation_layer(config.activation))]
+
+    def conv(
+        number: int, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1, groups: int = 1
+    ) -> list[Named]:
+        bias = not batch_norm
+        layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
+        batch = [(f"bn{number}", nn.BatchNorm2d(outputs))] if batch_norm else []
+        return [(f"conv{number}", layer), *batch]
+
+    def normed(number: int, place: NormPlace) -> list[Named]:
+        """Activation, normalisation and pooling of layer 1 or 2, in the order that the place asks for."""
+        across = towers if config.lrn_per_tower else 1
+        lrn = LocalResponseNorm(config.lrn_size, config.lrn_alpha, config.lrn_beta, config.lrn_k, across)
+        norm: list[Named] = [(f"norm{number}", lrn)] if place != "none" else []
+        if number == 2 and config.within_map_norm:
+            norm += [("map_norm2", WithinMapNorm(5, alpha=0.001, beta=0.75))]
         if config.norm != "lrn":
-            return []
-        lrn = LocalResponseNorm(config.lrn_size, config.lrn_alpha, config.lrn_beta, config.lrn_k, towers)
-        return [(name, lrn)]
+            norm = []
+        if place == "before-activation":
+            return [*norm, *pool(number), *activation(number)]
+        if place == "after-pool":
+            return [*activation(number), *pool(number), *norm]
+        return [*activation(number), *norm, *pool(number)]
 
-    def batch(name: str, features: int, *, flat: bool = False) -> list[tuple[str, nn.Module]]:
-        if not batch_norm:
-            return []
-        return [(name, nn.BatchNorm1d(features) if flat else nn.BatchNorm2d(features))]
-
-    def relu(name: str) -> tuple[str, nn.Module]:
-        return (name, activation_layer(config.activation))
-
-    def dropout(name: str) -> tuple[str, nn.Module]:
-        return (name, Dropout(config.dropout, config.dropout_scale_at_test))
-
-    layers: list[tuple[str, nn.Module]] = []
-    if config.conv1_padding == "right-bottom":
+    padding1 = config.conv1_padding
+    if padding1 == "right-bottom":
         layers += [("pad1", PadRightBottom(config.conv1_kernel, config.conv1_stride))]
-    padding1 = 0 if config.conv1_padding == "right-bottom" else config.conv1_padding
-    conv1 = nn.Conv2d(3, c1, config.conv1_kernel, config.conv1_stride, padding1, bias=not batch_norm)
-    layers += [("conv1", conv1), *batch("bn1", c1)]  # (96, 55, 55)
-    if config.norm1_before_activation:
-        layers += [*norm("norm1", c1), ("pool1", pool()), relu("relu1")]  # (96, 27, 27)
-    else:
-        layers += [relu("relu1"), *norm("norm1", c1), ("pool1", pool())]
-
-    layers += [("conv2", nn.Conv2d(c1, c2, 5, padding=conv2_padding, groups=towers, bias=not batch_norm))]
-    layers += [*batch("bn2", c2), relu("relu2"), *norm("norm2", c2)]  # (256, 27, 27)
-    if config.within_map_norm and config.norm == "lrn":
-        layers += [("map_norm2", WithinMapNorm(5, alpha=0.001, beta=0.75))]
-    layers += [("pool2", pool())]  # (256, 13, 13)
-
-    # conv3 sees the maps of both towers, conv4 and conv5 only those of their own.
-    layers += [("conv3", nn.Conv2d(c2, c3, 3, padding=1, bias=not batch_norm))]
-    layers += [*batch("bn3", c3), relu("relu3")]  # (384, 13, 13)
-    layers += [("conv4", nn.Conv2d(c3, c4, 3, padding=1, groups=towers, bias=not batch_norm))]
-    layers += [*batch("bn4", c4), relu("relu4")]  # (384, 13, 13)
-    layers += [("conv5", nn.Conv2d(c4, c5, 3, padding=conv5_padding, groups=towers, bias=not batch_norm))]
-    layers += [*batch("bn5", c5), ("pool5", pool()), relu("relu5")]  # (256, 6, 6)
+        padding1 = 0
+    layers += conv(1, config.in_channels, c1, config.conv1_kernel, config.conv1_stride, padding1)  # (96, 55, 55)
+    layers += normed(1, config.norm1)  # (96, 27, 27)
+    layers += conv(2, c1, c2, 5, padding=conv2_padding, groups=towers)  # (256, 27, 27)
+    layers += normed(2, config.norm2)  # (256, 13, 13)
+    layers += [*conv(3, c2, c3, 3, groups=alone), *activation(3)]  # (384, 13, 13), from the maps of both towers
+    layers += [*conv(4, c3, c4, 3, groups=towers), *activation(4)]  # (384, 13, 13)
+    layers += conv(5, c4, c5, 3, padding=conv5_padding, groups=towers)  # (256, 13, 13)
+    layers += [*pool(5), *activation(5)]  # (256, 6, 6)
 
     if config.pool5_grid:
         layers += [("grid5", nn.AdaptiveAvgPool2d(config.pool5_grid))]
-    layers += [("flatten", nn.Flatten())]  # (9216,)
+    layers += [("flatten", nn.Flatten())]  # (9216,), the maps of the first tower before those of the second
+    grid = config.pool5_grid or grid_sizes(config)["pool5"]
     for number, inputs, outputs in ((6, c5 * grid * grid, f6), (7, f6, f7)):
-        fc = [(f"fc{number}", nn.Linear(inputs, outputs, bias=not batch_norm))]
-        unit = [*fc, *batch(f"bn{number}", outputs, flat=True), relu(f"relu{number}")]
-        drop = [dropout(f"drop{number}")]
+        bias = not batch_norm
+        fc = nn.Linear(inputs, outputs, bias) if alone == 1 else TowerLinear(inputs, outputs, bias, towers=alone)
+        unit: list[Named] = [(f"fc{number}", fc)]
+        unit += [(f"bn{number}", nn.BatchNorm1d(outputs))] if batch_norm else []
+        unit += activation(number)
+        drop: list[Named] = [(f"drop{number}", Dropout(config.dropout, config.dropout_scale_at_test))]
         layers += drop + unit if config.dropout_place == "before" else unit + drop  # (4096,)
     layers += [("fc8", nn.Linear(f7, config.num_classes))]  # (1000,)
     return layers
 
 
-def lenet_layers(config: LeNetConfig) -> list[tuple[str, nn.Module]]:
+def lenet_layers(config: LeNetConfig) -> list[Named]:
     """LeNet-5 of "Dive into Deep Learning", chapter 7.6. Shapes in comments: 28 x 28 input, N omitted."""
-    c1, c2, f3, f4 = (scaled(c, config.width, 1) for c in (6, 16, 120, 84))
+    c1, c2 = (scaled(c, config.width, 1) for c in config.channels)
     grid = grid_sizes(config)["pool2"]
-
-    def pool() -> nn.Module:
-        return nn.AvgPool2d(2) if config.pooling == "average" else nn.MaxPool2d(2)
-
-    def act(name: str) -> tuple[str, nn.Module]:
-        return (name, activation_layer(config.activation))
-
-    return [
-        ("conv1", nn.Conv2d(1, c1, 5, padding=2)),
-        act("act1"),
-        ("pool1", pool()),  # (6, 14, 14)
-        ("conv2", nn.Conv2d(c1, c2, 5)),
-        act("act2"),
-        ("pool2", pool()),  # (16, 5, 5)
-        ("flatten", nn.Flatten()),  # (400,)
-        ("fc3", nn.Linear(c2 * grid * grid, f3)),
-        act("act3"),
-        ("fc4", nn.Linear(f3, f4)),
-        act("act4"),
-        ("fc5", nn.Linear(f4, config.num_classes)),
-    ]
+    layers: list[Named] = []
+    for number, inputs, outputs, padding in ((1, 1, c1, config.conv1_padding), (2, c1, c2, 0)):
+        layers += [(f"conv{number}", nn.Conv2d(inputs, outputs, 5, padding=padding))]
+        if config.conv_activation:
+            layers += [(f"act{number}", activation_layer(config.activation))]
+        layers += [(f"pool{number}", nn.AvgPool2d(2) if config.pooling == "average" else nn.MaxPool2d(2))]
+    # (6, 14, 14) after pool1, (16, 5, 5) after pool2
+    layers += [("flatten", nn.Flatten())]  # (400,)
+    features = c2 * grid * grid
+    for number, outputs in enumerate((scaled(f, config.width, 1) for f in config.fc_features), 3):
+        layers += [(f"fc{number}", nn.Linear(features, outputs)), (f"act{number}", activation_layer(config.activation))]
+        features = outputs  # (120,), (84,)
+    layers += [(f"fc{3 + len(config.fc_features)}", nn.Linear(features, config.num_classes))]
+    return layers
 
 
 def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: torch.Generator | None) -> None:
-    """Start values.
+    """Start values; N is normal with that standard deviation, U uniform to either side of zero.
 
-    | init    | conv1-2 | conv3-5 | fc6-8 | biases of conv2, conv4, conv5, fc6, fc7 | other biases |
-    |---------|---------|---------|-------|-----------------------------------------|--------------|
-    | source  | N(.01)  | N(.03)  | N(.01)| config.bias                             | 0            | layers-145.cfg
-    | paper   | N(.01)  | N(.01)  | N(.01)| config.bias                             | 0            | section 5
-    | kaiming | N(sqrt(2 / fan in)), He et al. 2015; fc8 N(.01) | 0                 | 0            |
+    | init    | weights                                             | biases                                        |
+    |---------|-----------------------------------------------------|-----------------------------------------------|
+    | source  | N(.01), conv3-5 N(.03): layers-145.cfg              | config.bias in conv2, conv4-5, fc6-7, else 0  |
+    | paper   | N(.01): section 5                                   | the same                                      |
+    | caffe   | N(.01), fc6-7 N(.005): bvlc_alexnet                 | the same                                      |
+    | torch   | U(1 / sqrt(fan in)): PyTorch's own                  | U(1 / sqrt(fan in))                           |
+    | xavier  | U(sqrt(6 / (fan in + fan out))), Glorot et al. 2010 | 0                                             |
+    | kaiming | N(sqrt(2 / fan in)), He et al. 2015; fc8 N(.01)     | 0                                             |
     """
     for name, module in layers.named_children():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
-        if config.init == "kaiming" and name != "fc8":
+        bound = module.weight[0].numel() ** -0.5
+        if config.init == "torch":
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+        elif config.init == "xavier":
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+        elif config.init == "kaiming" and name != "fc8":
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         else:
-            wide = config.init == "source" and name in ("conv3", "conv4", "conv5")
-            nn.init.normal_(module.weight, 0.0, 0.03 if wide else 0.01, generator=generator)
-        if module.bias is not None:
-            lifted = config.init != "kaiming" and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
+            sigma = {"source": {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}, "caffe": {"fc6": 0.005, "fc7": 0.005}}
+            nn.init.normal_(module.weight, 0.0, sigma.get(config.init, {}).get(name, 0.01), generator=generator)
+        if module.bias is None:
+            continue
+        if config.init == "torch":
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        else:
+            lifted = config.init in ("source", "paper", "caffe") and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
             nn.init.constant_(module.bias, config.bias if lifted else 0.0)

@@ -2,11 +2,11 @@
 
 Parameters fall into four groups, because 2012 treats them differently: the weights, the biases (twice the rate, no
 decay), and the same two of conv1 (lower rate from epoch 67, frozen from 72). Gains and shifts of batch norm count as
-biases.
+biases. Where a run starts from trained weights, the layers that do not come from there are two groups more.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -21,11 +21,13 @@ Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class OptimConfig:
     """The optimiser and its rates. The defaults are those of net 145 ([code] layer-params-145.cfg:165-182)."""
 
-    algorithm: Literal["sgd-2012", "sgd", "adamw"] = "sgd-2012"
+    algorithm: Literal["sgd-2012", "sgd", "nesterov", "adamw"] = "sgd-2012"
     lr: Rate = 0.01  # of the weights, at the start or (one-cycle) at the peak
     bias_lr_factor: Rate = 2.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # beta1 of adamw
     weight_decay: Rate = 0.0005  # of weights only
+    decay_biases: bool = False  # whether of biases too
+    old_lr_factor: Rate = 1.0  # rate of the layers that start from trained weights, in rates of the new ones
     schedule: Literal["constant", "drops", "dexp", "one-cycle"] = "drops"
     drop_epochs: tuple[int, ...] = (25, 51, 79)  # drops: from these epochs on, counted from 1, a tenth of the rate
     conv1_drop_epochs: tuple[int, ...] = (25, 51, 67)
@@ -66,13 +68,20 @@ class SGD2012(torch.optim.Optimizer):
             torch._foreach_add_(weights, buffers)
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """The four groups, named; empty ones are left out."""
-    groups: dict[str, list[Tensor]] = {"weights": [], "biases": [], "conv1_weights": [], "conv1_biases": []}
+def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The groups, named; empty ones are left out.
+
+    Args:
+        new_layers: names of the layers that start anew in a run that starts from trained weights.
+    """
+    groups: dict[str, list[Tensor]] = {
+        prefix + kind: [] for prefix in ("", "conv1_", "new_") for kind in ("weights", "biases")
+    }
     for name, parameter in model.named_parameters():
-        prefix = "conv1_" if ".conv1." in f".{name}" else ""
+        layer = name.rpartition(".")[0].rpartition(".")[2]
+        prefix = "new_" if layer in new_layers else "conv1_" if layer == "conv1" else ""
         groups[prefix + ("weights" if parameter.ndim > 1 else "biases")].append(parameter)
-    decay = {True: config.weight_decay, False: 0.0}
+    decay = {True: config.weight_decay, False: config.weight_decay * config.decay_biases}
     return [
         {"name": name, "params": params, "lr": config.lr, "weight_decay": decay[name.endswith("weights")]}
         for name, params in groups.items()
@@ -80,13 +89,14 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     ]
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser of a configuration, over the four groups."""
-    groups = parameter_groups(model, config)
+def build_optimizer(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> torch.optim.Optimizer:
+    """The optimiser of a configuration, over the groups of `parameter_groups`."""
+    groups = parameter_groups(model, config, new_layers)
     if config.algorithm == "sgd-2012":
         return SGD2012(groups, config.lr, config.momentum)
-    if config.algorithm == "sgd":
-        return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=config.momentum > 0, fused=True)
+    if config.algorithm in ("sgd", "nesterov"):
+        nesterov = config.algorithm == "nesterov" and config.momentum > 0
+        return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=nesterov, fused=True)
     return torch.optim.AdamW(groups, config.lr, betas=(config.momentum, 0.999), fused=True)
 
 
@@ -100,6 +110,8 @@ def rate(config: OptimConfig, group: str, epoch: int, progress: float) -> float:
     """
     conv1, biases = group.startswith("conv1"), group.endswith("biases")
     base = config.lr * (config.bias_lr_factor if biases else 1.0)
+    if not group.startswith("new_"):
+        base *= config.old_lr_factor
     if config.schedule == "constant":
         return base
     if config.schedule == "one-cycle":
@@ -124,4 +136,4 @@ def set_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int,
     """Gives every group its rate for this step and returns that of the weights."""
     for group in optimizer.param_groups:
         group["lr"] = rate(config, group["name"], epoch, progress)
-    return rate(config, "weights", epoch, progress)
+    return rate(config, "new_weights", epoch, progress)

@@ -6,21 +6,24 @@ the whole. No number that matters stands anywhere else.
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from alexnet.augment import AugmentConfig
+from alexnet.config import AlexNetConfig, LeNetConfig
 from alexnet.errors import UsageError
-from alexnet.model import AlexNetConfig, LeNetConfig
 from alexnet.optim import OptimConfig
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a run does, apart from the pictures. The defaults are those of 2012."""
+    """Everything that decides what a run does, apart from the pictures. The defaults are those of 2012.
+
+    Two of 2012 are set by the recipe `alexnet-2012` alone: the fixed order and one crop for 32 consecutive pictures.
+    """
 
     name: str = "alexnet-2012"
     model: Annotated[AlexNetConfig | LeNetConfig, Field(discriminator="architecture")] = field(
@@ -29,138 +32,21 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     prepare_size: Annotated[int, Field(ge=8)] = 256  # shorter side of the prepared pictures, in pixels
+    weights: str | None = None  # start from these: a file, a run folder, or imagenet; the last layer starts anew
     epochs: Annotated[int, Field(ge=1)] = 90
     batch_size: Annotated[int, Field(ge=1)] = 128
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the weights, the order, every crop and every mask
+    reshuffle: bool = True  # False: every epoch in the order of the first, as in 2012
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     growing_crops: tuple[tuple[float, int], ...] = ()  # (share of the run, pixels): crop size from there on
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # of the moving average of the weights that is kept; 0: none
-    )
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluate_every: Annotated[int, Field(ge=1)] = 1  # epochs between two looks at the held-out pictures
 
 
-ALEXNET_2012 = Recipe()
-"""The network and the training of 2012, on pictures prepared at 256 pixels.
-
-alexnet train /data/ILSVRC2012 --recipe alexnet-2012
-
-Published: 40.7 % top-1 and 18.2 % top-5 error on ILSVRC-2012 validation, ten views, after 90 epochs (section 6.1). Not
-measured here: that takes a GPU and the pictures.
-"""
-
-PHOTOS = Recipe(
-    name="photos",
-    model=AlexNetConfig(
-        crop_size=160,
-        test_size=160,
-        channels=(64, 192, 384, 256, 256),
-        fc_features=(1024, 1024),
-        towers=1,
-        conv1_padding=2,
-        pool5_grid=3,
-        norm="batch",
-        dropout_place="before",
-        dropout_scale_at_test=False,
-        init="kaiming",
-        input_norm="standardise",
-    ),
-    augment=AugmentConfig(
-        view="zoom",
-        color_noise=0.1,
-        color_noise_until=None,
-        color_shrink=False,
-        min_area=0.35,
-        max_aspect=4 / 3,
-        rotation=10.0,
-        jitter=0.3,
-        mixup=0.5,
-        mixup_alpha=0.2,
-        cutmix=0.5,
-    ),
-    optim=OptimConfig(
-        algorithm="adamw", lr=0.002, bias_lr_factor=1.0, weight_decay=0.1, schedule="one-cycle", warmup=0.1
-    ),
-    prepare_size=192,
-    epochs=64,
-    batch_size=64,
-    label_smoothing=0.1,
-    growing_crops=((0.0, 96), (0.4, 128), (0.8, 160)),
-    average_decay=0.998,
-    evaluate_every=4,
-)
-"""AlexNet as one would train it today on a few thousand pictures and a laptop; the default of `alexnet train PHOTOS`.
-
-Against 2012: batch norm in place of LRN, one tower of the widths of 2014, narrow fc layers on a 3x3 grid so that crops
-of any size fit, He's initialisation, AdamW on one cycle, label smoothing, random parts of the picture instead of
-shifted windows, mixup or cutmix in every batch, crops that grow from 96 to 160 pixels, and an average of the weights.
-
-alexnet train photos/
-
-Measured on 3,068 clothing photos of 10 classes: 85.2 % on validation, 82.4 % on test, mean of three seeds, in 12.7
-minutes on two cores (benchmarks/results/photos.json).
-"""
-
-LENET = Recipe(
-    name="lenet",
-    model=LeNetConfig(),
-    augment=AugmentConfig(view="crop", flip=False, color_noise=0.0),
-    optim=OptimConfig(algorithm="adamw", lr=0.004, bias_lr_factor=1.0, schedule="one-cycle", warmup=0.1),
-    prepare_size=32,
-    epochs=80,
-    batch_size=64,
-    evaluate_every=10,
-)
-"""LeNet-5 with the sigmoids and average pooling of 1998, on small grey pictures; half of the demo.
-
-alexnet train digits --recipe lenet
-
-Measured: 99.4 % on the test digits in 8 seconds (benchmarks/results/demo.json).
-"""
-
-DEMO = Recipe(
-    name="demo",
-    model=AlexNetConfig(
-        crop_size=28,
-        width=0.125,
-        conv1_kernel=5,
-        conv1_stride=1,
-        conv1_padding=2,
-        init="kaiming",
-        input_norm="standardise",
-        dropout_scale_at_test=False,
-    ),
-    augment=AugmentConfig(view="crop", flip=False, color_noise=0.0),
-    optim=OptimConfig(algorithm="adamw", lr=0.002, bias_lr_factor=1.0, schedule="one-cycle", warmup=0.1),
-    prepare_size=32,
-    epochs=20,
-    batch_size=64,
-    evaluate_every=5,
-)
-"""AlexNet with everything of 2012 in it, an eighth as wide and on crops of 28 pixels; the other half of the demo.
-
-alexnet train digits --recipe demo
-
-Measured: 99.4 % on the test digits in 16 seconds (benchmarks/results/demo.json).
-"""
-
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PHOTOS, ALEXNET_2012, DEMO, LENET)}
-
 FIXED = ("name", "architecture")  # they say which recipe and network it is, so nobody overrides them
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
-
-
-def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        UsageError: if there is none; it lists those there are.
-    """
-    if name not in RECIPES:
-        raise UsageError(f"no recipe {name!r}{_did_you_mean(name, RECIPES)}", fix=f"Recipes: {', '.join(RECIPES)}.")
-    return RECIPES[name]
 
 
 def to_json(recipe: Recipe) -> str:
@@ -282,8 +168,3 @@ def _unknown(name: str, part: str, record: Any) -> UsageError:
     hint = f"; did you mean {candidates[near[0]]!r}?" if near else ""
     shown = ", ".join(f"{prefix}.{k}" if prefix else k for k in known)
     return UsageError(f"no field {name!r} in the recipe{hint}", fix=f"Fields: {shown}.")
-
-
-def _did_you_mean(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

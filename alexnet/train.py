@@ -119,7 +119,7 @@ def train(
         for step in range(first, steps):
             epoch, position = step // per_epoch + 1, step % per_epoch
             if not planned or position == 0:
-                planned = epoch_batches(epoch_order(count, recipe.seed, epoch), recipe)
+                planned = epoch_batches(epoch_order(count, recipe.seed, epoch if recipe.reshuffle else 1), recipe)
             monitor.step(_step(trainer, planned[position], epoch, step, steps, per_epoch))
             best = False
             if position + 1 == per_epoch:

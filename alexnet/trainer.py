@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from alexnet.augment import ColorStatistics, mix, training_views
+from alexnet.config import AlexNetConfig, LeNetConfig, grid_sizes
 from alexnet.dataset import Prepared, batches
 from alexnet.errors import UsageError
 from alexnet.evaluate import as_batch
-from alexnet.model import AlexNetConfig, LeNetConfig, Network, build_model, grid_sizes
+from alexnet.model import Network, build_model
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
 from alexnet.run import Run, TrainingState

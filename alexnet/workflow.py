@@ -20,13 +20,14 @@ from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
 from alexnet.files import cache_folder, disk_errors, write_file
 from alexnet.prepare import PrepareReport, cache_key, prepare
-from alexnet.recipes import RECIPES, Recipe, differences, for_classes
+from alexnet.recipes import Recipe, differences, for_classes
 from alexnet.report import write_report
 from alexnet.run import Run, create_run, load_model
 from alexnet.sources import open_source
 from alexnet.terminal import counting
 from alexnet.train import Interrupted, Progress, train
 from alexnet.trainer import steps_per_epoch
+from alexnet.variants import RECIPES
 
 FEW_STEPS = 1000  # below this a network from scratch is hardly trained; the plan says so
 

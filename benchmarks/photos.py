@@ -36,10 +36,11 @@ from torchvision.models import alexnet as torchvision_alexnet
 from torchvision.transforms import v2
 
 from alexnet.evaluate import top_k_error
-from alexnet.recipes import find_recipe, override
+from alexnet.recipes import override
 from alexnet.run import environment
 from alexnet.terminal import TrainingMonitor
 from alexnet.train import choose_device, train
+from alexnet.variants import find_recipe
 from alexnet.workflow import prepared_for, report_run, start_run
 
 Optimiser = Callable[[Any], torch.optim.Optimizer]

@@ -15,10 +15,10 @@ from hypothesis import settings
 from PIL import Image
 
 from alexnet.cli import main
+from alexnet.config import AlexNetConfig
 from alexnet.dataset import Prepared, open_prepared
-from alexnet.model import AlexNetConfig
 from alexnet.prepare import prepare
-from alexnet.recipes import RECIPES, Recipe, for_classes, override
+from alexnet.recipes import Recipe, for_classes, override
 from alexnet.run import Run, create_run
 from alexnet.sources import Samples, Source
 from alexnet.train import train
@@ -104,7 +104,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def tiny() -> Recipe:
     """AlexNet a sixteenth as wide on crops of 20 pixels; 4 steps an epoch on `prepared`, 3 epochs."""
     recipe = dataclasses.replace(
-        RECIPES["alexnet-2012"],
+        Recipe(),
         model=AlexNetConfig(
             crop_size=20, width=1 / 16, conv1_kernel=5, conv1_stride=1, conv1_padding=2, init="kaiming"
         ),

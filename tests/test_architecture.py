@@ -12,9 +12,9 @@ FOLDER = Path(alexnet.__file__).parent
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
 errors draws layers optim samples statistics metrics page
-files model ilsvrc images plots
+files config model ilsvrc images plots
 shards named_sets augment summary
-dataset sources recipes
+dataset sources recipes variants
 plans evaluate run
 decoding mistakes trainer
 prepare predict sections train

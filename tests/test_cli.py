@@ -14,10 +14,11 @@ import pytest
 from conftest import TINY
 
 import alexnet.demo as alexnet_demo
-from alexnet.recipes import RECIPES, flat, from_json, override
+from alexnet.recipes import flat, from_json, override
 from alexnet.run import open_run, read_metrics
 from alexnet.tables import duration, percent
 from alexnet.terminal import clock
+from alexnet.variants import RECIPES
 from alexnet.workflow import new_run_folder
 
 VERBS = ("demo", "prepare", "train", "resume", "evaluate", "predict", "summary", "recipes", "report")

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models import alexnet as torchvision_alexnet
 
+from alexnet.config import AlexNetConfig, LeNetConfig, grid_sizes
 from alexnet.errors import UsageError
-from alexnet.model import AlexNet, AlexNetConfig, LeNetConfig, Network, build_model, grid_sizes
+from alexnet.model import AlexNet, Network, build_model
 
 # Weights, and weights and biases, of net 145.
 PARAMETERS = {
@@ -310,7 +311,9 @@ def test_alexnet_is_the_network_of_2012_written_as_two_halves():
 def test_the_normalisation_of_layer_1_comes_before_pooling_and_rectification_or_after_as_configured():
     images = pictures(1, 224)
     for before in (True, False):
-        model = lively(build_model(AlexNetConfig(width=1 / 16, norm1_before_activation=before)))
+        model = lively(
+            build_model(AlexNetConfig(width=1 / 16, norm1="before-activation" if before else "after-activation"))
+        )
         seen = model.activations(images)
         conv1 = F.conv2d(F.pad(images.float(), (0, 3, 0, 3)), model.layers.conv1.weight, model.layers.conv1.bias, 4)
         if before:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet.model import AlexNetConfig, Network, build_model
+from alexnet.config import AlexNetConfig
+from alexnet.model import Network, build_model
 from alexnet.optim import SGD2012, OptimConfig, build_optimizer, parameter_groups, rate, set_rates
 
 GROUPS = ("weights", "biases", "conv1_weights", "conv1_biases")
@@ -162,7 +163,7 @@ def test_sgd_is_nesterovs_step_and_the_plain_one_without_momentum(momentum):
         b = momentum * b + d
         w = w - lr * (d + momentum * b)
         expected.append(w)
-    seen = path_of(OptimConfig(algorithm="sgd", momentum=momentum, weight_decay=decay))
+    seen = path_of(OptimConfig(algorithm="nesterov", momentum=momentum, weight_decay=decay))
     np.testing.assert_allclose(seen, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -210,7 +211,7 @@ def test_every_parameter_is_in_exactly_the_group_of_its_kind(norm):
     assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 
 
-@pytest.mark.parametrize("algorithm", ["sgd-2012", "sgd", "adamw"])
+@pytest.mark.parametrize("algorithm", ["sgd-2012", "nesterov", "adamw"])
 @pytest.mark.parametrize("norm", ["lrn", "batch"])
 def test_without_gradients_weights_decay_and_biases_and_gains_do_not(norm, algorithm):
     model, config = small_alexnet(norm), OptimConfig(algorithm=algorithm, lr=0.5, weight_decay=0.02)
@@ -222,7 +223,7 @@ def test_without_gradients_weights_decay_and_biases_and_gains_do_not(norm, algor
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer.step()
     # By rate times decay; Nesterov's first step counts its gradient once more, times the momentum.
-    lost = 0.5 * 0.02 * (1.9 if algorithm == "sgd" else 1.0)
+    lost = 0.5 * 0.02 * (1.9 if algorithm == "nesterov" else 1.0)
     for name, p in model.named_parameters():
         decays = any(name == f"layers.{layer}.weight" for layer in LAYERS)
         torch.testing.assert_close(p.detach(), before[name] * (1.0 - lost if decays else 1.0))
@@ -257,7 +258,7 @@ def test_set_rates_gives_each_group_its_rate_and_returns_that_of_the_weights():
         assert by_name == pytest.approx(dict(zip(GROUPS, entry, strict=True)), rel=1e-12, abs=0)
 
 
-@pytest.mark.parametrize("algorithm", ["sgd-2012", "sgd", "adamw"])
+@pytest.mark.parametrize("algorithm", ["sgd-2012", "nesterov", "adamw"])
 def test_conv1_is_really_frozen_from_epoch_72_and_the_rest_is_not(algorithm):
     model, config = small_alexnet(), OptimConfig(algorithm=algorithm)
     optimizer = build_optimizer(model, config)

@@ -8,9 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alexnet.config import AlexNetConfig, LeNetConfig
 from alexnet.errors import UsageError
-from alexnet.model import AlexNetConfig, LeNetConfig, build_model
-from alexnet.recipes import RECIPES, differences, find_recipe, flat, for_classes, from_json, override, to_json
+from alexnet.model import build_model
+from alexnet.recipes import differences, flat, for_classes, from_json, override, to_json
+from alexnet.variants import RECIPES, find_recipe
 
 BASE, LENET = RECIPES["alexnet-2012"], RECIPES["lenet"]
 
@@ -255,8 +257,33 @@ def test_every_recipe_builds_its_network_and_tells_pictures_apart(name, pool5):
     assert not torch.equal(logits[0], logits[1])
 
 
+PUBLISHED = {  # parameters of layers-N.cfg, of bvlc_alexnet, of torchvision, and of the book's network in colour
+    "alexnet-2012": 60_965_224,
+    "alexnet-paper": 60_965_224,
+    "caffe": 60_965_224,
+    "caffenet": 60_965_224,
+    "alexnet-owt": 61_100_840,
+    "alexnet-d2l": 50_844_008,
+    "net-147": 60_965_224,
+    "net-148": 60_965_224,
+    "net-167": 60_965_224,
+    "finetune": 61_100_840,
+}
+ROUNDED = {"net-145-half": 59.8, "net-150": 60.7}  # millions
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, *ROUNDED])
+def test_every_published_network_has_its_published_size(name):
+    config = find_recipe(name).model
+    if name == "alexnet-d2l":
+        config = dataclasses.replace(config, in_channels=3, num_classes=1000)
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build_model(config).parameters())
+    assert count == PUBLISHED[name] if name in PUBLISHED else round(count / 1e6, 1) == ROUNDED[name]
+
+
 def test_there_is_no_recipe_without_a_test():
-    assert set(RECIPES) == {"alexnet-2012", "photos", "demo", "lenet"}
+    assert set(RECIPES) == {"photos", "demo", "lenet", *PUBLISHED, *ROUNDED}
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet.model import AlexNet, AlexNetConfig, LeNetConfig, ModelConfig, Network, build_model
+from alexnet.config import AlexNetConfig, LeNetConfig, ModelConfig
+from alexnet.model import AlexNet, Network, build_model
 from alexnet.summary import PAPER_NEURONS, Summary, summarise
 
 # Parameters, multiply-adds and neurons of net 145.

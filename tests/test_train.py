@@ -17,10 +17,11 @@ import alexnet.workflow
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
 from alexnet.optim import OptimConfig, build_optimizer, set_rates
-from alexnet.recipes import RECIPES, for_classes, override
+from alexnet.recipes import for_classes, override
 from alexnet.run import checkpoint_name, load_checkpoint, load_model, open_run, read_metrics
 from alexnet.train import Interrupted
 from alexnet.trainer import Trainer, check_recipe, crop_size_at, moving_average, train_step
+from alexnet.variants import RECIPES
 from alexnet.workflow import rehearse, run_plan
 
 CPU = torch.device("cpu")
@@ -41,7 +42,7 @@ class Softmax(nn.Module):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("algorithm", ["sgd-2012", "sgd", "adamw"])
+@pytest.mark.parametrize("algorithm", ["sgd-2012", "nesterov", "adamw"])
 def test_steps_are_those_of_a_hand_written_softmax_regression(tiny, algorithm, smoothing):
     rng = np.random.default_rng(0)
     recipe = override(tiny, [f"label_smoothing={smoothing}"])
@@ -68,7 +69,7 @@ def test_steps_are_those_of_a_hand_written_softmax_regression(tiny, algorithm, s
             if algorithm == "sgd-2012":
                 m1[:] = 0.8 * m1 - rate * (gradient + decay * value)
                 value += m1
-            elif algorithm == "sgd":  # Nesterov's look ahead
+            elif algorithm == "nesterov":  # Nesterov's look ahead
                 g = gradient + decay * value
                 m1[:] = 0.8 * m1 + g if step > 1 else g
                 value -= rate * (g + 0.8 * m1)
@@ -160,7 +161,7 @@ def in_pieces(run, fit, lengths) -> int:
 
 RESUMED = {
     "sgd-2012": ("algorithm=sgd-2012", "drop_epochs=[2]", "conv1_freeze_epoch=3"),
-    "sgd": ("algorithm=sgd", "schedule=dexp", "average_decay=0.9", "label_smoothing=0.1"),
+    "nesterov": ("algorithm=nesterov", "schedule=dexp", "average_decay=0.9", "label_smoothing=0.1"),
     "adamw": ("algorithm=adamw", "lr=0.002", "schedule=one-cycle", "warmup=0.3", "average_decay=0.9", "norm=batch"),
     "mixing": ("mixup=0.5", "cutmix=0.4", "view=zoom", "rotation=10", "jitter=0.2", "average_decay=0.9"),
     "growing": (
