@@ -1,6 +1,6 @@
 """How good a network is: error rates and log-loss over a split, from one view or ten, every image counted once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -183,8 +183,8 @@ def evaluate(
     unknown = [name for name in prepared.class_names if name not in class_names]
     if unknown:
         raise DataError(
-            f"the network does not know these classes of {prepared.folder}: {', '.join(unknown)}",
-            fix=f"It knows: {', '.join(class_names)}. Folder names must be the same as in training.",
+            f"the network does not know these classes of {prepared.folder}: {_few(unknown)}",
+            fix=f"It knows: {_few(class_names)}. Folder names must be the same as in training.",
         )
     data = prepared.splits[split]
     to_output = np.array([class_names.index(name) for name in prepared.class_names], np.int64)
@@ -197,6 +197,11 @@ def evaluate(
 def as_batch(images: Images) -> Tensor:
     """uint8 (n, H, W, 3) pictures as a (n, 3, H, W) tensor on the same memory."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+
+
+def _few(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _logits(model: Network, images: Tensor, precision: str) -> Tensor:

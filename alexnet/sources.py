@@ -38,7 +38,8 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
     Args:
         spec: a folder, or one of `digits`, `cifar10`, `fashion-mnist`, `imagenette`, `flowers102`.
         seed: chooses which pictures are held out where there is no val folder.
-        held_out: share of every class held out as "val" in that case, in (0, 1).
+        held_out: share of every class held out as "val" in that case, in [0, 1). 0 is for looking at all pictures: a
+            folder without train/ is then one split, "train", be it of classes or of one val/ or test/.
         downloads: folder for named sets that are downloaded; that of `cache_folder` if None.
 
     Raises:
@@ -46,8 +47,8 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
         UsageError: `held_out` is out of range, or a package for the named set is missing.
         ResourceError: a named set could not be downloaded.
     """
-    if not 0 < held_out < 1:
-        raise UsageError(f"held_out is {held_out}, but must be a share between 0 and 1", fix="for example: 0.2")
+    if not 0 <= held_out < 1:
+        raise UsageError(f"held_out is {held_out}, but must be a share from 0 to below 1", fix="for example: 0.2")
     path = Path(spec).expanduser()
     if path.is_dir():
         return _open_folder(path, seed, held_out)
@@ -90,6 +91,8 @@ def _open_folder(root: Path, seed: int, held_out: float) -> Source:
     if "train" in places:
         unused = [name for name in sorted(folders) if folders[name] not in places.values()]
         notes += [f"{root / name} lies beside train and is not used" for name in unused if "devkit" not in name.lower()]
+    elif held_out == 0 and len(places) == len(folders) == 1:
+        places = {"train": next(iter(places.values()))}
     elif places and len(places) == len(folders):
         found = ", ".join(f"{path.name}/" for path in places.values())
         raise DataError(f"{root} has {found} but no train/", fix=f"put the training pictures into {root / 'train'}")
@@ -105,7 +108,8 @@ def _open_folder(root: Path, seed: int, held_out: float) -> Source:
             samples = _evaluation_samples(root, places[split], split, class_names, notes)
             if samples is not None:
                 splits[split] = samples
-    _ensure_val(splits, class_names, seed, held_out, notes)
+    if held_out:
+        _ensure_val(splits, class_names, seed, held_out, notes)
     return Source(root.resolve().name or "pictures", class_names, splits, tuple(notes))
 
 

@@ -21,6 +21,33 @@ PAPER_NEURONS = {
 
 
 @dataclass(frozen=True)
+class Published:
+    """The size of a network as its source states it, or as follows from its files."""
+
+    parameters: str
+    multiply_adds: str = ""
+    neurons: str = ""
+    source: str = "layers-145.cfg"
+
+
+PUBLISHED = {
+    "alexnet-2012": Published("60,965,224", "724,406,816", "659,272"),
+    "alexnet-paper": Published("60 million", "", "650,000", "the paper"),
+    "caffe": Published("60,965,224", "724,406,816", "659,272", "bvlc_alexnet"),
+    "caffenet": Published("60,965,224", "724,406,816", "659,272", "caffenet"),
+    "alexnet-owt": Published("61,100,840", "0.71 G", "", "torchvision"),
+    "finetune": Published("61,100,840", "0.71 G", "", "torchvision"),
+    "alexnet-d2l": Published("50,844,008 (colour, 1,000 classes)", "", "", "the book's code"),
+    "lenet": Published("61,706", "", "", "the book's code"),
+    "net-145-half": Published("59.8 million", "", "", "layers-145-half.cfg"),
+    "net-147": Published("60.97 million", "", "", "layers-147.cfg"),
+    "net-148": Published("60.97 million", "", "", "layers-148.cfg"),
+    "net-150": Published("60.7 million", "", "", "layers-150.cfg"),
+    "net-167": Published("60.97 million", "", "", "layers-167.cfg"),
+}
+
+
+@dataclass(frozen=True)
 class LayerSummary:
     """One layer for one picture."""
 

@@ -12,9 +12,7 @@ from alexnet.dataset import SPLITS
 from alexnet.evaluate import Evaluation
 from alexnet.predict import Prediction
 from alexnet.prepare import PrepareReport
-from alexnet.recipes import Recipe
 from alexnet.run import Run
-from alexnet.summary import PAPER_NEURONS, Summary
 from alexnet.terminal import console, print_table
 
 CLASSES_SHOWN = 30
@@ -120,36 +118,3 @@ def predictions(answers: Iterable[Prediction], form: str) -> int:
         for error in errors:
             say(f"not read: {error}")
     return unreadable
-
-
-def summary(counts: Summary, recipe: Recipe) -> None:
-    """A network layer by layer; AlexNet beside the figures of the paper and of the 2012 source."""
-    alexnet = recipe.model.architecture == "alexnet"
-    rows = []
-    for layer in counts.layers:
-        shape = " x ".join(map(str, layer.shape))
-        figures = [f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds, layer.activations)]
-        paper = [f"{PAPER_NEURONS[layer.name]:,}" if layer.name in PAPER_NEURONS else ""] if alexnet else []
-        rows.append((layer.name, shape, *figures, *paper))
-    columns = ["layer", "output", "parameters", "multiply-adds", "activations"] + ["neurons in paper"] * alexnet
-    pixels = " x ".join(map(str, counts.input_shape))
-    print_table(f"{recipe.name}: {pixels} pixels in, {recipe.model.num_classes} logits out", columns, rows)
-    known = ("60 million", "not given", "650,000") if alexnet else ("", "", "")
-    source = ("60,965,224", "724,406,816", "659,272") if alexnet else ("", "", "")
-    totals = zip(
-        ("parameters", "multiply-adds", "neurons"),
-        (f"{n:,}" for n in (counts.parameters, counts.multiply_adds, counts.neurons)),
-        known,
-        source,
-        strict=True,
-    )
-    width = 4 if alexnet else 2
-    print_table("", ("", "here", "paper", "2012 source")[:width], [row[:width] for row in totals])
-    if alexnet:
-        say(
-            "The paper's 253,440 neurons of conv1 are a slip (96 x 55 x 48 for 96 x 55 x 55): its list sums to 622,312."
-        )
-    memory = counts.training_bytes(recipe.batch_size)
-    parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
-    total = sum(memory.values()) / 2**20
-    say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")

@@ -154,6 +154,11 @@ class TrainingMonitor:
             f"{row['val_loss']:>16.3f} {100 * row['val_top1_error']:>10.1f} %"
         )
 
+    def note(self, text: str) -> None:
+        """Prints what the guard found, on a line of its own."""
+        self.last_line = time.monotonic()
+        self.out.print(Text(f"note: {text}"))
+
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """Prints a table; the first `left` columns are text, the others figures."""

@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from alexnet.check import check_network
 from alexnet.dataset import Prepared, epoch_order
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
+from alexnet.guard import Guard
 from alexnet.model import Network
 from alexnet.optim import rate, set_rates
 from alexnet.run import (
@@ -28,6 +30,7 @@ from alexnet.run import (
     append_metrics,
     forget_metrics_after,
     load_checkpoint,
+    read_metrics,
     save_checkpoint,
 )
 from alexnet.trainer import Trainer, crop_size_at, epoch_batches, steps_per_epoch, train_step
@@ -56,6 +59,8 @@ class Monitor(Protocol):
     def step(self, progress: Progress) -> None: ...
 
     def epoch(self, row: dict[str, Any]) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 class Interrupted(Exception):
@@ -104,14 +109,17 @@ def train(
         Interrupted: when asked to stop (Ctrl-C, SIGTERM); where it stands is saved.
     """
     recipe = run.recipe
-    trainer = Trainer(run, prepared, device)
     stored = load_checkpoint(run)
+    trainer = Trainer(run, prepared, device, anew=stored is None)
     if stored is not None:
         trainer.restore(*stored)
     forget_metrics_after(run, trainer.state.step)
     count = len(prepared.splits["train"])
     per_epoch = steps_per_epoch(count, recipe)
     steps = per_epoch * recipe.epochs
+    counts = np.bincount(trainer.labels.numpy(), minlength=recipe.model.num_classes)
+    guard = Guard(recipe, counts.tolist(), per_epoch)
+    guard.restore(None if stored is None else stored[0].get("guard"), read_metrics(run))
     first = trainer.state.step
     last_save = time.monotonic()
     planned: list[npt.NDArray[np.int64]] = []
@@ -120,26 +128,36 @@ def train(
             epoch, position = step // per_epoch + 1, step % per_epoch
             if not planned or position == 0:
                 planned = epoch_batches(epoch_order(count, recipe.seed, epoch if recipe.reshuffle else 1), recipe)
-            monitor.step(_step(trainer, planned[position], epoch, step, steps, per_epoch))
+            progress, warning = _step(trainer, guard, planned[position], epoch, step, steps, per_epoch)
+            monitor.step(progress)
+            _tell(run, monitor, step + 1, warning)
             best = False
             if position + 1 == per_epoch:
                 row, best = _end_epoch(trainer, epoch, step / steps)
-                append_metrics(run, row)
                 monitor.epoch(row)
+                _tell(run, monitor, step + 1, guard.epoch(row))
+                append_metrics(run, row)
             stopping = stopped_by() or (max_steps is not None and step + 1 - first >= max_steps)
             done = step + 1 == steps
             if best or done or stopping or time.monotonic() - last_save > SAVE_SECONDS:
-                save_checkpoint(run, trainer.trained, trainer.tensors(), trainer.state, best=best)
+                tensors = {**trainer.tensors(), "guard": guard.memory()}
+                save_checkpoint(run, trainer.trained, tensors, trainer.state, best=best)
                 last_save = time.monotonic()
             if stopping and not done:
                 raise Interrupted(step + 1, stopped_by() or signal.SIGINT)
     return trainer.trained
 
 
+def _tell(run: Run, monitor: Monitor, step: int, text: str | None) -> None:
+    if text is not None:
+        append_metrics(run, {"kind": "note", "step": step, "text": text})
+        monitor.note(text)
+
+
 def _step(
-    trainer: Trainer, samples: npt.NDArray[np.int64], epoch: int, step: int, steps: int, per_epoch: int
-) -> Progress:
-    """Takes one step, adds it to the state, and says where the run stands.
+    trainer: Trainer, guard: Guard, samples: npt.NDArray[np.int64], epoch: int, step: int, steps: int, per_epoch: int
+) -> tuple[Progress, str | None]:
+    """Takes one step, adds it to the state, and says where the run stands and what the guard finds wrong.
 
     Raises:
         DivergedError: the loss is not finite.
@@ -159,16 +177,20 @@ def _step(
             f"the loss became {value} at step {step + 1} (epoch {epoch}, rate {lr:.3g})",
             fix=f"The weights have run away. Start again with a lower rate, for example lr={recipe.optim.lr / 10:.2g}.",
         )
+    errors = float((logits.argmax(1) != targets.argmax(1)).sum())
+    warning = guard.step(
+        step + 1, value, errors / len(images), lambda: check_network(trainer.model, images, targets, recipe)
+    )
     seconds = max(time.monotonic() - started, 1e-9)
     state = trainer.state = replace(
         trainer.state,
         step=step + 1,
         loss_sum=trainer.state.loss_sum + value * len(images),
-        errors=trainer.state.errors + float((logits.argmax(1) != targets.argmax(1)).sum()),
+        errors=trainer.state.errors + errors,
         images=trainer.state.images + len(images),
         seconds=trainer.state.seconds + seconds,
     )
-    return Progress(
+    where = Progress(
         epoch=epoch,
         epochs=recipe.epochs,
         step=step + 1,
@@ -179,6 +201,7 @@ def _step(
         lr=lr,
         images_per_second=len(images) / seconds,
     )
+    return where, warning
 
 
 def _end_epoch(trainer: Trainer, epoch: int, progress: float) -> tuple[dict[str, Any], bool]:

@@ -20,6 +20,7 @@ from alexnet.model import Network, build_model
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
 from alexnet.run import Run, TrainingState
+from alexnet.weights import check_fingerprint, last_layer, start_from, trained_network
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -93,6 +94,8 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
         grid_sizes(replace(config, crop_size=size))
     if recipe.augment.mixup + recipe.augment.cutmix > 1:
         raise UsageError("augment.mixup and augment.cutmix are shares of the batches: together at most 1")
+    if recipe.weights is None and recipe.optim.old_lr_factor != 1.0:
+        raise UsageError("optim.old_lr_factor is the rate of layers with trained weights: it needs weights=FILE")
     batch_norm = isinstance(config, AlexNetConfig) and config.norm == "batch"
     if batch_norm and min(recipe.batch_size, len(prepared.splits["train"])) < 2:
         raise UsageError("batch norm needs at least 2 images in a batch", fix="Use norm=lrn or a larger batch_size.")
@@ -113,14 +116,23 @@ def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
 
 
 class Trainer:
-    """The moving parts of a run: network, average, optimiser, and where it stands."""
+    """The moving parts of a run: network, average, optimiser, and where it stands.
 
-    def __init__(self, run: Run, prepared: Prepared, device: torch.device):
+    Args:
+        anew: whether the run is at its first step, so that weights to start from are needed.
+    """
+
+    def __init__(self, run: Run, prepared: Prepared, device: torch.device, *, anew: bool = True):
         self.run, self.prepared, self.device = run, prepared, device
         recipe = run.recipe
         check_recipe(recipe, prepared)
         model = build_model(recipe.model, seed=recipe.seed)
-        model.set_input_statistics(prepared.mean_image, prepared.channel_std)
+        if recipe.weights is None:
+            model.set_input_statistics(prepared.mean_image, prepared.channel_std)
+        elif anew:
+            trained = trained_network(recipe.weights)
+            check_fingerprint(trained, run.data.get("weights"), recipe.weights)
+            start_from(model, trained)
         self.colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
@@ -128,7 +140,8 @@ class Trainer:
             self.average = AveragedModel(
                 self.model, multi_avg_fn=moving_average(recipe.average_decay), use_buffers=True
             )
-        self.optimizer = build_optimizer(self.model, recipe.optim)
+        new_layers = () if recipe.weights is None else (last_layer(model),)
+        self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
         self.state = TrainingState(step=0)
         self.labels = torch.from_numpy(np.asarray(prepared.splits["train"].labels))
 
@@ -166,6 +179,7 @@ class Trainer:
             average = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
             self.average.module.load_state_dict(average)
             self.average.n_averaged.copy_(tensors["averaged"])
+        self.colors = replace(self.colors, mean=self.model.input_mean.cpu().clone())
         self.state = state
 
     def batch(self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float) -> tuple[Tensor, Tensor]:

@@ -15,28 +15,32 @@ from typing import Any
 
 import torch
 
-from alexnet.dataset import PREPARED, SPLITS, Prepared, open_prepared
+from alexnet.check import Check, check_network
+from alexnet.dataset import PREPARED, SPLITS, Prepared, epoch_order, open_prepared
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
 from alexnet.files import cache_folder, disk_errors, write_file
+from alexnet.identify import identify
 from alexnet.prepare import PrepareReport, cache_key, prepare
 from alexnet.recipes import Recipe, differences, for_classes
 from alexnet.report import write_report
-from alexnet.run import Run, create_run, load_model
+from alexnet.run import Run, create_run, load_model, open_run
 from alexnet.sources import open_source
 from alexnet.terminal import counting
 from alexnet.train import Interrupted, Progress, train
-from alexnet.trainer import steps_per_epoch
-from alexnet.variants import RECIPES
+from alexnet.trainer import Trainer, epoch_batches, steps_per_epoch
+from alexnet.variants import FINETUNE, RECIPES, find_recipe
+from alexnet.weights import IMAGENET, fingerprint, trained_network
 
 FEW_STEPS = 1000  # below this a network from scratch is hardly trained; the plan says so
 
 
-def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) -> Prepared:
+def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None], *, held_out: float = 0.2) -> Prepared:
     """The prepared pictures of a folder, prepared set or named set; prepared now if they never were.
 
     Args:
         tell: is given what preparing did.
+        held_out: see `open_source`.
 
     Raises:
         UsageError: if `data` is a folder that was prepared at another size.
@@ -50,7 +54,7 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None]) ->
                 fix=f"Prepare the pictures anew with --size {size}.",
             )
         return prepared
-    source = open_source(data)
+    source = open_source(data, held_out=held_out)
     out = cache_folder() / "prepared" / f"{_slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
     with counting("preparing") as progress:
         report = prepare(source, out, size=size, progress=progress)
@@ -72,6 +76,11 @@ def prepared_of(run: Run, tell: Callable[[PrepareReport], None]) -> Prepared:
     Raises:
         DataError: if they are gone, or are not the same any more.
     """
+    if "imported" in run.data:
+        raise UsageError(
+            f"{run.folder} holds imported weights and has no pictures of its own",
+            fix=f"alexnet evaluate {run.folder} PICTURES, or alexnet train PICTURES --weights {run.folder}",
+        )
     folder = Path(run.data["prepared"])
     if (folder / PREPARED).is_file():
         prepared = open_prepared(folder)
@@ -100,18 +109,42 @@ def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared) -> Ru
         "prepared": str(prepared.folder.resolve()),
         "fingerprint": prepared.fingerprint,
     }
+    if recipe.weights is not None:
+        about["weights"] = fingerprint(trained_network(recipe.weights))
     return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
 
 
-def run_plan(recipe: Recipe, base: str, prepared: Prepared, device: torch.device) -> dict[str, str]:
-    """What is about to happen, in a few lines."""
+def recipe_of(name: str) -> Recipe:
+    """The recipe of that name, or of that run folder."""
+    if name not in RECIPES and Path(name).is_dir():
+        return open_run(Path(name)).recipe
+    return find_recipe(name)
+
+
+def fine_tuning(weights: str) -> Recipe:
+    """The recipe that goes on from trained weights with the network that they belong to."""
+    if weights == IMAGENET and not Path(weights).exists():
+        return FINETUNE
+    place = str(Path(weights).expanduser().resolve())
+    path = Path(place)
+    known = open_run(path).recipe if path.is_dir() else identify(path).recipe
+    return replace(FINETUNE, model=known.model, prepare_size=known.prepare_size, weights=place)
+
+
+def run_plan(recipe: Recipe, base: Recipe, prepared: Prepared, device: torch.device) -> dict[str, str]:
+    """What is about to happen, in a few lines.
+
+    Args:
+        base: the recipe from which this one was changed.
+    """
     counts = {name: len(prepared.splits[name]) for name in SPLITS if name in prepared.splits}
     steps = steps_per_epoch(counts["train"], recipe)
-    changed = differences(recipe, for_classes(RECIPES[base], recipe.model.num_classes))
+    base = replace(for_classes(base, recipe.model.num_classes), prepare_size=recipe.prepare_size)
+    changed = differences(recipe, base)
     count = f"{steps} step{'s' * (steps > 1)}"
     plan = {
         "data": f"{len(prepared.class_names)} classes, " + ", ".join(f"{n} {name}" for name, n in counts.items()),
-        "recipe": base + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in changed.items()),
+        "recipe": base.name + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in changed.items()),
         "training": f"{recipe.epochs} epochs of {count} of {recipe.batch_size} pictures on {device}",
     }
     if steps * recipe.epochs < FEW_STEPS:
@@ -138,6 +171,22 @@ class _Timing:
     def epoch(self, row: dict[str, Any]) -> None:
         """Leaves the evaluation out of the next step."""
         self.last = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Keeps silent."""
+
+
+def check_run(recipe: Recipe, prepared: Prepared, device: torch.device, pictures: int = 32) -> Check:
+    """The network of a recipe, as training would start it, checked on its first pictures.
+
+    Args:
+        pictures: how many of the first batch are looked at.
+    """
+    recipe = for_classes(recipe, len(prepared.class_names))
+    trainer = Trainer(Run(Path(), recipe, prepared.class_names, {}), prepared, device)
+    order = epoch_order(len(prepared.splits["train"]), recipe.seed, 1)
+    images, targets = trainer.batch(epoch_batches(order, recipe)[0][:pictures], epoch=1, step=0, progress=0.0)
+    return check_network(trainer.model, images, targets, recipe)
 
 
 def rehearse(recipe: Recipe, prepared: Prepared, device: torch.device, steps: int = 4) -> float:

@@ -58,12 +58,16 @@ class Silent:
     def __init__(self) -> None:
         self.steps: list[Any] = []
         self.rows: list[dict[str, Any]] = []
+        self.notes: list[str] = []
 
     def step(self, progress: Any) -> None:
         self.steps.append(progress)
 
     def epoch(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def coloured(labels: np.ndarray, seed: int, size: int = SIZE) -> np.ndarray:

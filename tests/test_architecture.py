@@ -16,7 +16,7 @@ files config model ilsvrc images plots
 shards named_sets augment summary
 dataset sources recipes variants
 plans evaluate run
-decoding mistakes trainer
+decoding mistakes check guard trainer
 prepare predict sections train
 report terminal
 tables workflow

@@ -1,0 +1,159 @@
+"""The verbs that look at networks, recipes and files of weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
+
+
+def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
+    """Show a network layer by layer: shapes, parameters, multiply-adds, memory, beside the paper's figures.
+
+    For example:
+      alexnet summary
+      alexnet summary photos model.width=0.5
+
+    Parameters
+    ----------
+    network
+        The name of a recipe, or a run folder.
+    changes
+        Fields of the recipe to change; batch_size counts for the memory of a training step.
+    """
+    from alexnet import tables_networks
+    from alexnet.model import build_model
+    from alexnet.recipes import override
+    from alexnet.summary import summarise
+    from alexnet.workflow import recipe_of
+
+    recipe = override(recipe_of(network), changes)
+    tables_networks.summary(summarise(build_model(recipe.model)), recipe)
+
+
+def recipes(name: str | None = None) -> None:
+    """List the recipes; with a name, all its fields.
+
+    For example:
+      alexnet recipes
+      alexnet recipes photos
+
+    Parameters
+    ----------
+    name
+        A recipe.
+    """
+    from alexnet.recipes import flat
+    from alexnet.terminal import print_table
+    from alexnet.variants import RECIPES, find_recipe
+
+    if name is None:
+        rows = [(r.name, r.model.architecture, str(r.epochs), str(r.model.crop_size)) for r in RECIPES.values()]
+        print_table("", ("recipe", "network", "epochs", "crop"), rows, left=2)
+    else:
+        print_table("", ("field", name), [(k, str(v)) for k, v in flat(find_recipe(name)).items()], left=2)
+
+
+def diff(first: str, second: str) -> None:
+    """Say what sets two networks and their trainings apart: field, values, consequence and source.
+
+    For example:
+      alexnet diff alexnet-2012 alexnet-paper
+      alexnet diff caffe runs/photos
+
+    Parameters
+    ----------
+    first
+        A recipe or a run folder.
+    second
+        Another one.
+    """
+    from alexnet import tables_networks
+    from alexnet.explain import explain
+    from alexnet.workflow import recipe_of
+
+    tables_networks.differences((first, second), explain(recipe_of(first), recipe_of(second)))
+
+
+def check(
+    data: str, *changes: Changes, recipe: str = "alexnet-2012", weights: str | None = None, device: str = "auto"
+) -> None:
+    """Say before the first step whether a network will train: signal and gradient of every layer on a real batch.
+
+    For example:
+      alexnet check photos/
+      alexnet check photos/ --recipe alexnet-paper model.bias=0.1
+
+    Parameters
+    ----------
+    data
+        As for alexnet train.
+    changes
+        Fields of the recipe to change.
+    recipe
+        Where the fields start from; alexnet recipes lists them.
+    weights
+        Start from trained weights, as for alexnet train.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from dataclasses import replace
+
+    from alexnet import tables, tables_networks
+    from alexnet.recipes import for_classes, override
+    from alexnet.train import choose_device
+    from alexnet.trainer import check_recipe
+    from alexnet.variants import find_recipe
+    from alexnet.workflow import check_run, fitted, prepared_for
+
+    base = fitted(find_recipe(recipe), data)
+    chosen = override(base if weights is None else replace(base, weights=weights), changes)
+    prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
+    chosen = for_classes(chosen, len(prepared.class_names))
+    check_recipe(chosen, prepared)
+    tables_networks.check(check_run(chosen, prepared, choose_device(device)))
+
+
+def identify(file: Path) -> None:
+    """Say which network a file of trained weights holds, and what it expects; nothing in it is run.
+
+    For example:
+      alexnet identify alexnet-owt-7be5be79.pth
+      alexnet identify bvlc_alexnet.caffemodel
+
+    Parameters
+    ----------
+    file
+        PyTorch .pth, Caffe .caffemodel, NumPy .npy or .npz, ONNX, or safetensors of this program.
+    """
+    from alexnet import tables_networks
+    from alexnet.identify import identify as identify_file
+
+    tables_networks.identified(file, identify_file(file))
+
+
+def import_weights(file: Path, out: Path, *, classes: Path | None = None) -> None:
+    """Make a run folder of a file of trained weights, for predict, evaluate and train --weights.
+
+    For example:
+      alexnet import alexnet-owt-7be5be79.pth runs/imagenet
+      alexnet import lenet.caffemodel runs/lenet --classes digits.txt
+
+    Parameters
+    ----------
+    file
+        As for alexnet identify.
+    out
+        The run folder to make.
+    classes
+        A text file with the name of a class on each line, in the order of the outputs; by default those of ImageNet
+        for 1,000 outputs, else 0, 1, 2 ...
+    """
+    from alexnet import tables_networks
+    from alexnet.weights import import_weights as import_file
+    from alexnet.weights import read_class_names
+
+    run, found = import_file(file, out, None if classes is None else read_class_names(classes))
+    tables_networks.identified(file, found)
+    print(f"\nnext: alexnet predict {run.folder} PICTURE.jpg")

@@ -1,0 +1,358 @@
+"""The verbs that work on pictures and runs. Every verb imports what it needs when it runs, so that help is instant."""
+
+import json as json_module
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from alexnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from alexnet.dataset import Prepared
+    from alexnet.run import Run
+
+Paths = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
+
+
+def demo(*, out: Path = Path("runs/demo")) -> None:
+    """Train LeNet and AlexNet on the 1,797 digits that ship with scikit-learn, and compare them. Under 3 minutes.
+
+    For example:
+      alexnet demo
+      alexnet demo --out /tmp/demo
+
+    Parameters
+    ----------
+    out
+        Folder for the runs of the two networks; what an earlier demo left there is replaced.
+    """
+    from alexnet.demo import run_demo
+
+    run_demo(out)
+
+
+def prepare(
+    data: str,
+    out: Path,
+    *,
+    size: int = 256,
+    encoding: Literal["auto", "raw", "jpeg"] = "auto",
+    strict: bool = False,
+    verify: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Turn any pictures into squares of one size, once, with the statistics that training needs.
+
+    For example:
+      alexnet prepare photos/ prepared/
+      alexnet prepare /data/ILSVRC2012 prepared/ --encoding jpeg
+
+    Parameters
+    ----------
+    data
+        A folder with one sub-folder per class, or with train/ and val/ that have them; ILSVRC-2012 as it comes;
+        or digits, cifar10, fashion-mnist, imagenette, flowers102.
+    out
+        The folder to write. Interrupted, the same command goes on; done, it does nothing.
+    size
+        Pixels of the shorter side, and of the central square that is kept.
+    encoding
+        raw: 3 bytes a pixel, fastest; jpeg: a seventh of that; auto: raw unless it gets too large.
+    strict
+        Stop at the first picture that cannot be read, instead of leaving it out and listing it.
+    verify
+        Read everything in OUT again when it is done and compare the checksums.
+    workers
+        Threads; by default one per core.
+    """
+    from alexnet import dataset, tables
+    from alexnet.prepare import prepare as prepare_source
+    from alexnet.sources import open_source
+    from alexnet.terminal import counting
+
+    source = open_source(data)
+    with counting("preparing") as progress:
+        report = prepare_source(
+            source, out, size=size, encoding=encoding, strict=strict, workers=workers, progress=progress
+        )
+    tables.prepared(report)
+    if verify:
+        with counting("verifying") as progress:
+            dataset.verify(dataset.open_prepared(out), progress)
+        print("verified: every file is as it was written")
+    print(f"\nNext: alexnet train {out}")
+
+
+def train(
+    data: str,
+    *changes: Changes,
+    recipe: str | None = None,
+    weights: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    check: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train a network on your pictures. Nothing but the path is needed.
+
+    Every field of the recipe can be changed: field=value or --field value. alexnet recipes shows them all.
+
+    For example:
+      alexnet train photos/
+      alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
+      alexnet train photos/ --weights imagenet
+      alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
+
+    Parameters
+    ----------
+    data
+        As for alexnet prepare, or a folder that it made.
+    changes
+        Fields of the recipe to change.
+    recipe
+        Where the fields start from; alexnet recipes lists them. By default photos, or finetune with --weights.
+    weights
+        Start from trained weights, with a new last layer: imagenet (torchvision's), a run folder, or a file that
+        alexnet identify knows. Without --recipe the network is that of the weights.
+    out
+        The run folder; by default a new one in runs/.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    check
+        First say whether the network will train, as alexnet check does.
+    dry_run
+        Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
+    """
+    from alexnet import tables, tables_networks
+    from alexnet.recipes import for_classes, override
+    from alexnet.train import choose_device
+    from alexnet.trainer import check_recipe
+    from alexnet.variants import find_recipe
+    from alexnet.workflow import (
+        check_run,
+        fine_tuning,
+        fitted,
+        new_run_folder,
+        prepared_for,
+        rehearse,
+        run_plan,
+        start_run,
+    )
+
+    if weights is not None and recipe is None:
+        base = fine_tuning(weights)
+    else:
+        base = find_recipe(recipe or "photos")
+        base = base if weights is None else replace(base, weights=weights)
+    chosen = override(fitted(base, data), changes)
+    place = choose_device(device)
+    prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
+    chosen = for_classes(chosen, len(prepared.class_names))
+    check_recipe(chosen, prepared)
+    tables.plan(run_plan(chosen, base, prepared, place))
+    if check:
+        tables_networks.check(check_run(chosen, prepared, place))
+    if dry_run:
+        took = tables.duration(rehearse(chosen, prepared, place))
+        tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
+        return
+    _train(start_run(out or new_run_folder(data), chosen, data, prepared), prepared, place)
+
+
+def resume(run: Path, *, device: str = "auto") -> None:
+    """Go on with a run that was stopped, as if it had not been.
+
+    For example:
+      alexnet resume runs/2026-11-24-1530-photos
+      alexnet resume runs/2026-11-24-1530-photos --device cpu
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import tables
+    from alexnet.run import open_run
+    from alexnet.train import choose_device
+    from alexnet.workflow import prepared_of
+
+    opened = open_run(run)
+    _train(opened, prepared_of(opened, tables.prepared), choose_device(device))
+
+
+def evaluate(
+    run: Path,
+    data: str | None = None,
+    *,
+    split: str | None = None,
+    views: int = 1,
+    checkpoint: Literal["best", "last"] = "best",
+    json: bool = False,
+    device: str = "auto",
+) -> None:
+    """Measure a trained network: top-1 and top-5 error, log-loss, and every class.
+
+    For example:
+      alexnet evaluate runs/photos
+      alexnet evaluate runs/photos other_photos/ --split test --views 10 --json
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    data
+        Other pictures than those of the run, as for alexnet train; a folder of classes without train/ is looked at
+        as a whole.
+    split
+        train, val or test; by default test where there is one, else val, else all there is.
+    views
+        1 (the centre) or 10 (corners, centre and mirrors, probabilities averaged, as in the paper).
+    checkpoint
+        The best on the held-out pictures, or the last.
+    json
+        Print JSON instead of tables.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import tables
+    from alexnet.evaluate import evaluate as evaluate_split
+    from alexnet.run import load_model, open_run
+    from alexnet.terminal import counting
+    from alexnet.train import choose_device
+    from alexnet.workflow import prepared_for, prepared_of
+
+    opened = open_run(run)
+    model = load_model(opened, checkpoint).to(choose_device(device))
+    recipe = opened.recipe
+    told = (lambda report: None) if json else tables.prepared
+    own = (
+        data is None or data == opened.data["source"] or str(Path(data).expanduser().resolve()) == opened.data["source"]
+    )
+    if data is None or own:
+        prepared = prepared_of(opened, told)
+    else:
+        prepared = prepared_for(data, recipe.prepare_size, told, held_out=0)
+    chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
+    with counting("evaluating") as progress:
+        result = evaluate_split(
+            model,
+            prepared,
+            chosen,
+            class_names=opened.class_names,
+            views=views,
+            precision=recipe.precision,
+            progress=progress,
+        )
+    if list(prepared.splits) == ["train"]:
+        result = replace(result, split="all")
+    if json:
+        print(json_module.dumps(result.summary(), indent=1, ensure_ascii=False))
+    else:
+        tables.evaluation(result)
+
+
+def predict(
+    run: Path,
+    *images: Paths,
+    views: int = 1,
+    topk: Annotated[int, Parameter(name=["--topk", "-k"])] = 5,
+    format: Literal["table", "json", "csv"] = "table",
+    checkpoint: Literal["best", "last"] = "best",
+    device: str = "auto",
+) -> None:
+    """Say what is on pictures: files, folders, "globs", or - for a list of paths on standard input.
+
+    For example:
+      alexnet predict runs/photos cat.jpg holiday/
+      find . -name '*.jpg' | alexnet predict runs/photos - --format csv
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    images
+        What to look at.
+    views
+        1 (the centre) or 10 (corners, centre and mirrors).
+    topk
+        How many classes to name for each picture.
+    format
+        table, json (one object a line) or csv.
+    checkpoint
+        The best on the held-out pictures, or the last.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import tables
+    from alexnet.errors import DataError
+    from alexnet.predict import find_images
+    from alexnet.predict import predict as predict_images
+    from alexnet.run import load_model, open_run
+    from alexnet.train import choose_device
+
+    if topk < 1:
+        raise UsageError(f"--topk {topk}: at least one class must be named")
+    named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
+    if not named:
+        raise UsageError(
+            "no pictures given", fix="Name files, folders or patterns, or - to read paths from standard input."
+        )
+    opened = open_run(run)
+    paths = find_images(named)
+    model = load_model(opened, checkpoint).to(choose_device(device))
+    answers = predict_images(
+        model,
+        paths,
+        class_names=opened.class_names,
+        prepare_size=opened.recipe.prepare_size,
+        views=views,
+        k=topk,
+        precision=opened.recipe.precision,
+    )
+    unreadable = tables.predictions(answers, format)
+    if unreadable:
+        raise DataError(f"{unreadable} of {len(paths)} pictures could not be read; their reasons stand above")
+
+
+def report(run: Path) -> None:
+    """Evaluate a run anew and write its report.html.
+
+    For example:
+      alexnet report runs/photos
+      alexnet report runs/demo/alexnet
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    """
+    from alexnet import tables
+    from alexnet.run import open_run
+    from alexnet.workflow import prepared_of, report_run
+
+    opened = open_run(run)
+    tables.results(opened, *report_run(opened, prepared_of(opened, tables.prepared)))
+
+
+def _train(run: "Run", prepared: "Prepared", device: Any) -> None:
+    from alexnet import tables
+    from alexnet.terminal import TrainingMonitor
+    from alexnet.train import Interrupted
+    from alexnet.train import train as train_run
+    from alexnet.workflow import report_run
+
+    print(f"run folder: {run.folder}   (Ctrl-C stops and saves)")
+    try:
+        with TrainingMonitor() as monitor:
+            train_run(run, prepared, device=device, monitor=monitor)
+    except Interrupted as stopped:
+        told = f"stopped and saved at step {stopped.step}; go on with: alexnet resume {run.folder}"
+        print(f"alexnet: {told}", file=sys.stderr)
+        sys.exit(128 + stopped.signal_number)
+    tables.results(run, *report_run(run, prepared))

@@ -1,0 +1,110 @@
+"""What the verbs print that look at networks: layers and their counts, differences, files of weights, the check."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from alexnet.check import Check
+from alexnet.explain import Difference
+from alexnet.identify import Identified
+from alexnet.recipes import Recipe
+from alexnet.summary import PAPER_NEURONS, PUBLISHED, Summary
+from alexnet.tables import percent, say
+from alexnet.terminal import print_table
+
+
+def summary(counts: Summary, recipe: Recipe) -> None:
+    """A network layer by layer, beside the published counts."""
+    alexnet = recipe.model.architecture == "alexnet"
+    listed = alexnet and recipe.name != "photos"  # whether the list of the paper is about such a network
+    rows = []
+    for layer in counts.layers:
+        shape = " x ".join(map(str, layer.shape))
+        figures = [f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds, layer.activations)]
+        paper = [f"{PAPER_NEURONS[layer.name]:,}" if layer.name in PAPER_NEURONS else ""] if listed else []
+        rows.append((layer.name, shape, *figures, *paper))
+    columns = ["layer", "output", "parameters", "multiply-adds", "activations"] + ["neurons in paper"] * listed
+    pixels = " x ".join(map(str, counts.input_shape))
+    print_table(f"{recipe.name}: {pixels} pixels in, {recipe.model.num_classes} logits out", columns, rows)
+    published = PUBLISHED.get(recipe.name)
+    here = [f"{n:,}" for n in (counts.parameters, counts.multiply_adds, counts.neurons)]
+    names = ("parameters", "multiply-adds", "neurons")
+    if published is None:
+        print_table("", ("", "here"), list(zip(names, here, strict=True)))
+    else:
+        stated = (published.parameters, published.multiply_adds, published.neurons)
+        print_table("", ("", "here", published.source), list(zip(names, here, stated, strict=True)))
+    if listed:
+        say(
+            "The paper's 253,440 neurons of conv1 are a slip (96 x 55 x 48 for 96 x 55 x 55): its list sums to "
+            "622,312, the right one to 659,272."
+        )
+    memory = counts.training_bytes(recipe.batch_size)
+    parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
+    total = sum(memory.values()) / 2**20
+    say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")
+
+
+def differences(names: tuple[str, str], found: Sequence[Difference]) -> None:
+    """Field, both values, and below them what it changes and where the values come from."""
+    if not found:
+        say(f"{names[0]} and {names[1]} are the same.")
+        return
+    rows = [(d.field, value(d.first), value(d.second), f"{d.consequence}  ({d.source})") for d in found]
+    print_table("", ("field", *names, "consequence and source"), rows, left=4)
+
+
+def value(setting: object) -> str:
+    """A setting as one would type it."""
+    if isinstance(setting, tuple):
+        return "[" + ",".join(value(item) for item in setting) + "]"
+    return "none" if setting is None else str(setting).lower() if isinstance(setting, bool) else str(setting)
+
+
+def identified(path: Path, found: Identified) -> None:
+    """What a file of weights is."""
+    config = found.recipe.model
+    some = ", ".join(found.class_names[:3])
+    facts = [
+        ("file", f"{path} ({found.kind})"),
+        ("network", found.variant),
+        ("classes", f"{config.num_classes}: {some}, ..."),
+        ("input", f"{config.crop_size} x {config.crop_size} pixels, 0..255, {found.network.in_channels} channels"),
+    ]
+    mean, scale = found.network.input_mean.mean((1, 2)).tolist(), found.network.input_scale.flatten().tolist()
+    facts.append(("subtracts", ", ".join(f"{m:.2f}" for m in mean) + " (red, green, blue)"))
+    facts.append(("multiplies by", ", ".join(f"{s:.6f}" for s in scale)))
+    if config.architecture == "alexnet" and config.norm == "lrn":
+        lrn = f"size {config.lrn_size}, alpha {config.lrn_alpha:g}, beta {config.lrn_beta:g}, k {config.lrn_k:g}"
+        facts.append(("LRN", f"{lrn}, {config.norm1} / {config.norm2}"))
+    for name, text in facts:
+        say(f"{name:<14} {text}")
+    for note in found.notes:
+        say(f"note: {note}")
+
+
+def check(found: Check) -> None:
+    """Signal and gradient of every layer, the loss at the start beside what it should be, and the verdict."""
+    rows = [
+        (
+            layer.name,
+            f"{layer.signal:.3g}",
+            "" if layer.ratio is None else f"x {layer.ratio:.2g}",
+            percent(layer.spread),
+            percent(layer.dead),
+            f"{layer.gradient:.2g}",
+            f"{layer.update:.2g}",
+        )
+        for layer in found.layers
+    ]
+    columns = ("layer", "signal", "to the one before", "differs", "dead units", "gradient", "first step")
+    print_table("", columns, rows)
+    say(
+        "differs: the share of what leaves a layer that is not the same for every picture; first step: relative change "
+        "of the weights."
+    )
+    say(
+        f"loss at the start {found.loss:.3f}; ln(classes) {found.expected_loss:.3f}; knowing only how frequent the "
+        f"classes are {found.entropy:.3f}"
+    )
+    for verdict in found.verdicts:
+        say(f"{verdict.severity}: {verdict.text}{'. ' + verdict.fix if verdict.fix else ''}")
