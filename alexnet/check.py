@@ -141,7 +141,9 @@ def check_network(model: Network, images: Tensor, targets: Tensor, recipe: Recip
         pace=_over(pace, entropy),
         verdicts=(),
     )
-    verdicts = _input_verdicts(images, prepared.detach(), recipe) + _verdicts(found, recipe)
+    verdicts = _input_verdicts(images, prepared.detach(), recipe)
+    if "fatal" not in [verdict.severity for verdict in verdicts]:
+        verdicts += _verdicts(found, recipe)
     sound = Verdict("ok", "sound", "signal, gradients and rate are sound", "")
     return Check(found.layers, found.loss, found.expected_loss, entropy, found.pace, tuple(verdicts) or (sound,))
 
@@ -232,10 +234,11 @@ def _verdicts(found: Check, recipe: Recipe) -> list[Verdict]:
     if bad := [name for name, value in [*figures, ("the loss", found.loss)] if not math.isfinite(value)]:
         text = f"numbers are no longer finite from {bad[0]} on"
         return [Verdict("fatal", "numbers", text, "Look at the pixels and the start values; use a lower rate.")]
-    if not layers[0].signal:
-        return []  # blank pictures, said above
     kind = "relu" if recipe.model.activation == "relu" else "saturated"
-    if dead := [x for x in layers if x.dead is not None and x.dead > DEAD]:
+    # Units that get the same from every picture are all on or all off: that is the plateau.
+    entered = [1.0, *(x.spread for x in layers)]
+    dead = [x for x, spread in zip(layers, entered, strict=False) if (x.dead or 0.0) > DEAD and spread >= SPREAD]
+    if dead:
         first = dead[0]
         share = f"{100 * (first.dead or 0):.0f} % of the units after {first.name}"
         fix = "Start with smaller biases and weights (model.init=kaiming), or a lower rate if this came in training."
@@ -258,7 +261,7 @@ def _verdicts(found: Check, recipe: Recipe) -> list[Verdict]:
         start, end, fall = _fading([(x.name, x.spread) for x in layers[:-1]])
         where = f"falls {fall:.0f}x from {start} to {end}" if fall > FALL else "is next to nothing"
         text = f"what tells pictures apart {where}, to {100 * entering:.2g} % of what enters {layers[-1].name}: "
-        out.append(Verdict("fatal", "plateau", text + "this will sit on the plateau", _plateau_fix(recipe)))
+        out.append(Verdict("fatal", "plateau", text + "this will sit on the plateau for long", _plateau_fix(recipe)))
     elif found.pace < SLOW[recipe.optim.algorithm == "adamw"]:
         start, end, fall = _fading([(x.name, x.signal) for x in layers])
         where = f"the signal falls {fall:.0f}x from {start} to {end}" if fall > 10 else "the rate is very low"

@@ -33,6 +33,7 @@ class AlexNetConfig:
     activation: Activation = "relu"
     pooling: Literal["overlapping", "plain"] = "overlapping"  # 3x3 / 2 or 2x2 / 2
     pool_rounding: Literal["ceil", "floor"] = "ceil"  # whether a window that hangs over the border counts
+    pool5_rounding: Literal["ceil", "floor"] | None = None  # where pool5 differs from the others: ONNX's bvlcalexnet
     pool5_grid: Count | None = None  # average pool5 to this many cells a side, so that crops of any size fit fc6
     norm: Literal["lrn", "batch", "none"] = "lrn"
     lrn_size: Count = 5
@@ -103,8 +104,8 @@ def _alexnet_grid_sizes(config: AlexNetConfig) -> dict[str, int]:
     pool = 3 if config.pooling == "overlapping" else 2
     conv2_padding, conv5_padding = conv_paddings(config)
 
-    def pooled(size: int) -> int:
-        return windows(size, pool, 2) if config.pool_rounding == "ceil" else 1 + (size - pool) // 2
+    def pooled(size: int, rounding: str = config.pool_rounding) -> int:
+        return windows(size, pool, 2) if rounding == "ceil" else 1 + (size - pool) // 2
 
     kernel, stride = config.conv1_kernel, config.conv1_stride
     if config.conv1_padding == "right-bottom":
@@ -115,7 +116,7 @@ def _alexnet_grid_sizes(config: AlexNetConfig) -> dict[str, int]:
     conv2 = pool1 + 2 * conv2_padding - 4
     pool2 = pooled(conv2)
     conv5 = pool2 + 2 * conv5_padding - 2
-    pool5 = pooled(conv5) if conv5 >= pool else 0
+    pool5 = pooled(conv5, config.pool5_rounding or config.pool_rounding) if conv5 >= pool else 0
     return {"conv1": conv1, "pool1": pool1, "conv2": conv2, "pool2": pool2, "conv5": conv5, "pool5": pool5}
 
 

@@ -35,6 +35,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
         "floor drops windows that hang over: smaller maps where sizes are even",
         "[code] layer.py:1163",
     ),
+    "model.pool5_rounding": ("another rounding for pool5 alone", "bvlcalexnet of the ONNX model zoo"),
     "model.pool5_grid": ("pool5 is averaged to this many cells a side, so that any crop fits fc6", "torchvision"),
     "model.norm": ("none: 1.4 / 1.2 points worse; batch: trains at higher rates", "[paper] 3.3; [code] net 148"),
     "model.lrn_size": ("maps that normalise one another", "[code] layer-params-145.cfg:137"),
@@ -44,7 +45,10 @@ NOTES: Mapping[str, tuple[str, str]] = {
     ),
     "model.lrn_beta": ("exponent of LRN", "[code] layer-params-145.cfg"),
     "model.lrn_k": ("2 scales everything by 0.59; 1, Caffe's default, does not", "[code] minDiv = 2; caffe.proto"),
-    "model.lrn_per_tower": ("False: maps of the two towers normalise one another at the border", "[code] section 1.2"),
+    "model.lrn_per_tower": (
+        "False: maps of the two towers normalise one another at the border",
+        "[code] rnorm1a, rnorm1b",
+    ),
     "model.norm1": (
         "before-activation: negative neighbours count in LRN1; after-pool: a quarter of the work",
         "[code] layers-145.cfg:35-63; [paper] after ReLU; CaffeNet after pooling",
@@ -61,7 +65,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
     ),
     "model.dropout_scale_at_test": ("True halves at test time, False doubles in training", "[code] layer.cu:1126"),
     "model.init": (
-        "source lets the signal through conv3-5; with paper it falls 27 times lower at the logits",
+        "with paper, what tells pictures apart nearly dies in conv3-5; source lets it through",
         "[code] initW .03 in layers-145.cfg; [paper] 5; [caffe] fc .005",
     ),
     "model.bias": ("1 keeps ReLUs on at the start; Caffe found flat loss with 1 and took 0.1", "[code] initB; [caffe]"),
@@ -105,7 +109,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "optim.drop_epochs": ("when the rate falls to a tenth", "[code] layer-params-145.cfg; [caffe] every 20"),
     "optim.conv1_drop_epochs": ("the same for conv1, which settles first", "[code] layer-params-145.cfg:165-182"),
     "optim.conv1_freeze_epoch": (
-        "from here on conv1 stays as it is, and costs no gradient",
+        "from here on conv1 stays as it is",
         "[code] layer-params-145.cfg",
     ),
     "optim.biases_follow": ("False: biases keep their rate to the end", "[code] final epsB .02"),
@@ -117,7 +121,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "epochs": ("how often every picture is seen", "[paper] 5: about 90"),
     "batch_size": ("pictures a step; with twice as many the rate doubles", "[paper] 5; [caffe] 256"),
     "seed": ("another run of the same recipe", "[ours]"),
-    "reshuffle": ("False: the same batches in every epoch", "[code] section 3.1"),
+    "reshuffle": ("False: the same batches in every epoch", "[code] batches are read in sequence"),
     "label_smoothing": ("targets are not quite certain", "Szegedy et al. 2016"),
     "growing_crops": ("small crops first: cheaper epochs", "[ours]"),
     "average_decay": ("the mean of the last weights is kept", "Polyak 1992"),

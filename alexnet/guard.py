@@ -82,8 +82,9 @@ class Guard:
         if len(self.losses) < RECENT:
             return None
         mean = sum(self.losses) / RECENT
-        if mean > HIGH * self.uniform and (step > 2 * RECENT or self.low < math.inf):
-            jumped = f", after {self.low:.2f}" if self.low < self.uniform else ""
+        fallen = self.low < self.uniform * (1 - NEAR)
+        if mean > HIGH * self.uniform and (step > 2 * RECENT or fallen):
+            jumped = f", after {self.low:.2f}" if fallen else ""
             return self._say("rate", self._too_high(f"the loss rose to {mean:.3g}{jumped}"))
         self.low = min(self.low, mean)
         # A network that begins to learn is below; one whose fc8 bias still looks for the frequencies is above.

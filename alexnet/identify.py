@@ -76,9 +76,13 @@ def identify(path: Path) -> Identified:
             f"{path} ({stored.kind}) comes nearest to {base.name}, but " + "; ".join(misfits),
             fix="alexnet summary " + base.name + " shows the layers that would fit.",
         )
-    notes += _fill(network, ordered, bgr=bool(stored.facts.get("bgr")))
-    notes += _input(network, stored, base)
-    recipe = replace(base, model=config)
+    # Caffe's networks take blue, green, red, whatever file they have been turned into since.
+    bgr = bool(stored.facts.get("bgr", base in (CAFFE, CAFFENET)))
+    notes += _fill(network, ordered, bgr)
+    notes += _input(network, stored, base, bgr)
+    # A LeNet was trained on pictures of its own size, not on parts of larger ones.
+    size = config.crop_size if base is LENET else max(base.prepare_size, config.crop_size)
+    recipe = replace(base, model=config, prepare_size=size)
     return Identified(stored.kind, base.name, recipe, network.eval(), class_names_of(config.num_classes), tuple(notes))
 
 
@@ -135,6 +139,10 @@ def _alexnet(
         changes["conv1_padding"] = int(conv1["pad"])
     if "input" in stored.facts:
         changes["crop_size"] = int(stored.facts["input"][-1])
+    if stored.kind == "ONNX" and not stored.facts.get("pool_ceil"):
+        # ONNX counts down; graphs that came from Caffe pad on the right and at the bottom where Caffe counts up.
+        pads = stored.facts.get("pool_pads", ((0, 0, 0, 0),) * 3)
+        changes["pool_rounding"], _, changes["pool5_rounding"] = ("ceil" if any(p[2:]) else "floor" for p in pads)
     if stored.chain:
         changes["norm"] = "lrn" if "lrn" in stored.chain else "none"
         changes["norm1"], changes["norm2"] = _order(stored.chain, 1), _order(stored.chain, 2)
@@ -220,7 +228,7 @@ def _fill(network: Network, layers: list[StoredLayer], bgr: bool) -> list[str]:
     return ["blue, green, red: the channels of conv1 were turned round"] if bgr else []
 
 
-def _input(network: Network, stored: StoredNetwork, base: Recipe) -> list[str]:
+def _input(network: Network, stored: StoredNetwork, base: Recipe, bgr: bool) -> list[str]:
     """Sets what is subtracted from and multiplied with the pixels, and says where it comes from."""
     facts = stored.facts
     if base is ALEXNET_OWT:
@@ -228,11 +236,12 @@ def _input(network: Network, stored: StoredNetwork, base: Recipe) -> list[str]:
         network.input_scale.copy_(1.0 / _tensor(np.array(TORCHVISION_STD)).view(3, 1, 1))
         return ["the mean and standard deviation of torchvision are subtracted and divided by"]
     if base in (CAFFE, CAFFENET):
-        mean = facts.get("mean", CAFFE_MEAN[::-1] if facts.get("bgr") else CAFFE_MEAN)
-        network.input_mean.copy_(_tensor(np.array(mean[::-1] if facts.get("bgr") else mean)).view(3, 1, 1))
+        given = facts.get("mean")
+        mean = CAFFE_MEAN if given is None else given[::-1] if bgr else given
+        network.input_mean.copy_(_tensor(np.array(mean)).view(3, 1, 1))
         network.input_scale.fill_(float(facts.get("scale", 1.0)))
         return (
-            [] if "mean" in facts else ["the file has no mean: that of ILSVRC-2012, as Caffe ships it, is subtracted"]
+            [] if given is not None else ["the file has no mean: that of ILSVRC-2012, as Caffe ships it, is subtracted"]
         )
     network.input_scale.fill_(float(facts.get("scale", 1.0 / 255.0)))
     return [] if "scale" in facts else ["the file does not say how pixels are scaled: to 0..1"]

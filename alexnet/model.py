@@ -147,7 +147,8 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
 
     def pool(number: int) -> list[Named]:
         size = 3 if config.pooling == "overlapping" else 2
-        return [(f"pool{number}", nn.MaxPool2d(size, stride=2, ceil_mode=config.pool_rounding == "ceil"))]
+        rounding = config.pool5_rounding or config.pool_rounding if number == 5 else config.pool_rounding
+        return [(f"pool{number}", nn.MaxPool2d(size, stride=2, ceil_mode=rounding == "ceil"))]
 
     def activation(number: int) -> list[Named]:
         return [(f"relu{number}", activation_layer(config.activation))]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import AlexNetError, DataError, UntrustedFileError, UsageError
+from alexnet.wire import printable
 
 MOST_NUMBERS = 1 << 28  # of all weights together; AlexNet has 61 million
 MOST_NODES = 10_000
@@ -54,7 +55,7 @@ def read_onnx(content: bytes, where: str) -> OnnxModel:
     except AlexNetError:
         raise
     except (DecodeError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
-        short = str(error).partition("\n")[0][:200]
+        short = printable(str(error))
         raise UntrustedFileError(
             f"{where} is damaged: {short or type(error).__name__}", fix="Fetch it again, or export it again."
         ) from None
@@ -218,7 +219,7 @@ class _Walk:
     def _keep(self, node: Any, weight: Weights, bias: Weights | None, name: str = "") -> None:
         if bias is not None and bias.shape != (len(weight),):
             raise ValueError(f"the biases of {_called(node)} are of shape {bias.shape} for {len(weight)} outputs")
-        self.layers.append((name or node.input[1], weight, None if bias is None else bias.copy()))
+        self.layers.append((name or printable(node.input[1]), weight, None if bias is None else bias.copy()))
 
     def _plain(self, node: Any, given: dict[str, Any]) -> None:
         """Refuses what changes where a window lies without saying it in numbers."""
@@ -287,7 +288,7 @@ LRN_DEFAULTS = (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
 
 
 def _called(node: Any) -> str:
-    return f"{node.op_type} {node.name or (node.output[0] if node.output else '')!r}"
+    return f"{printable(node.op_type)} {node.name or (node.output[0] if node.output else '')!r}"
 
 
 def _decimal(value: float) -> float:

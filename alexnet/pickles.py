@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UntrustedFileError
 from alexnet.opcodes import Machine, Refused, SymbolicArray, text
+from alexnet.wire import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,9 +77,8 @@ def read_pickle(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _refusal(path: Path, why: str) -> UntrustedFileError:
-    plain = "".join(c if c.isprintable() else " " for c in why)[:300]  # the words may be the file's
     return UntrustedFileError(
-        f"{path} was not opened: {plain}",
+        f"{path} was not opened: {printable(why.strip())}",
         fix="Weights alone are safe to open: torch.save(model.state_dict(), FILE), numpy.savez(FILE, **arrays), "
         "or safetensors.",
     )

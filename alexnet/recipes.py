@@ -8,7 +8,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -93,7 +93,8 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         if isinstance(target[last], dict):
             names = ", ".join(f"{name}.{f.name}" for f in fields(getattr(record, last)) if f.name not in FIXED)
             raise UsageError(f"{name!r} is a group of fields, not one", fix=f"Give one of: {names}.")
-        target[last] = _parsed(text)
+        optional = type(None) in get_args(get_type_hints(type(record))[last])
+        target[last] = text if text == "none" and not optional else _parsed(text)
     return _validated(values)
 
 

@@ -5,7 +5,9 @@ What a file is, its content decides and not its name. Nothing in a file is belie
 
 import math
 import re
+import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from alexnet.caffemodel import read_caffemodel
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.onnx_graph import read_onnx
 from alexnet.pickles import read_pickle
-from alexnet.wire import BYTES, top_fields
+from alexnet.wire import BYTES, printable, top_fields
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -147,7 +149,7 @@ def _archive(path: Path) -> StoredNetwork:
             for member in members:
                 with archive.open(member) as stream:
                     arrays[member.filename.removesuffix(".npy")] = _array(stream, member.file_size)
-    except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from None
     return _numpy(path, arrays)
 
@@ -171,8 +173,10 @@ def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
     try:
-        return read(stream)
-    except (SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 has written
+            return read(stream)
+    except Exception as error:  # NumPy parses the header as Python, which fails in many ways
         raise ValueError(f"its header is unreadable ({error})") from None
 
 
@@ -216,8 +220,9 @@ def _layers(
     """
     parts: dict[str, dict[int, NDArray[Any]]] = {}
     rest = []
-    for key, array in arrays.items():
-        name, ending = re.fullmatch(r"(.*?)[._/]?([^._/]*)", key, re.DOTALL).groups()  # type: ignore[union-attr]
+    for given, array in arrays.items():
+        key = printable(given)
+        name, ending = re.fullmatch(r"(.*?)[._/]?([^._/]*)", key).groups()  # type: ignore[union-attr]
         which = next((i for i, endings in enumerate(ENDINGS) if ending in endings), 2)
         if which == 2 or array.dtype.kind != "f" or (which == 0 and array.ndim not in (2, 4)):
             rest.append(key)
@@ -265,5 +270,6 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _damaged(path: Path, error: Exception) -> UntrustedFileError:
-    short = str(error).partition("\n")[0][:200]
-    return UntrustedFileError(f"{path} is damaged: {short}", fix="Fetch it again and compare its size and checksum.")
+    return UntrustedFileError(
+        f"{path} is damaged: {printable(str(error))}", fix="Fetch it again and compare its size and checksum."
+    )

@@ -60,6 +60,7 @@ CAFFE = Recipe(
         biases_follow=True,
     ),
     batch_size=256,
+    reshuffle=False,
 )
 """BVLC AlexNet, models/bvlc_alexnet of Caffe: 42.9 / 19.8 with the centre.
 

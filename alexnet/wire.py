@@ -165,4 +165,9 @@ def decimal(value: float) -> float:
 
 def text(values: list[int | Bytes]) -> str:
     """The last value of a field of texts, cut to what a name may need."""
-    return bytes(as_bytes(values[-1]))[:200].decode(errors="replace") if values else ""
+    return printable(bytes(as_bytes(values[-1]))[:200].decode(errors="replace")) if values else ""
+
+
+def printable(words: str) -> str:
+    """A text of a foreign file without what would command a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in words[:300])

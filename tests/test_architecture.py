@@ -14,13 +14,16 @@ ORDER = """
 errors draws layers optim samples statistics metrics page
 files config model ilsvrc images plots
 shards named_sets augment summary
-dataset sources recipes variants
-plans evaluate run
-decoding mistakes check guard trainer
+wire opcodes caffemodel onnx_graph pickles stored
+dataset sources recipes variants explain identify
+plans evaluate run weights
+decoding mistakes trainer
+check guard
 prepare predict sections train
 report terminal
 tables workflow
-demo
+tables_networks demo
+cli_runs cli_networks
 cli
 __main__
 """
@@ -32,17 +35,20 @@ SHOWS = {
     "mistakes": {"report", "sections"},
     "sections": {"report"},
     "report": {"workflow"},
-    "terminal": {"tables", "workflow", "demo", "cli"},
-    "tables": {"cli"},
-    "workflow": {"demo", "cli"},
-    "demo": {"cli"},
+    "terminal": {"tables", "tables_networks", "workflow", "demo", "cli_runs", "cli_networks"},
+    "tables": {"tables_networks", "cli_runs", "cli_networks"},
+    "tables_networks": {"cli_runs", "cli_networks"},
+    "workflow": {"demo", "cli_runs", "cli_networks"},
+    "demo": {"cli_runs"},
+    "cli_runs": {"cli"},
+    "cli_networks": {"cli"},
     "cli": {"__main__"},
 }
 
 # Help, and the work on files, must not wait for PyTorch.
 WITHOUT_TORCH = ("errors", "images", "sources", "prepare", "dataset", "cli")
 
-LONG = {"cli": 430}  # one function a verb, most of it help
+LONG = {"cli_runs": 370}  # one function a verb, most of it help
 LONGEST = 350
 
 NEVER_IMPORTED = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
@@ -130,7 +136,8 @@ def test_nothing_that_could_run_foreign_code_is_used(name):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            if called in NEVER_CALLED:
+            safe = (name, called) == ("pickles", "torch.load") and keywords.get("weights_only") == "True"
+            if called in NEVER_CALLED and not safe:
                 found.add(called)
             if keywords.get("shell", "False") != "False":
                 found.add("shell=True")

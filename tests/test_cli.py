@@ -21,7 +21,10 @@ from alexnet.terminal import clock
 from alexnet.variants import RECIPES
 from alexnet.workflow import new_run_folder
 
-VERBS = ("demo", "prepare", "train", "resume", "evaluate", "predict", "summary", "recipes", "report")
+VERBS = (
+    *("demo", "prepare", "train", "resume", "evaluate", "predict", "report"),
+    *("summary", "recipes", "diff", "check", "identify", "import"),
+)
 
 
 def in_files(folder: Path) -> set[str]:

@@ -23,9 +23,8 @@ def floats(*shape: int):
     return RNG.normal(size=shape).astype(np.float32)
 
 
-W1, B1, W2, W3, B3, W4, B4 = (
-    *(floats(8, 3, 5, 5), floats(8), floats(6, 4, 3, 3), floats(7, 24), floats(7), floats(7, 5), floats(5)),
-)
+W1, B1, W2 = floats(8, 3, 5, 5), floats(8), floats(6, 4, 3, 3)
+W3, B3, W4, B4 = floats(7, 24), floats(7), floats(7, 5), floats(5)
 
 
 def model(nodes, constants=None, inputs=(("x", (2, 3, 20, 20)),), output: str = "y") -> bytes:
@@ -80,7 +79,7 @@ def test_the_weights_give_in_pytorch_what_onnxruntime_gives():
     v = F.avg_pool2d(v, *facts["pools"][1]).flatten(1)
     v = F.linear(torch.tanh(F.linear(v, f1, b3)), f2, b4).softmax(1)
     np.testing.assert_allclose(v.numpy(), expected, rtol=1e-5, atol=1e-6)
-    assert len(set(expected.argmax(1))) or expected.std() > 0.01
+    assert expected.std() > 0.01
     assert " ".join(chain) == "conv relu lrn maxpool conv sigmoid avgpool dropout fc tanh fc softmax"
     assert facts["lrn"] == (5, 0.5, 0.75, 2.0)
     assert facts["input"] == (3, 20, 20)

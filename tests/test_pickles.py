@@ -83,10 +83,10 @@ def test_floats_of_any_size_become_float32_and_views_become_whole(tmp_path):
     }
 
 
-def test_a_whole_module_is_refused_with_what_to_save_instead(tmp_path):
+def test_a_whole_module_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
-    with pytest.raises(UntrustedFileError, match=r"asks for torch\.nn\S+Linear(?s:.*)save\(model\.state_dict"):
-        read_pickle(tmp_path / "model.pt")
+    with pytest.raises(Refused, match=r"asks for torch\.nn\S+Linear"):
+        load_tensors(tmp_path / "model.pt")
 
 
 def programs(marker: Path) -> dict[str, Call]:
@@ -128,7 +128,9 @@ def test_the_child_refuses_programs_and_says_which(tmp_path, name):
         torch.save(payload, tmp_path / name)
     else:
         save_npy(tmp_path / name, payload)
-    with pytest.raises(UntrustedFileError, match=rf"{name} was not opened: it asks for posix\.system, which is no"):
+    with pytest.raises(
+        UntrustedFileError, match=r"not opened: it asks for posix\.system, (?s:.*)save\(model\.state_dict"
+    ):
         read_pickle(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 

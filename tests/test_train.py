@@ -302,7 +302,7 @@ def test_an_epoch_sees_every_picture_once_and_batch_norm_never_a_single_one(monk
 
 def test_the_plan_tells_the_steps_that_are_taken(prepared, tiny):
     recipe = override(tiny, ["batch_size=5"])  # 26 pictures: the one left over joins the fifth batch
-    assert "3 epochs of 5 steps" in run_plan(recipe, "alexnet-2012", prepared, CPU)["training"]
+    assert "3 epochs of 5 steps" in run_plan(recipe, recipe, prepared, CPU)["training"]
 
 
 @pytest.mark.parametrize(

@@ -364,6 +364,34 @@ def test_networks_after_2012_scale_dropout_in_training_and_those_of_2012_in_test
         assert layer.train()(torch.ones(99)).unique().tolist() == [0.0, 1.0 if name in OF_2012 else 2.0]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "place", "factor"), [
+    ("alexnet-2012", "after", 1.0), ("caffe", "after", 2.0), ("alexnet-d2l", "after", 2.0),
+    ("alexnet-owt", "before", 2.0), ("finetune", "before", 2.0),
+])  # fmt: skip
+def test_in_training_the_masks_lie_on_the_outputs_of_fc6_and_fc7_or_as_in_torchvision_on_their_inputs(
+    name, place, factor
+):
+    model = narrow(name).train()
+    layers, images = model.layers, pictures(model.config.crop_size)
+    model.seed_dropout(1, 2)
+    seen = model.activations(images)
+    before = place == "before"
+    model.seed_dropout(1, 2)
+    masks = [
+        layers.drop6(torch.ones_like(seen["flatten" if before else "relu6"])),
+        layers.drop7(torch.ones_like(seen["relu6"])),
+    ]
+    assert [mask.unique().tolist() for mask in masks] == [[0.0, factor]] * 2
+    x = seen["flatten"] * masks[0] if before else seen["flatten"]
+    x = F.relu(F.linear(x, layers.fc6.weight, layers.fc6.bias))
+    x = x * (masks[1] if before else masks[0])
+    x = F.relu(F.linear(x, layers.fc7.weight, layers.fc7.bias))
+    close(seen["relu7"], x)
+    x = x if before else x * masks[1]
+    close(seen["fc8"], F.linear(x, layers.fc8.weight, layers.fc8.bias))
+
+
 # Start values --------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from alexnet.config import AlexNetConfig
 from alexnet.model import Network, build_model
 
 # 68 pixels: 3 zeros are missing, and the last window of every pooling hangs over the border (16 -> 8 -> 4 -> 2).
-# 80 pixels: again 3, and all windows of pool1 and none of pool2 and pool5 fit (19 -> 9 -> 4 -> 2).
+# 80 pixels: again 3, and only the last window of pool5 hangs over (19 -> 9 -> 4 -> 2).
 CROPS = (68, 80)
 COUNT, CLASSES = 3, 7
 # Of the weights, in units of 1 / sqrt(inputs): loud where a normalisation follows, quiet where the logits come out.
