@@ -149,9 +149,15 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
         raise
     except Exception as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        short = str(error).partition("\n")[0]
+        # PyTorch's own first line advises to open the file without protection; the reason stands further down.
+        reason = re.search(r"Unpickl\w+ error:\s*([^\n]+)", str(error))
+        short = (
+            reason[1] if reason else "it is damaged" if "weights_only" in str(error) else str(error).partition("\n")[0]
+        )
         raise Refused(
-            f"it asks for {wanted[1]}, which is no tensor" if wanted else f"PyTorch's weights-only reader says: {short}"
+            f"it asks for {wanted[1]}, which is no tensor"
+            if wanted
+            else f"PyTorch's weights-only reader refuses: {short}"
         ) from None
     for _ in range(4):
         inner = [found[key] for key in NESTED if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.padding import Padding
+from rich.text import Text
+
 from alexnet.check import Check
 from alexnet.explain import Difference
 from alexnet.identify import Identified
 from alexnet.recipes import Recipe
 from alexnet.summary import PAPER_NEURONS, PUBLISHED, Summary
 from alexnet.tables import percent, say
-from alexnet.terminal import print_table
+from alexnet.terminal import console, print_table
 
 
 def summary(counts: Summary, recipe: Recipe) -> None:
@@ -35,8 +38,8 @@ def summary(counts: Summary, recipe: Recipe) -> None:
         print_table("", ("", "here", published.source), list(zip(names, here, stated, strict=True)))
     if listed:
         say(
-            "The paper's 253,440 neurons of conv1 are a slip (96 x 55 x 48 for 96 x 55 x 55): its list sums to "
-            "622,312, the right one to 659,272."
+            "The paper says 60 million parameters and 650,000 neurons. Its 253,440 neurons of conv1 are a slip "
+            "(96 x 55 x 48 for 96 x 55 x 55): its list sums to 622,312, the right one to 659,272."
         )
     memory = counts.training_bytes(recipe.batch_size)
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
@@ -45,12 +48,16 @@ def summary(counts: Summary, recipe: Recipe) -> None:
 
 
 def differences(names: tuple[str, str], found: Sequence[Difference]) -> None:
-    """Field, both values, and below them what it changes and where the values come from."""
+    """Field and both values, and below them what it changes and where the values come from."""
     if not found:
         say(f"{names[0]} and {names[1]} are the same.")
         return
-    rows = [(d.field, value(d.first), value(d.second), f"{d.consequence}  ({d.source})") for d in found]
-    print_table("", ("field", *names, "consequence and source"), rows, left=4)
+    rows = [(d.field, value(d.first), value(d.second)) for d in found]
+    widths = [max(map(len, column)) for column in zip(("field", *names), *rows, strict=True)]
+    for d, row in zip((None, *found), (("field", *names), *rows), strict=True):
+        say("   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        if d is not None:
+            console().print(Padding(Text(f"{d.consequence}  ({d.source})"), (0, 0, 0, 4)))
 
 
 def value(setting: object) -> str:

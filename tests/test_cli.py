@@ -103,9 +103,10 @@ def test_evaluate_prints_what_the_run_folder_holds(trained, alexnet, views):
 
 def test_other_pictures_can_be_evaluated_and_their_classes_are_found_by_name(trained, alexnet, photos):
     shutil.rmtree(photos / "green")
-    outcome = alexnet("evaluate", trained / "run", photos, "--split", "train", "--json")
-    classes = json.loads(outcome.out)["classes"]
-    assert {name: c["images"] for name, c in classes.items()} == {"blue": 8, "green": 0, "red": 8}
+    outcome = alexnet("evaluate", trained / "run", photos, "--json")
+    facts = json.loads(outcome.out)
+    assert {name: c["images"] for name, c in facts["classes"].items()} == {"blue": 10, "green": 0, "red": 10}
+    assert facts["split"] == "all"  # a folder without train/ is looked at as a whole
     shutil.move(photos / "red", photos / "cat")
     outcome = alexnet("evaluate", trained / "run", photos)
     assert outcome.code == 3
@@ -213,9 +214,10 @@ def test_the_demo_compares_both_networks_on_the_digits(alexnet, tmp_path, monkey
 
 def test_the_summary_of_2012_has_the_known_figures(alexnet):
     shown = alexnet("summary").out
-    assert row_of(shown, "parameters") == ["parameters", "60,965,224", "60 million", "60,965,224"]
-    assert row_of(shown, "multiply-adds") == ["multiply-adds", "724,406,816", "not given", "724,406,816"]
-    assert row_of(shown, "neurons") == ["neurons", "659,272", "650,000", "659,272"]
+    assert row_of(shown, "parameters") == ["parameters", "60,965,224", "60,965,224"]
+    assert row_of(shown, "multiply-adds") == ["multiply-adds", "724,406,816", "724,406,816"]
+    assert row_of(shown, "neurons") == ["neurons", "659,272", "659,272"]
+    assert all(text in " ".join(shown.split()) for text in ("253,440", "622,312", "60 million", "650,000"))
     assert row_of(shown, "conv1")[1:4] == ["96 x 55 x 55", "34,944", "105,415,200"]
     assert row_of(shown, "fc6")[1:4] == ["4096", "37,752,832", "37,748,736"]
 
@@ -226,17 +228,13 @@ def test_the_summary_of_a_change_of_lenet_and_of_a_run(alexnet, trained):
     assert row_of(alexnet("summary", trained / "run").out, "fc8")[1] == "3"
 
 
-def test_recipes_lists_shows_and_compares(alexnet):
+def test_recipes_lists_and_shows(alexnet):
     listed = alexnet("recipes").out
     assert row_of(listed, "alexnet-2012") == ["alexnet-2012", "alexnet", "90", "224"]
     assert all(name in listed for name in RECIPES)
     shown = alexnet("recipes", "demo").out
     for name, value in flat(RECIPES["demo"]).items():
         assert row_of(shown, name) == [name, str(value)]
-    compared = alexnet("recipes", "alexnet-2012", "demo").out
-    assert row_of(compared, "epochs") == ["epochs", "90", "20"]
-    assert "batch_size" in compared
-    assert "optim.momentum" not in compared
 
 
 def test_times_and_shares_are_written_for_people():

@@ -137,7 +137,11 @@ def test_a_dictionary_of_numpy_answers_as_caffe_on_blue_green_red_pixels(tmp_pat
             stored[name] = [w.reshape(len(w), -1, 6, 6).transpose(2, 3, 1, 0).reshape(-1, len(w)), b]
         else:
             stored[name] = [w.T, b]
-    flat = {f"{name}/{kind}": a for name, pair in stored.items() for kind, a in zip(("weights", "biases"), pair)}
+    flat = {
+        f"{name}/{kind}": a
+        for name, pair in stored.items()
+        for kind, a in zip(("weights", "biases"), pair, strict=True)
+    }
     np.savez(tmp_path / "caffe.npz", **flat)
     found = identify(tmp_path / "caffe.npz")
     assert found.variant == "caffe"
@@ -198,6 +202,21 @@ def test_a_real_caffe_lenet_knows_the_digits_that_it_was_tested_on(tmp_path, ale
     config = open_run(tmp_path / "run").recipe.model
     assert isinstance(config, LeNetConfig)
     assert (config.channels, config.conv_activation, config.pooling) == ((20, 50), False, "max")
+
+
+def test_a_hostile_pickle_is_refused_with_its_own_exit_code_and_does_not_run(tmp_path, alexnet):
+    marker = tmp_path / "it-ran"
+    # Protocol 2, by hand: call os.mkdir with the name of the marker.
+    name = str(marker).encode()
+    call = b"\x80\x02cos\nmkdir\nX" + len(name).to_bytes(4, "little") + name + b"\x85R."
+    (tmp_path / "evil.pth").write_bytes(call)
+    for verb in (["identify"], ["import", tmp_path / "run"]):
+        outcome = alexnet(verb[0], tmp_path / "evil.pth", *verb[1:])
+        assert outcome.code == 6
+        assert "mkdir" in outcome.err
+        assert "weights_only" not in outcome.err  # PyTorch's advice to try without it is not passed on
+    assert not marker.exists()
+    assert not (tmp_path / "run").exists()
 
 
 # Ours ----------------------------------------------------------------------------------------------------------------
