@@ -13,12 +13,15 @@ from alexnet.recipes import Recipe
 from alexnet.summary import PAPER_NEURONS, PUBLISHED, Summary
 from alexnet.tables import percent, say
 from alexnet.terminal import console, print_table
+from alexnet.variants import RECIPES
 
 
 def summary(counts: Summary, recipe: Recipe) -> None:
     """A network layer by layer, beside the published counts."""
-    alexnet = recipe.model.architecture == "alexnet"
-    listed = alexnet and recipe.name != "photos"  # whether the list of the paper is about such a network
+    named = RECIPES.get(recipe.name)
+    same = named is not None and named.model.channels == recipe.model.channels
+    published = PUBLISHED.get(recipe.name) if same else None
+    listed = published is not None and bool(published.neurons)  # whether the list of the paper is of such a network
     rows = []
     for layer in counts.layers:
         shape = " x ".join(map(str, layer.shape))
@@ -28,7 +31,6 @@ def summary(counts: Summary, recipe: Recipe) -> None:
     columns = ["layer", "output", "parameters", "multiply-adds", "activations"] + ["neurons in paper"] * listed
     pixels = " x ".join(map(str, counts.input_shape))
     print_table(f"{recipe.name}: {pixels} pixels in, {recipe.model.num_classes} logits out", columns, rows)
-    published = PUBLISHED.get(recipe.name)
     here = [f"{n:,}" for n in (counts.parameters, counts.multiply_adds, counts.neurons)]
     names = ("parameters", "multiply-adds", "neurons")
     if published is None:

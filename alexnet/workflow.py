@@ -147,7 +147,7 @@ def run_plan(recipe: Recipe, base: Recipe, prepared: Prepared, device: torch.dev
         "recipe": base.name + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in changed.items()),
         "training": f"{recipe.epochs} epochs of {count} of {recipe.batch_size} pictures on {device}",
     }
-    if steps * recipe.epochs < FEW_STEPS:
+    if recipe.weights is None and steps * recipe.epochs < FEW_STEPS:
         plan["note"] = (
             f"{steps * recipe.epochs} steps may be too few to learn much from so few pictures: "
             f"try epochs={math.ceil(FEW_STEPS / steps)}, or a smaller batch_size"
