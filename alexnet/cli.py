@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False
 
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
+    keep_memory()
     try:
         app(exit_on_error=False, print_error=True)
     except CycloptsError:

@@ -27,7 +27,7 @@ Place = tuple[int, int]  # an image and the first of some of its maps
 # must pass through, for they are how a diverging run is noticed.
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 ONE = np.float32(1)
-PIXELS = 16  # neighbours in a row that LRN treats together, so that its buffers stay in the first cache
+WINDOW, HALF = 5, 2  # maps, and pixels a side, in a window of both norms; known here, loops over them are unrolled
 BLOCK = 1 << 15  # elements of a parameter that one thread updates at a time
 
 
@@ -35,179 +35,158 @@ def compiled(*, parallel: bool) -> Callable[[Any], Any]:
     """numba.njit with this module's settings, without the cache on disk where no folder can be written."""
 
     def decorate(function: Any) -> Any:
+        njit: Any = numba.njit  # its own types do not know what it accepts
         options = {"parallel": parallel, "fastmath": FAST, "error_model": "numpy", "nogil": True}
         try:
-            return numba.njit(cache=True, **options)(function)
+            return njit(cache=True, **options)(function)
         except RuntimeError:  # numba: "cannot cache function: no locator available"
-            return numba.njit(**options)(function)
+            return njit(**options)(function)
 
     return decorate
 
 
 @compiled(parallel=False)
-def window_sums(padded: Maps, size: int, step: int, sums: Maps) -> None:
-    """sums[t] = padded[t] + padded[t + step] + .. of `size` terms, all arrays flat."""
-    if size == 5:  # the size of 2012 stays in registers
-        p, q, r, s, u = padded, padded[step:], padded[2 * step :], padded[3 * step :], padded[4 * step :]
-        for t in range(sums.shape[0]):
-            sums[t] = p[t] + q[t] + r[t] + s[t] + u[t]
-        return
-    sums[:] = padded[: sums.shape[0]]
-    for j in range(1, size):
-        p = padded[j * step :]
-        for t in range(sums.shape[0]):
-            sums[t] += p[t]
+def power(d: Any) -> tuple[Any, Any]:
+    """d ^ -3/4 and d ^ -1/2, of roots only by reciprocals, for which processors have a fast estimate."""
+    r = ONE / np.sqrt(d)
+    return r * r * (ONE / np.sqrt(r)), r
 
 
 @compiled(parallel=False)
-def powers(sums: Maps, scale: Any, k: Any, roots: Maps) -> None:
-    """sums <- d ^ -3/4 and roots <- d ^ -1/2 of d = k + scale * sums.
-
-    With r = d ^ -1/2 that is r^2 / sqrt(r): of roots only reciprocals, for which processors have a fast estimate.
-    """
-    for t in range(sums.shape[0]):
-        r = ONE / np.sqrt(k + scale * sums[t])
-        roots[t] = r
-        sums[t] = r * r * (ONE / np.sqrt(r))
-
-
-@compiled(parallel=False)
-def load(x: Maps, at: Place, pixels: Place, count: int, floor: Any, values: Maps, squares: Maps, half: int) -> None:
-    """Pixels first .. last - 1 of a row of image n, max(x, floor), to `values`; to `squares` squared, `half` later.
-
-    Each pixel has the room of its maps and a window. What lies between them stays zero, so that one flat loop sums the
-    windows of all these pixels.
-    """
-    (o, room), (first, last) = at, pixels
-    for j in range(first, last):
-        start = (j - first) * room
-        source, value = x[j, o : o + count], values[start : start + count]
-        square = squares[start + half : start + half + count]
-        for c in range(count):
-            v = floor if source[c] <= floor else source[c]  # NaN stays NaN
-            value[c] = v
-            square[c] = v * v
-
-
-@compiled(parallel=False)
-def lrn(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any, size: int, scale: Any, k: Any) -> None:
+def lrn(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any, scale: Any, k: Any) -> None:
     """ReLU (floor 0; none: -inf) and LRN of `count` maps of one image; `at` and `to` are (image, first map).
 
-    out = a (k + scale * sum a_j^2) ^ -3/4. Size 0 leaves LRN out.
+    out = a d ^ -3/4 with d = k + scale * sum a_j^2.
     """
     (n, o), (m, p) = at, to
-    room = count + size
-    values, squares = np.zeros(PIXELS * room, np.float32), np.zeros((PIXELS + 1) * room, np.float32)
-    sums, roots = np.zeros(PIXELS * room, np.float32), np.empty(PIXELS * room, np.float32)
-    sums[:] = ONE
+    values, squares = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
     for i in range(x.shape[1]):
-        for first in range(0, x.shape[2], PIXELS):
-            last = min(first + PIXELS, x.shape[2])
-            load(x[n, i], (o, room), (first, last), count, floor, values, squares, size // 2)
-            if size:
-                window_sums(squares, size, 1, sums)
-                powers(sums, scale, k, roots)
-            for j in range(first, last):
-                start = (j - first) * room
-                value, power = values[start : start + count], sums[start : start + count]
-                target = out[m, i, j, p : p + count]
-                for c in range(count):
-                    target[c] = value[c] * power[c]
+        for j in range(x.shape[2]):
+            source, target = x[n, i, j, o : o + count], out[m, i, j, p : p + count]
+            for c in range(count):
+                v = floor if source[c] <= floor else source[c]  # NaN stays NaN
+                values[c] = v
+                squares[HALF + c] = v * v
+            for c in range(count):
+                total = squares[c]
+                for f in range(1, WINDOW):
+                    total += squares[c + f]
+                target[c] = values[c] * power(k + scale * total)[0]
 
 
 @compiled(parallel=False)
 def lrn_backward(
-    x: Maps, grad: Maps, out: Maps, at: Place, count: int, floor: Any, size: int, scale: Any, k: Any
+    x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: int, floor: Any, scale: Any, k: Any
 ) -> None:
-    """Gradient of `lrn` for its maps from that of its result, image 0 of `grad`.
+    """Gradient of `lrn` for its maps, at `at` in x and `out`, from that of its result, at `of` in `grad`.
 
-    With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4 over the j whose
-    window holds i: the window of the forward pass, mirrored (only for even sizes that makes a difference).
+    With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4 over the j around
+    i, because i lies in the window of j where j lies in that of i.
     """
-    n, o = at
-    room, mirrored = count + size, max(size - 1 - size // 2, 0)
-    values, squares = np.zeros(PIXELS * room, np.float32), np.zeros((PIXELS + 1) * room, np.float32)
-    sums, roots = np.zeros(PIXELS * room, np.float32), np.zeros(PIXELS * room, np.float32)
-    direct, terms = np.zeros(PIXELS * room, np.float32), np.zeros((PIXELS + 1) * room, np.float32)
-    shifted = terms[mirrored : mirrored + PIXELS * room]
-    sums[:] = ONE
+    (n, o), (m, p) = at, of
+    values, squares = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
+    direct, terms = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
     factor = np.float32(-1.5) * scale
     for i in range(x.shape[1]):
-        for first in range(0, x.shape[2], PIXELS):
-            last = min(first + PIXELS, x.shape[2])
-            load(x[n, i], (o, room), (first, last), count, floor, values, squares, size // 2)
-            for j in range(first, last):
-                start = (j - first) * room
-                g, d = grad[0, i, j], direct[start : start + count]
-                for c in range(count):
-                    d[c] = g[c]
-            if size:
-                window_sums(squares, size, 1, sums)
-                powers(sums, scale, k, roots)
-                for t in range(direct.shape[0]):
-                    f = direct[t] * sums[t]
-                    direct[t] = f
-                    shifted[t] = f * (roots[t] * roots[t]) * values[t]
-                window_sums(terms, size, 1, sums)
-                for t in range(direct.shape[0]):
-                    direct[t] += factor * sums[t] * values[t]
-            for j in range(first, last):
-                start = (j - first) * room
-                value, d = values[start : start + count], direct[start : start + count]
-                target = out[n, i, j, o : o + count]
-                for c in range(count):
-                    target[c] = np.float32(0) if value[c] <= floor else d[c]
+        for j in range(x.shape[2]):
+            source, target = x[n, i, j, o : o + count], out[n, i, j, o : o + count]
+            g = grad[m, i, j, p : p + count]
+            for c in range(count):
+                v = floor if source[c] <= floor else source[c]
+                values[c] = v
+                squares[HALF + c] = v * v
+            for c in range(count):
+                total = squares[c]
+                for f in range(1, WINDOW):
+                    total += squares[c + f]
+                three_quarters, half = power(k + scale * total)
+                direct[c] = three_quarters * g[c]
+                terms[HALF + c] = three_quarters * g[c] * (half * half) * values[c]
+            for c in range(count):
+                total = terms[c]
+                for f in range(1, WINDOW):
+                    total += terms[c + f]
+                v = direct[c] + factor * total * values[c]
+                target[c] = np.float32(0) if values[c] <= floor else v
 
 
 @compiled(parallel=False)
-def map_norm(a: Maps, out: Maps, squares: Maps, count: int, half: int, scale: Any) -> None:
-    """Within-map norm of (H, W * count): a (1 + scale * sum of a^2 over the window) ^ -3/4.
+def relu(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any) -> None:
+    """max(x, floor) of `count` maps of one image."""
+    (n, o), (m, p) = at, to
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            source, target = x[n, i, j, o : o + count], out[m, i, j, p : p + count]
+            for c in range(count):
+                target[c] = floor if source[c] <= floor else source[c]
 
-    Sums over the columns of a window, then over its rows, both on flat arrays: `squares` is (H + 2 half, W * count),
-    and as many zeros as a window reaches over the border stand around everything.
+
+@compiled(parallel=False)
+def relu_backward(x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: int, floor: Any) -> None:
+    """Gradient of `relu` for its maps from that of its result, as in `lrn_backward`."""
+    (n, o), (m, p) = at, of
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            source, target = x[n, i, j, o : o + count], out[n, i, j, o : o + count]
+            g = grad[m, i, j, p : p + count]
+            for c in range(count):
+                target[c] = np.float32(0) if source[c] <= floor else g[c]
+
+
+@compiled(parallel=False)
+def box_sums(rows: Maps, i: int, count: int, columns: Maps, sums: Maps) -> None:
+    """Sums over the windows around the pixels of row i: over the rows of a window, then over its columns.
+
+    `rows` is (H + 2 HALF, W * count), `columns` (W + 2 HALF) * count: around both stand the zeros that a window at the
+    border reaches, so both sums are one flat loop. `sums` is W * count.
     """
-    pad, width, size = half * count, a.shape[1], 2 * half + 1
-    columns, sums, roots = np.zeros(width + 2 * pad, np.float32), np.empty(width, np.float32), np.empty_like(a[0])
-    inside, flat = columns[pad : pad + width], squares.reshape(-1)
+    inside = columns[HALF * count : HALF * count + sums.shape[0]]
+    p, q, r, s, u = rows[i], rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4]
+    for t in range(sums.shape[0]):
+        inside[t] = p[t] + q[t] + r[t] + s[t] + u[t]
+    p, q, r, s, u = columns, columns[count:], columns[2 * count :], columns[3 * count :], columns[4 * count :]
+    for t in range(sums.shape[0]):
+        sums[t] = p[t] + q[t] + r[t] + s[t] + u[t]
+
+
+@compiled(parallel=False)
+def map_norm(a: Maps, out: Maps, squares: Maps, count: int, scale: Any) -> None:
+    """Within-map norm of (H, W * count): a (1 + scale * sum of a^2 over the window) ^ -3/4."""
+    width = a.shape[1]
+    columns, sums = np.zeros(width + 2 * HALF * count, np.float32), np.empty(width, np.float32)
     for i in range(a.shape[0]):
-        source, square = a[i], squares[half + i]
+        source, square = a[i], squares[HALF + i]
         for t in range(width):
             square[t] = source[t] * source[t]
     for i in range(a.shape[0]):
-        window_sums(flat[i * width :], size, width, inside)
-        window_sums(columns, size, count, sums)
-        powers(sums, scale, ONE, roots)
+        box_sums(squares, i, count, columns, sums)
         source, target = a[i], out[i]
         for t in range(width):
-            target[t] = source[t] * sums[t]
+            target[t] = source[t] * power(ONE + scale * sums[t])[0]
 
 
 @compiled(parallel=False)
-def map_norm_backward(a: Maps, grad: Maps, squares: Maps, terms: Maps, count: int, half: int, scale: Any) -> None:
+def map_norm_backward(a: Maps, grad: Maps, squares: Maps, terms: Maps, count: int, scale: Any) -> None:
     """Turns `grad` of the norm's result into that of `a`: the formula of `lrn_backward`, windows in the plane."""
-    pad, width, size = half * count, a.shape[1], 2 * half + 1
-    columns, sums, roots = np.zeros(width + 2 * pad, np.float32), np.empty(width, np.float32), np.empty_like(a[0])
-    inside, flat, flat_terms = columns[pad : pad + width], squares.reshape(-1), terms.reshape(-1)
+    width, factor = a.shape[1], np.float32(-1.5) * scale
+    columns, sums = np.zeros(width + 2 * HALF * count, np.float32), np.empty(width, np.float32)
     for i in range(a.shape[0]):
-        source, square = a[i], squares[half + i]
+        source, square = a[i], squares[HALF + i]
         for t in range(width):
             square[t] = source[t] * source[t]
     for i in range(a.shape[0]):
-        window_sums(flat[i * width :], size, width, inside)
-        window_sums(columns, size, count, sums)
-        powers(sums, scale, ONE, roots)
-        source, g, term = a[i], grad[i], terms[half + i]
+        box_sums(squares, i, count, columns, sums)
+        source, g, term = a[i], grad[i], terms[HALF + i]
         for t in range(width):
-            f = g[t] * sums[t]
+            three_quarters, half = power(ONE + scale * sums[t])
+            f = three_quarters * g[t]
             g[t] = f
-            term[t] = f * (roots[t] * roots[t]) * source[t]
-    factor = np.float32(-1.5) * scale
+            term[t] = f * (half * half) * source[t]
     for i in range(a.shape[0]):
-        window_sums(flat_terms[i * width :], size, width, inside)
-        window_sums(columns, size, count, sums)
-        g, v = grad[i], a[i]
+        box_sums(terms, i, count, columns, sums)
+        source, g = a[i], grad[i]
         for t in range(width):
-            g[t] += factor * sums[t] * v[t]
+            g[t] += factor * sums[t] * source[t]
 
 
 @compiled(parallel=False)
@@ -279,37 +258,38 @@ def chain(
     out: Maps,
     places: Places,
     floors: tuple[Any, Any],
-    lrn_size: int,
+    lrn_on: bool,
     lrn_scale: Any,
     lrn_k: Any,
     towers: int,
-    map_half: int,
+    map_on: bool,
     map_scale: Any,
     pool: int,
     stride: int,
     threads: int,
 ) -> None:
-    """The whole chain: (N, H, W, C) to (N, H', W', C). A size of 0 (map_half -1) leaves a stage out."""
+    """The whole chain: (N, H, W, C) to (N, H', W', C). `pool` 0 leaves the pooling and its ReLU out."""
     count = x.shape[3] // towers
-    units, flat = x.shape[0] * towers, (x.shape[1], x.shape[2] * count)
+    units, shape, flat = x.shape[0] * towers, (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
+    alone = pool == 0 and not map_on
     for t in numba.prange(threads):
-        a = np.empty((1, x.shape[1], x.shape[2], count), np.float32)
-        z = np.empty((1, x.shape[1], x.shape[2], count), np.float32)
-        squares = np.zeros((x.shape[1] + 2 * map_half, flat[1]), np.float32)
+        a, z = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        squares = np.zeros((flat[0] + 2 * HALF, flat[1]), np.float32)
         for u in range(units * t // threads, units * (t + 1) // threads):
-            n, o = u // towers, u % towers * count
-            if map_half < 0 and pool == 0:
-                lrn(x, out, (n, o), (n, o), count, floors[0], lrn_size, lrn_scale, lrn_k)
-                continue
-            lrn(x, a, (n, o), (0, 0), count, floors[0], lrn_size, lrn_scale, lrn_k)
-            normed = a
-            if map_half >= 0:
-                map_norm(a.reshape(flat), z.reshape(flat), squares, count, map_half, map_scale)
+            here = u // towers, u % towers * count
+            first, there = (out, here) if alone else (a, (0, 0))
+            if lrn_on:
+                lrn(x, first, here, there, count, floors[0], lrn_scale, lrn_k)
+            else:
+                relu(x, first, here, there, count, floors[0])
+            normed = first
+            if map_on:
+                map_norm(a.reshape(flat), z.reshape(flat), squares, count, map_scale)
                 normed = z
             if pool:
-                max_pool(normed, out, places, (n, o), pool, stride, floors[1])
-            else:
-                out[n, :, :, o : o + count] = normed[0]
+                max_pool(normed, out, places, here, pool, stride, floors[1])
+            elif map_on:
+                relu(z, out, (0, 0), here, count, floors[1])
 
 
 @compiled(parallel=True)
@@ -319,11 +299,11 @@ def chain_backward(
     places: Places,
     out: Maps,
     floor: Any,
-    lrn_size: int,
+    lrn_on: bool,
     lrn_scale: Any,
     lrn_k: Any,
     towers: int,
-    map_half: int,
+    map_on: bool,
     map_scale: Any,
     pool: int,
     stride: int,
@@ -331,26 +311,29 @@ def chain_backward(
 ) -> None:
     """Gradient of `chain` for x from x alone: what lies between is computed again, for it is cheaper than reading."""
     count = x.shape[3] // towers
-    units, flat = x.shape[0] * towers, (x.shape[1], x.shape[2] * count)
+    units, shape, flat = x.shape[0] * towers, (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
+    alone = pool == 0 and not map_on
     for t in numba.prange(threads):
-        a = np.empty((1, x.shape[1], x.shape[2], count), np.float32)
-        d = np.empty((1, x.shape[1], x.shape[2], count), np.float32)
-        squares = np.zeros((x.shape[1] + 2 * map_half, flat[1]), np.float32)
-        terms = np.zeros((x.shape[1] + 2 * map_half, flat[1]), np.float32)
+        a, d = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        squares = np.zeros((flat[0] + 2 * HALF, flat[1]), np.float32)
+        terms = np.zeros_like(squares)
         for u in range(units * t // threads, units * (t + 1) // threads):
-            n, o = u // towers, u % towers * count
+            here = u // towers, u % towers * count
+            last, there = (grad, here) if alone else (d, (0, 0))
             if pool:
-                max_pool_backward(grad, places, (n, o), d, pool, stride)
+                max_pool_backward(grad, places, here, d, pool, stride)
+            elif map_on:
+                relu(grad, d, here, (0, 0), count, np.float32(-np.inf))
+            if map_on:
+                if lrn_on:
+                    lrn(x, a, here, (0, 0), count, floor, lrn_scale, lrn_k)
+                else:
+                    relu(x, a, here, (0, 0), count, floor)
+                map_norm_backward(a.reshape(flat), d.reshape(flat), squares, terms, count, map_scale)
+            if lrn_on:
+                lrn_backward(x, last, out, here, there, count, floor, lrn_scale, lrn_k)
             else:
-                for i in range(x.shape[1]):
-                    for j in range(x.shape[2]):
-                        source, target = grad[n, i, j, o : o + count], d[0, i, j]
-                        for c in range(count):
-                            target[c] = source[c]
-            if map_half >= 0:
-                lrn(x, a, (n, o), (0, 0), count, floor, lrn_size, lrn_scale, lrn_k)
-                map_norm_backward(a.reshape(flat), d.reshape(flat), squares, terms, count, map_half, map_scale)
-            lrn_backward(x, d, out, (n, o), count, floor, lrn_size, lrn_scale, lrn_k)
+                relu_backward(x, last, out, here, there, count, floor)
 
 
 @compiled(parallel=True)
@@ -358,7 +341,8 @@ def momentum_step(weights: Maps, gradient: Maps, buffer: Maps, momentum: Any, ra
     """v <- momentum v - rate (gradient + decay w); w <- w + v, in one pass over three flat arrays."""
     blocks = (weights.shape[0] + BLOCK - 1) // BLOCK
     for b in numba.prange(blocks):
-        for i in range(b * BLOCK, min((b + 1) * BLOCK, weights.shape[0])):
-            v = momentum * buffer[i] - rate * (gradient[i] + decay * weights[i])
-            buffer[i] = v
-            weights[i] += v
+        part = slice(b * BLOCK, min((b + 1) * BLOCK, weights.shape[0]))
+        w, g, v = weights[part], gradient[part], buffer[part]
+        for i in range(w.shape[0]):
+            v[i] = momentum * v[i] - rate * (g[i] + decay * w[i])
+            w[i] += v[i]

@@ -6,15 +6,23 @@ formulas run in PyTorch, with gradients in closed form. Either way the backward 
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# The fields of a chain as the operators take them; beta is 3/4 there.
+STAGES = (
+    "bool relu_first, int lrn_size, float lrn_scale, float lrn_k, int towers, int map_size, float map_scale, "
+    "int pool, int stride, bool ceil, bool relu_last"
+)
+NAMES = tuple(stage.split()[1] for stage in STAGES.split(", "))
 
 # One compiled loop at a time: numba's own pool of threads, used where OpenMP is missing, ends the process when two
 # threads of Python enter it at once.
@@ -49,16 +57,14 @@ class Chain:
 def run_chain(x: Tensor, chain: Chain) -> Tensor:
     """(N, C, H, W) to (N, C, H', W')."""
     if is_compiled(x, chain):
-        out, _ = norm_chain(x, *_arguments(chain))
-        return out
+        return cast(Tensor, norm_chain(x, *(getattr(chain, name) for name in NAMES))[0])
     if chain.relu_first:
         x = F.relu(x)
     if chain.lrn_size:
-        maps = x.unflatten(1, (chain.towers, -1))
-        maps = _PowerNorm.apply(maps, chain.lrn_size, False, chain.lrn_scale, chain.lrn_k, chain.beta)  # type: ignore[no-untyped-call]
-        x = maps.flatten(1, 2)
+        maps = x.view(len(x), chain.towers, -1, *x.shape[2:])
+        x = _power_norm(maps, chain.lrn_size, False, chain.lrn_scale, chain.lrn_k, chain.beta).flatten(1, 2)
     if chain.map_size:
-        x = _PowerNorm.apply(x, chain.map_size, True, chain.map_scale, 1.0, chain.beta)  # type: ignore[no-untyped-call]
+        x = _power_norm(x, chain.map_size, True, chain.map_scale, 1.0, chain.beta)
     if chain.pool:
         x = F.max_pool2d(x, chain.pool, chain.stride, ceil_mode=chain.ceil)
     return F.relu(x) if chain.relu_last else x
@@ -71,11 +77,11 @@ def is_compiled(x: Tensor, chain: Chain) -> bool:
         and x.dtype == torch.float32
         and x.numel() > 0
         and chain.beta == 0.75
-        and chain.map_size in (0, *range(1, 16, 2))
+        and {chain.lrn_size, chain.map_size} <= {0, 5}
         and chain.pool < 16  # places in a window fit into a byte, with 255 to spare
         and (not chain.pool or min(chain.pooled(side) for side in x.shape[-2:]) > 0)
         and not torch.compiler.is_exporting()
-        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and compiled() is not None
     )
 
@@ -110,76 +116,49 @@ def momentum_step(weight: Tensor, buffer: Tensor, momentum: float, rate: float, 
     return True
 
 
-@torch.library.custom_op("alexnet::norm_chain", mutates_args=(), device_types="cpu")
-def norm_chain(
-    x: Tensor,
-    relu_first: bool,
-    lrn_size: int,
-    lrn_scale: float,
-    lrn_k: float,
-    towers: int,
-    map_size: int,
-    map_scale: float,
-    pool: int,
-    stride: int,
-    ceil: bool,
-    relu_last: bool,
-) -> tuple[Tensor, Tensor]:
+@torch.library.custom_op(
+    "alexnet::norm_chain", mutates_args=(), device_types="cpu", schema=f"(Tensor x, {STAGES}) -> (Tensor, Tensor)"
+)
+def norm_chain(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
     """The chain, and where in its window each maximum lay; both channels_last."""
-    chain = Chain(
-        relu_first, lrn_size, lrn_scale, lrn_k, towers, map_size, map_scale, 0.75, pool, stride, ceil, relu_last
-    )
-    out, places = _empty(x, chain)
-    module = compiled()
+    chain, module = _chain(stages), compiled()
     assert module is not None
+    out, places = _empty(x, chain)
     with LOCK:
-        floors = (_floor(relu_first), _floor(relu_last))
+        floors = (_floor(chain.relu_first), _floor(chain.relu_last))
         module.chain(_rows(x), _rows(out), _rows(places), floors, *_numbers(chain), _threads(module))
     return out, places
 
 
 @norm_chain.register_fake
-def _(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
-    return _empty(x, _chain(arguments))
+def _(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
+    return _empty(x, _chain(stages))
 
 
-@torch.library.custom_op("alexnet::norm_chain_backward", mutates_args=(), device_types="cpu")
-def norm_chain_backward(
-    x: Tensor,
-    grad: Tensor,
-    places: Tensor,
-    relu_first: bool,
-    lrn_size: int,
-    lrn_scale: float,
-    lrn_k: float,
-    towers: int,
-    map_size: int,
-    map_scale: float,
-    pool: int,
-    stride: int,
-    ceil: bool,
-    relu_last: bool,
-) -> Tensor:
+@torch.library.custom_op(
+    "alexnet::norm_chain_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor x, Tensor grad, Tensor places, {STAGES}) -> Tensor",
+)
+def norm_chain_backward(x: Tensor, grad: Tensor, places: Tensor, *stages: Any) -> Tensor:
     """Gradient of `norm_chain` for x, channels_last."""
-    chain = Chain(
-        relu_first, lrn_size, lrn_scale, lrn_k, towers, map_size, map_scale, 0.75, pool, stride, ceil, relu_last
-    )
-    out = torch.empty_like(x, memory_format=torch.channels_last)
-    module = compiled()
+    chain, module = _chain(stages), compiled()
     assert module is not None
+    out = torch.empty_like(x, memory_format=torch.channels_last)
     with LOCK:
         arrays = (_rows(x), _rows(grad), _rows(places), _rows(out))
-        module.chain_backward(*arrays, _floor(relu_first), *_numbers(chain), _threads(module))
+        module.chain_backward(*arrays, _floor(chain.relu_first), *_numbers(chain), _threads(module))
     return out
 
 
 @norm_chain_backward.register_fake
-def _(x: Tensor, grad: Tensor, places: Tensor, *arguments: Any) -> Tensor:
+def _(x: Tensor, grad: Tensor, places: Tensor, *stages: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, *ctx.arguments = inputs
+    x, *ctx.stages = inputs
     ctx.save_for_backward(x, output[1])
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
@@ -187,11 +166,15 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     x, places = ctx.saved_tensors
-    gradient = None if grad is None else norm_chain_backward(x, grad, places, *ctx.arguments)
-    return (gradient, *(None for _ in ctx.arguments))
+    gradient = None if grad is None else norm_chain_backward(x, grad, places, *ctx.stages)
+    return (gradient, *(None for _ in ctx.stages))
 
 
 norm_chain.register_autograd(_backward, setup_context=_keep)
+
+
+def _power_norm(x: Tensor, *numbers: Any) -> Tensor:
+    return cast(Tensor, _PowerNorm.apply(x, *numbers))
 
 
 class _PowerNorm(torch.autograd.Function):
@@ -237,20 +220,14 @@ def _wide(a: Tensor) -> Tensor:
     return a.float() if a.dtype in (torch.float16, torch.bfloat16) else a
 
 
-def _arguments(chain: Chain) -> tuple[Any, ...]:
-    norms = (chain.lrn_size, chain.lrn_scale, chain.lrn_k, chain.towers, chain.map_size, chain.map_scale)
-    return (chain.relu_first, *norms, chain.pool, chain.stride, chain.ceil, chain.relu_last)
-
-
-def _chain(arguments: tuple[Any, ...]) -> Chain:
-    return Chain(*arguments[:7], 0.75, *arguments[7:])
+def _chain(stages: Sequence[Any]) -> Chain:
+    return Chain(**dict(zip(NAMES, stages, strict=True)))
 
 
 def _numbers(chain: Chain) -> tuple[Any, ...]:
     """The chain as `alexnet.compiled` takes it."""
-    lrn = (chain.lrn_size, np.float32(chain.lrn_scale), np.float32(chain.lrn_k), chain.towers)
-    half = chain.map_size // 2 if chain.map_size else -1
-    return (*lrn, half, np.float32(chain.map_scale), chain.pool, chain.stride)
+    lrn = (chain.lrn_size > 0, np.float32(chain.lrn_scale), np.float32(chain.lrn_k), chain.towers)
+    return (*lrn, chain.map_size > 0, np.float32(chain.map_scale), chain.pool, chain.stride)
 
 
 def _floor(relu: bool) -> np.float32:

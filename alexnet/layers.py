@@ -109,7 +109,7 @@ class FirstConv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._conv_forward(x, self.weight, None)
+        y: Tensor = self._conv_forward(x, self.weight, None)
         return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
 
 
