@@ -53,16 +53,17 @@ def power(d: Any) -> tuple[Any, Any]:
 
 
 @compiled(parallel=False)
-def lrn(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any, scale: Any, k: Any) -> None:
-    """ReLU (floor 0; none: -inf) and LRN of `count` maps of one image; `at` and `to` are (image, first map).
+def lrn(x: Maps, out: Maps, at: Place, to: Place, towers: int, count: int, floor: Any, scale: Any, k: Any) -> None:
+    """ReLU (floor 0; none: -inf) and LRN of one image, `count` maps in each tower; `at`, `to` are (image, first map).
 
     out = a d ^ -3/4 with d = k + scale * sum a_j^2.
     """
     (n, o), (m, p) = at, to
     values, squares = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
     for i in range(x.shape[1]):
-        for j in range(x.shape[2]):
-            source, target = x[n, i, j, o : o + count], out[m, i, j, p : p + count]
+        for place in range(x.shape[2] * towers):
+            j, w = place // towers, place % towers * count
+            source, target = x[n, i, j, o + w : o + w + count], out[m, i, j, p + w : p + w + count]
             for c in range(count):
                 v = floor if source[c] <= floor else source[c]  # NaN stays NaN
                 values[c] = v
@@ -76,7 +77,7 @@ def lrn(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any, scale:
 
 @compiled(parallel=False)
 def lrn_backward(
-    x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: int, floor: Any, scale: Any, k: Any
+    x: Maps, grad: Maps, out: Maps, at: Place, of: Place, towers: int, count: int, floor: Any, scale: Any, k: Any
 ) -> None:
     """Gradient of `lrn` for its maps, at `at` in x and `out`, from that of its result, at `of` in `grad`.
 
@@ -88,9 +89,10 @@ def lrn_backward(
     direct, terms = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
     factor = np.float32(-1.5) * scale
     for i in range(x.shape[1]):
-        for j in range(x.shape[2]):
-            source, target = x[n, i, j, o : o + count], out[n, i, j, o : o + count]
-            g = grad[m, i, j, p : p + count]
+        for place in range(x.shape[2] * towers):
+            j, w = place // towers, place % towers * count
+            source, target = x[n, i, j, o + w : o + w + count], out[n, i, j, o + w : o + w + count]
+            g = grad[m, i, j, p + w : p + w + count]
             for c in range(count):
                 v = floor if source[c] <= floor else source[c]
                 values[c] = v
@@ -269,19 +271,20 @@ def chain(
     threads: int,
 ) -> None:
     """The whole chain: (N, H, W, C) to (N, H', W', C). `pool` 0 leaves the pooling and its ReLU out."""
-    count = x.shape[3] // towers
-    units, shape, flat = x.shape[0] * towers, (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
     alone = pool == 0 and not map_on
+    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, as they lie in memory
+    shape, flat = (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
+    units = x.shape[0] * towers // together
     for t in numba.prange(threads):
         a, z = np.empty(shape, np.float32), np.empty(shape, np.float32)
         squares = np.zeros((flat[0] + 2 * HALF, flat[1]), np.float32)
         for u in range(units * t // threads, units * (t + 1) // threads):
-            here = u // towers, u % towers * count
+            here = u * together // towers, u * together % towers * count
             first, there = (out, here) if alone else (a, (0, 0))
             if lrn_on:
-                lrn(x, first, here, there, count, floors[0], lrn_scale, lrn_k)
+                lrn(x, first, here, there, together, count, floors[0], lrn_scale, lrn_k)
             else:
-                relu(x, first, here, there, count, floors[0])
+                relu(x, first, here, there, together * count, floors[0])
             normed = first
             if map_on:
                 map_norm(a.reshape(flat), z.reshape(flat), squares, count, map_scale)
@@ -310,15 +313,16 @@ def chain_backward(
     threads: int,
 ) -> None:
     """Gradient of `chain` for x from x alone: what lies between is computed again, for it is cheaper than reading."""
-    count = x.shape[3] // towers
-    units, shape, flat = x.shape[0] * towers, (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
     alone = pool == 0 and not map_on
+    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, as they lie in memory
+    shape, flat = (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
+    units = x.shape[0] * towers // together
     for t in numba.prange(threads):
         a, d = np.empty(shape, np.float32), np.empty(shape, np.float32)
         squares = np.zeros((flat[0] + 2 * HALF, flat[1]), np.float32)
         terms = np.zeros_like(squares)
         for u in range(units * t // threads, units * (t + 1) // threads):
-            here = u // towers, u % towers * count
+            here = u * together // towers, u * together % towers * count
             last, there = (grad, here) if alone else (d, (0, 0))
             if pool:
                 max_pool_backward(grad, places, here, d, pool, stride)
@@ -326,14 +330,14 @@ def chain_backward(
                 relu(grad, d, here, (0, 0), count, np.float32(-np.inf))
             if map_on:
                 if lrn_on:
-                    lrn(x, a, here, (0, 0), count, floor, lrn_scale, lrn_k)
+                    lrn(x, a, here, (0, 0), together, count, floor, lrn_scale, lrn_k)
                 else:
                     relu(x, a, here, (0, 0), count, floor)
                 map_norm_backward(a.reshape(flat), d.reshape(flat), squares, terms, count, map_scale)
             if lrn_on:
-                lrn_backward(x, last, out, here, there, count, floor, lrn_scale, lrn_k)
+                lrn_backward(x, last, out, here, there, together, count, floor, lrn_scale, lrn_k)
             else:
-                relu_backward(x, last, out, here, there, count, floor)
+                relu_backward(x, last, out, here, there, together * count, floor)
 
 
 @compiled(parallel=True)
