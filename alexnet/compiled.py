@@ -5,44 +5,24 @@ runs over neighbouring channels and becomes vector instructions. The chain works
 stays in the cache between the stages; the units of work are independent and nothing is summed across them, so the
 result has the same bytes for any number of threads.
 
-This module imports numba, which takes half a second: `alexnet.kernels` imports it when the first batch arrives.
-
-Why numba: measured beside closed forms in plain PyTorch (4 to 7 times slower) and torch.compile (needs a C++ compiler
-on the user's machine), it is the fastest that pip alone installs. Compiled code is kept where numba can write:
-NUMBA_CACHE_DIR, else __pycache__ beside this file, else ~/.cache/numba.
+All in one file, because numba's cache notices when the file of a function changes, but not that of one it calls.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.jit import compiled
+
 Maps = npt.NDArray[np.float32]
 Places = npt.NDArray[np.uint8]
 Place = tuple[int, int]  # an image and the first of some of its maps
 
-# Of fast-math, only what lets sums be vectorised and roots be approximated to the last bit or two: NaN and infinity
-# must pass through, for they are how a diverging run is noticed.
-FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 ONE = np.float32(1)
 WINDOW, HALF = 5, 2  # maps, and pixels a side, in a window of both norms; known here, loops over them are unrolled
 BLOCK = 1 << 15  # elements of a parameter that one thread updates at a time
-
-
-def compiled(*, parallel: bool) -> Callable[[Any], Any]:
-    """numba.njit with this module's settings, without the cache on disk where no folder can be written."""
-
-    def decorate(function: Any) -> Any:
-        njit: Any = numba.njit  # its own types do not know what it accepts
-        options = {"parallel": parallel, "fastmath": FAST, "error_model": "numpy", "nogil": True}
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # numba: "cannot cache function: no locator available"
-            return njit(**options)(function)
-
-    return decorate
 
 
 @compiled(parallel=False)

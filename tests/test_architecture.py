@@ -11,7 +11,7 @@ FOLDER = Path(alexnet.__file__).parent
 
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
-errors draws allocator compiled kernels layers optim samples statistics metrics page
+errors draws allocator jit compiled kernels layers optim samples statistics metrics page
 files config fusion model ilsvrc images plots
 shards named_sets augment summary
 dataset sources recipes variants
