@@ -1,6 +1,6 @@
 """A training step and a prediction of alexnet-2012 beside the same network written plainly, and torchvision's.
 
-    python benchmarks/step.py [--quick] [--threads 2] [--batches 32 128] [--out FILE]
+    python benchmarks/step.py [--quick] [--threads 2] [--batches 128 32] [--out FILE]
 
 "plain" is nn.LocalResponseNorm, NCHW, torch.optim.SGD, nothing else; "torchvision" is its alexnet (another network:
 64 maps in conv1, no norms). Each variant lives in a process of its own, because the allocator's settings hold for a
@@ -149,12 +149,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="batch 8 and 2 rounds, to see that it runs")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128], help="of training")
+    parser.add_argument("--batches", type=int, nargs="+", default=[128, 32], help="of training")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cases = [("prediction", 1), ("prediction", 64), *(("training", batch) for batch in options.batches)]
     cases = [("prediction", 1), ("training", 8)] if options.quick else cases
-    rounds = 2 if options.quick else 9
-    rows = [line for kind, batch in cases for line in measure(kind, batch, options.threads, rounds)]
-    report("step", rows, options.out)
+    rows: list[dict[str, Any]] = []
+    for kind, batch in cases:
+        rows += measure(kind, batch, options.threads, 2 if options.quick else 7)
+        report("step", rows, options.out)  # after every case, for all of them take some minutes
