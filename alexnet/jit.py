@@ -1,8 +1,10 @@
 """How loops are compiled. Importing this takes half a second: `alexnet.kernels` does when the first batch arrives.
 
-Why numba: of what pip alone installs it is the fastest. Closed forms in plain PyTorch take 4 to 7 times as long, and
-torch.compile needs a C++ compiler on the user's machine. The code is compiled once, in half a minute, and kept where
-numba may write: NUMBA_CACHE_DIR, else __pycache__ beside the source, else ~/.cache/numba.
+Why numba: LRN forward and backward, (32, 96, 55, 55) and (32, 256, 27, 27), two cores of a Sapphire Rapids Xeon, freed
+memory kept, all in one process: nn.LocalResponseNorm 200 and 119 ms, the closed form in PyTorch 131 and 76 (159 and 95
+on channels_last), that under torch.compile, which needs a C++ compiler on the user's machine, 30 and 28 (154 and 98),
+numba 14 and 9. The code is compiled once, in a quarter of a minute, and kept where numba may write: NUMBA_CACHE_DIR,
+else __pycache__ beside the source, else ~/.cache/numba.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@
 
 "plain" is nn.LocalResponseNorm, NCHW, torch.optim.SGD, nothing else; "torchvision" is its alexnet (another network:
 64 maps in conv1, no norms). Each variant lives in a process of its own, because the allocator's settings hold for a
-whole process; the processes take turns, one step each. "keeps memory" is `alexnet.allocator`, which our command line
+whole process; the processes take turns. "keeps memory" is `alexnet.allocator`, which our command line
 uses; the bare variants run as they are found.
 """
 
@@ -65,16 +65,19 @@ def plain_network() -> nn.Module:
 
 
 def worker(variant: str, kind: str, batch: int, threads: int) -> None:
-    """Reads a line, does one step or prediction, prints its seconds; until the lines end."""
+    """Reads a line, does a step or some predictions, prints the seconds of one; until the lines end."""
     if variant.endswith("keeps memory"):
         keep_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     run = gemm() if variant == "sgemm" else task(variant, kind, batch)
+    # Of small batches so many a turn that it does not only warm the caches.
+    repeats = max(1, 32 // batch) if kind == "prediction" and variant != "sgemm" else 1
     for _ in sys.stdin:
         start = time.perf_counter()
-        run()
-        print(time.perf_counter() - start, flush=True)
+        for _ in range(repeats):
+            run()
+        print((time.perf_counter() - start) / repeats, flush=True)
 
 
 def gemm() -> Callable[[], Any]:
