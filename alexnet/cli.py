@@ -29,6 +29,7 @@ for verb in (
     cli_networks.recipes,
     cli_networks.diff,
     cli_networks.check,
+    cli_networks.bench,
     cli_networks.identify,
 ):
     app.command(verb)

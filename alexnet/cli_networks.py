@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from alexnet.errors import UsageError
+
 Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
 
 
@@ -113,6 +115,68 @@ def check(
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     tables_networks.check(check_run(chosen, prepared, choose_device(device)))
+
+
+def bench(
+    data: str | None = None,
+    *changes: Changes,
+    recipe: str | None = None,
+    layers: bool = False,
+    json: bool = False,
+    device: str = "auto",
+) -> None:
+    """Say how fast each part of training is here, which one limits, and how long a recipe takes. Half a minute.
+
+    For example:
+      alexnet bench photos/
+      alexnet bench photos/ --recipe alexnet-2012 batch_size=64
+      alexnet bench --layers --recipe alexnet-2012
+
+    Parameters
+    ----------
+    data
+        As for alexnet train; with --layers it may be left out.
+    changes
+        Fields of the recipe to change.
+    recipe
+        Where the fields start from; alexnet recipes lists them. By default photos.
+    layers
+        Every layer: milliseconds forward and backward, GFLOP/s, share of this machine's matrix product.
+    json
+        Print JSON instead of tables.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import bench as benchmark
+    from alexnet import bench_layers, tables, tables_bench
+    from alexnet.model import build_model
+    from alexnet.recipes import for_classes, override
+    from alexnet.train import choose_device
+    from alexnet.variants import find_recipe
+    from alexnet.workflow import fitted, original_files, prepared_for
+
+    if data is not None and "=" in data and not Path(data).exists():
+        changes, data = (data, *changes), None
+    if data is None and not layers:
+        raise UsageError("which pictures?", fix="alexnet bench photos/, or alexnet bench --layers for a network alone.")
+    base = find_recipe(recipe or "photos")
+    chosen = benchmark.without_weights(override(base if data is None else fitted(base, data), changes))
+    place = choose_device(device)
+    told = (lambda report: None) if json else tables.prepared
+    prepared = None if data is None else prepared_for(data, chosen.prepare_size, told)
+    if prepared is not None:
+        chosen = for_classes(chosen, len(prepared.class_names))
+    found: bench_layers.LayerTimes | benchmark.Rates
+    if layers or prepared is None or data is None:
+        found = bench_layers.time_layers(build_model(chosen.model), chosen.batch_size, place)
+    else:
+        found = benchmark.measure(chosen, prepared, place, original_files(data))
+    if json:
+        print(tables_bench.as_json(found))
+    elif isinstance(found, bench_layers.LayerTimes):
+        tables_bench.layers(found, chosen.name)
+    else:
+        tables_bench.rates(found, chosen.name)
 
 
 def identify(file: Path) -> None:

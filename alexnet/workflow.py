@@ -25,6 +25,7 @@ from alexnet.prepare import PrepareReport, cache_key, prepare
 from alexnet.recipes import Recipe, differences, for_classes
 from alexnet.report import write_report
 from alexnet.run import Run, create_run, load_model, open_run
+from alexnet.samples import Samples
 from alexnet.sources import open_source
 from alexnet.terminal import counting
 from alexnet.train import Interrupted, Progress, train
@@ -60,6 +61,14 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None], *,
         report = prepare(source, out, size=size, progress=progress)
     tell(report)
     return open_prepared(out)
+
+
+def original_files(data: str) -> Samples | None:
+    """The training pictures of a folder as they came; None for a prepared folder and for sets that have no files."""
+    folder = Path(data).expanduser()
+    if (folder / PREPARED).is_file() or not folder.is_dir():
+        return None
+    return open_source(data).splits["train"]
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:

@@ -20,9 +20,10 @@ plans evaluate run weights
 decoding mistakes trainer
 check guard
 prepare predict sections train
+bench bench_layers
 report terminal
 tables workflow
-tables_networks demo
+tables_networks tables_bench demo
 cli_runs cli_networks
 cli
 __main__
@@ -35,9 +36,10 @@ SHOWS = {
     "mistakes": {"report", "sections"},
     "sections": {"report"},
     "report": {"workflow"},
-    "terminal": {"tables", "tables_networks", "workflow", "demo", "cli_runs", "cli_networks"},
-    "tables": {"tables_networks", "cli_runs", "cli_networks"},
+    "terminal": {"tables", "tables_networks", "tables_bench", "workflow", "demo", "cli_runs", "cli_networks"},
+    "tables": {"tables_networks", "tables_bench", "cli_runs", "cli_networks"},
     "tables_networks": {"cli_runs", "cli_networks"},
+    "tables_bench": {"cli_networks"},
     "workflow": {"demo", "cli_runs", "cli_networks"},
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
