@@ -1,0 +1,161 @@
+"""Ten crops of alexnet-2012: ours, plain PyTorch, and ours with the convolution shared between the crops.
+
+    python benchmarks/ten_crop.py [--quick] [--threads 2] [--out FILE]
+
+The offsets 0, 16 and 32 are multiples of the stride of conv1 and of pool1, so the crops could be cut out of maps of the
+whole picture and of its mirror image, but for the windows that reach over the right and bottom border of a crop. Two
+ways, both measured here, neither in the package:
+
+- up to pool1, only where the same number is subtracted from every pixel: no recipe with the padding of 2012 does that;
+- conv1 alone, without its mean, from which conv1 of the mean image is then taken: all recipes of 2012, not bit for bit.
+
+caffe's 227 pixels (offsets 14 and 29) share nothing, and the padding on all sides of torchvision's network has borders
+on four sides. See the ratios in results/ten_crop.json for what it would be worth.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from measuring import interleaved, report
+from plain import plain_copy
+from torch import Tensor, nn
+
+from alexnet.allocator import keep_memory
+from alexnet.augment import ten_crop
+from alexnet.config import AlexNetConfig, InputNorm
+from alexnet.evaluate import view_probabilities
+from alexnet.fusion import run_layers
+from alexnet.model import Network, build_model
+
+CORNERS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))
+LAYERS = 5  # pad1 to relu1
+CL = torch.channels_last
+
+
+def network(input_norm: InputNorm) -> Network:
+    """The network of 2012 with weights at which the classes differ."""
+    model = build_model(AlexNetConfig(input_norm=input_norm)).eval().to(memory_format=CL)
+    noise = torch.rand(model.input_mean.shape, generator=torch.Generator().manual_seed(0))
+    model.input_mean.copy_(110 + 20 * noise)
+    with torch.no_grad():
+        for layer in ("fc6", "fc7", "fc8"):
+            model.layers.get_submodule(layer).weight.mul_(2.0)
+    return model
+
+
+def averaged(logits: Tensor, count: int) -> Tensor:
+    """Logits of ten crops, crop by crop, to the probabilities of the pictures."""
+    return torch.softmax(logits, 1).view(10, count, -1).mean(0)
+
+
+def places(count: int) -> list[tuple[slice, slice, int, int]]:
+    """For each crop: its rows among the ten crops, its pictures among pictures and mirrors, top and left."""
+    found = []
+    for i, (top, left) in enumerate(CORNERS):
+        for mirrored in (0, 1):
+            start = (5 * mirrored + i) * count
+            pictures = slice(mirrored * count, (mirrored + 1) * count)
+            found.append((slice(start, start + count), pictures, top, 32 - left if mirrored else left))
+    return found
+
+
+def empty(*shape: int) -> Tensor:
+    """Room for maps, channels_last."""
+    return torch.empty(shape, memory_format=CL)
+
+
+def shared_to_pool1(model: Network, images: Tensor) -> Tensor:
+    """Ten-crop probabilities, the first layers once for picture and mirror; the last row and column anew."""
+    layers, n = list(model.layers), len(images)
+    x = model.prepare_input(torch.cat([images, images.flip(-1)])).contiguous(memory_format=CL)
+    whole = run_layers(layers[:LAYERS], x)
+    maps, right, below = empty(10 * n, 96, 27, 27), empty(10 * n, 3, 224, 16), empty(10 * n, 3, 16, 224)
+    for rows, pictures, top, left in places(n):
+        maps[rows, :, :26, :26] = whole[pictures, :, top // 8 : top // 8 + 26, left // 8 : left // 8 + 26]
+        right[rows] = x[pictures, :, top : top + 224, left + 208 : left + 224]
+        below[rows] = x[pictures, :, top + 208 : top + 224, left : left + 224]
+    maps[..., 26:] = run_layers(layers[:LAYERS], right)
+    maps[..., 26:, :] = run_layers(layers[:LAYERS], below)
+    return averaged(run_layers(layers[LAYERS:], maps), n)
+
+
+def shared_conv1(model: Network, images: Tensor) -> Tensor:
+    """Ten-crop probabilities, conv1 of raw pixels once, minus conv1 of the mean image; the last row and column anew."""
+    layers, n = list(model.layers), len(images)
+    conv = cast(nn.Conv2d, layers[1])
+    assert conv.bias is not None
+    x = torch.cat([images, images.flip(-1)]).float().contiguous(memory_format=CL)
+    whole = F.conv2d(x, conv.weight, None, 4)
+    mean = model.input_mean
+    offset = F.conv2d(mean[None].contiguous(memory_format=CL), conv.weight, None, 4) - conv.bias.view(-1, 1, 1)
+    maps, right, below = empty(10 * n, 96, 55, 55), empty(10 * n, 3, 224, 8), empty(10 * n, 3, 8, 224)
+    for rows, pictures, top, left in places(n):
+        cut = whole[pictures, :, top // 4 : top // 4 + 54, left // 4 : left // 4 + 54]
+        torch.sub(cut, offset, out=maps[rows, :, :54, :54])
+        torch.sub(x[pictures, :, top : top + 224, left + 216 : left + 224], mean[..., 216:], out=right[rows])
+        torch.sub(x[pictures, :, top + 216 : top + 224, left : left + 224], mean[:, 216:], out=below[rows])
+    maps[..., 54:] = conv(F.pad(right, (0, 3, 0, 3)))
+    maps[..., 54:, :] = conv(F.pad(below, (0, 3, 0, 3)))
+    return averaged(run_layers(layers[2:], maps), n)
+
+
+def plain(model: Network) -> Callable[[Network, Tensor], Tensor]:
+    """Ten crops as one would write them."""
+    copied = plain_copy(model)
+    return lambda _, images: averaged(copied(ten_crop(images, 224).transpose(0, 1).flatten(0, 1)), len(images))
+
+
+def measure(input_norm: InputNorm, shared: Any, pictures: int, rounds: int) -> list[dict[str, Any]]:
+    """Ours beside plain PyTorch, and shared beside ours."""
+    model = network(input_norm)
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (pictures, 256, 256, 3), dtype=torch.uint8, generator=generator)
+    images = pixels.permute(0, 3, 1, 2)
+    ways = {"ours": lambda m, x: view_probabilities(m, x, 10), "plain": plain(model), "shared": shared}
+
+    def timed(way: Callable[[Network, Tensor], Tensor]) -> Callable[[], float]:
+        def once() -> float:
+            start = time.perf_counter()
+            way(model, images)
+            return time.perf_counter() - start
+
+        return once
+
+    with torch.inference_mode():
+        answers = {name: way(model, images) for name, way in ways.items()}
+        seconds = interleaved({name: timed(way) for name, way in ways.items()}, rounds)
+    name = shared.__name__.replace("_", " ")
+    title = f"ten crops, {input_norm}"
+    rows = []
+    for what, against, ratio, other, target in (
+        (title, "plain", seconds["plain"] / seconds["ours"], "plain", 2.2),
+        (f"{title}, {name}", "ours", seconds["ours"] / seconds["shared"], "shared", None),
+    ):
+        difference = float((answers[other] - answers["ours"]).abs().max())
+        fastest = "ours" if other == "plain" else "shared"
+        row = {"what": what, "against": against, "ms a picture": 1e3 * seconds[fastest] / pictures, "ratio": ratio}
+        rows.append(row | {"target": target, "largest difference": f"{difference:.1e}"})
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one picture and 2 rounds, to see that it runs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    keep_memory()
+    torch.set_num_threads(options.threads)
+    size = (1, 2) if options.quick else (options.pictures, options.rounds)
+    out = Path(tempfile.gettempdir()) / "ten_crop.json" if options.quick and not options.out else options.out
+    report(
+        "ten_crop", [*measure("mean-image", shared_conv1, *size), *measure("mean-pixel", shared_to_pool1, *size)], out
+    )
