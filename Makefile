@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench speed clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -22,6 +22,10 @@ format: .venv/.dev
 
 bench: .venv/.dev  ## the photos recipe beside torchvision's alexnet; hours, needs PHOTOS=folder
 	$(BIN)/python benchmarks/photos.py $(PHOTOS)
+
+speed: .venv/.dev  ## the compiled loops, a training step and a prediction beside plain PyTorch; minutes
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/step.py
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -5,6 +5,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from alexnet import cli_networks, cli_runs
+from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 app = App(
@@ -36,6 +37,7 @@ app.command(cli_networks.import_weights, name="import")
 
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
+    keep_memory()
     try:
         app(exit_on_error=False, print_error=True)
     except CycloptsError:

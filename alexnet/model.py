@@ -25,7 +25,8 @@ from alexnet.config import (
     scaled,
 )
 from alexnet.draws import DROPOUT, seed_for
-from alexnet.layers import Dropout, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
+from alexnet.fusion import run_layers
+from alexnet.layers import Dropout, FirstConv, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
 
 Named = tuple[str, nn.Module]
 
@@ -74,11 +75,13 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) pixels 0..255 to (N, num_classes) logits."""
-        logits: Tensor = self.layers(self.prepare_input(images))
-        return logits
+        return run_layers(list(self.layers), self.prepare_input(images))
 
     def activations(self, images: Tensor) -> dict[str, Tensor]:
-        """Every named intermediate of one forward pass, in order: `conv1`, `norm1`, ... `fc8` (the logits)."""
+        """Every named intermediate of one forward pass, in order: `conv1`, `norm1`, ... `fc8` (the logits).
+
+        Here every layer runs by itself, while `forward` runs neighbours as one operator where that is faster.
+        """
         x = self.prepare_input(images)
         out: dict[str, Tensor] = {}
         for name, layer in self.layers.named_children():
@@ -157,7 +160,8 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
         number: int, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 1, groups: int = 1
     ) -> list[Named]:
         bias = not batch_norm
-        layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
+        kind = FirstConv if number == 1 else nn.Conv2d
+        layer = kind(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
         batch = [(f"bn{number}", nn.BatchNorm2d(outputs))] if batch_norm else []
         return [(f"conv{number}", layer), *batch]
 

@@ -14,6 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from alexnet.kernels import momentum_step
+
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -60,8 +62,14 @@ class SGD2012(torch.optim.Optimizer):
             for w in weights:
                 if "momentum_buffer" not in self.state[w]:
                     self.state[w]["momentum_buffer"] = torch.zeros_like(w)
+            momentum = group["momentum"]
+            weights = [
+                w for w in weights if not momentum_step(w, self.state[w]["momentum_buffer"], momentum, rate, decay)
+            ]
+            if not weights:
+                continue
             buffers = [self.state[w]["momentum_buffer"] for w in weights]
-            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_mul_(buffers, momentum)
             torch._foreach_add_(buffers, [w.grad for w in weights], alpha=-rate)
             if decay:
                 torch._foreach_add_(buffers, weights, alpha=-rate * decay)

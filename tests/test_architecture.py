@@ -11,8 +11,8 @@ FOLDER = Path(alexnet.__file__).parent
 
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
-errors draws layers optim samples statistics metrics page
-files config model ilsvrc images plots
+errors draws allocator jit compiled kernels layers optim samples statistics metrics page
+files config fusion model ilsvrc images plots
 shards named_sets augment summary
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes variants explain identify
