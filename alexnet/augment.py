@@ -126,11 +126,19 @@ def center_crop(images: Tensor, size: int) -> Tensor:
 
 
 def ten_crop(images: Tensor, size: int) -> Tensor:
-    """Top left, top right, centre, bottom left, bottom right, then the mirrors of the five: (N, 10, 3, size, size)."""
+    """Top left, top right, centre, bottom left, bottom right, then the mirrors of the five: (N, 10, 3, size, size).
+
+    The channels of a pixel lie side by side, as convolutions on a CPU want them.
+    """
     bottom, right = images.shape[-2] - size, images.shape[-1] - size
     corners = [(0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right)]
-    five = torch.stack([images[..., y : y + size, x : x + size] for y, x in corners], dim=1)
-    return torch.cat([five, five.flip(-1)], dim=1)
+    shape = (len(images), 2, len(corners), size, size, images.shape[1])
+    views = torch.empty(shape, dtype=images.dtype, device=images.device).permute(0, 1, 2, 5, 3, 4)
+    mirrored = images.flip(-1)
+    for i, (y, x) in enumerate(corners):
+        views[:, 0, i] = images[..., y : y + size, x : x + size]
+        views[:, 1, i] = mirrored[..., y : y + size, right - x : right - x + size]
+    return views.flatten(1, 2)
 
 
 def zoom(images: Tensor, size: int, seed: int, epoch: int, samples: Indices, config: AugmentConfig) -> Tensor:

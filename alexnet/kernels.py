@@ -57,6 +57,8 @@ class Chain:
 def run_chain(x: Tensor, chain: Chain) -> Tensor:
     """(N, C, H, W) to (N, C, H', W')."""
     if is_compiled(x, chain):
+        if is_plain_call(x):
+            return _forward(x, chain)[0]
         return cast(Tensor, norm_chain(x, *(getattr(chain, name) for name in NAMES))[0])
     if chain.relu_first:
         x = F.relu(x)
@@ -84,6 +86,15 @@ def is_compiled(x: Tensor, chain: Chain) -> bool:
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and compiled() is not None
     )
+
+
+def is_plain_call(x: Tensor) -> bool:
+    """Whether nobody wants a gradient or watches, so that the loop may be called without PyTorch's dispatcher.
+
+    The first call through it imports torch._dynamo, which takes a second: half of a cold prediction.
+    """
+    graded = x.requires_grad and torch.is_grad_enabled()
+    return type(x) is Tensor and not graded and not torch.compiler.is_compiling()
 
 
 @lru_cache
@@ -121,7 +132,11 @@ def momentum_step(weight: Tensor, buffer: Tensor, momentum: float, rate: float, 
 )
 def norm_chain(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
     """The chain, and where in its window each maximum lay; both channels_last."""
-    chain, module = _chain(stages), compiled()
+    return _forward(x, _chain(stages))
+
+
+def _forward(x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
+    module = compiled()
     assert module is not None
     out, places = _empty(x, chain)
     with LOCK:

@@ -42,7 +42,8 @@ class Network(nn.Module):
         self.config = config
         self.in_channels = in_channels
         side = config.crop_size if config.input_norm == "mean-image" else 1
-        self.register_buffer("input_mean", torch.zeros(3, side, side))
+        # Its channels lie side by side as those of the pictures do, so that the difference is one straight pass.
+        self.register_buffer("input_mean", torch.zeros(side, side, 3).permute(2, 0, 1))
         self.register_buffer("input_scale", torch.ones(3, 1, 1))
         self.layers = nn.Sequential(OrderedDict(layers))
 
@@ -70,7 +71,7 @@ class Network(nn.Module):
 
     def prepare_input(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) pixels 0..255, uint8 or float, to what conv1 sees: (N, in_channels, H, W) float."""
-        x = (images.to(self.input_scale.dtype) - self.input_mean) * self.input_scale
+        x = (images.to(self.input_scale.dtype) - self.input_mean).mul_(self.input_scale)
         return x if self.in_channels == 3 else x.mean(1, keepdim=True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class LeNet(Network):
     def __init__(self, config: LeNetConfig, *, generator: torch.Generator | None = None):
         super().__init__(config, lenet_layers(config), in_channels=1)
         for module in self.layers.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -242,8 +243,8 @@ def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: 
     | kaiming | N(sqrt(2 / fan in)), He et al. 2015; fc8 N(.01)     | 0                                             |
     """
     for name, module in layers.named_children():
-        if not isinstance(module, nn.Conv2d | nn.Linear):
-            continue
+        if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.is_meta:
+            continue  # weights without memory are about to come from a file
         bound = module.weight[0].numel() ** -0.5
         if config.init == "torch":
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)

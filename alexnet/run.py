@@ -203,7 +203,9 @@ def load_model(run: Run, which: str = "best") -> Network:
     name = checkpoint_name(run, which.upper()) or checkpoint_name(run, "LAST")
     if name is None:
         raise UsageError(f"{run.folder} has no checkpoint yet", fix=f"Train it: alexnet resume {run.folder}")
-    model = build_model(run.recipe.model)
+    with torch.device("meta"):  # no start values are drawn, for none would stay
+        model = build_model(run.recipe.model)
+    model.to_empty(device="cpu")
     file = run.folder / "checkpoints" / name
     try:
         model.load_state_dict(_load_tensors(file, "model.safetensors"))
@@ -212,7 +214,7 @@ def load_model(run: Run, which: str = "best") -> Network:
             f"the weights in {file} do not fit {run.folder / 'recipe.json'}: {str(error).splitlines()[-1].strip()}",
             fix="One of the two was changed after training.",
         ) from None
-    return model.eval()
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 def _state(folder: Path) -> TrainingState:

@@ -3,8 +3,9 @@
     python benchmarks/inference.py [--quick] [--threads 2] [--out FILE]
 
 All have the same weights and must give the same logits. "plain" is nn.LocalResponseNorm, NCHW, layer by layer, in
-inference mode; "onnxruntime" runs the graph with native LRN nodes, float32, all its optimisations. Each has a process of
-its own, the processes take turns. Ours keeps freed memory, as our command line does; "plain, keeps memory" has that too.
+inference mode; "onnxruntime" runs the graph with native LRN nodes, float32, with all its optimisations. Each has a
+process of its own, the processes take turns. Ours keeps freed memory, as our command line does; "plain, keeps memory"
+has that too.
 """
 
 import argparse

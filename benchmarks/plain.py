@@ -1,4 +1,4 @@
-"""A network of ours written in other ways, with the same weights: layer by layer in plain PyTorch, and as ONNX nodes."""
+"""A network of ours written in other ways, with its weights: layer by layer in plain PyTorch, and as ONNX nodes."""
 
 from copy import deepcopy
 from typing import Any
@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from alexnet.layers import Dropout, LocalResponseNorm, PadRightBottom, WithinMapNorm
 from alexnet.model import Network
-
-# nn.Module subclasses here are what anybody would write; their speed is what is compared.
 
 
 class PlainNorm(nn.Module):
@@ -60,9 +58,8 @@ def plain_copy(model: Network) -> nn.Sequential:
         elif isinstance(layer, WithinMapNorm):
             layers.append(PlainMapNorm(layer))
         elif isinstance(layer, nn.Conv2d):
-            conv = nn.Conv2d(
-                layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, groups=layer.groups
-            )  # type: ignore[arg-type]  # fmt: skip
+            shape = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding
+            conv = nn.Conv2d(*shape, groups=layer.groups)  # without what FirstConv does otherwise
             conv.load_state_dict(layer.state_dict())
             layers.append(conv)
         else:
