@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench speed clean
+.PHONY: demo test check format bench bench-photos clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -20,12 +20,14 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev  ## the photos recipe beside torchvision's alexnet; hours, needs PHOTOS=folder
-	$(BIN)/python benchmarks/photos.py $(PHOTOS)
+bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour, with PHOTOS=folder hours
+	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	$(if $(PHOTOS),$(MAKE) bench-photos)
+	$(BIN)/python benchmarks/results_table.py
 
-speed: .venv/.dev  ## the compiled loops, a training step and a prediction beside plain PyTorch; minutes
-	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/step.py
+bench-photos: .venv/.dev  ## the photos recipe beside torchvision's, and starts of 2012; hours, needs PHOTOS=folder
+	$(BIN)/python benchmarks/photos.py $(PHOTOS)
+	$(BIN)/python benchmarks/will_it_train.py $(PHOTOS)
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -76,7 +76,7 @@ def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
     seconds = interleaved(commands, rounds)
     bare, predict = seconds["bare"], seconds["predict"]
     rows = [
-        ("alexnet --help", "seconds", seconds["help"], "", "", 0.3),
+        ("alexnet --help", "", seconds["help"], "", "", 0.3),
         ("alexnet predict, cold", "import torch, read the weights, run once", predict, bare, predict / bare, 1.2),
     ]
     columns = ("what", "against", "seconds", "other seconds", "ratio", "at most")

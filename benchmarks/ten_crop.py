@@ -15,16 +15,16 @@ on four sides. See the ratios in results/ten_crop.json for what it would be wort
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from measuring import interleaved, report
+from measuring import report
 from plain import plain_copy
 from torch import Tensor, nn
+from turns import in_turns, serve
 
 from alexnet.allocator import keep_memory
 from alexnet.augment import ten_crop
@@ -111,41 +111,46 @@ def plain(model: Network) -> Callable[[Network, Tensor], Tensor]:
     return lambda _, images: averaged(copied(ten_crop(images, 224).transpose(0, 1).flatten(0, 1)), len(images))
 
 
-def measure(input_norm: InputNorm, shared: Any, pictures: int, rounds: int) -> list[dict[str, Any]]:
-    """Ours beside plain PyTorch, and shared beside ours."""
-    model = network(input_norm)
+SHARED: dict[str, Any] = {"mean-image": shared_conv1, "mean-pixel": shared_to_pool1}
+
+
+def way(variant: str, model: Network) -> Callable[[Network, Tensor], Tensor]:
+    """How a variant computes the probabilities."""
+    if variant == "ours":
+        return lambda network, images: view_probabilities(network, images, 10)
+    return plain(model) if variant == "plain" else SHARED[model.config.input_norm]
+
+
+def some_pictures(count: int) -> Tensor:
+    """Noise, as prepared pictures lie in memory."""
     generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (pictures, 256, 256, 3), dtype=torch.uint8, generator=generator)
-    images = pixels.permute(0, 3, 1, 2)
-    ways = {"ours": lambda m, x: view_probabilities(m, x, 10), "plain": plain(model), "shared": shared}
+    return torch.randint(0, 256, (count, 256, 256, 3), dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
 
-    def timed(way: Callable[[Network, Tensor], Tensor]) -> Callable[[], float]:
-        def once() -> float:
-            start = time.perf_counter()
-            way(model, images)
-            return time.perf_counter() - start
 
-        return once
-
+def measure(input_norm: InputNorm, pictures: int, threads: int, rounds: int) -> list[dict[str, Any]]:
+    """Ours beside plain PyTorch, and shared beside ours."""
+    model, images = network(input_norm), some_pictures(pictures)
+    variants = ("ours", "plain", "shared")
     with torch.inference_mode():
-        answers = {name: way(model, images) for name, way in ways.items()}
-        seconds = interleaved({name: timed(way) for name, way in ways.items()}, rounds)
-    name = shared.__name__.replace("_", " ")
-    title = f"ten crops, {input_norm}"
+        answers = {variant: way(variant, model)(model, images) for variant in variants}
+    del model
+    seconds = in_turns(__file__, variants, (input_norm, str(pictures), str(threads)), rounds)
+    name = SHARED[input_norm].__name__.replace("_", " ")
     rows = []
-    for what, against, ratio, other, target in (
-        (title, "plain", seconds["plain"] / seconds["ours"], "plain", 2.2),
-        (f"{title}, {name}", "ours", seconds["ours"] / seconds["shared"], "shared", None),
+    for what, against, fast, slow, target in (
+        (f"ten crops, {input_norm}", "plain", "ours", "plain", 2.2),
+        (f"ten crops, {input_norm}, {name}: not in the package", "ours", "shared", "ours", None),
     ):
-        difference = float((answers[other] - answers["ours"]).abs().max())
-        fastest = "ours" if other == "plain" else "shared"
-        row = {"what": what, "against": against, "ms a picture": 1e3 * seconds[fastest] / pictures, "ratio": ratio}
-        rows.append(row | {"target": target, "largest difference": f"{difference:.1e}"})
+        difference = float((answers[fast] - answers[slow]).abs().max())
+        row = {"what": what, "against": against, "ms a picture": 1e3 * seconds[fast] / pictures}
+        row |= {"ratio": seconds[slow] / seconds[fast], "target": target}
+        rows.append(row | {"largest difference": f"{difference:.1e}"})
     return rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one picture and 2 rounds, to see that it runs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pictures", type=int, default=8)
@@ -153,9 +158,16 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     keep_memory()
-    torch.set_num_threads(options.threads)
-    size = (1, 2) if options.quick else (options.pictures, options.rounds)
-    out = Path(tempfile.gettempdir()) / "ten_crop.json" if options.quick and not options.out else options.out
-    report(
-        "ten_crop", [*measure("mean-image", shared_conv1, *size), *measure("mean-pixel", shared_to_pool1, *size)], out
-    )
+    if options.worker:
+        variant, input_norm, pictures, threads = options.worker
+        torch.set_num_threads(int(threads))
+        model, images = network(input_norm), some_pictures(int(pictures))
+        with torch.inference_mode():
+            call = way(variant, model)
+            serve(lambda: call(model, images))
+    else:
+        torch.set_num_threads(options.threads)
+        count, rounds = (1, 2) if options.quick else (options.pictures, options.rounds)
+        out = Path(tempfile.gettempdir()) / "ten_crop.json" if options.quick and not options.out else options.out
+        norms: tuple[InputNorm, ...] = ("mean-image", "mean-pixel")
+        report("ten_crop", [row for norm in norms for row in measure(norm, count, options.threads, rounds)], out)

@@ -1,0 +1,73 @@
+"""One table of all speed benchmarks: reads results/*.json and writes RESULTS.md.
+
+python benchmarks/results_table.py [--results FOLDER] [--out FILE]
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+COLUMNS = ("what", "against", "target", "measured", "met")
+PLACES = ("cpu", "threads", "torch", "numba", "python", "commit")
+RATIO_KEYS = ("ratio", "ours is faster by")
+INTRODUCTION = (
+    "Written by `make bench` from `benchmarks/results/*.json`; do not edit. A ratio says how many times as long the other\n"
+    "takes; for the cold start, how many times as long ours takes."
+)
+
+
+def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """What, against what, target, measured and whether it was met, of every row that compares something."""
+    for row in rows:
+        ratio = next((row[key] for key in RATIO_KEYS if isinstance(row.get(key), int | float)), None)
+        seconds = row.get("seconds")
+        if ratio is None and seconds is None:
+            continue
+        what = row.get("what") or row.get("case", "")
+        details = [row[key] for key in ("pass",) if key in row]
+        if "variant" in row and "batch" in row:
+            details.append(f"batch {row['batch']}")
+        against = row.get("against") or row.get("variant") or ("plain" if "plain ms" in row else "")
+        least, most = row.get("target"), row.get("at most")
+        value = ratio if ratio is not None else seconds
+        unit = "x" if ratio is not None else " s"
+        target = f">= {least:g}{unit}" if least is not None else f"<= {most:g}{unit}" if most is not None else ""
+        met = "" if not target else "yes" if (value >= least if least is not None else value <= most) else "no"
+        yield ", ".join([str(what), *map(str, details)]), str(against), target, f"{value:.2f}{unit}", met
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The file: a table for each benchmark that has rows and a machine, with where it was taken.
+
+    Args:
+        results: by name, what the JSON files hold.
+    """
+    parts = ["# Speed", INTRODUCTION]
+    for name, result in results.items():
+        if not {"rows", "machine"} <= set(result):
+            continue
+        found = list(lines_of(result["rows"]))
+        if not found:
+            continue
+        place = "; ".join(f"{key} {result['machine'][key]}" for key in PLACES if key in result["machine"])
+        rows = [COLUMNS, tuple("---" for _ in COLUMNS), *found]
+        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+        parts += [f"## `benchmarks/{name}.py`", place, body]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(results: Path, out: Path) -> None:
+    """Reads every JSON file of a folder and writes the table."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    out.write_text(table(found))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
+    options = parser.parse_args()
+    main(options.results, options.out)
