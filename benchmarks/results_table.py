@@ -14,8 +14,8 @@ COLUMNS = ("what", "against", "target", "measured", "met")
 PLACES = ("cpu", "threads", "torch", "numba", "python", "commit")
 RATIO_KEYS = ("ratio", "ours is faster by")
 INTRODUCTION = (
-    "Written by `make bench` from `benchmarks/results/*.json`; do not edit. A ratio says how many times as long the other\n"
-    "takes; for the cold start, how many times as long ours takes."
+    "Written by `make bench` from `benchmarks/results/*.json`; do not edit. A ratio says how many times as long the\n"
+    "other takes; for the cold start, how many times as long ours takes."
 )
 
 
