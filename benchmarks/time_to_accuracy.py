@@ -1,10 +1,10 @@
-"""Accuracy against minutes: the photos recipe cut short, beside torchvision's alexnet with the best of its usual recipes.
+"""Accuracy against minutes: the photos recipe cut short, beside torchvision's alexnet and its best usual recipe.
 
     python benchmarks/time_to_accuracy.py PHOTOS [--seeds 0 1 2] [--epochs 26]
 
-PHOTOS as for benchmarks/photos.py. torchvision's network gets 20 minutes with Adam 1e-4, which is the best of its three
-recipes by validation in results/photos.json; `alexnet train PHOTOS epochs=26 evaluate_every=2` runs for every seed. Time
-on the clock of a machine that does nothing else; the looks at the validation pictures count for us, not for them. Writes
+PHOTOS as for benchmarks/photos.py. torchvision's network gets 20 minutes with Adam 1e-4, the best of its three recipes
+by validation in results/photos.json; `alexnet train PHOTOS epochs=26 evaluate_every=2` runs for every seed. Time on the
+clock of a machine that does nothing else; the looks at the validation pictures count for us, not for them. Writes
 benchmarks/results/time_to_accuracy.json and, with the curves, benchmarks/results/time_to_accuracy.svg.
 """
 
