@@ -263,7 +263,14 @@ def _rows(x: Tensor) -> Any:
 
 
 def _threads(module: ModuleType) -> int:
-    """As many threads as PyTorch would use, told to numba."""
-    count = min(torch.get_num_threads(), int(module.numba.config.NUMBA_NUM_THREADS))
+    """As many threads as PyTorch would use, told to numba.
+
+    numba starts its OpenMP threads at the first call and sets the number of those of the whole process by the way, on
+    which the last bits of PyTorch's sums depend; it is put back.
+    """
+    wanted = torch.get_num_threads()
+    count = min(wanted, int(module.numba.config.NUMBA_NUM_THREADS))
     module.numba.set_num_threads(count)
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
     return count

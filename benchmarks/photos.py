@@ -53,9 +53,9 @@ OURS, THEIRS = "alexnet train PHOTOS", "torchvision alexnet"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def ours(photos: str, seed: int, out: Path) -> dict[str, Any]:
-    """One run of `alexnet train PHOTOS seed=SEED` and its figures."""
-    recipe = override(find_recipe("photos"), [f"seed={seed}"])
+def ours(photos: str, seed: int, out: Path, *changes: str) -> dict[str, Any]:
+    """One run of `alexnet train PHOTOS seed=SEED CHANGES` and its figures."""
+    recipe = override(find_recipe("photos"), [f"seed={seed}", *changes])
     prepared = prepared_for(photos, recipe.prepare_size, lambda report: None)
     run = start_run(out, recipe, photos, prepared)
     clock, processor = time.monotonic(), time.process_time()
@@ -74,8 +74,12 @@ def ours(photos: str, seed: int, out: Path) -> dict[str, Any]:
     }
 
 
-def theirs(photos: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
-    """torchvision's alexnet from scratch on the photos as they are, for a fixed time."""
+def theirs(photos: str, name: str, minutes: float, seed: int, *, look_every: int = 0) -> dict[str, Any]:
+    """torchvision's alexnet from scratch on the photos as they are, for a fixed time.
+
+    Args:
+        look_every: epochs between two looks at the validation pictures, whose time does not count; 0: none.
+    """
     torch.manual_seed(seed)
     pixels = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     augment = v2.Compose([v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), *pixels])
@@ -103,6 +107,10 @@ def theirs(photos: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
         epochs += 1
         curve.append({"epoch": epochs, "minutes": spent / 60, "train_loss": loss_sum / len(loader)})
         loss_sum = 0.0
+        if look_every and epochs % look_every == 0:
+            looked = time.monotonic()
+            curve[-1]["val_accuracy"] = score(model, f"{photos}/validation", pixels, 1)
+            clock += time.monotonic() - looked
         print(f"  {name}: {spent / 60:.1f} of {minutes:.1f} minutes, loss {curve[-1]['train_loss']:.3f}", flush=True)
     accuracy = {}
     for split, folder in (("val", "validation"), ("test", "test")):

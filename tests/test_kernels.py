@@ -243,6 +243,19 @@ def test_a_network_gives_the_same_with_its_layers_one_by_one(config):
         torch.testing.assert_close(model(images), model.activations(images)["fc8"], rtol=1e-5, atol=1e-6)
 
 
+@needs_numba
+def test_the_first_kernel_leaves_the_number_of_threads_of_pytorch_alone():
+    code = """
+import torch
+torch.set_num_threads(1)
+from alexnet.kernels import Chain, run_chain
+run_chain(torch.ones(2, 16, 9, 9).to(memory_format=torch.channels_last), Chain(lrn_size=5, lrn_scale=0.1))
+print(torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
 # The update of 2012 --------------------------------------------------------------------------------------------------
 
 
