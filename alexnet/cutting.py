@@ -44,16 +44,16 @@ def cut(
     offsets: Array,
     mirrored: Array,
     noise: Array,
-    mean: Array,
+    middle: Array,
+    back: Array,
     divisor: np.float32,
     out: Array,
 ) -> None:
-    """The same with colour noise: out = mean + (pixel - mean + noise) / divisor, or pixel + noise for a divisor of 1.
+    """The same with colour noise: out = back + (pixel - middle + noise) / divisor.
 
     Args:
         noise: (N, 3) float32, grey levels.
-        mean: (size or 1, 3 * size) float32, grey levels; one row serves all.
-        divisor: 1 + coefficient, or 1 for noise without the shrinking.
+        middle, back: (size or 1, 3 * size) float32, grey levels; one row serves all.
         out: (N, size, 3 * size) float32.
     """
     size, width = out.shape[1], out.shape[2]
@@ -72,13 +72,9 @@ def cut(
             else:
                 source = row[3 * left : 3 * left + width]
             target = out[n, y]
-            if divisor == np.float32(1.0):
-                for j in range(width):
-                    target[j] = np.float32(source[j]) + added[j]
-            else:
-                middle = mean[y if len(mean) > 1 else 0]
-                for j in range(width):
-                    target[j] = middle[j] + (np.float32(source[j]) - middle[j] + added[j]) / divisor
+            less, more = middle[y if len(middle) > 1 else 0], back[y if len(back) > 1 else 0]
+            for j in range(width):
+                target[j] = more[j] + (np.float32(source[j]) - less[j] + added[j]) / divisor
 
 
 @compiled(parallel=False, exact=True)

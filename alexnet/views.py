@@ -40,8 +40,12 @@ def read_views(
     seed: int,
     epoch: int,
     samples: Indices,
+    subtract_mean: bool = False,
 ) -> Tensor:
     """The views of some pictures in one epoch; arguments as in `augment.training_views`.
+
+    Args:
+        subtract_mean: for networks that do not do it themselves, as all of `alexnet.model` do.
 
     Returns:
         (N, 3, size, size) in new memory, 0..255; uint8 where nothing changes the pixels, else float32, channels_last.
@@ -49,22 +53,27 @@ def read_views(
     module = compiled()
     names: dict[str, Any] = {"seed": seed, "epoch": epoch, "samples": samples}
     if module is None or config.view == "zoom" or config.jitter:
-        return training_views(as_batch(split.read(samples)), size, config, colors, **names)
+        views = training_views(as_batch(split.read(samples)), size, config, colors, **names)
+        return views - colors.mean if subtract_mean else views
     offsets, mirrored = windows(split.size, size, config, **names)
     shifts = shifts_at(config, colors, **names)
-    out = np.empty((len(samples), size, 3 * size), np.uint8 if shifts is None else np.float32)
-    tail: tuple[Any, ...] = (out,)
-    if shifts is not None:
-        divisor = np.float32(1.0 + config.color_noise if config.color_shrink else 1.0)
-        tail = ((config.color_noise * shifts).numpy(), _rows(colors.mean, size), divisor, out)
-    loop = module.cut_bytes if shifts is None else module.cut
+    loop, tail = module.cut_bytes, ()
+    if shifts is not None or subtract_mean:
+        shrinks = shifts is not None and config.color_shrink
+        noise = torch.zeros(len(samples), 3) if shifts is None else config.color_noise * shifts
+        mean, nothing = _rows(colors.mean, size), np.zeros((1, 3 * size), np.float32)
+        # Without any shrinking the mean would be taken away and given back, with two roundings.
+        middle, back = mean if shrinks or subtract_mean else nothing, nothing if subtract_mean or not shrinks else mean
+        divisor = np.float32(1.0 + config.color_noise if shrinks else 1.0)
+        loop, tail = module.cut, (noise.numpy(), middle, back, divisor)
+    out = np.empty((len(samples), size, 3 * size), np.float32 if tail else np.uint8)
     for shard, here, inside in split.places(samples):
         if shard.pixels is None:
             pictures, inside = read_shard(shard, inside, split.size), np.arange(len(here))
         else:
             # A plain array on the same memory: numba looks a memmap up anew at every call.
             pictures = shard.pixels.view(np.ndarray)
-        loop(pictures, inside, here, offsets, mirrored, *tail)
+        loop(pictures, inside, here, offsets, mirrored, *tail, out)
     return torch.from_numpy(out.reshape(len(samples), size, size, 3)).permute(0, 3, 1, 2)
 
 
