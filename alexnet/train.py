@@ -177,7 +177,7 @@ def _step(
     steps: int,
     per_epoch: int,
 ) -> tuple[Progress, str | None]:
-    """Takes one step with the next batch, adds it to the state, and says where the run stands and what the guard finds wrong.
+    """Takes one step with the next batch; says where the run stands then, and what the guard finds wrong.
 
     Raises:
         DivergedError: the loss is not finite.

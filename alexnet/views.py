@@ -57,7 +57,8 @@ def read_views(
         return views - colors.mean if subtract_mean else views
     offsets, mirrored = windows(split.size, size, config, **names)
     shifts = shifts_at(config, colors, **names)
-    loop, tail = module.cut_bytes, ()
+    loop = module.cut_bytes
+    tail: tuple[Any, ...] = ()
     if shifts is not None or subtract_mean:
         shrinks = shifts is not None and config.color_shrink
         noise = torch.zeros(len(samples), 3) if shifts is None else config.color_noise * shifts

@@ -57,7 +57,9 @@ def loader(folder: Path, prepared: Prepared) -> DataLoader[Any]:
             v2.RandomHorizontalFlip(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Lambda(lambda image: image + (vectors @ (scale * torch.randn(3) * CONFIG.color_noise)).view(3, 1, 1)),
-            v2.Normalize([float(m) / 255 for m in prepared.channel_mean], [float(s) / 255 for s in prepared.channel_std]),
+            v2.Normalize(
+                [float(m) / 255 for m in prepared.channel_mean], [float(s) / 255 for s in prepared.channel_std]
+            ),
         ]
     )
     return DataLoader(ImageFolder(str(folder), transform), BATCH, shuffle=True, drop_last=True)
@@ -98,9 +100,7 @@ def main() -> None:
             return seconds_of(views(samples, epoch % 60 + 1) for samples in chosen)
 
         def compiled(samples: np.ndarray, number: int) -> torch.Tensor:
-            return read_views(
-                split, CROP, CONFIG, colors, seed=0, epoch=number, samples=samples, subtract_mean=True
-            )
+            return read_views(split, CROP, CONFIG, colors, seed=0, epoch=number, samples=samples, subtract_mean=True)
 
         def plain(samples: np.ndarray, number: int) -> torch.Tensor:
             images = as_batch(split.read(samples))

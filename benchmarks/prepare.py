@@ -1,6 +1,6 @@
 """Photos on disk -> squares of 256 pixels, with two cores: `alexnet prepare` beside torchvision's usual way.
 
-    python benchmarks/prepare.py PHOTOS [--pictures 1000] [--rounds 3] [--out benchmarks/results/prepare.json]
+    python benchmarks/prepare.py PHOTOS [--pictures 3000] [--rounds 3] [--out benchmarks/results/prepare.json]
 
 PHOTOS is a folder with a sub-folder of pictures for each class, of which the first are taken. torchvision decodes,
 resizes and cuts them by ImageFolder, Resize(256), CenterCrop(256) and a DataLoader with two workers, and throws them
@@ -44,9 +44,8 @@ def links(photos: Path, count: int, folder: Path) -> tuple[Source, Path]:
         place = folder / classes[label].name
         place.mkdir(parents=True, exist_ok=True)
         (place / path.name).symlink_to(path.resolve())
-    paths = tuple(folder / classes[label].name / path.name for path, label in chosen)
-    names = tuple(f"{path.parent.name}/{path.name}" for path in paths)
-    samples = Samples(names, np.array([label for _, label in chosen]), paths=paths)
+    names = tuple(f"{classes[label].name}/{path.name}" for path, label in chosen)
+    samples = Samples(names, np.array([label for _, label in chosen]), root=folder)
     return Source("photos", tuple(path.name for path in classes), {"train": samples}), folder
 
 
@@ -70,7 +69,7 @@ def main() -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -92,7 +91,7 @@ def main() -> None:
                 return time.perf_counter() - begin
 
         medians = interleaved({THEIRS: theirs, OURS: ours}, options.rounds)
-        paths = source.splits["train"].paths[:: max(1, total // 200)]
+        paths = [folder / name for name in source.splits["train"].names[:: max(1, total // 200)]]
 
         def torchvisions(path: Path) -> NDArray[np.uint8]:
             with Image.open(path) as image:

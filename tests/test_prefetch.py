@@ -70,11 +70,10 @@ def test_an_error_comes_in_the_place_of_its_item_with_its_message(depth, place, 
         yield from range(place)
         raise kind("picture 17 is damaged")
 
-    taken = []
-    with pytest.raises(kind, match="picture 17 is damaged"), ahead(items(), depth) as batches:
-        for item in batches:
-            taken.append(item)
-    assert taken == list(range(place))
+    with ahead(items(), depth) as batches:
+        assert [next(batches) for _ in range(place)] == list(range(place))
+        with pytest.raises(kind, match="picture 17 is damaged"):
+            next(batches)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -89,10 +88,14 @@ def test_leaving_early_ends_the_thread(depth, kind):
         finally:
             closed.set()
 
+    def leave(source):
+        with ahead(source, depth) as taken:
+            next(taken)
+            raise kind
+
     source = items()
-    with pytest.raises(kind), ahead(source, depth) as taken:
-        next(taken)
-        raise kind
+    with pytest.raises(kind):
+        leave(source)
     with ahead(source, depth):
         pass  # not one item taken
     source.close()  # fails while a thread still runs it
