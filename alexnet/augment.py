@@ -178,6 +178,31 @@ def jitter(images: Tensor, strength: float, seed: int, epoch: int, samples: Indi
     return (grey + (x - grey) * saturation).clamp_(0.0, 255.0)
 
 
+def windows(
+    side: int, size: int, config: AugmentConfig, *, seed: int, epoch: int, samples: Indices
+) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Where the crops of pictures of `side` pixels lie, for every view but zoom, and which of them are mirrored.
+
+    Returns:
+        (n, 2) top and left, and (n,).
+    """
+    leaders = _leaders(samples, config.chunk)
+    if config.view == "crop":
+        offsets = crop_offsets(seed, epoch, leaders, side - size)
+    else:
+        offsets = np.full((len(samples), 2), (side - size) // 2, np.int64)
+    return offsets, flips(seed, epoch, leaders) if config.flip else np.zeros(len(samples), np.bool_)
+
+
+def shifts_at(
+    config: AugmentConfig, colors: ColorStatistics, *, seed: int, epoch: int, samples: Indices
+) -> Tensor | None:
+    """`color_shifts` of an epoch (counted from 1), (n, 3); None where there is no colour noise."""
+    if config.color_noise and (config.color_noise_until is None or epoch < config.color_noise_until):
+        return color_shifts(seed, epoch, samples, colors.stdevs, colors.vectors, config.color_scale)
+    return None
+
+
 def training_views(
     images: Tensor,
     size: int,
@@ -188,32 +213,32 @@ def training_views(
     epoch: int,
     samples: Indices,
 ) -> Tensor:
-    """The views of one epoch: (N, 3, H, W) uint8 to (N, 3, size, size), uint8 where nothing changes the pixels.
+    """The views of one epoch: (N, 3, H, H) uint8 to (N, 3, size, size), uint8 where nothing changes the pixels.
 
     Args:
         epoch: counted from 1.
         samples: (N,) positions of the images in the training set, in the order of the batch.
     """
-    # In 2012 one crop and one flip served 32 consecutive images: the first of them draws for all.
-    leaders = samples[np.arange(len(samples)) // config.chunk * config.chunk]
     if config.view == "zoom":
-        views = zoom(images, size, seed, epoch, leaders, config)
+        views = zoom(images, size, seed, epoch, _leaders(samples, config.chunk), config)
     else:
-        if config.view == "crop":
-            views = crop(images, crop_offsets(seed, epoch, leaders, images.shape[-1] - size), size)
-        else:
-            views = center_crop(images, size)
-        if config.flip:
-            views = flip(views, flips(seed, epoch, leaders))
+        offsets, mirrored = windows(images.shape[-1], size, config, seed=seed, epoch=epoch, samples=samples)
+        views = flip(crop(images, offsets, size), mirrored)
     if config.jitter:
         views = jitter(views.float(), config.jitter, seed, epoch, samples)
-    if config.color_noise and (config.color_noise_until is None or epoch < config.color_noise_until):
-        shifts = color_shifts(seed, epoch, samples, colors.stdevs, colors.vectors, config.color_scale)
+    shifts = shifts_at(config, colors, seed=seed, epoch=epoch, samples=samples)
+    if shifts is not None:
         if config.color_shrink:
             views = color_noise(views, shifts, config.color_noise, colors.mean)
         else:
             views = views + config.color_noise * shifts.view(-1, 3, 1, 1)
     return views
+
+
+def _leaders(samples: Indices, chunk: int) -> Indices:
+    """In 2012 one crop and one flip served 32 consecutive images: the first of them draws for all."""
+    leaders: Indices = samples[np.arange(len(samples)) // chunk * chunk]
+    return leaders
 
 
 def mix(images: Tensor, targets: Tensor, config: AugmentConfig, *, seed: int, step: int) -> tuple[Tensor, Tensor]:

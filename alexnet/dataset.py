@@ -13,8 +13,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,32 @@ class Split:
             IndexError: an index is out of range.
             DataError: a JPEG is damaged.
         """
+        pictures = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        threads = min(8, os.cpu_count() or 1)
+        for shard, here, inside in self.places(indices):
+            pictures[here] = read_shard(shard, inside, self.size, threads)
+        return pictures
+
+    def places(
+        self, indices: Sequence[int] | NDArray[np.integer[Any]]
+    ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
+        """The shards that hold some pictures, each once; which of `indices` it holds, and their places in it.
+
+        Raises:
+            IndexError: an index is out of range.
+        """
         wanted = np.asarray(indices, np.int64)
         if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"indices must be in 0..{len(self) - 1}, got {wanted.min()}..{wanted.max()}")
-        starts = np.cumsum([0, *(len(shard.labels) for shard in self.shards)])
-        owners = np.searchsorted(starts, wanted, side="right") - 1
-        pictures = np.empty((len(wanted), self.size, self.size, 3), np.uint8)
-        threads = min(8, os.cpu_count() or 1)
+        owners = np.searchsorted(self.starts, wanted, side="right") - 1
         for owner in np.unique(owners):
             here = np.flatnonzero(owners == owner)
-            pictures[here] = read_shard(self.shards[owner], wanted[here] - starts[owner], self.size, threads)
-        return pictures
+            yield self.shards[owner], here, wanted[here] - self.starts[owner]
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Index of the first picture of every shard, and the number of pictures: (shards + 1,)."""
+        return np.cumsum([0, *(len(shard.labels) for shard in self.shards)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,16 @@ import numba
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 
 
-def compiled(*, parallel: bool) -> Callable[[Any], Any]:
-    """numba.njit with this module's settings, without the cache on disk where no folder can be written."""
+def compiled(*, parallel: bool, exact: bool = False) -> Callable[[Any], Any]:
+    """numba.njit with this module's settings, without the cache on disk where no folder can be written.
+
+    Args:
+        exact: every operation is rounded as written, so that the results are those of PyTorch's, bit for bit.
+    """
 
     def decorate(function: Any) -> Any:
         njit: Any = numba.njit  # its own types do not know what it accepts
-        options = {"parallel": parallel, "fastmath": FAST, "error_model": "numpy", "nogil": True}
+        options = {"parallel": parallel, "fastmath": False if exact else FAST, "error_model": "numpy", "nogil": True}
         try:
             return njit(cache=True, **options)(function)
         except RuntimeError:  # numba: "cannot cache function: no locator available"

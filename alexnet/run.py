@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,20 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
+        "numba": _version("numba"),
         "platform": platform.platform(),
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "command": " ".join(["alexnet", *sys.argv[1:]]),
     }
+
+
+def _version(package: str) -> str | None:
+    """The installed version, without importing the package; None where it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def processor_name() -> str:

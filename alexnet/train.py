@@ -25,6 +25,7 @@ from alexnet.evaluate import evaluate
 from alexnet.guard import Guard
 from alexnet.model import Network
 from alexnet.optim import rate, set_rates
+from alexnet.prefetch import ahead
 from alexnet.run import (
     Run,
     append_metrics,
@@ -36,6 +37,7 @@ from alexnet.run import (
 from alexnet.trainer import Trainer, crop_size_at, epoch_batches, steps_per_epoch, train_step
 
 SAVE_SECONDS = 60.0  # between two checkpoints that are not the best; changes no result
+DEPTH = 2  # batches made while the network works on another; changes no result
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,12 @@ def train(
     guard.restore(None if stored is None else stored[0].get("guard"), read_metrics(run))
     first = trainer.state.step
     last_save = time.monotonic()
-    planned: list[npt.NDArray[np.int64]] = []
-    with stop_signals() as stopped_by:
-        for step in range(first, steps):
+    last = steps if max_steps is None else min(steps, first + max(max_steps, 1))
+    batches = _batches(trainer, first, last, steps, per_epoch)
+    with stop_signals() as stopped_by, ahead(batches, DEPTH) as made:
+        for step in range(first, last):
             epoch, position = step // per_epoch + 1, step % per_epoch
-            if not planned or position == 0:
-                planned = epoch_batches(epoch_order(count, recipe.seed, epoch if recipe.reshuffle else 1), recipe)
-            progress, warning = _step(trainer, guard, planned[position], epoch, step, steps, per_epoch)
+            progress, warning = _step(trainer, guard, made, epoch, step, steps, per_epoch)
             monitor.step(progress)
             _tell(run, monitor, step + 1, warning)
             best = False
@@ -148,6 +149,19 @@ def train(
     return trainer.trained
 
 
+def _batches(
+    trainer: Trainer, first: int, last: int, steps: int, per_epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Pictures and targets of the steps from `first` to before `last`, of `steps` in the whole run."""
+    recipe, count = trainer.run.recipe, len(trainer.labels)
+    planned: list[npt.NDArray[np.int64]] = []
+    for step in range(first, last):
+        epoch, position = step // per_epoch + 1, step % per_epoch
+        if not planned or position == 0:
+            planned = epoch_batches(epoch_order(count, recipe.seed, epoch if recipe.reshuffle else 1), recipe)
+        yield trainer.batch(planned[position], epoch, step, step / steps)
+
+
 def _tell(run: Run, monitor: Monitor, step: int, text: str | None) -> None:
     if text is not None:
         append_metrics(run, {"kind": "note", "step": step, "text": text})
@@ -155,9 +169,15 @@ def _tell(run: Run, monitor: Monitor, step: int, text: str | None) -> None:
 
 
 def _step(
-    trainer: Trainer, guard: Guard, samples: npt.NDArray[np.int64], epoch: int, step: int, steps: int, per_epoch: int
+    trainer: Trainer,
+    guard: Guard,
+    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    epoch: int,
+    step: int,
+    steps: int,
+    per_epoch: int,
 ) -> tuple[Progress, str | None]:
-    """Takes one step, adds it to the state, and says where the run stands and what the guard finds wrong.
+    """Takes one step with the next batch; says where the run stands then, and what the guard finds wrong.
 
     Raises:
         DivergedError: the loss is not finite.
@@ -165,7 +185,7 @@ def _step(
     started = time.monotonic()
     recipe, progress = trainer.run.recipe, step / steps
     lr = set_rates(trainer.optimizer, recipe.optim, epoch, progress)
-    images, targets = trainer.batch(samples, epoch, step, progress)
+    images, targets = next(batches)
     trainer.model.train()
     trainer.model.seed_dropout(recipe.seed, step)
     loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)

@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from alexnet.augment import ColorStatistics, mix, training_views
+from alexnet.augment import ColorStatistics, mix
 from alexnet.config import AlexNetConfig, LeNetConfig, grid_sizes
 from alexnet.dataset import Prepared, batches
 from alexnet.errors import UsageError
-from alexnet.evaluate import as_batch
 from alexnet.model import Network, build_model
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
 from alexnet.run import Run, TrainingState
+from alexnet.views import read_views
 from alexnet.weights import check_fingerprint, last_layer, start_from, trained_network
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -185,11 +185,8 @@ class Trainer:
     def batch(self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float) -> tuple[Tensor, Tensor]:
         """The pictures and targets of one step, on the device."""
         recipe = self.run.recipe
-        images = as_batch(self.prepared.splits["train"].read(samples))
-        size = crop_size_at(recipe, progress)
-        views = training_views(
-            images, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples
-        )
+        split, size = self.prepared.splits["train"], crop_size_at(recipe, progress)
+        views = read_views(split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
         targets = F.one_hot(self.labels[samples], recipe.model.num_classes).float()
         views, targets = mix(views, targets, recipe.augment, seed=recipe.seed, step=step)
         return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)
