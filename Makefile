@@ -20,13 +20,14 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour, with PHOTOS=folder hours
+bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour; with PHOTOS=folder (which has train/) the data path too
 	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done
-	$(if $(PHOTOS),$(MAKE) bench-photos)
+	$(if $(PHOTOS),for script in data prepare; do $(BIN)/python benchmarks/$$script.py $(PHOTOS)/train || exit 1; done)
 	$(BIN)/python benchmarks/results_table.py
 
 bench-photos: .venv/.dev  ## the photos recipe beside torchvision's, and starts of 2012; hours, needs PHOTOS=folder
 	$(BIN)/python benchmarks/photos.py $(PHOTOS)
+	$(BIN)/python benchmarks/time_to_accuracy.py $(PHOTOS)
 	$(BIN)/python benchmarks/will_it_train.py $(PHOTOS)
 
 clean:

@@ -261,7 +261,7 @@ def _verdicts(found: Check, recipe: Recipe) -> list[Verdict]:
         start, end, fall = _fading([(x.name, x.spread) for x in layers[:-1]])
         where = f"falls {fall:.0f}x from {start} to {end}" if fall > FALL else "is next to nothing"
         text = f"what tells pictures apart {where}, to {100 * entering:.2g} % of what enters {layers[-1].name}: "
-        out.append(Verdict("fatal", "plateau", text + "this will sit on the plateau for long", _plateau_fix(recipe)))
+        out.append(Verdict("fatal", "plateau", text + "this will sit on the plateau for long", plateau_fix(recipe)))
     elif found.pace < SLOW[recipe.optim.algorithm == "adamw"]:
         start, end, fall = _fading([(x.name, x.signal) for x in layers])
         where = f"the signal falls {fall:.0f}x from {start} to {end}" if fall > 10 else "the rate is very low"
@@ -286,7 +286,8 @@ def _fading(figures: Sequence[tuple[str, float]]) -> tuple[str, str, float]:
     return best
 
 
-def _plateau_fix(recipe: Recipe) -> str:
+def plateau_fix(recipe: Recipe) -> str:
+    """What gets a network off the plateau, as one would type it."""
     config = recipe.model
     if config.activation != "relu":
         return "Use model.activation=relu, or optim.algorithm=adamw with a rate of a few thousandths."

@@ -1,8 +1,9 @@
 """The guard that watches a run: why the loss does not fall, said once, in words, while there is time to stop.
 
-It is fed the loss and the error of every step; only when those look wrong does it look at the network, through a check
-of the batch. Faults look alike from outside (a flat loss at the entropy of the classes) and differ inside: units that
-are dead, pictures that the network cannot tell apart, too high a rate, or a sound network on labels that say nothing.
+It is fed the loss and the error of every step; it looks at the network, through a check of the batch, after the first
+step and when those look wrong. Faults look alike from outside (a flat loss at the entropy of the classes) and differ
+inside: units that are dead, pictures that the network cannot tell apart, too high a rate, or a sound network on labels
+that say nothing.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet.check import STEP, Check, entropy_of
+from alexnet.check import STEP, Check, entropy_of, plateau_fix
 from alexnet.recipes import Recipe
 
 RECENT = 50  # steps over which the loss is averaged
@@ -48,17 +49,19 @@ class Guard:
         self.next_look = RECENT
         self.low = math.inf
         self.learned_without_use = 0  # epochs in a row
+        self.faded = False  # whether the start let next to nothing through that tells pictures apart
         self.said: set[str] = set()
 
     def memory(self) -> Tensor:
         """What a checkpoint must hold for the guard to go on: a few float64 numbers and the recent losses."""
-        numbers = [self.flat, self.next_look, self.low, self.learned_without_use, *self.losses]
+        numbers = [self.flat, self.next_look, self.low, self.learned_without_use, self.faded, *self.losses]
         return torch.tensor(numbers, dtype=torch.float64)
 
     def restore(self, memory: Tensor | None, rows: Sequence[Mapping[str, Any]]) -> None:
         """Takes over what `memory` gave, if there is one, and what was said, from the rows of metrics.jsonl."""
         if memory is not None:
-            flat, next_look, self.low, learned, *losses = memory.tolist()
+            flat, next_look, self.low, learned, faded, *losses = memory.tolist()
+            self.faded = bool(faded)
             self.flat, self.next_look, self.learned_without_use = int(flat), int(next_look), int(learned)
             self.losses.extend(losses)
         for row in rows:
@@ -72,10 +75,12 @@ class Guard:
             step: of the whole run, counted from 1.
             loss: of the batch, before the step.
             error: top-1 error of the batch, in [0, 1].
-            look: checks the network on the batch; called a few times in a run at most.
+            look: checks the network on the batch; called at the first step and a few times later at most.
         """
         if self.entropy <= 0:
             return None
+        if step == 1:
+            self.faded = "plateau" in look().topics
         self.losses.append(loss)
         if len(self.losses) >= 20 and sum(list(self.losses)[-20:]) / 20 > SOARING * self.uniform:
             return self._say("rate", self._too_high(f"the loss is {loss:.3g}"))
@@ -130,6 +135,9 @@ class Guard:
         for verdict in seen.verdicts:
             if verdict.topic in ("plateau", "slow", "inputs"):
                 return self._say("plateau", f"{flat}, because {verdict.text}. {verdict.fix}")
+        if self.faded:
+            text = "the start let next to nothing through that tells pictures apart, and it takes long to recover"
+            return self._say("plateau", f"{flat}, because {text}. {plateau_fix(self.recipe)}")
         return self._say(
             "labels",
             f"{flat}, although signal, gradients and rate are sound: the labels seem not to follow from the pictures. "

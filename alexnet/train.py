@@ -198,9 +198,11 @@ def _step(
             fix=f"The weights have run away. Start again with a lower rate, for example lr={recipe.optim.lr / 10:.2g}.",
         )
     errors = float((logits.argmax(1) != targets.argmax(1)).sum())
-    warning = guard.step(
-        step + 1, value, errors / len(images), lambda: check_network(trainer.model, images, targets, recipe)
-    )
+    warning = None
+    if len(images) > 1:  # one picture alone cannot be told apart from others
+        warning = guard.step(
+            step + 1, value, errors / len(images), lambda: check_network(trainer.model, images, targets, recipe)
+        )
     seconds = max(time.monotonic() - started, 1e-9)
     state = trainer.state = replace(
         trainer.state,

@@ -12,6 +12,7 @@ from typing import Any
 HERE = Path(__file__).parent
 COLUMNS = ("what", "against", "target", "measured", "met")
 PLACES = ("cpu", "threads", "torch", "numba", "python", "commit")
+SHARE = 0.8  # of the rate of a matrix product, that a training step should reach
 RATIO_KEYS = ("ratio", "ours is faster by")
 INTRODUCTION = (
     "Written by `make bench` from `benchmarks/results/*.json`; do not edit. A ratio says how many times as long the\n"
@@ -31,12 +32,31 @@ def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         if "variant" in row and "batch" in row:
             details.append(f"batch {row['batch']}")
         against = row.get("against") or row.get("variant") or ("plain" if "plain ms" in row else "")
-        least, most = row.get("target"), row.get("at most")
+        least, most = row.get("target") or None, row.get("at most") or None
         value = ratio if ratio is not None else seconds
         unit = "x" if ratio is not None else " s"
         target = f">= {least:g}{unit}" if least is not None else f"<= {most:g}{unit}" if most is not None else ""
         met = "" if not target else "yes" if (value >= least if least is not None else value <= most) else "no"
         yield ", ".join([str(what), *map(str, details)]), str(against), target, f"{value:.2f}{unit}", met
+        if str(against).startswith("ours") and isinstance(row.get("share of sgemm"), float):
+            share, name = row["share of sgemm"], ", ".join([str(what), *map(str, details)])
+            met = "yes" if share >= SHARE else "no"
+            yield f"{name}: arithmetic", "torch.mm, 4096", f">= {SHARE:.0%}", f"{share:.0%}", met
+        if str(against) == "plain" and "peak MiB" in row:
+            own = next(
+                r
+                for r in rows
+                if r.get("batch") == row["batch"] and r["variant"].startswith("ours") and r["what"] == what
+            )
+            ratio = own["peak MiB"] / row["peak MiB"]
+            name = ", ".join([str(what), *map(str, details)])
+            yield (
+                f"{name}: peak memory of the process",
+                "plain",
+                "<= 1x",
+                f"{ratio:.2f}x",
+                "yes" if ratio <= 1 else "no",
+            )
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ uses; the bare variants run as they are found.
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from alexnet.model import build_model
 from alexnet.optim import OptimConfig, build_optimizer
 
 STEP_GFLOP = 4.136  # per picture, of alexnet-2012: forward, backward without the gradient of the picture
+TARGETS = {("training", "plain"): 2.4, ("training", "torchvision"): 1.15}  # how many times as long the others take
 VARIANTS = ("plain", "plain, keeps memory", "torchvision", "torchvision, keeps memory", "ours, keeps memory")
 
 
@@ -78,6 +80,7 @@ def worker(variant: str, kind: str, batch: int, threads: int) -> None:
         for _ in range(repeats):
             run()
         print((time.perf_counter() - start) / repeats, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def gemm() -> Callable[[], Any]:
@@ -132,8 +135,10 @@ def measure(kind: str, batch: int, threads: int, rounds: int) -> list[dict[str, 
         return turn
 
     seconds = interleaved({variant: once(child) for variant, child in children.items()}, rounds)
-    for child in children.values():
-        child.communicate()
+    memory = {}
+    for variant, child in children.items():
+        rest, _ = child.communicate()
+        memory[variant] = int(rest.split()[-1])
     peak = 2 * 4096**3 / seconds.pop("sgemm") / 1e9
     rows = []
     for variant, time_taken in seconds.items():
@@ -141,7 +146,8 @@ def measure(kind: str, batch: int, threads: int, rounds: int) -> list[dict[str, 
         line = {"what": kind, "batch": batch, "variant": variant, "ms": time_taken * 1e3, "img/s": batch / time_taken}
         line |= {"ours is faster by": time_taken / ours, "sgemm GFLOP/s": peak}
         share = STEP_GFLOP * batch / time_taken / peak if kind == "training" and "torchvision" not in variant else ""
-        rows.append(line | {"share of sgemm": share})
+        target = TARGETS.get((kind, variant), "")
+        rows.append(line | {"share of sgemm": share, "peak MiB": memory[variant], "target": target})
     return rows
 
 

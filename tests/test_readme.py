@@ -72,6 +72,28 @@ def test_its_figures_of_the_demo_are_those_of_the_result_file():
         assert f"| {name} | {run['test_accuracy']} | {run['seconds']} | {run['parameters']} |" in README
 
 
+def test_its_speeds_are_those_of_the_table_of_results():
+    table = README.partition("## Speed")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([\d.]+(?:x| s|%)) \|$", table, re.MULTILINE)
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    assert len(shown) >= 5
+    for what, against, measured in shown:
+        row = re.compile(
+            rf"^\| {re.escape(what)} \| {re.escape(against.strip())} \| [^|]* \| {measured} \|", re.MULTILINE
+        )
+        assert row.search(results), (what, against, measured)
+
+
+def test_the_log_tells_what_the_experiment_with_the_starts_gave():
+    runs = json.loads((ROOT / "benchmarks/results/will_it_train.json").read_text())["runs"]
+    log = (ROOT / "docs/log.md").read_text()
+    for run in runs:
+        left = run["leaves_plateau_in_epoch"] or "not within 20"
+        error = f"{100 * run['last_val_top1_error']:.1f}"
+        assert f"| {run['start']} | {run['seed']} | {left} | {run['last_loss']:.2f} | {error} |" in log
+    assert log.count("| source: ") + log.count("| paper") + log.count("| Caffe: ") == len(runs)
+
+
 def test_the_chinese_readme_has_the_same_code_and_the_same_figures():
     chinese = (ROOT / "README.zh-CN.md").read_text()
     code = re.compile(r"```\w+\n.*?```", re.DOTALL)

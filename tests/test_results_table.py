@@ -49,3 +49,9 @@ def test_rows_of_the_other_benchmarks_are_understood():
     text = results_table.table({"kernels": {"machine": {}, "rows": kernels}, "step": {"machine": {}, "rows": step}})
     assert cells(text)[2] == ["LRN (32, 96), forward", "plain", "", "11.60x", ""]
     assert cells(text)[5] == ["training, batch 128", "plain", "", "2.50x", ""]
+
+
+def test_the_committed_table_is_that_of_the_committed_results(tmp_path):
+    folder = SCRIPT.parent
+    results_table.main(folder / "results", tmp_path / "out.md")
+    assert (folder / "RESULTS.md").read_text() == (tmp_path / "out.md").read_text()
