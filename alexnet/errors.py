@@ -11,14 +11,17 @@ class AlexNetError(Exception):
     Args:
         what: what is wrong and where (paths, field names, numbers).
         fix: what to do about it; printed on a line of its own.
+        code: E and three digits, the first of which is the exit code; docs/errors.md explains each.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, fix: str = ""):
-        super().__init__(f"{what}\n{fix}" if fix else what)
+    def __init__(self, what: str, *, fix: str = "", code: str = ""):
+        said = f"{code} {what}" if code else what
+        super().__init__(f"{said}\n{fix}" if fix else said)
         self.what = what
         self.fix = fix
+        self.code = code
 
 
 class UsageError(AlexNetError):
