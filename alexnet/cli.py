@@ -4,7 +4,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from alexnet import cli_networks, cli_runs
+from alexnet import cli_networks, cli_runs, cli_train
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -20,8 +20,9 @@ app = App(
 for verb in (
     cli_runs.demo,
     cli_runs.prepare,
-    cli_runs.train,
-    cli_runs.resume,
+    cli_train.train,
+    cli_train.resume,
+    cli_train.verify,
     cli_runs.evaluate,
     cli_runs.predict,
     cli_runs.report,

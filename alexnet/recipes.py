@@ -42,6 +42,8 @@ class Recipe:
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluate_every: Annotated[int, Field(ge=1)] = 1  # epochs between two looks at the held-out pictures
+    patience: Annotated[int, Field(ge=0)] = 0  # looks without a better network after which the run ends; 0: none
+    on_nan: Literal["stop", "rollback"] = "stop"  # rollback: to the last checkpoint at half the rate, three times
 
 
 FIXED = ("name", "architecture")  # they say which recipe and network it is, so nobody overrides them

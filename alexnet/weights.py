@@ -7,11 +7,12 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
+from alexnet.checkpoint import TrainingState, load_model, save_checkpoint
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.files import cache_folder, disk_errors, file_sha256
 from alexnet.identify import Identified, identify
 from alexnet.model import Network
-from alexnet.run import Run, TrainingState, create_run, load_model, open_run, save_checkpoint
+from alexnet.run import Run, create_run, open_run
 
 IMAGENET = "imagenet"  # torchvision's published weights, by that name
 
