@@ -191,7 +191,7 @@ def test_a_second_process_is_refused_and_a_dead_one_does_not_matter(start, prepa
         assert read_metrics(run) == []
     finally:
         other.kill()
-        other.wait()
+        other.communicate()
     assert (run.folder / ".owner").exists()  # it was killed
     fit(run)
     assert not (run.folder / ".owner").exists()
