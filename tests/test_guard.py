@@ -177,7 +177,7 @@ def shuffled(trainer_batch):
         (("init=source", "bias=-100"), "dead units"),
         (("width=0.25", "lr=0.002"), None),
         (("width=0.25", "lr=0.002", "shuffled"), "labels"),
-        (("algorithm=adamw", "lr=0.05", "epochs=10"), "rate"),
+        (("algorithm=adamw", "lr=0.3", "epochs=10"), "rate"),
     ],
 )
 def test_a_planted_fault_gets_its_own_note_and_no_other(changes, topic, start, fit, monkeypatch):
