@@ -151,7 +151,8 @@ class Scene:
         """A LeNet as we save it."""
         state = {k: v.contiguous() for k, v in build_model(LENET.model, seed=0).state_dict().items()}
         state |= {name.replace("__", "."): tensor for name, tensor in changed.items()}
-        safetensors.torch.save_file(state, self / "own.safetensors", {"alexnet": f'{{"recipe": {to_json(LENET)}, "classes": []}}'})
+        about = f'{{"recipe": {to_json(LENET)}, "classes": []}}'
+        safetensors.torch.save_file(state, self / "own.safetensors", {"alexnet": about})
         return self / "own.safetensors"
 
     def refuse(self, where: object, name: str, error: BaseException) -> None:
