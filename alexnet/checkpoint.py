@@ -275,7 +275,10 @@ def load_model(run: Run, which: str = "best") -> Network:
     if wrong := broken(folder):
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
-            wrong[0], fix=f"Take the other one with --checkpoint {other}, or train anew.", code="E654"
+            wrong[0],
+            fix=f"Take the other one with --checkpoint {other}, or go on from one that is whole: "
+            f"alexnet resume {run.folder}",
+            code="E654",
         )
     with torch.device("meta"):  # no start values are drawn, for none would stay
         model = build_model(run.recipe.model)

@@ -471,6 +471,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E327", lambda s: report_of(s, None)),
     ("E328", lambda s: report_of(s, "{")),
     ("E328", lambda s: report_of(s, "[1]")),
+    ("E329", lambda s: ilsvrc(s, LOC_val_solution__csv="picture,class\nv_1,n1\n")),
     ("E330", lambda s: open_prepared(s.folder)),
     ("E331", lambda s: open_prepared(half_finished(s))),
     ("E332", strange_version),
