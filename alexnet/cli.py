@@ -4,7 +4,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from alexnet import cli_networks, cli_runs
+from alexnet import cli_data, cli_networks, cli_runs
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -25,6 +25,7 @@ for verb in (
     cli_runs.evaluate,
     cli_runs.predict,
     cli_runs.report,
+    cli_data.doctor,
     cli_networks.summary,
     cli_networks.recipes,
     cli_networks.diff,

@@ -44,6 +44,7 @@ def prepare(
     strict: bool = False,
     verify: bool = False,
     workers: int | None = None,
+    exclude: Path | None = None,
 ) -> None:
     """Turn any pictures into squares of one size, once, with the statistics that training needs.
 
@@ -68,13 +69,18 @@ def prepare(
         Read everything in OUT again when it is done and compare the checksums.
     workers
         Threads; by default one per core.
+    exclude
+        Leave out the pictures that this file names; alexnet doctor writes one.
     """
     from alexnet import dataset, tables
+    from alexnet.exclusion import leave_out, read_exclusions
     from alexnet.prepare import prepare as prepare_source
     from alexnet.sources import open_source
     from alexnet.terminal import counting
 
     source = open_source(data)
+    if exclude is not None:
+        source = leave_out(source, read_exclusions(exclude), str(exclude))
     with counting("preparing") as progress:
         report = prepare_source(
             source, out, size=size, encoding=encoding, strict=strict, workers=workers, progress=progress
@@ -93,6 +99,7 @@ def train(
     recipe: str | None = None,
     weights: str | None = None,
     out: Path | None = None,
+    exclude: Path | None = None,
     device: str = "auto",
     check: bool = False,
     dry_run: bool = False,
@@ -105,6 +112,7 @@ def train(
       alexnet train photos/
       alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
       alexnet train photos/ --weights imagenet
+      alexnet train photos/ --exclude doctor/photos/exclude.jsonl --class-weights balanced
       alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
 
     Parameters
@@ -120,6 +128,8 @@ def train(
         alexnet identify knows. Without --recipe the network is that of the weights.
     out
         The run folder; by default a new one in runs/.
+    exclude
+        Leave out the pictures that this file names; alexnet doctor writes one.
     device
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     check
@@ -128,6 +138,7 @@ def train(
         Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
     """
     from alexnet import tables, tables_networks
+    from alexnet.exclusion import read_exclusions
     from alexnet.recipes import for_classes, override
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
@@ -150,7 +161,8 @@ def train(
         base = base if weights is None else replace(base, weights=weights)
     chosen = override(fitted(base, data), changes)
     place = choose_device(device)
-    prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
+    excluded = () if exclude is None else read_exclusions(exclude)
+    prepared = prepared_for(data, chosen.prepare_size, tables.prepared, excluded=excluded, exclusions=str(exclude))
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     tables.plan(run_plan(chosen, base, prepared, place))
@@ -160,7 +172,7 @@ def train(
         took = tables.duration(rehearse(chosen, prepared, place))
         tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
         return
-    _train(start_run(out or new_run_folder(data), chosen, data, prepared), prepared, place)
+    _train(start_run(out or new_run_folder(data), chosen, data, prepared, excluded), prepared, place)
 
 
 def resume(run: Path, *, device: str = "auto") -> None:

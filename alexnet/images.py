@@ -57,8 +57,37 @@ def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         DataError: it cannot be read; the reason is in the message.
     """
-    image, orientation, _ = _decode(data, max_pixels, None)
-    return _pixels(image, orientation)
+    return read_image_noting(data, max_pixels)[0]
+
+
+def read_image_noting(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, tuple[str, ...]]:
+    """Same as `read_image`, and in which ways the picture was out of the ordinary, as in `prepare_image_noting`."""
+    image, orientation, oddities = _decode(data, max_pixels, None)
+    return _pixels(image, orientation), oddities
+
+
+def format_of(path: Path) -> tuple[str, bool]:
+    """What a picture file is, whatever its name says: one of `FORMATS`, and whether it has more than one frame.
+
+    Raises:
+        DataError: no allowed format accepts it.
+    """
+    try:
+        with path.open("rb") as file:
+            image = _open(file)
+            return str(image.format), _frames(image) > 1
+    except _Refused as refused:
+        raise DataError(f"{path}: {refused}") from None
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read: {_short(error)}") from error
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:
+        # The first frame is all that is used; what is broken behind it does not matter.
+        return 1
 
 
 def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS) -> Pixels:

@@ -188,7 +188,7 @@ def _step(
     images, targets = next(batches)
     trainer.model.train()
     trainer.model.seed_dropout(recipe.seed, step)
-    loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)
+    loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe, trainer.class_weights)
     if trainer.average is not None:
         trainer.average.update_parameters(trainer.model)
     value = float(loss)

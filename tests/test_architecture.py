@@ -13,37 +13,43 @@ FOLDER = Path(alexnet.__file__).parent
 ORDER = """
 errors draws allocator jit compiled cutting prefetch kernels layers optim samples statistics metrics page
 files config fusion model ilsvrc images plots
-shards named_sets augment summary
+shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes variants explain identify
 plans evaluate views run weights
-decoding mistakes trainer
-check guard
+decoding mistakes suspects inspection trainer
+findings check guard
 prepare predict sections train
 bench bench_layers
-report terminal
+report doctor_page terminal
 tables workflow
-tables_networks tables_bench demo
-cli_runs cli_networks
+doctor
+tables_networks tables_bench tables_data demo
+cli_runs cli_networks cli_data
 cli
 __main__
 """
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
-    "page": {"report", "sections"},
-    "plots": {"report", "sections"},
+    "page": {"report", "sections", "doctor_page"},
+    "plots": {"report", "sections", "doctor_page"},
+    "doctor_page": {"doctor"},
+    "doctor": {"tables_data", "cli_data"},
     "mistakes": {"report", "sections"},
     "sections": {"report"},
     "report": {"workflow"},
-    "terminal": {"tables", "tables_networks", "tables_bench", "workflow", "demo", "cli_runs", "cli_networks"},
-    "tables": {"tables_networks", "tables_bench", "cli_runs", "cli_networks"},
+    "terminal": {"tables", "tables_networks", "tables_bench", "tables_data", "workflow", "doctor", "demo"}
+    | {"cli_runs", "cli_networks"},
+    "tables": {"tables_networks", "tables_bench", "tables_data", "cli_runs", "cli_networks"},
     "tables_networks": {"cli_runs", "cli_networks"},
     "tables_bench": {"cli_networks"},
-    "workflow": {"demo", "cli_runs", "cli_networks"},
+    "tables_data": {"cli_data"},
+    "workflow": {"demo", "doctor", "cli_runs", "cli_networks"},
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
     "cli_networks": {"cli"},
+    "cli_data": {"cli"},
     "cli": {"__main__"},
 }
 

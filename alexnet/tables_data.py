@@ -1,0 +1,32 @@
+"""What `alexnet doctor` prints when it is done."""
+
+from alexnet.doctor import PAGE, Examination, next_steps, summary
+from alexnet.tables import say
+from alexnet.terminal import print_table
+
+
+def examination(found: Examination) -> None:
+    """How many of each kind, the worst leak, and what to do next."""
+    counts = summary(found)
+    looked = len(found.inspection.looks)
+    say(f"looked at {looked:,} pictures of {len(found.findings.classes)} classes; nothing was changed")
+    rows = [(name, f"{count:,}") for name, count in counts.items() if count]
+    if rows:
+        print_table("", ("found", "how many"), rows)
+    else:
+        say("nothing is wrong with them")
+    leaks = [group for group in found.findings.groups if group.leak]
+    if leaks:
+        looks = found.inspection.looks
+        pictures = [looks[i] for i in leaks[0].pictures[:2]]
+        say(f"a leak, for example: {' and '.join(look.name for look in pictures)} ({', '.join(leaks[0].how)})")
+    for remark in found.findings.class_remarks[:5]:
+        say(f"note: {remark}")
+    say(f"page:   {found.folder / PAGE}")
+    excluded = len(found.findings.excluded)
+    if excluded:
+        say(f"to be left out, if you agree: {excluded:,} picture{'s' * (excluded > 1)}")
+    *sentences, command = next_steps(found)
+    for sentence in sentences:
+        say(f"next:   {sentence}")
+    print(f"next:   {command}")  # not wrapped: it is there to be copied
