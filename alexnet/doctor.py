@@ -1,26 +1,32 @@
 """`alexnet doctor`: one pass over a set of pictures -> doctor.html, doctor.json, exclude.jsonl; DATA is only read."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alexnet.dataset import PREPARED
 from alexnet.doctor_page import doctor_page
-from alexnet.errors import UsageError
-from alexnet.evaluate import evaluate
+from alexnet.errors import DataError, UsageError
+from alexnet.evaluate import Evaluation, predict_probabilities
 from alexnet.exclusion import write_exclusions
 from alexnet.files import disk_errors, write_file
 from alexnet.findings import IMBALANCE, Findings, Group, Remark, find
+from alexnet.images import prepare_image
 from alexnet.inspection import Inspection, inspect
-from alexnet.run import load_model, open_run
+from alexnet.run import Run, load_model, open_run
+from alexnet.samples import Samples, Source, listed
 from alexnet.sources import open_source
 from alexnet.suspects import Suspect, find_suspects
 from alexnet.terminal import counting
-from alexnet.workflow import prepared_for, prepared_of
 
 PAGE, RECORD, MANIFEST = "doctor.html", "doctor.json", "exclude.jsonl"
 
@@ -46,14 +52,15 @@ def examine(data: str, out: Path, run: Path | None = None) -> Examination:
 
     Raises:
         UsageError: `out` cannot be used, or `data` is a prepared folder.
-        DataError: `data` cannot be read at all, or the network does not know its classes.
+        DataError: `data` cannot be read at all, or the network knows none of its classes.
     """
     _check_places(Path(data).expanduser(), out)
     source = open_source(data, empty_classes=True)
+    asked = None if run is None else _run_that_knows(source, data, run)
     with counting("looking") as progress:
         inspection = inspect(source, progress=progress)
     findings = find(inspection)
-    suspects = None if run is None else doubted_labels(data, run)
+    suspects = None if asked is None else doubted_labels(inspection, data, asked)
     examination = Examination(data, out, inspection, findings, suspects)
     with disk_errors(f"writing {out}"):
         out.mkdir(parents=True, exist_ok=True)
@@ -94,27 +101,53 @@ def _check_places(data: Path, out: Path) -> None:
         )
 
 
-def doubted_labels(data: str, run: Path) -> tuple[Suspect, ...]:
-    """Asks the best network of a run about the label of every picture, from one view."""
+def _run_that_knows(source: Source, data: str, run: Path) -> Run:
     opened = open_run(run)
-    place = Path(data).expanduser()
-    own = opened.data.get("source") in (data, str(place.resolve()))
-    silent: Callable[[Any], None] = lambda report: None  # noqa: E731
-    prepared = prepared_of(opened, silent) if own else prepared_for(data, opened.recipe.prepare_size, silent)
+    if not set(opened.class_names) & set(source.class_names):
+        raise DataError(
+            f"the network of {run} knows none of the classes of {data}: it knows {listed(opened.class_names)}",
+            fix="Leave out --run, or give a run that was trained on these classes.",
+            code="E385",
+        )
+    return opened
+
+
+def doubted_labels(inspection: Inspection, data: str, opened: Run) -> tuple[Suspect, ...]:
+    """Asks the best network of a run about the label of every picture that can be read, from one view.
+
+    Pictures of classes that the network does not know are not judged.
+    """
+    source, size = inspection.source, opened.recipe.prepare_size
+    outputs = {name: output for output, name in enumerate(opened.class_names)}
     model = load_model(opened)
-    with counting("asking the network") as progress:
-        evaluations = [
-            evaluate(
-                model,
-                prepared,
-                split,
-                class_names=opened.class_names,
-                precision=opened.recipe.precision,
-                progress=progress,
+    evaluations = []
+    with counting("asking the network") as progress, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for split, samples in source.splits.items():
+            asked = [look for look in inspection.looks if look.split == split and not look.error]
+            asked = [look for look in asked if source.class_names[look.label] in outputs]
+            if not asked:
+                continue
+            labels = np.array([outputs[source.class_names[look.label]] for look in asked], np.int64)
+            read = _reader(samples, [look.index for look in asked], size, pool)
+            probabilities = predict_probabilities(
+                model, read, len(asked), precision=opened.recipe.precision, progress=progress
             )
-            for split in prepared.splits
-        ]
+            names = tuple(look.name for look in asked)
+            evaluations.append(Evaluation(split, 1, opened.class_names, names, labels, probabilities))
+    own = opened.data.get("source") in (data, str(Path(data).expanduser().resolve()))
     return find_suspects(evaluations, trained_on=own)
+
+
+def _reader(
+    samples: Samples, places: list[int], size: int, pool: ThreadPoolExecutor
+) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
+    """Gives pictures as the network wants them: (n,) indices into `places` to (n, size, size, 3)."""
+
+    def read(wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+        pictures = [samples.picture(places[i]) for i in wanted.tolist()]
+        return np.stack(list(pool.map(lambda picture: prepare_image(picture, size), pictures)))
+
+    return read
 
 
 def summary(examination: Examination) -> dict[str, int]:
@@ -141,6 +174,9 @@ def next_steps(examination: Examination) -> tuple[str, ...]:
     """What to do now, as sentences and commands."""
     findings, place = examination.findings, examination.folder / MANIFEST
     steps = []
+    empty = [each.name for each in findings.classes if not each.counts["train"]]
+    if empty:
+        steps.append(f"fill or remove the classes without pictures, which alexnet train refuses: {listed(empty)};")
     options = f" --exclude {place}" if findings.excluded else ""
     if findings.imbalance >= IMBALANCE:
         options += " --class-weights balanced"

@@ -111,17 +111,18 @@ def _copies(inspection: Inspection, groups: Sequence[Group]) -> str:
 
 
 def _groups(inspection: Inspection, groups: Sequence[Group]) -> str:
-    columns = {"How alike": "names", "Pictures": "n", "": "copies"}
-    rows = []
+    cards = []
     for group in groups[:SHOWN]:
-        alike = ", ".join(group.how)
+        alike = f"<strong>{', '.join(group.how)}</strong>"
         if group.difference:
-            alike += f'<br><small class="muted">differ by {group.difference:.1f} of 255</small>'
+            alike += f' <small class="muted">differ by {group.difference:.1f} of 255</small>'
         if group.leak and group.conflict:
-            alike += "<br><strong>in two classes</strong>"
+            alike += " · <strong>in two classes</strong>"
         shown = "".join(_card(inspection, i, 112) for i in group.pictures[:IN_GROUP])
-        rows.append([alike, f"{len(group.pictures):,}", f'<div class="copies">{shown}</div>'])
-    return f'<div class="wide">{table(columns, rows)}</div>{_more(groups, SHOWN)}'
+        rest = len(group.pictures) - IN_GROUP
+        more = f'<p class="muted">and {rest:,} more</p>' if rest > 0 else ""
+        cards.append(f'<div class="group">{alike}<div class="copies">{shown}</div>{more}</div>')
+    return f'<div class="groups">{"".join(cards)}</div>{_more(groups, SHOWN)}'
 
 
 def _suspects(inspection: Inspection, suspects: Sequence[Suspect]) -> str:

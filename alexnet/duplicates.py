@@ -48,7 +48,7 @@ def _hash(wide: NDArray[np.float32], high: NDArray[np.float32]) -> Hashes:
 
 
 def near_hashes(hashes: Hashes, mirrored: Hashes, most: int = NEAR_BITS) -> tuple[Pairs, NDArray[np.bool_]]:
-    """All pairs of pictures whose hashes, one of them mirrored or none, differ in at most `most` of 128 bits.
+    """All pairs of pictures whose hashes differ in at most `most` of 128 bits, as they are or one of them mirrored.
 
     Hashes that differ in at most `most` bits agree in one of `most` + 1 bands of bits, so only pictures that share a
     band are compared, in blocks: on hashes as photos have them, a small part of all pairs.
@@ -58,7 +58,8 @@ def near_hashes(hashes: Hashes, mirrored: Hashes, most: int = NEAR_BITS) -> tupl
         mirrored: (N, 2), of the mirror images.
 
     Returns:
-        (P, 2) indices i < j in ascending order, each pair once; (P,) True if it is near only when one is mirrored.
+        (P, 2) indices i < j in ascending order; (P,) whether one is mirrored. A pair that is near both ways,
+        as pictures of symmetric things are, comes twice.
     """
     count = len(hashes)
     both = np.concatenate([hashes, mirrored])  # (2N, 2)
@@ -77,12 +78,9 @@ def near_hashes(hashes: Hashes, mirrored: Hashes, most: int = NEAR_BITS) -> tupl
                 i, j = some[first], bucket[second]
                 found.append(np.stack([i, j], 1)[i < j % count])
     pairs = np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
-    # Sorted by (i, j mod N, mirrored): of a pair that is near both ways the first, the plain one, is kept.
-    order = np.lexsort((pairs[:, 1] >= count, pairs[:, 1] % count, pairs[:, 0]))
-    i, j, flipped = pairs[order, 0], pairs[order, 1] % count, pairs[order, 1] >= count
-    new = np.ones(len(order), bool)
-    new[1:] = (np.diff(i) != 0) | (np.diff(j) != 0)
-    return np.stack([i, j], 1)[new], flipped[new]
+    i, j = pairs.T
+    order = np.lexsort((j >= count, j % count, i)) if count else np.empty(0, np.int64)
+    return np.stack([i, j % max(count, 1)], 1)[order], (j >= count)[order]
 
 
 def differences(
@@ -120,7 +118,13 @@ def near_pairs(hashes: Hashes, mirrored: Hashes, small: Pixels) -> tuple[Pairs, 
     pairs, flipped = near_hashes(hashes, mirrored)
     rms, contrast = differences(small, pairs, flipped)
     close = (rms <= NEAR_RMS) & (rms <= NEAR_SHARE * contrast)
-    return pairs[close], flipped[close], rms[close]
+    pairs, flipped, rms = pairs[close], flipped[close], rms[close]
+    # Of two ways to be the same picture the closer one is told; among equals the plain one, which comes first.
+    order = np.lexsort((rms, *pairs.T[::-1]))
+    pairs, flipped, rms = pairs[order], flipped[order], rms[order]
+    first = np.ones(len(pairs), bool)
+    first[1:] = np.diff(pairs, axis=0).any(1)
+    return pairs[first], flipped[first], rms[first]
 
 
 def same(keys: Sequence[str]) -> list[list[int]]:

@@ -182,7 +182,7 @@ def choose_excluded(
             if held_out:
                 other = looks[min(held_out, key=lambda j: (looks[j].pixels_sha256 != me.pixels_sha256, j))]
                 alike = "the same" if other.pixels_sha256 == me.pixels_sha256 else "nearly the same"
-                reasons[i] = f"leak: {alike} as {other.split} {other.name}"
+                reasons[i] = f"leak: {alike} as {other.name} in {other.split}"
             elif opposed:
                 reasons[i] = f"label conflict: the same pixels as {looks[min(opposed)].name}"
             elif twins:

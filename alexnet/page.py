@@ -150,7 +150,10 @@ figure{margin:0}
 border:1px solid var(--line);border-radius:8px;padding:.6rem;break-inside:avoid}
 .cards img{display:block;width:160px;height:160px;object-fit:contain;margin:0 auto .4rem}
 figcaption{overflow-wrap:anywhere;margin-bottom:.3rem;line-height:1.35;flex-grow:1}
-.copies{display:flex;flex-wrap:wrap;gap:.6rem}.copies figure{width:8rem}.copies figcaption{font-size:.85rem}
+.groups{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1rem}
+.group{border:1px solid var(--line);border-radius:8px;padding:.6rem;break-inside:avoid}
+.copies{display:flex;flex-wrap:wrap;gap:.6rem;margin-top:.4rem}.copies figure{width:8.2rem}
+.copies figcaption{font-size:.85rem}
 td.share{width:14rem}
 .pixels{image-rendering:pixelated}.filters img{max-width:100%;height:auto;display:block}
 .filters figcaption{color:var(--muted);margin:.7rem 0 .2rem}summary{cursor:pointer;margin-top:1rem}

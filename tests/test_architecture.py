@@ -45,7 +45,7 @@ SHOWS = {
     "tables_networks": {"cli_runs", "cli_networks"},
     "tables_bench": {"cli_networks"},
     "tables_data": {"cli_data"},
-    "workflow": {"demo", "doctor", "cli_runs", "cli_networks"},
+    "workflow": {"demo", "cli_runs", "cli_networks"},
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
     "cli_networks": {"cli"},
