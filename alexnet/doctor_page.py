@@ -71,7 +71,7 @@ def _overview(inspection: Inspection, findings: Findings, next_steps: Sequence[s
     }
     big = "".join(f"<div><b>{number}</b>{escape(text)}</div>" for number, text in figures.items())
     *sentences, command = next_steps
-    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    told = "".join(f"<p>{escape(sentence[0].upper() + sentence[1:])}</p>" for sentence in sentences)
     return (
         f'<div class="big">{big}</div>{told}<pre>{escape(command)}</pre>'
         '<p class="note">Nothing in the folder of the pictures was changed. What is proposed to be left out stands in '
@@ -188,17 +188,17 @@ def _classes(inspection: Inspection, findings: Findings) -> str:
         [
             f"<bdi>{escape(each.name)}</bdi>",
             *((f"{each.counts[split]:,}", f"{each.counts[split]}") for split in splits),
-            (f"{each.weight:.2f}", f"{each.weight:09.4f}"),
-            bar(each.counts["train"] / most, "", ""),
+            (f"{each.weight:.2f}" if each.weight else "–", f"{each.weight:.4f}"),
+            (bar(each.counts["train"] / most, "", ""), f"{each.counts['train']}"),
         ]
         for each in findings.classes
     ]
-    columns = {"Class": "names", **dict.fromkeys(splits, "n"), "Weight": "n", "": "share"}
-    remarks = "".join(f"<li>{escape(text)}</li>" for text in findings.class_remarks)
+    columns = {"Class": "names", **dict.fromkeys(splits, "n"), "Weight": "n", "In train": "share"}
+    remarks = "".join(f"<li>{escape(text)}</li>" for text in findings.class_remarks[:LISTED])
     large = findings.imbalance >= IMBALANCE
     advice = " --class-weights balanced makes them count alike." if large else ""
     return (
-        (f"<ul>{remarks}</ul>" if remarks else "")
+        (f"<ul>{remarks}</ul>{_more(findings.class_remarks, LISTED)}" if remarks else "")
         + f'<div class="tall">{table(columns, rows, "sortable")}</div><p class="note">The largest class of train has '
         f"{findings.imbalance:.1f} times as many pictures as the smallest.{advice} Weight: pictures over classes over "
         "pictures of the class. Only pictures that can be read are counted.</p>"

@@ -234,15 +234,17 @@ def count_classes(source: Source, looks: tuple[Look, ...]) -> tuple[ClassCounts,
 
 
 def _class_remarks(classes: tuple[ClassCounts, ...], source: Source) -> Iterable[str]:
+    """One sentence for every class that has too few pictures somewhere."""
     for each in classes:
         train = each.counts["train"]
+        absent = " and ".join(s for s in ("val", "test") if s in source.splits and not each.counts[s])
         if train == 0:
             yield f"{each.name} has no picture in train"
         elif train < FEW_PICTURES:
-            yield f"{each.name} has only {train} picture{'s' * (train > 1)} in train"
-        for split in ("val", "test"):
-            if train and split in source.splits and each.counts[split] == 0:
-                yield f"{each.name} has no picture in {split}: nobody can say how well it is known"
+            more = f", and none in {absent}" if absent else ""
+            yield f"{each.name} has only {train} picture{'s' * (train > 1)} in train{more}"
+        elif absent:
+            yield f"{each.name} has no picture in {absent}: nobody can say how well it is known"
 
 
 def _junk(source: Source) -> Iterable[str]:

@@ -154,7 +154,7 @@ figcaption{overflow-wrap:anywhere;margin-bottom:.3rem;line-height:1.35;flex-grow
 .group{border:1px solid var(--line);border-radius:8px;padding:.6rem;break-inside:avoid}
 .copies{display:flex;flex-wrap:wrap;gap:.6rem;margin-top:.4rem}.copies figure{width:8.2rem}
 .copies figcaption{font-size:.85rem}
-td.share{width:14rem}
+td.share{min-width:14rem}
 .pixels{image-rendering:pixelated}.filters img{max-width:100%;height:auto;display:block}
 .filters figcaption{color:var(--muted);margin:.7rem 0 .2rem}summary{cursor:pointer;margin-top:1rem}
 .values{display:grid;align-items:start;

@@ -20,8 +20,11 @@ def examination(found: Examination) -> None:
         looks = found.inspection.looks
         pictures = [looks[i] for i in leaks[0].pictures[:2]]
         say(f"a leak, for example: {' and '.join(look.name for look in pictures)} ({', '.join(leaks[0].how)})")
-    for remark in found.findings.class_remarks[:5]:
+    remarks = found.findings.class_remarks
+    for remark in remarks[:5]:
         say(f"note: {remark}")
+    if len(remarks) > 5:
+        say(f"note: {len(remarks) - 5} more classes of which there are too few pictures")
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:

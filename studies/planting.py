@@ -259,10 +259,8 @@ def _plant_places(root: Path, n: int, pool: Pool, planted: dict[str, list[tuple[
                 folder.mkdir(exist_ok=True)
                 shutil.move(path, folder / path.name)
     planted.setdefault("few pictures", []).append((f"few-{n} has only 1 picture in train",))
-    planted["few pictures"].append((f"unseen-{n} has only 2 pictures in train",))
     planted["empty folder"].append((f"train/empty-{n}/ is empty",))
-    unseen = f"unseen-{n} has no picture in val: nobody can say how well it is known"
-    planted.setdefault("missing in val", []).append((unseen,))
+    planted.setdefault("missing in val", []).append((f"unseen-{n} has only 2 pictures in train, and none in val",))
 
 
 def missed(planted: dict[str, list[tuple[str, ...]]], record: dict) -> dict[str, list[tuple[str, ...]]]:
