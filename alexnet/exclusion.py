@@ -58,7 +58,11 @@ def read_exclusions(path: Path) -> tuple[Excluded, ...]:
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}", code="E380") from None
+        raise DataError(
+            f"{path} is not text in UTF-8: {error.reason} at byte {error.start}",
+            fix="Give the exclude.jsonl that alexnet doctor wrote, or save the file as UTF-8.",
+            code="E380",
+        ) from None
     except OSError as error:
         raise DataError(
             f"{path}: {(error.strerror or str(error)).lower()}", fix="alexnet doctor DATA writes one.", code="E380"

@@ -69,25 +69,19 @@ def read_image_noting(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> tuple
 def format_of(path: Path) -> tuple[str, bool]:
     """What a picture file is, whatever its name says: one of `FORMATS`, and whether it has more than one frame.
 
-    Raises:
-        DataError: no allowed format accepts it.
+    Meant for a picture that `read_image` has read; of one that cannot be opened it says ("", False).
     """
     try:
         with path.open("rb") as file:
             image = _open(file)
-            return str(image.format), _frames(image) > 1
-    except _Refused as refused:
-        raise DataError(f"{path}: {refused}") from None
-    except Exception as error:
-        raise DataError(f"{path}: cannot be read: {_short(error)}") from error
-
-
-def _frames(image: Image.Image) -> int:
-    try:
-        return int(getattr(image, "n_frames", 1))
+            kind = str(image.format)
+            try:
+                return kind, int(getattr(image, "n_frames", 1)) > 1
+            except Exception:
+                # Counting looks at all frames; what is broken behind the first, the only one used, does not matter.
+                return kind, False
     except Exception:
-        # The first frame is all that is used; what is broken behind it does not matter.
-        return 1
+        return "", False
 
 
 def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS) -> Pixels:

@@ -15,11 +15,11 @@ def examination(found: Examination) -> None:
         print_table("", ("found", "how many"), rows)
     else:
         say("nothing is wrong with them")
-    leaks = [group for group in found.findings.groups if group.leak]
-    if leaks:
-        looks = found.inspection.looks
-        pictures = [looks[i] for i in leaks[0].pictures[:2]]
-        say(f"a leak, for example: {' and '.join(look.name for look in pictures)} ({', '.join(leaks[0].how)})")
+    looks = found.inspection.looks
+    for group in found.findings.groups[:1]:  # the worst comes first
+        where = "two splits" if group.leak else "two classes" if group.conflict else "one class"
+        names = " and ".join(looks[i].name for i in group.pictures[:2])
+        say(f"in {where}, for example: {names} ({', '.join(group.how)})")
     remarks = found.findings.class_remarks
     for remark in remarks[:5]:
         say(f"note: {remark}")

@@ -89,9 +89,12 @@ def main() -> None:
     results: dict = {"count": options.count, "seed": options.seed}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        found, seconds = examined(options.photos, place / "natural")
+        found, seconds = examined(options.photos, place / "natural", options.run)
         results["photos"] = {"pictures": sum(found["pictures"].values()), "seconds": round(seconds, 1)}
         results["photos"]["found"] = natural(found)
+        if options.run is not None:
+            doubted = Counter(each["split"] for each in found["likely_wrong_labels"])
+            results["photos"]["labels doubted"] = dict(doubted)
         print(json.dumps(results, indent=1), flush=True)
 
         # Of a group of copies the first may stay; pictures with other real faults go.

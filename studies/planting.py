@@ -231,14 +231,12 @@ def plant(root: Path, count: int, seed: int) -> dict[str, list[tuple[str, ...]]]
 
 def _plant_places(root: Path, n: int, pool: Pool, planted: dict[str, list[tuple[str, ...]]]) -> None:
     """Hidden and empty places, and classes that are empty, small, or absent from val."""
-    classes = sorted(each for each in (root / "train").iterdir() if each.is_dir() and not each.name.startswith("."))
-    home = [each for each in classes if not each.name.startswith(("few", "unseen", "empty"))]
-    place = home[n % len(home)]
     kinds = (".ipynb_checkpoints", "__MACOSX", ".DS_Store", "Thumbs.db")
     name = kinds[n % len(kinds)]
+    path, _ = pool.next()
+    place = path.parent
     deep = place / f"part-{n}"
     deep.mkdir()
-    path, _ = pool.next()
     shutil.move(path, deep / path.name)  # a folder in a class is not empty, and its pictures count
     if name in kinds[:2]:
         (deep / name).mkdir()
