@@ -94,14 +94,14 @@ def test_every_planted_fault_is_found_and_nothing_else(alexnet, scenes, tmp_path
 
 @pytest.fixture(scope="module")
 def clothes(tmp_path_factory) -> Path:
-    """250 photos of train and 40 of validation, those with a fault of their own left out."""
+    """400 photos of train and 60 of validation, enough of every class, those with a fault of their own left out."""
     archive = ROOT.parent / "shared/data/clothing.tar"
     if not archive.is_file():
         pytest.skip(f"the real photos are not at {archive}")
     seen = json.loads((ROOT / "studies/doctor_seen.json").read_text())
     faulty = {name for verdicts in seen.values() for names in verdicts for name in names.split(" = ")}
     root = tmp_path_factory.mktemp("clothes")
-    left = {"train": 250, "validation": 40}
+    left = {"train": 400, "validation": 60}
     with tarfile.open(archive) as tar:
         members = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
         for name in sorted(members, key=lambda name: hashlib.sha256(name.encode()).digest()):
