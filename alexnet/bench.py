@@ -186,7 +186,7 @@ def _one_size(trainer: Trainer, planned: list[Any], progress: float, seconds: fl
 
     def step() -> None:
         trainer.model.seed_dropout(recipe.seed, 0)
-        train_step(trainer.model, trainer.optimizer, images, targets, recipe)
+        train_step(trainer.model, trainer.optimizer, images, targets, recipe, trainer.class_weights)
         if trainer.average is not None:
             trainer.average.update_parameters(trainer.model)
         finish(trainer.device)

@@ -12,7 +12,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from alexnet import cli_networks, cli_runs, cli_train
+from alexnet import cli_data, cli_networks, cli_runs, cli_train
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -34,6 +34,7 @@ for verb in (
     cli_runs.evaluate,
     cli_runs.predict,
     cli_runs.report,
+    cli_data.doctor,
     cli_networks.summary,
     cli_networks.recipes,
     cli_networks.diff,

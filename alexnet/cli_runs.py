@@ -39,6 +39,7 @@ def prepare(
     strict: bool = False,
     verify: bool = False,
     workers: int | None = None,
+    exclude: Path | None = None,
 ) -> None:
     """Turn any pictures into squares of one size, once, with the statistics that training needs.
 
@@ -63,13 +64,18 @@ def prepare(
         Read everything in OUT again when it is done and compare the checksums.
     workers
         Threads; by default one per core.
+    exclude
+        Leave out the pictures that this file names; alexnet doctor writes one.
     """
     from alexnet import dataset, tables
+    from alexnet.exclusion import leave_out, read_exclusions
     from alexnet.prepare import prepare as prepare_source
     from alexnet.sources import open_source
     from alexnet.terminal import counting
 
     source = open_source(data)
+    if exclude is not None:
+        source = leave_out(source, read_exclusions(exclude), str(exclude))
     with counting("preparing") as progress:
         report = prepare_source(
             source, out, size=size, encoding=encoding, strict=strict, workers=workers, progress=progress

@@ -20,6 +20,7 @@ def train(
     recipe: str | None = None,
     weights: str | None = None,
     out: Path | None = None,
+    exclude: Path | None = None,
     device: str = "auto",
     save_seconds: float = 60.0,
     check: bool = False,
@@ -33,6 +34,7 @@ def train(
       alexnet train photos/
       alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
       alexnet train photos/ --weights imagenet
+      alexnet train photos/ --exclude doctor/photos/exclude.jsonl --class-weights balanced
       alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
 
     Parameters
@@ -48,6 +50,8 @@ def train(
         alexnet identify knows. Without --recipe the network is that of the weights.
     out
         The run folder; by default a new one in runs/.
+    exclude
+        Leave out the pictures that this file names; alexnet doctor writes one.
     device
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     save_seconds
@@ -58,6 +62,7 @@ def train(
         Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
     """
     from alexnet import tables, tables_networks
+    from alexnet.exclusion import read_exclusions
     from alexnet.recipes import for_classes, override
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
@@ -80,7 +85,8 @@ def train(
         base = base if weights is None else replace(base, weights=weights)
     chosen = override(fitted(base, data), changes)
     place = choose_device(device)
-    prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
+    excluded = () if exclude is None else read_exclusions(exclude)
+    prepared = prepared_for(data, chosen.prepare_size, tables.prepared, excluded=excluded, exclusions=str(exclude))
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     tables.plan(run_plan(chosen, base, prepared, place))
@@ -90,7 +96,7 @@ def train(
         took = tables.duration(rehearse(chosen, prepared, place))
         tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
         return
-    _train(start_run(out or new_run_folder(data), chosen, data, prepared), prepared, place, save_seconds)
+    _train(start_run(out or new_run_folder(data), chosen, data, prepared, excluded), prepared, place, save_seconds)
 
 
 def resume(run: Path, *, device: str = "auto", save_seconds: float = 60.0, allow_inexact: bool = False) -> None:

@@ -123,6 +123,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "seed": ("another run of the same recipe", "[ours]"),
     "reshuffle": ("False: the same batches in every epoch", "[code] batches are read in sequence"),
     "label_smoothing": ("targets are not quite certain", "Szegedy et al. 2016"),
+    "class_weights": ("balanced: the loss of rare classes counts more; log-losses of held-out pictures rise", "[ours]"),
     "growing_crops": ("small crops first: cheaper epochs", "[ours]"),
     "average_decay": ("the mean of the last weights is kept", "Polyak 1992"),
     "precision": ("bfloat16: twice as fast where the processor has it, 8 bits of mantissa", "[ours]"),

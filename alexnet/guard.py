@@ -39,6 +39,8 @@ class Guard:
         self.recipe = recipe
         self.uniform = math.log(classes)
         self.entropy = entropy_of([(1 - smoothing) * f + smoothing / classes for f in frequencies])
+        if recipe.class_weights == "balanced":
+            self.entropy = self.uniform  # then all classes weigh alike, and answering their frequencies gains nothing
         self.chance = 1 - sum(f * f for f in frequencies)  # error of answers that are drawn as often as their class
         slow = 1 if recipe.model.activation == "relu" else 3  # sigmoids in their middle are slow to tell things apart
         self.patience = slow * min(max(PATIENCE[0], 2 * steps_per_epoch), PATIENCE[1])

@@ -58,8 +58,31 @@ def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         DataError: it cannot be read; the reason is in the message.
     """
-    image, orientation, _ = _decode(data, max_pixels, None)
-    return _pixels(image, orientation)
+    return read_image_noting(data, max_pixels)[0]
+
+
+def read_image_noting(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, tuple[str, ...]]:
+    """Same as `read_image`, and in which ways the picture was out of the ordinary, as in `prepare_image_noting`."""
+    image, orientation, oddities = _decode(data, max_pixels, None)
+    return _pixels(image, orientation), oddities
+
+
+def format_of(path: Path) -> tuple[str, bool]:
+    """What a picture file is, whatever its name says: one of `FORMATS`, and whether it has more than one frame.
+
+    Meant for a picture that `read_image` has read; of one that cannot be opened it says ("", False).
+    """
+    try:
+        with path.open("rb") as file:
+            image = _open(file)
+            kind = str(image.format)
+            try:
+                return kind, int(getattr(image, "n_frames", 1)) > 1
+            except Exception:
+                # Counting looks at all frames; what is broken behind the first, the only one used, does not matter.
+                return kind, False
+    except Exception:
+        return "", False
 
 
 def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS) -> Pixels:

@@ -9,22 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 
-def page(title: str, sections: Mapping[str, tuple[str, str]]) -> str:
+def page(title: str, sections: Mapping[str, tuple[str, str]], kind: str = "AlexNet report") -> str:
     """The whole page.
 
     Args:
         title: plain text.
         sections: anchor -> (heading, body), both HTML.
+        kind: what sort of page it is, plain text.
     """
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, (heading, _) in sections.items())
     body = "".join(f'<section id="{k}"><h2>{heading}</h2>{text}</section>' for k, (heading, text) in sections.items())
     # Whatever a name might smuggle in, the policy lets nothing be fetched.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} · AlexNet report</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} · {escape(kind)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f'<body><main><span class="muted">AlexNet report</span><h1>{escape(title)}</h1><nav>{links}</nav>{body}</main>'
+        f'<body><main><span class="muted">{escape(kind)}</span><h1>{escape(title)}</h1><nav>{links}</nav>{body}</main>'
         f"<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -149,6 +150,11 @@ figure{margin:0}
 border:1px solid var(--line);border-radius:8px;padding:.6rem;break-inside:avoid}
 .cards img{display:block;width:160px;height:160px;object-fit:contain;margin:0 auto .4rem}
 figcaption{overflow-wrap:anywhere;margin-bottom:.3rem;line-height:1.35;flex-grow:1}
+.groups{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1rem}
+.group{border:1px solid var(--line);border-radius:8px;padding:.6rem;break-inside:avoid}
+.copies{display:flex;flex-wrap:wrap;gap:.6rem;margin-top:.4rem}.copies figure{width:8.2rem}
+.copies figcaption{font-size:.85rem}
+td.share{min-width:14rem}
 .pixels{image-rendering:pixelated}.filters img{max-width:100%;height:auto;display:block}
 .filters figcaption{color:var(--muted);margin:.7rem 0 .2rem}summary{cursor:pointer;margin-top:1rem}
 .values{display:grid;align-items:start;

@@ -38,6 +38,7 @@ class Recipe:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the weights, the order, every crop and every mask
     reshuffle: bool = True  # False: every epoch in the order of the first, as in 2012
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts alike, however few pictures
     growing_crops: tuple[tuple[float, int], ...] = ()  # (share of the run, pixels): crop size from there on
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"

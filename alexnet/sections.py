@@ -241,6 +241,8 @@ def recipe_and_environment(recipe: Mapping[str, Any], data: Mapping[str, Any], e
     groups = {"run": {key: value for key, value in recipe.items() if key not in groups}, **groups}
     rest = _flatten({**data, **environment})
     command = rest.pop("command", "")
+    if isinstance(rest.get("excluded"), list):
+        rest["excluded"] = plural(len(data["excluded"]), "picture")
     text = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
     command_html = f"<h3>Command</h3><pre>{escape(text)}</pre>" if text else ""
     tables = "".join(value_table(name, values) for name, values in groups.items() if values)

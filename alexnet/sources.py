@@ -32,7 +32,14 @@ SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "
 JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
-def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downloads: Path | None = None) -> Source:
+def open_source(
+    spec: str | Path,
+    *,
+    seed: int = 0,
+    held_out: float = 0.2,
+    downloads: Path | None = None,
+    empty_classes: bool = False,
+) -> Source:
     """The pictures in a folder, or of a named set if there is no such folder.
 
     Args:
@@ -41,6 +48,7 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
         held_out: share of every class held out as "val" in that case, in [0, 1). 0 is for looking at all pictures: a
             folder without train/ is then one split, "train", be it of classes or of one val/ or test/.
         downloads: folder for named sets that are downloaded; that of `cache_folder` if None.
+        empty_classes: whether a class folder without pictures is let through, for those who only look.
 
     Raises:
         DataError: the folder cannot be used as it is.
@@ -53,7 +61,7 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
         )
     path = Path(spec).expanduser()
     if path.is_dir():
-        return _open_folder(path, seed, held_out)
+        return _open_folder(path, seed, held_out, empty_classes)
     if path.exists():
         archive = path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"))
         fix = "unpack it and give the folder" if archive else "give the folder that holds the class folders"
@@ -86,7 +94,7 @@ class _Listing:
     hidden: int  # pictures in hidden places
 
 
-def _open_folder(root: Path, seed: int, held_out: float) -> Source:
+def _open_folder(root: Path, seed: int, held_out: float, empty_classes: bool = False) -> Source:
     """A folder tree with or without splits, or ILSVRC-2012."""
     folders = {entry.name: Path(entry.path) for entry in _entries(root) if entry.is_dir() and not _ignored(entry.name)}
     places = _split_places(root, folders)
@@ -104,7 +112,7 @@ def _open_folder(root: Path, seed: int, held_out: float) -> Source:
     else:
         places = {"train": root}
     listing = _list_classes(places["train"], root)
-    _check_train(listing, places["train"])
+    _check_train(listing, places["train"], empty_classes)
     notes += _listing_notes(listing, places["train"])
     class_names = tuple(sorted(listing.classes))
     splits = {"train": _samples(root, listing.classes, class_names, places["train"])}
@@ -231,7 +239,7 @@ def _walk(folder: Path, root: Path, inside_hidden: bool) -> tuple[list[str], Cou
     return sorted(pictures), other, hidden
 
 
-def _check_train(listing: _Listing, place: Path) -> None:
+def _check_train(listing: _Listing, place: Path, empty_classes: bool) -> None:
     """Raises a DataError that says how to arrange the folders if `place` cannot be trained on."""
     classes = listing.classes
     example = f"one folder per class: {place / 'cat'}/*.jpg, {place / 'dog'}/*.jpg"
@@ -248,7 +256,7 @@ def _check_train(listing: _Listing, place: Path) -> None:
         inner = [entry.name for entry in _entries(place / name) if entry.is_dir() and not _ignored(entry.name)]
         fix = f"did you mean {place / name}?" if len(inner) > 1 else f"make {example}"
         raise DataError(f"{place} has a single class ({name}); a classifier needs at least two", fix=fix, code="E315")
-    if empty:
+    if empty and not empty_classes:
         others = f" (found {_endings(listing.other)})" if listing.other else ""
         raise DataError(
             f"{place} has no pictures of {listed(empty)}{others}",

@@ -250,7 +250,7 @@ def _step(
     trainer.model.train()
     trainer.model.seed_dropout(recipe.seed, step)
     try:
-        loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)
+        loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe, trainer.class_weights)
     except RunawayLoss as error:
         trainer.model.seed_dropout(recipe.seed, step)
         raise diverged(

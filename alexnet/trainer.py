@@ -1,6 +1,6 @@
 """The moving parts of a run: network, average, optimiser, the pictures of a step, and the step itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -36,13 +36,19 @@ class RunawayLoss(Exception):
 
 
 def train_step(
-    model: Network, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor, recipe: Recipe
+    model: Network,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of gradient descent.
 
     Args:
         images: (N, 3, H, W) pixels 0..255.
         targets: (N, classes) probabilities.
+        class_weights: (classes,); see `weighted_loss`. None: all alike.
 
     Returns:
         The mean loss before the step, a scalar, and the logits (N, classes).
@@ -52,13 +58,40 @@ def train_step(
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         logits = model(images)
-    loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    if class_weights is None:
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    else:
+        loss = weighted_loss(logits.float(), targets, class_weights, recipe.label_smoothing)
     if runs_away(value := float(loss.detach()), logits.shape[1]):
         raise RunawayLoss(value)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach(), logits.detach()
+
+
+def weighted_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy in which class c counts class_weights[c] times, divided by what the targets weigh together.
+
+    For targets that are certain this is `F.cross_entropy(logits, labels, weight=class_weights)`; for probabilities
+    PyTorch would divide by the number of pictures, so that a blend of two labels would not lie between the two.
+
+    Args:
+        logits: (N, classes).
+        targets: (N, classes) probabilities.
+    """
+    total = F.cross_entropy(logits, targets, class_weights, reduction="sum", label_smoothing=label_smoothing)
+    return total / (targets @ class_weights).sum()
+
+
+def balanced_weights(counts: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """n / (classes * n_c) for classes with n_c of n pictures: (classes,). Over the pictures their mean is 1.
+
+    The "balanced" of scikit-learn, after King and Zeng 2001. A class without pictures gets 0.
+    """
+    number = np.asarray(counts, np.float64)
+    filled = number > 0
+    return np.where(filled, number.sum() / (filled.sum() * np.maximum(number, 1)), 0.0)
 
 
 def crop_size_at(recipe: Recipe, progress: float) -> int:
@@ -188,6 +221,10 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
         self.state = TrainingState(step=0)
         self.labels = torch.from_numpy(np.asarray(prepared.splits["train"].labels))
+        self.class_weights: Tensor | None = None
+        if recipe.class_weights == "balanced":
+            counts = np.bincount(prepared.splits["train"].labels, minlength=recipe.model.num_classes)
+            self.class_weights = torch.from_numpy(balanced_weights(counts).astype(np.float32)).to(device)
 
     @property
     def trained(self) -> Network:

@@ -6,9 +6,9 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from alexnet.checkpoint import load_model
 from alexnet.dataset import PREPARED, SPLITS, Prepared, epoch_order, open_prepared
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
+from alexnet.exclusion import Excluded, leave_out
 from alexnet.files import cache_folder, write_file
 from alexnet.identify import identify
 from alexnet.prepare import PrepareReport, cache_key, prepare
@@ -37,18 +38,34 @@ from alexnet.weights import IMAGENET, fingerprint, trained_network
 FEW_STEPS = 1000  # below this a network from scratch is hardly trained; the plan says so
 
 
-def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None], *, held_out: float = 0.2) -> Prepared:
+def prepared_for(
+    data: str,
+    size: int,
+    tell: Callable[[PrepareReport], None],
+    *,
+    held_out: float = 0.2,
+    excluded: Sequence[Excluded] = (),
+    exclusions: str = "",
+) -> Prepared:
     """The prepared pictures of a folder, prepared set or named set; prepared now if they never were.
 
     Args:
         tell: is given what preparing did.
         held_out: see `open_source`.
+        excluded: pictures to leave out.
+        exclusions: the file that names them; "" for a run's own, which may be gone by now.
 
     Raises:
-        UsageError: if `data` is a folder that was prepared at another size.
+        UsageError: if `data` is a folder that was prepared at another size, or without regard to `excluded`.
     """
     folder = Path(data).expanduser()
     if (folder / PREPARED).is_file():
+        if excluded:
+            raise UsageError(
+                f"{data} is prepared already: its pictures cannot be left out one by one",
+                fix=f"alexnet prepare PICTURES OTHER_FOLDER --exclude {exclusions}, and train on that.",
+                code="E283",
+            )
         prepared = open_prepared(folder)
         if prepared.size != size:
             raise UsageError(
@@ -58,6 +75,7 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None], *,
             )
         return prepared
     source = open_source(data, held_out=held_out)
+    source = leave_out(source, excluded, exclusions or "the run", strict=bool(exclusions))
     out = cache_folder() / "prepared" / f"{_slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
     with counting("preparing") as progress:
         report = prepare(source, out, size=size, progress=progress)
@@ -100,7 +118,8 @@ def prepared_of(run: Run, tell: Callable[[PrepareReport], None], *, allow_change
     if (folder / PREPARED).is_file():
         prepared = open_prepared(folder)
     else:
-        prepared = prepared_for(run.data["source"], run.recipe.prepare_size, tell)
+        excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
+        prepared = prepared_for(run.data["source"], run.recipe.prepare_size, tell, excluded=excluded)
     if prepared.class_names != run.class_names:
         raise DataError(
             f"{run.data['source']} has other classes than {run.folder}",
@@ -123,14 +142,16 @@ def new_run_folder(data: str) -> Path:
     return next(path for name in names if not (path := Path("runs") / name).exists())
 
 
-def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared) -> Run:
-    """A new run folder for prepared pictures, which says where they come from."""
+def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()) -> Run:
+    """A new run folder for prepared pictures, which says where they come from and which of them were left out."""
     place = Path(data).expanduser()
-    about = {
+    about: dict[str, Any] = {
         "source": str(place.resolve()) if place.exists() else data,
         "prepared": str(prepared.folder.resolve()),
         "fingerprint": prepared.fingerprint,
     }
+    if excluded:
+        about["excluded"] = [asdict(each) for each in excluded]
     if recipe.weights is not None:
         about["weights"] = fingerprint(trained_network(recipe.weights))
     return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)

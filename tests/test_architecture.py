@@ -13,49 +13,45 @@ FOLDER = Path(alexnet.__file__).parent
 ORDER = """
 errors draws allocator jit compiled cutting prefetch signals kernels layers optim samples statistics metrics page
 files lock sums config fusion model ilsvrc images plots
-shards named_sets augment summary
+shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes variants explain identify
 plans evaluate views run checkpoint exact divergence weights
-decoding mistakes trainer
-check guard
+decoding mistakes suspects inspection trainer
+findings check guard
 prepare predict sections train
 bench bench_layers replay
-report terminal
+report doctor_page terminal
 tables workflow
-tables_networks tables_bench demo
-cli_runs cli_train cli_networks
+doctor
+tables_networks tables_bench tables_data demo
+cli_runs cli_train cli_networks cli_data
 cli
 __main__
 """
 
-VERBS = {"cli_runs", "cli_train", "cli_networks"}
+VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data"}
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
-    "page": {"report", "sections"},
-    "plots": {"report", "sections"},
+    "page": {"report", "sections", "doctor_page"},
+    "plots": {"report", "sections", "doctor_page"},
+    "doctor_page": {"doctor"},
+    "doctor": {"tables_data", "cli_data"},
     "mistakes": {"report", "sections"},
     "sections": {"report"},
     "report": {"workflow"},
-    "terminal": {
-        "tables",
-        "tables_networks",
-        "tables_bench",
-        "workflow",
-        "demo",
-        "cli_runs",
-        "cli_train",
-        "cli_networks",
-    },
-    "tables": {"tables_networks", "tables_bench"} | VERBS,
+    "terminal": {"tables", "tables_networks", "tables_bench", "tables_data", "workflow", "doctor", "demo"} | VERBS,
+    "tables": {"tables_networks", "tables_bench", "tables_data"} | VERBS,
     "tables_networks": VERBS,
     "tables_bench": {"cli_networks"},
+    "tables_data": {"cli_data"},
     "workflow": {"demo"} | VERBS,
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
     "cli_train": {"cli"},
     "cli_networks": {"cli"},
+    "cli_data": {"cli"},
     "cli": {"__main__"},
 }
 

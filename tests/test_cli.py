@@ -22,7 +22,7 @@ from alexnet.variants import RECIPES
 from alexnet.workflow import new_run_folder
 
 VERBS = (
-    *("demo", "prepare", "train", "resume", "evaluate", "predict", "report"),
+    *("demo", "prepare", "train", "resume", "evaluate", "predict", "report", "doctor"),
     *("summary", "recipes", "diff", "check", "bench", "identify", "import"),
 )
 

@@ -390,6 +390,35 @@ def unreadable_photo(s: Scene) -> object:
     return s.cli("predict", trained_run(s), s.file("a.jpg", b"hello"), "--device", "cpu")
 
 
+def excluding(line: str | bytes) -> Callable[[Scene], object]:
+    """Preparing photos without those of such a list."""
+
+    def go(s: Scene) -> object:
+        content = line if isinstance(line, bytes) else line.encode()
+        photos = write_photos(s / "photos")
+        return s.cli("prepare", photos, s / "out", "--exclude", s.file("list", content))
+
+    return go
+
+
+def doctored(s: Scene, *arguments: object) -> object:
+    return s.cli("doctor", write_photos(s / "photos"), *arguments)
+
+
+def all_red(s: Scene) -> object:
+    photos = write_photos(s / "photos")
+    red = [name for name in open_source(photos).splits["train"].names if name.startswith("red")]
+    listed = "\n".join(f'{{"split": "train", "name": "{name}"}}' for name in red)
+    return s.cli("prepare", photos, s / "out", "--exclude", s.file("list", listed.encode()))
+
+
+def stranger(s: Scene) -> object:
+    photos = write_photos(s / "photos")
+    for name in ("red", "green", "blue"):
+        (photos / name).rename(photos / f"not {name}")
+    return s.cli("doctor", photos, "--out", s / "doctor", "--run", trained_run(s))
+
+
 # In the order of errors.txt.
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
@@ -440,6 +469,13 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E262", lambda s: trainable(s, "growing_crops=[]", "batch_size=1")),
     ("E263", lambda s: s.cli("predict", "RUN", "a.jpg", "--topk", "0")),
     ("E264", lambda s: s.cli("predict", "RUN")),
+    ("E280", lambda s: doctored(s, "--out", s.file("a", b"x"))),
+    ("E281", lambda s: doctored(s, "--out", s / "photos" / "out")),
+    ("E282", lambda s: s.cli("doctor", prepared_small(s), "--out", s / "doctor")),
+    (
+        "E283",
+        lambda s: s.cli("train", prepared_small(s), "--exclude", s.file("l", b'{"split": "train", "name": "0"}')),
+    ),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),
@@ -497,6 +533,13 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E350", lambda s: prepared_of(run_of(s, fingerprint="0"), print)),
     ("E351", lambda s: prepared_of(replace(run_of(s), class_names=("a", "cat")), print)),
     ("E352", unreadable_photo),
+    ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
+    ("E380", excluding(b"\xff")),
+    ("E381", excluding("red/1.png")),
+    ("E382", excluding('{"split": "val", "name": "red/100.png"}')),
+    ("E383", excluding('{"split": "train", "name": "red/1.png", "sha256": "0123"}')),
+    ("E384", all_red),
+    ("E385", stranger),
     ("E401", lambda s: thrown(diverged(s.folder, "the loss became nan at step 7", "conv1", {}, 0.1))),
     ("E404", other_bytes),
     ("E501", no_room),

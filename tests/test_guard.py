@@ -48,6 +48,15 @@ def guard(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Guard:
 # --- made-up losses ------------------------------------------------------------------------------------------------
 
 
+def test_classes_of_equal_weight_have_the_entropy_of_equal_classes():
+    counts = [900, 90, 10]
+    frequencies = [n / 1000 for n in counts]
+    assert guard("class_weights=balanced", counts=counts).entropy == pytest.approx(math.log(3))
+    assert guard("label_smoothing=0", counts=counts).entropy == pytest.approx(
+        -sum(f * math.log(f) for f in frequencies)
+    )
+
+
 @pytest.mark.parametrize("transient", [[], [4.8] * 10 + [2.8] * 10])
 def test_a_loss_that_falls_is_not_even_looked_at(transient):
     assert notes(guard(), [*transient, *(H * 0.99**i for i in range(600))]) == []

@@ -95,6 +95,27 @@ def test_label_smoothing_by_hand(tiny):
         assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_step_with_class_weights_has_the_loss_and_the_gradient_of_pytorchs(tiny):
+    images, labels = torch.randint(0, 256, (6, 3, 2, 2)).float(), torch.tensor([0, 1, 1, 2, 3, 0])
+    weights = torch.tensor([0.2, 1.0, 3.0, 0.0])
+    recipe = override(tiny, ["label_smoothing=0.1"])
+    model = Softmax()
+    expected = nn.functional.cross_entropy(model(images), labels, weights, label_smoothing=0.1)
+    (gradient,) = torch.autograd.grad(expected, [model.dense.weight])
+    optimizer = build_optimizer(model, OptimConfig())
+    targets = nn.functional.one_hot(labels, 4).float()
+    loss, _ = train_step(model, optimizer, images, targets, recipe, weights)
+    assert loss.item() == pytest.approx(expected.item())
+    torch.testing.assert_close(model.dense.weight.grad, gradient)
+
+
+def test_class_weights_are_those_of_the_training_pictures(start, prepared):
+    assert np.bincount(prepared.splits["train"].labels).tolist() == [9, 9, 8]
+    balanced = Trainer(start("balanced", "class_weights=balanced"), prepared, torch.device("cpu"))
+    assert balanced.class_weights.tolist() == pytest.approx([26 / 27, 26 / 27, 26 / 24])
+    assert Trainer(start("plain"), prepared, torch.device("cpu")).class_weights is None
+
+
 @pytest.mark.parametrize("decay", [0.5, 0.998])
 def test_the_moving_average_is_that_of_a_loop(decay):
     rng = np.random.default_rng(1)
@@ -364,8 +385,8 @@ def test_the_held_out_pictures_are_looked_at_now_and_then_and_at_the_end(start, 
 def test_the_row_of_an_epoch_is_the_mean_over_its_pictures(monkeypatch, start, fit):
     losses, wrong = [], []
 
-    def noting(model, optimizer, images, targets, recipe):
-        loss, logits = train_step(model, optimizer, images, targets, recipe)
+    def noting(model, optimizer, images, targets, *rest):
+        loss, logits = train_step(model, optimizer, images, targets, *rest)
         losses.append((loss.item(), len(images)))
         wrong.append((logits.argmax(1) != targets.argmax(1)).sum().item())
         return loss, logits
