@@ -1,6 +1,7 @@
 """Pictures of every kind whose pixels are known, and files that are not pictures."""
 
 import io
+import os
 import random
 import struct
 import time
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from alexnet import images
 from alexnet.errors import DataError
-from alexnet.images import prepare_image, prepare_image_noting, read_image
+from alexnet.images import MAX_SCANS, prepare_image, prepare_image_noting, read_image
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -36,6 +40,13 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 def tiff(array: np.ndarray) -> bytes:
     return saved(Image.fromarray(array), "TIFF")
+
+
+def jpeg_of_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    content = saved(Image.new("RGB", (64, 64), (200, 100, 50)), "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    return content[:start] + content[start:-2] * (count - content.count(b"\xff\xda") + 1) + b"\xff\xd9"
 
 
 def palette_picture() -> Image.Image:
@@ -193,6 +204,70 @@ def test_equals_resizing_the_whole_picture_and_cutting_out_the_centre():
     np.testing.assert_array_equal(prepare_image(array, 48), np.asarray(whole)[:, 16:64])
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 24), st.sampled_from(["RGB", "L"]), st.integers(1, 2000))
+def test_large_pictures_are_resized_in_bands_as_pillow_does_it_at_once(width, height, size, mode, pixels):
+    array = np.random.default_rng(width + 41 * height).integers(0, 256, (height, width, 3), np.uint8)
+    image = Image.fromarray(array).convert(mode)
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    at_once = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box).convert("RGB"))
+    np.testing.assert_array_equal(prepare_image(np.asarray(image), size), at_once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "IN_ONE_PIECE", width * height - 1)
+        patch.setattr(images, "BAND_PIXELS", pixels)
+        in_bands = prepare_image(np.asarray(image), size)
+        np.testing.assert_array_equal(read_image(saved(image, "PNG")), np.asarray(image.convert("RGB")))
+    # The order of rows and columns is Pillow's choice, and it rounds in between.
+    rows = image.resize((size, height), Image.Resampling.BICUBIC, (left, 0, left + side, height))
+    in_turn = rows.resize((size, size), Image.Resampling.BICUBIC, (0, top, size, top + side))
+    np.testing.assert_array_equal(in_bands, np.asarray(in_turn.convert("RGB")))
+
+
+@pytest.mark.parametrize("shape", [(900, 600), (600, 900)])
+def test_bands_hardly_change_a_photograph(shape, monkeypatch):
+    noise = np.random.default_rng(2).integers(0, 256, (9, 9, 3), np.uint8)
+    content = saved(Image.fromarray(noise).resize(shape, Image.Resampling.BICUBIC), "PNG")
+    at_once = prepare_image(content, 64).astype(int)
+    monkeypatch.setattr(images, "IN_ONE_PIECE", 600 * 900)
+    assert (prepare_image(content, 64) == at_once).all()
+    monkeypatch.setattr(images, "IN_ONE_PIECE", 600 * 900 - 1)
+    monkeypatch.setattr(images, "BAND_PIXELS", 10_000)
+    assert np.abs(prepare_image(content, 64) - at_once).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_every_kind_has_the_same_pixels_in_bands_of_a_row(kind, monkeypatch):
+    content, expected = ZOO[kind]
+    array = np.array(expected, np.uint8)
+    monkeypatch.setattr(images, "IN_ONE_PIECE", 0)
+    monkeypatch.setattr(images, "BAND_PIXELS", 1)
+    np.testing.assert_array_equal(read_image(content), array)
+    assert (prepare_image(content, 5) == prepare_image(array, 5)).all()
+
+
+def test_numbers_are_scaled_by_the_ends_of_the_whole_picture_not_of_a_band(monkeypatch):
+    monkeypatch.setattr(images, "BAND_PIXELS", 2)
+    rows = np.array([[0, 1], [np.nan, np.nan], [-np.inf, 4], [5, np.inf]], np.float32)
+    grey = [[0, 51], [0, 0], [0, 204], [255, 255]]
+    np.testing.assert_array_equal(read_image(tiff(rows))[..., 0], grey)
+    np.testing.assert_array_equal(
+        read_image(tiff(np.array([[-5, 0], [5, 5]], np.int32)))[..., 1], [[0, 128], [255, 255]]
+    )
+    # Inside [0, 1] the scale is fixed, and what is not finite still becomes an end of what there is.
+    unit = np.array([[0.2, 0.6], [np.nan, np.inf], [-np.inf, 0.4]], np.float32)
+    np.testing.assert_array_equal(read_image(tiff(unit))[..., 2], [[51, 153], [51, 153], [51, 102]])
+    for low, high, expected in ((0, 1, [0, 255]), (-0.5, 1, [0, 255]), (0.5, 1, [128, 255]), (0.5, 1.5, [0, 255])):
+        np.testing.assert_array_equal(read_image(tiff(np.array([[low, high]], np.float32)))[0, :, 0], expected)
+    for low, high, expected in (
+        (0, 65535, [0, 255]),
+        (-1, 65535, [0, 255]),
+        (257, 514, [1, 2]),
+        (257, 65536, [0, 255]),
+    ):
+        np.testing.assert_array_equal(read_image(tiff(np.array([[low, high]], np.int32)))[0, :, 0], expected)
+
+
 def test_antialiased():
     stripes = np.zeros((512, 512), np.uint8)
     stripes[:, ::2] = 255
@@ -276,6 +351,35 @@ def test_bombs_are_refused_from_the_header(side, monkeypatch):
     with pytest.raises(DataError, match=f"{side} x {side} pixels, more than the limit of 64,000,000"):
         prepare_image(content)
     assert time.perf_counter() - begin < 0.5
+
+
+def test_more_pixels_than_the_bytes_can_describe_are_not_believed(monkeypatch):
+    content = saved(Image.new("L", (len(ZOO["rgb"][0]), 3)), "BMP")
+    pixels = 3 * len(ZOO["rgb"][0])
+    monkeypatch.setattr(images, "BELIEVED_PIXELS", pixels)
+    monkeypatch.setattr(images, "PIXELS_PER_BYTE", 0)
+    assert read_image(content).shape == (3, pixels // 3, 3)
+    monkeypatch.setattr(images, "BELIEVED_PIXELS", pixels - 1)
+    with pytest.raises(
+        DataError, match=rf"{pixels // 3} x 3 pixels in {len(content):,} bytes, which only a made-up file"
+    ):
+        prepare_image(content)
+    monkeypatch.setattr(images, "PIXELS_PER_BYTE", pixels / len(content))
+    assert prepare_image(content, 4).shape == (4, 4, 3)
+
+
+def test_scans_up_to_the_limit_are_read():
+    assert jpeg_of_scans(MAX_SCANS).count(b"\xff\xda") == MAX_SCANS
+    assert prepare_image(jpeg_of_scans(MAX_SCANS), 8).shape == (8, 8, 3)
+    with pytest.raises(DataError, match=f"a JPEG of {MAX_SCANS + 1} scans, more than the limit of {MAX_SCANS}"):
+        read_image(jpeg_of_scans(MAX_SCANS + 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(DataError, match=r"pipe\.jpg: a pipe, socket or device, not a file"):
+        read_image(tmp_path / "pipe.jpg")
 
 
 def test_limit_is_an_argument():
