@@ -40,6 +40,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION_TAG = 0x0112
+REPLACE = "Replace it, or remove it."
 
 Pixels = NDArray[np.uint8]
 
@@ -110,9 +111,13 @@ def _decode(data: bytes | Path, max_pixels: int, size: int | None) -> tuple[Imag
             image = _open(file)
             width, height = image.size
             if width * height == 0:
-                raise _Refused(f"{width} x {height} pixels")
+                raise _Refused(f"{width} x {height} pixels", fix=REPLACE, code="E306")
             if width * height > max_pixels:
-                raise _Refused(f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+                raise _Refused(
+                    f"{width} x {height} pixels, more than the limit of {max_pixels:,}",
+                    fix="Save it smaller, or remove it.",
+                    code="E305",
+                )
             if size is not None:
                 # JPEGs can be decoded at 1/2, 1/4 or 1/8; at twice the wanted size or more the result differs by
                 # 0.3 grey levels on average and takes a third of the time.
@@ -123,14 +128,20 @@ def _decode(data: bytes | Path, max_pixels: int, size: int | None) -> tuple[Imag
             orientation = _orientation(image)
             eight_bit, oddities = _to_eight_bits(image)
     except _Refused as refused:
-        raise DataError(f"{where}: {refused}") from None
+        raise DataError(f"{where}: {refused.what}", fix=refused.fix, code=refused.code) from None
     except Exception as error:
         # Decoders answer broken bytes with almost any exception type; for the user all mean the same.
-        raise DataError(f"{where}: cannot be read: {_short(error)}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(
+                f"{where}: cannot be read: {_short(error)}",
+                fix="Check that the file is there and that you may read it.",
+                code="E301",
+            ) from error
+        raise DataError(f"{where}: cannot be read: {_short(error)}", fix=REPLACE, code="E302") from error
     return eight_bit, orientation, oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
-class _Refused(Exception):
+class _Refused(DataError):
     """A reason not to read a picture, to be completed with its name."""
 
 
@@ -138,7 +149,7 @@ def _open(file: IO[bytes]) -> Image.Image:
     """The picture with its header read, by the first allowed format that accepts it."""
     prefix = file.read(16)
     if not prefix:
-        raise _Refused("the file is empty")
+        raise _Refused("the file is empty", fix=REPLACE, code="E303")
     # Not Image.open: it warns of large pictures on stderr by itself, where we refuse them with our own limit.
     Image.init()
     for name in FORMATS:
@@ -146,7 +157,7 @@ def _open(file: IO[bytes]) -> Image.Image:
         if factory is not None and (accepts is None or accepts(prefix) is True):
             file.seek(0)
             return factory(file, "")
-    raise _Refused(_unknown(prefix + file.read(1024)))
+    raise _Refused(_unknown(prefix + file.read(1024)), fix="Save it as JPEG or PNG, or remove it.", code="E304")
 
 
 def _unknown(head: bytes) -> str:
@@ -208,7 +219,7 @@ def _finite(values: NDArray[Any]) -> NDArray[Any]:
     if finite.all():
         return values
     if not finite.any():
-        raise _Refused("float picture without a single finite value")
+        raise _Refused("float picture without a single finite value", fix=REPLACE, code="E306")
     low, high = values[finite].min(), values[finite].max()
     filled: NDArray[Any] = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
     return filled
