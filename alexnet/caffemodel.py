@@ -71,7 +71,7 @@ def read_caffemodel(content: memoryview, where: str) -> CaffeModel:
         return _network(content, where)
     except Damaged as error:
         raise UntrustedFileError(
-            f"{where} is damaged: {error}", fix="Fetch it again and compare its size and checksum."
+            f"{where} is damaged: {error}", fix="Fetch it again and compare its size and checksum.", code="E610"
         ) from None
 
 
@@ -93,7 +93,9 @@ def _network(content: memoryview, where: str) -> CaffeModel:
         if len(dims) > MOST or len(inputs) > MOST:
             raise Damaged("more dimensions of the input than a network has")
     if len(kinds) > 1:
-        raise DataError(f"{where} mixes today's Caffe layers with V1 layers", fix="Save it again with one of them.")
+        raise DataError(
+            f"{where} mixes today's Caffe layers with V1 layers", fix="Save it again with one of them.", code="E346"
+        )
     if len(dims) == 4:
         inputs.append(dims)
     chain = _Chain(where)
@@ -110,7 +112,9 @@ def _layer(message: Bytes, v1: bool, where: str) -> tuple[str, str, Fields]:
     found = collect(message, set(numbers.values()))
     if v1 and numbers["v0"] in found:
         raise DataError(
-            f"{where} has the layers of Caffe before 2014 (V0)", fix="Convert it: upgrade_net_proto_binary OLD NEW."
+            f"{where} has the layers of Caffe before 2014 (V0)",
+            fix="Convert it: upgrade_net_proto_binary OLD NEW.",
+            code="E345",
         )
     name = text(found.get(numbers["name"], []))
     if v1:
@@ -264,6 +268,7 @@ class _Chain:
         return DataError(
             f"{self.where}: layer {name or '(without a name)'} {what}",
             fix="What can be read is a plain chain of convolutions, pooling, LRN, ReLU and fully connected layers.",
+            code="E344",
         )
 
 

@@ -101,7 +101,9 @@ def check_network(model: Network, images: Tensor, targets: Tensor, recipe: Recip
         UsageError: fewer than two pictures.
     """
     if len(images) < 2:
-        raise UsageError("a check compares pictures: it needs at least 2 in the batch")
+        raise UsageError(
+            "a check compares pictures: it needs at least 2 in the batch", fix="Use batch_size=2 or more.", code="E227"
+        )
     with torch.enable_grad():
         prepared = model.prepare_input(images)
         stages, logits = _pass(model, prepared)

@@ -3,9 +3,17 @@
 import io
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import (
+    App,
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
-from alexnet import cli_networks, cli_runs
+from alexnet import cli_networks, cli_runs, cli_train
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -21,8 +29,9 @@ app = App(
 for verb in (
     cli_runs.demo,
     cli_runs.prepare,
-    cli_runs.train,
-    cli_runs.resume,
+    cli_train.train,
+    cli_train.resume,
+    cli_train.verify,
     cli_runs.evaluate,
     cli_runs.predict,
     cli_runs.report,
@@ -45,21 +54,45 @@ def main() -> None:
             # A name that the terminal has no letters for is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(exit_on_error=False, print_error=True)
-    except CycloptsError:
-        sys.exit(UsageError.exit_code)
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _fail(str(_usage_error(error)), UsageError.exit_code)
     except AlexNetError as error:
         _fail(str(error), error.exit_code)
     except (MemoryError, RuntimeError) as error:
         # PyTorch says so only in the words of a RuntimeError.
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        _fail("not enough memory\nUse a smaller batch_size, model.width or crop_size.", ResourceError.exit_code)
+        short = ResourceError(
+            "not enough memory", fix="Use a smaller batch_size, model.width or crop_size.", code="E542"
+        )
+        _fail(str(short), ResourceError.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _usage_error(error: CycloptsError) -> UsageError:
+    """A command line that does not fit the verbs, in the form of all other mistakes."""
+    verb = " ".join(("alexnet", *(error.command_chain or ())))
+    lookup = f"{verb} --help shows what it takes."
+    said = " ".join(str(error).split()).partition(" Available commands: ")[0]
+    said = said[:1].lower() + said[1:].rstrip(".")
+    if isinstance(error, UnknownCommandError):
+        return UsageError(said, fix="alexnet --help lists the commands.", code="E200")
+    if isinstance(error, UnknownOptionError):
+        return UsageError(said, fix=lookup, code="E201")
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        if error.keyword is not None:
+            return UsageError(f"{error.keyword} needs a value", fix=lookup, code="E202")
+        return UsageError(f"{verb} needs {error.argument.name.lstrip('-').upper()}", fix=lookup, code="E202")
+    if isinstance(error, CoercionError):
+        return UsageError(said, fix=lookup, code="E203")
+    if isinstance(error, UnusedCliTokensError):
+        return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
+    return UsageError(said, fix=lookup, code="E205")
 
 
 def _fail(message: str, code: int) -> None:

@@ -158,7 +158,11 @@ def bench(
     if data is not None and "=" in data and not Path(data).exists():
         changes, data = (data, *changes), None
     if data is None and not layers:
-        raise UsageError("which pictures?", fix="alexnet bench photos/, or alexnet bench --layers for a network alone.")
+        raise UsageError(
+            "alexnet bench needs pictures, or --layers",
+            fix="Type alexnet bench photos/, or alexnet bench --layers for a network alone.",
+            code="E202",
+        )
     base = find_recipe(recipe or "photos")
     chosen = benchmark.without_weights(override(base if data is None else fitted(base, data), changes))
     place = choose_device(device)

@@ -4,18 +4,13 @@ import json as json_module
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from alexnet.errors import UsageError
 
-if TYPE_CHECKING:
-    from alexnet.dataset import Prepared
-    from alexnet.run import Run
-
 Paths = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
 
 
 def demo(*, out: Path = Path("runs/demo")) -> None:
@@ -87,105 +82,6 @@ def prepare(
     print(f"\nNext: alexnet train {out}")
 
 
-def train(
-    data: str,
-    *changes: Changes,
-    recipe: str | None = None,
-    weights: str | None = None,
-    out: Path | None = None,
-    device: str = "auto",
-    check: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Train a network on your pictures. Nothing but the path is needed.
-
-    Every field of the recipe can be changed: field=value or --field value. alexnet recipes shows them all.
-
-    For example:
-      alexnet train photos/
-      alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
-      alexnet train photos/ --weights imagenet
-      alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
-
-    Parameters
-    ----------
-    data
-        As for alexnet prepare, or a folder that it made.
-    changes
-        Fields of the recipe to change.
-    recipe
-        Where the fields start from; alexnet recipes lists them. By default photos, or finetune with --weights.
-    weights
-        Start from trained weights, with a new last layer: imagenet (torchvision's), a run folder, or a file that
-        alexnet identify knows. Without --recipe the network is that of the weights.
-    out
-        The run folder; by default a new one in runs/.
-    device
-        auto, cpu, cuda, mps, or a torch device such as cuda:1.
-    check
-        First say whether the network will train, as alexnet check does.
-    dry_run
-        Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
-    """
-    from alexnet import tables, tables_networks
-    from alexnet.recipes import for_classes, override
-    from alexnet.train import choose_device
-    from alexnet.trainer import check_recipe
-    from alexnet.variants import find_recipe
-    from alexnet.workflow import (
-        check_run,
-        fine_tuning,
-        fitted,
-        new_run_folder,
-        prepared_for,
-        rehearse,
-        run_plan,
-        start_run,
-    )
-
-    if weights is not None and recipe is None:
-        base = fine_tuning(weights)
-    else:
-        base = find_recipe(recipe or "photos")
-        base = base if weights is None else replace(base, weights=weights)
-    chosen = override(fitted(base, data), changes)
-    place = choose_device(device)
-    prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
-    chosen = for_classes(chosen, len(prepared.class_names))
-    check_recipe(chosen, prepared)
-    tables.plan(run_plan(chosen, base, prepared, place))
-    if check:
-        tables_networks.check(check_run(chosen, prepared, place))
-    if dry_run:
-        took = tables.duration(rehearse(chosen, prepared, place))
-        tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
-        return
-    _train(start_run(out or new_run_folder(data), chosen, data, prepared), prepared, place)
-
-
-def resume(run: Path, *, device: str = "auto") -> None:
-    """Go on with a run that was stopped, as if it had not been.
-
-    For example:
-      alexnet resume runs/2026-11-24-1530-photos
-      alexnet resume runs/2026-11-24-1530-photos --device cpu
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    device
-        auto, cpu, cuda, mps, or a torch device such as cuda:1.
-    """
-    from alexnet import tables
-    from alexnet.run import open_run
-    from alexnet.train import choose_device
-    from alexnet.workflow import prepared_of
-
-    opened = open_run(run)
-    _train(opened, prepared_of(opened, tables.prepared), choose_device(device))
-
-
 def evaluate(
     run: Path,
     data: str | None = None,
@@ -221,8 +117,9 @@ def evaluate(
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     """
     from alexnet import tables
+    from alexnet.checkpoint import load_model
     from alexnet.evaluate import evaluate as evaluate_split
-    from alexnet.run import load_model, open_run
+    from alexnet.run import open_run
     from alexnet.terminal import counting
     from alexnet.train import choose_device
     from alexnet.workflow import prepared_for, prepared_of
@@ -290,18 +187,21 @@ def predict(
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     """
     from alexnet import tables
+    from alexnet.checkpoint import load_model
     from alexnet.errors import DataError
     from alexnet.predict import find_images
     from alexnet.predict import predict as predict_images
-    from alexnet.run import load_model, open_run
+    from alexnet.run import open_run
     from alexnet.train import choose_device
 
     if topk < 1:
-        raise UsageError(f"--topk {topk}: at least one class must be named")
+        raise UsageError(f"--topk {topk}: at least one class must be named", fix="Use --topk 1 or more.", code="E263")
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     if not named:
         raise UsageError(
-            "no pictures given", fix="Name files, folders or patterns, or - to read paths from standard input."
+            "no pictures given",
+            fix="Name files, folders or patterns, or - to read paths from standard input.",
+            code="E264",
         )
     opened = open_run(run)
     paths = find_images(named)
@@ -317,7 +217,11 @@ def predict(
     )
     unreadable = tables.predictions(answers, format)
     if unreadable:
-        raise DataError(f"{unreadable} of {len(paths)} pictures could not be read; their reasons stand above")
+        raise DataError(
+            f"{unreadable} of {len(paths)} pictures could not be read; their reasons stand above",
+            fix="Replace them, or leave them out.",
+            code="E352",
+        )
 
 
 def report(run: Path) -> None:
@@ -338,21 +242,3 @@ def report(run: Path) -> None:
 
     opened = open_run(run)
     tables.results(opened, *report_run(opened, prepared_of(opened, tables.prepared)))
-
-
-def _train(run: "Run", prepared: "Prepared", device: Any) -> None:
-    from alexnet import tables
-    from alexnet.terminal import TrainingMonitor
-    from alexnet.train import Interrupted
-    from alexnet.train import train as train_run
-    from alexnet.workflow import report_run
-
-    print(f"run folder: {run.folder}   (Ctrl-C stops and saves)")
-    try:
-        with TrainingMonitor() as monitor:
-            train_run(run, prepared, device=device, monitor=monitor)
-    except Interrupted as stopped:
-        told = f"stopped and saved at step {stopped.step}; go on with: alexnet resume {run.folder}"
-        print(f"alexnet: {told}", file=sys.stderr)
-        sys.exit(128 + stopped.signal_number)
-    tables.results(run, *report_run(run, prepared))

@@ -96,6 +96,7 @@ def grid_sizes(config: ModelConfig) -> dict[str, int]:
         raise UsageError(
             f"a crop of {config.crop_size} pixels leaves nothing after the last pooling: {sizes}",
             fix="Use a larger crop_size; with AlexNet a smaller conv1_stride or conv1_kernel helps too.",
+            code="E216",
         )
     return sizes
 

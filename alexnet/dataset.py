@@ -203,8 +203,16 @@ def read_facts(folder: Path) -> dict[str, Any]:
     path = folder / PREPARED
     if not path.is_file():
         if (folder / UNFINISHED).is_file():
-            raise DataError(f"{folder}: its preparation was not finished", fix="run the same `alexnet prepare` again")
-        raise DataError(f"{folder} is not a prepared folder (no {PREPARED})", fix="make one with `alexnet prepare`")
+            raise DataError(
+                f"{folder}: its preparation was not finished",
+                fix="run the same `alexnet prepare` again; it goes on where it stopped",
+                code="E331",
+            )
+        raise DataError(
+            f"{folder} is not a prepared folder (no {PREPARED})",
+            fix="make one: alexnet prepare PICTURES FOLDER",
+            code="E330",
+        )
     try:
         facts = json.loads(path.read_bytes())
         version = facts["version"]
@@ -215,6 +223,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{folder} has format version {version}, this program knows {FORMAT_VERSION}",
             fix="prepare the pictures again, or use the program that wrote it",
+            code="E332",
         )
     if hashlib.sha256(canonical(facts)).hexdigest() != checksum:
         raise damaged(path, "its checksum is wrong")

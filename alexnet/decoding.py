@@ -99,7 +99,9 @@ def make_shards(
 def unreadable(split: str, name: str, reason: str) -> DataError:
     """The error for a picture that cannot be read where none may be left out."""
     return DataError(
-        f"{name} ({split}) cannot be used: {reason}", fix="replace or remove it, or prepare without strict"
+        f"{name} ({split}) cannot be used: {reason}",
+        fix="replace or remove it, or prepare without --strict",
+        code="E307",
     )
 
 

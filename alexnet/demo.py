@@ -24,7 +24,9 @@ def run_demo(out: Path) -> None:
     )
     foreign = [folder for folder in folders.values() if folder.exists() and not (folder / "recipe.json").is_file()]
     if out.is_file() or others or foreign:
-        raise UsageError(f"{out} holds other files than those of a demo", fix="Choose another folder with --out.")
+        raise UsageError(
+            f"{out} holds other files than those of a demo", fix="Choose another folder with --out.", code="E228"
+        )
     rows = []
     for name, recipe in networks.items():
         print(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {recipe.prepare_size}\n")

@@ -136,7 +136,9 @@ def predict_probabilities(
         UsageError: if views is neither 1 nor 10, or the pictures are smaller than the network's crop.
     """
     if views not in (1, 10):
-        raise UsageError(f"views={views}: a network is tested on 1 view (the centre) or on 10")
+        raise UsageError(
+            f"views={views}: a network is tested on 1 view (the centre) or on 10", fix="Choose 1 or 10.", code="E225"
+        )
     model.eval()
     device = model.input_mean.device
     out: list[npt.NDArray[np.float32]] = []
@@ -147,6 +149,7 @@ def predict_probabilities(
                 f"pictures prepared at {batch.shape[1]} pixels are smaller than the network's crop of "
                 f"{model.config.crop_size}",
                 fix="Prepare them at the size that the recipe of the run names (prepare_size).",
+                code="E229",
             )
         images = as_batch(batch).to(device)
         out.append(view_probabilities(model, images, views, precision).float().cpu().numpy())
@@ -179,12 +182,14 @@ def evaluate(
         raise DataError(
             f"{prepared.folder} has no split {split!r}",
             fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
+            code="E325",
         )
     unknown = [name for name in prepared.class_names if name not in class_names]
     if unknown:
         raise DataError(
             f"the network does not know these classes of {prepared.folder}: {_few(unknown)}",
             fix=f"It knows: {_few(class_names)}. Folder names must be the same as in training.",
+            code="E326",
         )
     data = prepared.splits[split]
     to_output = np.array([class_names.index(name) for name in prepared.class_names], np.int64)

@@ -127,6 +127,8 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "average_decay": ("the mean of the last weights is kept", "Polyak 1992"),
     "precision": ("bfloat16: twice as fast where the processor has it, 8 bits of mantissa", "[ours]"),
     "evaluate_every": ("how often held-out pictures are looked at", "[ours]"),
+    "patience": ("the run ends after so many looks at held-out pictures without a better network", "[ours]"),
+    "on_nan": ("rollback: from numbers that are not finite back to the last checkpoint, at half the rate", "[ours]"),
 }
 
 

@@ -49,6 +49,18 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_through(path: Path, content: bytes) -> None:
+    """Writes a file to the disk, in a folder that nobody looks into before it is complete."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def fsync_folder(folder: Path) -> None:
     """Makes renames in `folder` last through a power cut. Windows cannot, and keeps them anyway."""
     if os.name != "posix":
@@ -81,8 +93,14 @@ def disk_errors(doing: str, fix: str = "Make room and go on; what was saved befo
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ResourceError(f"disk full while {doing}: no space left{_free(error)}", fix=fix) from error
-        raise ResourceError(f"{error.strerror or error} while {doing}") from error
+            raise ResourceError(
+                f"disk full while {doing}: no space left{_free(error)}", fix=fix, code="E501"
+            ) from error
+        raise ResourceError(
+            f"{error.strerror or error} while {doing}",
+            fix="Look at the disk and the rights of the folder, then do it again; what was saved before is whole.",
+            code="E502",
+        ) from error
 
 
 def _free(error: OSError) -> str:

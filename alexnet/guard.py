@@ -52,6 +52,11 @@ class Guard:
         self.faded = False  # whether the start let next to nothing through that tells pictures apart
         self.said: set[str] = set()
 
+    @classmethod
+    def of(cls, recipe: Recipe, labels: Tensor, steps_per_epoch: int) -> "Guard":
+        """A guard for a run over pictures with these labels, (N,)."""
+        return cls(recipe, torch.bincount(labels, minlength=recipe.model.num_classes).tolist(), steps_per_epoch)
+
     def memory(self) -> Tensor:
         """What a checkpoint must hold for the guard to go on: a few float64 numbers and the recent losses."""
         numbers = [self.flat, self.next_look, self.low, self.learned_without_use, self.faded, *self.losses]

@@ -67,7 +67,8 @@ def identify(path: Path) -> Identified:
         raise DataError(
             f"{path} ({stored.kind}) is no AlexNet and no LeNet: it has {len(convolutions)} convolutions and "
             f"{len(linear)} fully connected layers where they have 5 and 3, or 2 and some",
-            fix=f"Its layers: {shapes or 'none'}.",
+            fix=f"Give a file of one of these. Its layers: {shapes or 'none'}.",
+            code="E347",
         )
     network = build_model(config)
     misfits = _misfits(network, ordered)
@@ -75,6 +76,7 @@ def identify(path: Path) -> Identified:
         raise DataError(
             f"{path} ({stored.kind}) comes nearest to {base.name}, but " + "; ".join(misfits),
             fix="alexnet summary " + base.name + " shows the layers that would fit.",
+            code="E347",
         )
     # Caffe's networks take blue, green, red, whatever file they have been turned into since.
     bgr = bool(stored.facts.get("bgr", base in (CAFFE, CAFFENET)))
@@ -101,7 +103,11 @@ def _own(path: Path, stored: StoredNetwork) -> Identified:
         network = build_model(recipe.model)
         network.load_state_dict(safetensors.torch.load_file(path))
     except (ValueError, RuntimeError, AlexNetError, safetensors.SafetensorError) as error:
-        raise UntrustedFileError(f"{path} does not hold the network that it says: {error}") from None
+        raise UntrustedFileError(
+            f"{path} does not hold the network that it says: {error}",
+            fix="Save it again with alexnet, or restore it from a copy.",
+            code="E613",
+        ) from None
     names = tuple(json.loads(stored.metadata.get("classes", "[]"))) or class_names_of(recipe.model.num_classes)
     return Identified("alexnet", recipe.name, recipe, network.eval(), names, ())
 

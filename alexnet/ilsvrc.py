@@ -30,7 +30,11 @@ def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[st
         if wnids:
             missed = sorted(name for name in flat if Path(name).stem not in wnids)
             if missed:
-                raise DataError(f"the ground truth in {folder} misses {listed(missed)}", fix="complete it")
+                raise DataError(
+                    f"the ground truth in {folder} misses {listed(missed)}",
+                    fix="add a line for each, or remove the pictures",
+                    code="E321",
+                )
             classes: dict[str, list[str]] = {}
             for name in sorted(flat):
                 classes.setdefault(wnids[Path(name).stem], []).append(name)
@@ -39,6 +43,7 @@ def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[st
         f"{place} has {len(flat)} pictures but neither class folders nor ground truth",
         fix=f"put LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt and meta.mat, or a text file of "
         f"lines 'file-name class' into {root}; or sort the pictures into class folders",
+        code="E322",
     )
 
 
@@ -51,7 +56,9 @@ def _ground_truth(folder: Path, folders: list[Path], flat: list[str]) -> dict[st
     if truth.is_file():
         metas = [each / "meta.mat" for each in folders if (each / "meta.mat").is_file()]
         if not metas:
-            raise DataError(f"{truth} needs meta.mat beside it", fix="both are in ILSVRC2012_devkit_t12/data")
+            raise DataError(
+                f"{truth} needs meta.mat beside it", fix="copy it from ILSVRC2012_devkit_t12/data", code="E323"
+            )
         wnids = _read_meta(metas[0])
         lines = _lines(truth, len(flat))
         return {Path(name).stem: wnids[int(line)] for name, line in zip(sorted(flat), lines, strict=True)}
@@ -66,7 +73,11 @@ def _ground_truth(folder: Path, folders: list[Path], flat: list[str]) -> dict[st
 def _lines(truth: Path, count: int) -> list[str]:
     lines = truth.read_text(encoding="ascii").split()
     if len(lines) != count:
-        raise DataError(f"{truth} has {len(lines)} lines for {count} pictures", fix="unpack all of them")
+        raise DataError(
+            f"{truth} has {len(lines)} lines for {count} pictures",
+            fix="unpack all pictures that belong to it (ILSVRC2012_img_val.tar)",
+            code="E324",
+        )
     return lines
 
 
@@ -81,5 +92,5 @@ def read_mat(path: Path) -> Any:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise UsageError(f"reading {path.name} needs SciPy", fix="pip install scipy") from None
+        raise UsageError(f"reading {path.name} needs SciPy", fix="pip install scipy", code="E240") from None
     return loadmat(path, squeeze_me=True)

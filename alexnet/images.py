@@ -57,6 +57,8 @@ UPRIGHT = {
     8: (True, -1, 1),
 }
 ORIENTATION_TAG = 0x0112
+REPLACE = "Replace it, or remove it."
+SMALLER = "Save it smaller, or remove it."
 
 Pixels = NDArray[np.uint8]
 Convert = Callable[[Image.Image], Image.Image]
@@ -177,13 +179,19 @@ def _opened(data: bytes | Path, max_pixels: int) -> Iterator[Image.Image]:
         with _file(data) as file:
             yield _open(file, max_pixels)
     except _Refused as refused:
-        raise DataError(f"{where}: {refused}") from None
+        raise DataError(f"{where}: {refused.what}", fix=refused.fix, code=refused.code) from None
     except Exception as error:
         # Decoders answer broken bytes with almost any exception type; for the user all mean the same.
-        raise DataError(f"{where}: cannot be read: {_short(error)}") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(
+                f"{where}: cannot be read: {_short(error)}",
+                fix="Check that the file is there and that you may read it.",
+                code="E301",
+            ) from error
+        raise DataError(f"{where}: cannot be read: {_short(error)}", fix=REPLACE, code="E302") from error
 
 
-class _Refused(Exception):
+class _Refused(DataError):
     """A reason not to read a picture, to be completed with its name."""
 
 
@@ -194,7 +202,7 @@ def _file(data: bytes | Path) -> IO[bytes]:
     kind = data.stat().st_mode
     # Opening a pipe that nobody writes to would wait forever, and a device may do anything.
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise _Refused("a pipe, socket or device, not a file")
+        raise _Refused("a pipe, socket or device, not a file", fix="Remove it.", code="E304")
     return data.open("rb")
 
 
@@ -204,7 +212,7 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
     file.seek(0)
     prefix = file.read(16)
     if not prefix:
-        raise _Refused("the file is empty")
+        raise _Refused("the file is empty", fix=REPLACE, code="E303")
     # Not Image.open: it warns of large pictures on stderr by itself, where we refuse them with our own limit.
     Image.init()
     for name in FORMATS:
@@ -214,24 +222,28 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
             image = factory(file, "")
             _refuse_bombs(image, file, length, max_pixels)
             return image
-    raise _Refused(_unknown(prefix + file.read(1024)))
+    raise _Refused(_unknown(prefix + file.read(1024)), fix="Save it as JPEG or PNG, or remove it.", code="E304")
 
 
 def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: int) -> None:
     """Raises what is wrong with the size of a picture of which only the header was read; the file is `length` long."""
     width, height = image.size
     if width * height == 0:
-        raise _Refused(f"{width} x {height} pixels")
+        raise _Refused(f"{width} x {height} pixels", fix=REPLACE, code="E306")
     if width * height > max_pixels:
-        raise _Refused(f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+        raise _Refused(f"{width} x {height} pixels, more than the limit of {max_pixels:,}", fix=SMALLER, code="E305")
     if width * height > max(BELIEVED_PIXELS, PIXELS_PER_BYTE * length):
-        raise _Refused(f"{width} x {height} pixels in {length:,} bytes, which only a made-up file has")
+        raise _Refused(
+            f"{width} x {height} pixels in {length:,} bytes, which only a made-up file has", fix=SMALLER, code="E305"
+        )
     if image.info.get("progressive"):
         file.seek(0)
         # Within the data of a JPEG these two bytes never follow each other.
         scans = file.read().count(b"\xff\xda")
         if scans > MAX_SCANS:
-            raise _Refused(f"a JPEG of {scans:,} scans, more than the limit of {MAX_SCANS}")
+            raise _Refused(
+                f"a JPEG of {scans:,} scans, more than the limit of {MAX_SCANS}", fix="Save it anew.", code="E305"
+            )
 
 
 def _unknown(head: bytes) -> str:
@@ -287,7 +299,7 @@ def _ends(image: Image.Image) -> tuple[float, float]:
         if len(values):
             ends += [float(values.min()), float(values.max())]
     if not ends:
-        raise _Refused("float picture without a single finite value")
+        raise _Refused("float picture without a single finite value", fix=REPLACE, code="E306")
     return min(ends), max(ends)
 
 

@@ -17,7 +17,9 @@ def digits(seed: int) -> Source:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UsageError("the set digits comes with scikit-learn", fix="pip install 'alexnet[digits]'") from None
+        raise UsageError(
+            "the set digits comes with scikit-learn", fix="pip install 'alexnet[digits]'", code="E240"
+        ) from None
     bunch = load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     names = tuple(f"digits/{index:04d}" for index in range(len(grey)))
@@ -75,4 +77,5 @@ def _downloaded(name: str, cache: Path, load: Callable[[], Any]) -> Any:
         raise ResourceError(
             f"{name} could not be downloaded: {error}",
             fix=f"download it by hand where there is a network and put its files into {cache}",
+            code="E540",
         ) from error

@@ -48,6 +48,7 @@ def read_onnx(content: bytes, where: str) -> OnnxModel:
         raise UsageError(
             f"{where} is an ONNX file, and the package onnx is not installed",
             fix="Install it: pip install 'alexnet[formats]'",
+            code="E240",
         ) from None
     try:
         model = onnx.load_model_from_string(content)
@@ -57,7 +58,9 @@ def read_onnx(content: bytes, where: str) -> OnnxModel:
     except (DecodeError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
         short = printable(str(error))
         raise UntrustedFileError(
-            f"{where} is damaged: {short or type(error).__name__}", fix="Fetch it again, or export it again."
+            f"{where} is damaged: {short or type(error).__name__}",
+            fix="Fetch it again, or export it again.",
+            code="E610",
         ) from None
 
 
@@ -73,7 +76,11 @@ class _Walk:
         self.convolutions = 0
         self.numbers = 0
         if len(graph.node) > MOST_NODES:
-            raise UntrustedFileError(f"{where} has {len(graph.node)} nodes; no network of layers has so many")
+            raise UntrustedFileError(
+                f"{where} has {len(graph.node)} nodes; no network of layers has so many",
+                fix=f"Export the network alone; up to {MOST_NODES:,} nodes are read.",
+                code="E611",
+            )
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
         self.made_by = {name: node for node in graph.node for name in node.output if name}
         self.used_by: dict[str, list[Any]] = {}
@@ -96,7 +103,11 @@ class _Walk:
                 raise self._foreign(f"{len(following)} nodes use the value {current!r} ({names}): the network branches")
             self._node(following[0], current)
             current = following[0].output[0]
-        raise UntrustedFileError(f"{self.where} is damaged: its graph runs in a circle")
+        raise UntrustedFileError(
+            f"{self.where} is damaged: its graph runs in a circle",
+            fix="Fetch it again, or export it again.",
+            code="E610",
+        )
 
     def _refuse_other_files(self) -> None:
         tensors = list(self.graph.initializer)
@@ -106,6 +117,7 @@ class _Walk:
                 raise UntrustedFileError(
                     f"{self.where} keeps the weights {tensor.name!r} in another file, which is not opened",
                     fix="Save it as one file: onnx.save(onnx.load(OLD), NEW, save_as_external_data=False)",
+                    code="E612",
                 )
 
     def _input(self) -> str:
@@ -271,6 +283,7 @@ class _Walk:
             raise UntrustedFileError(
                 f"{self.where}: with {name!r} of {' x '.join(map(str, sizes[:9]))} the weights are too large",
                 fix=f"Up to {MOST_NUMBERS:,} numbers are read; AlexNet has 61 million.",
+                code="E611",
             )
 
     def _attributes(self, node: Any) -> dict[str, Any]:
@@ -280,7 +293,9 @@ class _Walk:
 
     def _foreign(self, what: str) -> DataError:
         return DataError(
-            f"{self.where}: {what}", fix=f"What can be read is a plain chain of these: {', '.join(sorted(KNOWN))}."
+            f"{self.where}: {what}",
+            fix=f"What can be read is a plain chain of these: {', '.join(sorted(KNOWN))}.",
+            code="E344",
         )
 
 

@@ -81,6 +81,7 @@ def _refusal(path: Path, why: str) -> UntrustedFileError:
         f"{path} was not opened: {printable(why.strip())}",
         fix="Weights alone are safe to open: torch.save(model.state_dict(), FILE), numpy.savez(FILE, **arrays), "
         "or safetensors.",
+        code="E601",
     )
 
 

@@ -38,9 +38,11 @@ def choose_settings(
 ) -> dict[str, Any]:
     """The arguments that decide about the content, "auto" resolved."""
     if encoding not in ("auto", *SUFFIXES):
-        raise UsageError(f"encoding is {encoding!r}", fix="choose auto, raw or jpeg")
+        raise UsageError(f"there is no encoding {encoding!r}", fix="choose auto, raw or jpeg", code="E220")
     if size < 1:
-        raise UsageError(f"size is {size} pixels", fix="the paper prepares 256")
+        raise UsageError(
+            f"size is {size} pixels, but must be at least 1", fix="choose 256, as the paper does", code="E221"
+        )
     if encoding == "auto":
         raw_bytes = sum(len(samples) for samples in source.splits.values()) * size * size * 3
         encoding = "raw" if raw_bytes <= raw_limit_bytes else "jpeg"
@@ -107,7 +109,9 @@ def refuse_inside(source: Source, out: Path) -> None:
         if root is None or not target.is_relative_to(root):
             continue
         if not any(part.startswith(".") for part in target.relative_to(root).parts):
-            raise DataError(f"{out} lies inside the folder of the pictures, {root}", fix="choose another folder")
+            raise DataError(
+                f"{out} lies inside the folder of the pictures, {root}", fix="choose another folder", code="E334"
+            )
 
 
 def same_or_refuse(out: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -118,7 +122,7 @@ def same_or_refuse(out: Path, there: dict[str, Any], asked: dict[str, Any]) -> N
             name if name == "pictures" else f"{name}: {there.get(name)} there, {asked.get(name)} asked for"
             for name in different
         )
-        raise DataError(f"{out} was prepared from something else ({changes})", fix="choose another folder")
+        raise DataError(f"{out} was prepared from something else ({changes})", fix="choose another folder", code="E335")
 
 
 def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_images: int) -> None:
@@ -127,16 +131,20 @@ def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_imag
     asked = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
     claim = out / UNFINISHED
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file", fix="choose another folder")
+        raise DataError(f"{out} is a file, not a folder", fix="choose another folder", code="E336")
     if claim.is_file():
         try:
             there = json.loads(claim.read_bytes())
         except ValueError as error:
-            raise DataError(f"{claim} is damaged", fix=f"delete {out}, or choose another folder") from error
+            raise DataError(
+                f"{claim} is damaged", fix=f"delete {out}, or choose another folder", code="E338"
+            ) from error
         same_or_refuse(out, there, asked)
         return
     if out.is_dir() and any(entry.name != temporary_for(claim).name for entry in out.iterdir()):
-        raise DataError(f"{out} holds other files", fix="choose a new or empty folder; nothing in it was touched")
+        raise DataError(
+            f"{out} holds other files", fix="choose a new or empty folder; nothing in it was touched", code="E337"
+        )
     with disk_errors(f"making {out}", GO_ON):
         out.mkdir(parents=True, exist_ok=True)
         write_file(claim, canonical(asked))
@@ -152,4 +160,5 @@ def check_space(out: Path, plans: list[Plan], settings: dict[str, Any]) -> None:
         raise ResourceError(
             f"{pictures} pictures need about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {out}",
             fix="make room, choose a folder on another disk, a smaller size, or --encoding jpeg",
+            code="E541",
         )

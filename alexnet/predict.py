@@ -36,13 +36,19 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
             matches = [path]
         else:
             if argument.startswith("-"):
-                raise UsageError(f"unknown option {argument}", fix="alexnet predict --help lists them.")
+                raise UsageError(f"unknown option {argument}", fix="alexnet predict --help lists them.", code="E201")
             matches = [Path(match) for match in sorted(glob.glob(argument, recursive=True))]
         if not matches:
-            raise DataError(f"{argument}: no such file, folder or pattern")
+            raise DataError(
+                f"{argument}: no such file, folder or pattern",
+                fix="Give a picture, a folder, or a pattern such as 'holiday/*.jpg'.",
+                code="E308",
+            )
         inside = [path for match in matches for path in _pictures(match)]
         if not inside:
-            raise DataError(f"no pictures in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.")
+            raise DataError(
+                f"no pictures in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.", code="E309"
+            )
         found |= dict.fromkeys(inside)
     return list(found)
 

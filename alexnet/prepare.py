@@ -99,7 +99,11 @@ def prepare(
         ResourceError: too little space on the disk.
     """
     if workers is not None and workers < 1:
-        raise UsageError(f"workers={workers}: at least one is needed")
+        raise UsageError(
+            f"workers={workers}: at least one is needed",
+            fix="leave it out to use all processors",
+            code="E222",
+        )
     begin = time.monotonic()
     settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
     identities = identities_of(source)
@@ -152,6 +156,7 @@ def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:
                 raise DataError(
                     f"no picture of {name} in {split} could be read (for example {picture}: {reason})",
                     fix="replace the pictures, or remove the class",
+                    code="E339",
                 )
 
 

@@ -42,6 +42,8 @@ class Recipe:
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluate_every: Annotated[int, Field(ge=1)] = 1  # epochs between two looks at the held-out pictures
+    patience: Annotated[int, Field(ge=0)] = 0  # looks without a better network after which the run ends; 0: none
+    on_nan: Literal["stop", "rollback"] = "stop"  # rollback: to the last checkpoint at half the rate, three times
 
 
 FIXED = ("name", "architecture")  # they say which recipe and network it is, so nobody overrides them
@@ -63,7 +65,11 @@ def from_json(text: str) -> Recipe:
     values = json.loads(text)
     recipe = _validated(values)
     if json.loads(to_json(recipe)) != values:
-        raise UsageError("the stored recipe has fields that this version of alexnet does not know, or lacks some")
+        raise UsageError(
+            "the stored recipe has fields that this version of alexnet does not know, or lacks some",
+            fix="Use the version of alexnet that made it.",
+            code="E215",
+        )
     return recipe
 
 
@@ -92,7 +98,7 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             raise _unknown(name, last, record)
         if isinstance(target[last], dict):
             names = ", ".join(f"{name}.{f.name}" for f in fields(getattr(record, last)) if f.name not in FIXED)
-            raise UsageError(f"{name!r} is a group of fields, not one", fix=f"Give one of: {names}.")
+            raise UsageError(f"{name!r} is a group of fields, not one", fix=f"Give one of: {names}.", code="E212")
         optional = type(None) in get_args(get_type_hints(type(record))[last])
         target[last] = text if text == "none" and not optional else _parsed(text)
     return _validated(values)
@@ -131,7 +137,9 @@ def _pairs(changes: Sequence[str]) -> list[tuple[str, str]]:
         if not equals:
             if not flagged or not items:
                 raise UsageError(
-                    f"{item!r} is not a change of the recipe", fix="Write field=value, for example epochs=20."
+                    f"{item!r} is not a change of the recipe",
+                    fix="Write field=value, for example epochs=20.",
+                    code="E213",
                 )
             text = items.pop(0)
         pairs.append((name.replace("-", "_"), text))
@@ -158,7 +166,11 @@ def _validated(values: Any) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part not in ("alexnet", "lenet"))
-        raise UsageError(f"{name}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        raise UsageError(
+            f"{name}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}",
+            fix="Choose another value; alexnet recipes NAME shows those of a recipe.",
+            code="E214",
+        ) from None
 
 
 def _unknown(name: str, part: str, record: Any) -> UsageError:
@@ -168,4 +180,4 @@ def _unknown(name: str, part: str, record: Any) -> UsageError:
     near = difflib.get_close_matches(part, list(candidates), n=1)
     hint = f"; did you mean {candidates[near[0]]!r}?" if near else ""
     shown = ", ".join(f"{prefix}.{k}" if prefix else k for k in known)
-    return UsageError(f"no field {name!r} in the recipe{hint}", fix=f"Fields: {shown}.")
+    return UsageError(f"no field {name!r} in the recipe{hint}", fix=f"Fields: {shown}.", code="E211")

@@ -69,11 +69,17 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is missing", fix="give the folder of a run, as `alexnet train` writes it") from None
+        raise DataError(
+            f"{path} is missing", fix="give the folder of a run, as `alexnet train` writes it", code="E327"
+        ) from None
     except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}", fix="restore it from a copy, or train again") from error
+        raise DataError(
+            f"{path} is no JSON: {error}", fix="restore it from a copy, or train again", code="E328"
+        ) from error
     if not isinstance(record, dict):
         raise DataError(
-            f"{path} holds a {type(record).__name__}, not an object of fields", fix="restore it from a copy"
+            f"{path} holds a {type(record).__name__}, not an object of fields",
+            fix="restore it from a copy, or train again",
+            code="E328",
         )
     return record

@@ -160,7 +160,9 @@ def read_checked(path: Path, sha256: str | None) -> bytes:
 def damaged(path: Path, reason: str) -> DataError:
     """The error for a file of a prepared folder that is not what was written."""
     return DataError(
-        f"{path} is damaged: {reason}", fix=f"delete the folder {path.parent} and prepare the pictures again"
+        f"{path} is damaged: {reason}",
+        fix=f"delete the folder {path.parent} and prepare the pictures again",
+        code="E333",
     )
 
 

@@ -48,14 +48,16 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
         ResourceError: a named set could not be downloaded.
     """
     if not 0 <= held_out < 1:
-        raise UsageError(f"held_out is {held_out}, but must be a share from 0 to below 1", fix="for example: 0.2")
+        raise UsageError(
+            f"held_out is {held_out}, but must be a share from 0 to below 1", fix="choose for example 0.2", code="E223"
+        )
     path = Path(spec).expanduser()
     if path.is_dir():
         return _open_folder(path, seed, held_out)
     if path.exists():
         archive = path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"))
         fix = "unpack it and give the folder" if archive else "give the folder that holds the class folders"
-        raise DataError(f"{path} is {'an archive' if archive else 'a file'}, not a folder", fix=fix)
+        raise DataError(f"{path} is {'an archive' if archive else 'a file'}, not a folder", fix=fix, code="E311")
     cache = downloads or cache_folder() / "downloads"
     named: dict[str, Callable[[], Source]] = {
         "digits": lambda: named_sets.digits(seed),
@@ -70,6 +72,7 @@ def open_source(spec: str | Path, *, seed: int = 0, held_out: float = 0.2, downl
     raise DataError(
         f"{path} does not exist" + (f"; did you mean {close[0]}?" if close else ""),
         fix=f"give a folder with one sub-folder per class, or a named set: {', '.join(named)}",
+        code="E310",
     )
 
 
@@ -97,7 +100,9 @@ def _open_folder(root: Path, seed: int, held_out: float) -> Source:
         places = {"train": next(iter(places.values()))}
     elif places and len(places) == len(folders):
         found = ", ".join(f"{path.name}/" for path in places.values())
-        raise DataError(f"{root} has {found} but no train/", fix=f"put the training pictures into {root / 'train'}")
+        raise DataError(
+            f"{root} has {found} but no train/", fix=f"put the training pictures into {root / 'train'}", code="E312"
+        )
     else:
         places = {"train": root}
     listing = _list_classes(places["train"], root)
@@ -132,7 +137,7 @@ def _evaluation_samples(
     else:
         notes += _listing_notes(listing, place)
     if not classes:
-        raise DataError(f"{place} has no pictures", fix="fill it, or remove the folder")
+        raise DataError(f"{place} has no pictures", fix="fill it, or remove the folder", code="E313")
     absent = sorted(set(class_names) - set(classes))
     if absent:
         notes.append(f"{place} has no picture of {listed(absent)}")
@@ -152,7 +157,11 @@ def _ensure_val(
     train = splits["train"]
     held = hold_out(train.labels, held_out, seed)
     if not held.any():
-        raise DataError("every class has a single picture, so none can be held out", fix="add pictures")
+        raise DataError(
+            "every class has a single picture, so none can be held out",
+            fix="add pictures, or a folder val/",
+            code="E319",
+        )
     splits["train"], splits["val"] = train.take(~held), train.take(held)
     notes.append(f"no val folder: {held.sum()} of {len(held)} pictures were held out as val (seed {seed})")
     single = [name for label, name in enumerate(class_names) if not held[train.labels == label].any()]
@@ -168,7 +177,7 @@ def _split_places(root: Path, folders: dict[str, Path]) -> dict[str, Path]:
         if split is None:
             continue
         if split in places:
-            raise DataError(f"{root} has both {places[split].name}/ and {folder}/", fix="keep one of them")
+            raise DataError(f"{root} has both {places[split].name}/ and {folder}/", fix="keep one of them", code="E317")
         places[split] = path
     if "train" in places and len(folders) > len(places):
         inside = [entry for entry in _entries(places["train"]) if _is_folder(entry) and not _ignored(entry.name)]
@@ -232,18 +241,22 @@ def _check_train(listing: _Listing, place: Path) -> None:
     empty = sorted(name for name, pictures in classes.items() if not pictures)
     if len(empty) == len(classes):
         if listing.loose:
-            raise DataError(f"{place} has {len(listing.loose)} pictures but no class folders", fix=f"make {example}")
+            raise DataError(
+                f"{place} has {len(listing.loose)} pictures but no class folders", fix=f"make {example}", code="E314"
+            )
         others = f", only {_endings(listing.other)}" if listing.other else ""
-        raise DataError(f"{place} has no pictures{others}", fix=f"make {example}")
+        raise DataError(f"{place} has no pictures{others}", fix=f"make {example}", code="E313")
     if len(classes) == 1:
         (name,) = classes
         inner = [entry.name for entry in _entries(place / name) if _is_folder(entry) and not _ignored(entry.name)]
         fix = f"did you mean {place / name}?" if len(inner) > 1 else f"make {example}"
-        raise DataError(f"{place} has a single class ({name}); a classifier needs at least two", fix=fix)
+        raise DataError(f"{place} has a single class ({name}); a classifier needs at least two", fix=fix, code="E315")
     if empty:
         others = f" (found {_endings(listing.other)})" if listing.other else ""
         raise DataError(
-            f"{place} has no pictures of {listed(empty)}{others}", fix="add pictures, or remove the folders"
+            f"{place} has no pictures of {listed(empty)}{others}",
+            fix="add pictures, or remove the folders",
+            code="E316",
         )
 
 
@@ -254,6 +267,7 @@ def _refuse_names(class_names: tuple[str, ...], place: Path) -> None:
             raise DataError(
                 f"{place} has a class folder whose name has control characters or is not UTF-8: {name!a}",
                 fix="rename it; the name of the folder is the name of the class",
+                code="E329",
             )
 
 
@@ -280,6 +294,7 @@ def _samples(root: Path, classes: dict[str, list[str]], class_names: tuple[str, 
         raise DataError(
             f"{place} has classes that train does not have: {listed(unknown)}{hint}",
             fix="give both the same class folders, or remove these",
+            code="E318",
         )
     pairs = [(name, label) for label, each in enumerate(class_names) for name in classes.get(each, ())]
     return Samples(tuple(name for name, _ in pairs), np.array([label for _, label in pairs], np.int64), root)
@@ -303,7 +318,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _refuse(error: OSError) -> None:
     """A folder that cannot be listed must not silently count as empty, which is what os.walk makes of it."""
     reason = (error.strerror or str(error)).lower()
-    raise DataError(f"{error.filename}: {reason}", fix="make the folder readable, or remove it") from error
+    raise DataError(f"{error.filename}: {reason}", fix="make the folder readable, or remove it", code="E320") from error
 
 
 def _ignored(name: str) -> bool:

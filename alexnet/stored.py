@@ -74,12 +74,14 @@ def read_stored(path: Path) -> StoredNetwork:
         DataError: it is of no format that is known, or its network is no plain chain of layers.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is {'no file' if path.exists() else 'not there'}", fix="Give a file of weights.")
+        raise UsageError(
+            f"{path} is {'no file' if path.exists() else 'not there'}", fix="Give a file of weights.", code="E230"
+        )
     try:
         with path.open("rb") as file:
             return _read(path, file)
     except PermissionError:
-        raise UsageError(f"{path} may not be read by this user", fix=f"chmod u+r {path}") from None
+        raise UsageError(f"{path} may not be read by this user", fix=f"chmod u+r {path}", code="E231") from None
 
 
 def _read(path: Path, file: BinaryIO) -> StoredNetwork:
@@ -96,14 +98,18 @@ def _read(path: Path, file: BinaryIO) -> StoredNetwork:
         return _state_dict(path)
     for sign, what in SIGNS.items():
         if begin.startswith(sign):
-            raise DataError(f"{path} is {what}", fix=READABLE)
+            raise DataError(f"{path} is {what}", fix=READABLE, code="E340")
     return _protobuf(path, file)
 
 
 def _protobuf(path: Path, file: BinaryIO) -> StoredNetwork:
     size = path.stat().st_size
     if size >= PROTOBUF_LIMIT:
-        raise UntrustedFileError(f"{path} has {size:,} bytes; no caffemodel or ONNX file can be so large")
+        raise UntrustedFileError(
+            f"{path} has {size:,} bytes; no caffemodel or ONNX file can be so large",
+            fix="Give a file of weights alone; those of AlexNet are 244 MB.",
+            code="E611",
+        )
     content = file.read()
     found = top_fields(memoryview(content))
     if (7, BYTES) in found:
@@ -112,7 +118,9 @@ def _protobuf(path: Path, file: BinaryIO) -> StoredNetwork:
     if (100, BYTES) in found or (2, BYTES) in found:
         kind, layers, chain, facts = read_caffemodel(memoryview(content), str(path))
         return StoredNetwork(kind, tuple(StoredLayer(*layer) for layer in layers), chain, facts)
-    raise DataError(f"{path} is {'of no known format' if size else 'empty'}: it holds no trained weights", fix=READABLE)
+    raise DataError(
+        f"{path} is {'of no known format' if size else 'empty'}: it holds no trained weights", fix=READABLE, code="E340"
+    )
 
 
 def _safetensors(path: Path) -> StoredNetwork:
@@ -141,10 +149,16 @@ def _archive(path: Path) -> StoredNetwork:
             if any(member.filename.endswith("data.pkl") for member in members):
                 return _state_dict(path)
             if not members or not all(member.filename.endswith(".npy") for member in members):
-                raise DataError(f"{path} is a zip file that neither PyTorch nor NumPy has written", fix=READABLE)
+                raise DataError(
+                    f"{path} is a zip file that neither PyTorch nor NumPy has written", fix=READABLE, code="E340"
+                )
             unpacked = sum(member.file_size for member in members)
             if unpacked > max(EXPANSION[0] * size, EXPANSION[1]):
-                raise UntrustedFileError(f"{path} would unpack from {size:,} to {unpacked:,} bytes; no weights do")
+                raise UntrustedFileError(
+                    f"{path} would unpack from {size:,} to {unpacked:,} bytes; no weights do",
+                    fix="Give a file of weights alone; those of AlexNet are 244 MB.",
+                    code="E611",
+                )
             arrays = {}
             for member in members:
                 with archive.open(member) as stream:
@@ -165,6 +179,7 @@ def _npy(path: Path, file: BinaryIO) -> StoredNetwork:
     raise DataError(
         f"{path} is a single array of {' x '.join(map(str, array.shape))} numbers, not the layers of a network",
         fix="Save all layers in one file: numpy.savez(FILE, **{'conv1.weight': ..., 'conv1.bias': ...}).",
+        code="E341",
     )
 
 
@@ -234,6 +249,7 @@ def _layers(
             f"{path} holds {', '.join(rest[:5])}{' ...' if len(rest) > 5 else ''}, "
             "which belong to no convolution and no fully connected layer",
             fix="Batch normalisation and the like are no part of the networks here; save weights and biases alone.",
+            code="E342",
         )
     named = [(name, part[0], part.get(1)) for name, part in parts.items() if 0 in part]
     if not in_order:
@@ -244,7 +260,11 @@ def _layers(
             before = out[-1].weight if out and out[-1].weight.ndim == 4 else None
             weight = _turned(path, name, weight, before)
         if bias is not None and bias.size != len(weight):
-            raise UntrustedFileError(f"{path} is damaged: {name} has {len(weight)} outputs and {bias.size} biases")
+            raise UntrustedFileError(
+                f"{path} is damaged: {name} has {len(weight)} outputs and {bias.size} biases",
+                fix="Fetch it again and compare its size and checksum.",
+                code="E610",
+            )
         out.append(StoredLayer(name, weight, None if bias is None else bias.reshape(-1)))
     return tuple(out)
 
@@ -260,7 +280,11 @@ def _turned(
     channels, (inputs, outputs) = len(convolution), weight.shape
     side = math.isqrt(inputs // max(channels, 1))
     if side * side * channels != inputs:
-        raise DataError(f"{path}: {name} has {inputs} inputs, which are no square of the {channels} channels before it")
+        raise DataError(
+            f"{path}: {name} has {inputs} inputs, which are no square of the {channels} channels before it",
+            fix="Give the layers names that sort in the order of the network, such as conv1 to fc8.",
+            code="E343",
+        )
     return weight.reshape(side, side, channels, outputs).transpose(3, 2, 0, 1).reshape(outputs, inputs)
 
 
@@ -271,5 +295,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _damaged(path: Path, error: Exception) -> UntrustedFileError:
     return UntrustedFileError(
-        f"{path} is damaged: {printable(str(error))}", fix="Fetch it again and compare its size and checksum."
+        f"{path} is damaged: {printable(str(error))}",
+        fix="Fetch it again and compare its size and checksum.",
+        code="E610",
     )

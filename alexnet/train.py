@@ -6,12 +6,9 @@ the same steps as one that was not.
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,22 +16,20 @@ import numpy.typing as npt
 import torch
 
 from alexnet.check import check_network
+from alexnet.checkpoint import check_room, load_checkpoint, save_checkpoint, settle
 from alexnet.dataset import Prepared, epoch_order
+from alexnet.divergence import ROLLBACKS, SLOWER, diverged, first_bad, first_bad_tensor
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
+from alexnet.exact import check_conditions, conditions
 from alexnet.guard import Guard
+from alexnet.lock import only_one
 from alexnet.model import Network
 from alexnet.optim import rate, set_rates
 from alexnet.prefetch import ahead
-from alexnet.run import (
-    Run,
-    append_metrics,
-    forget_metrics_after,
-    load_checkpoint,
-    read_metrics,
-    save_checkpoint,
-)
-from alexnet.trainer import Trainer, crop_size_at, epoch_batches, steps_per_epoch, train_step
+from alexnet.run import Run, append_metrics, read_metrics
+from alexnet.signals import Asked, stop_signals
+from alexnet.trainer import RunawayLoss, Trainer, crop_size_at, epoch_batches, steps_per_epoch, train_step
 
 SAVE_SECONDS = 60.0  # between two checkpoints that are not the best; changes no result
 DEPTH = 2  # batches made while the network works on another; changes no result
@@ -88,7 +83,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"no device {name!r} here: {str(error).splitlines()[0]}", fix="--device auto chooses one."
+            f"no device {name!r} here: {str(error).splitlines()[0]}", fix="--device auto chooses one.", code="E250"
         ) from None
     return device
 
@@ -99,35 +94,74 @@ def held_out_split(prepared: Prepared) -> str | None:
 
 
 def train(
-    run: Run, prepared: Prepared, *, device: torch.device, monitor: Monitor, max_steps: int | None = None
+    run: Run,
+    prepared: Prepared,
+    *,
+    device: torch.device,
+    monitor: Monitor,
+    max_steps: int | None = None,
+    save_seconds: float = SAVE_SECONDS,
+    allow_inexact: bool = False,
 ) -> Network:
-    """Trains a run to its end, from its newest checkpoint if it has one, and returns the network of the last step.
+    """Trains a run to its end, from its newest whole checkpoint if it has one, and returns the last network.
 
     Args:
         max_steps: stop after that many steps of this call, as if interrupted.
+        save_seconds: between two checkpoints that are not the best; changes no result.
+        allow_inexact: go on although versions, threads or pictures are others than before; the run keeps a record.
 
     Raises:
-        DivergedError: when the loss is not finite; what was saved before stays.
+        DivergedError: when numbers are not finite; what was saved before stays.
         Interrupted: when asked to stop (Ctrl-C, SIGTERM); where it stands is saved.
+        UsageError: another process trains this run, or it could not go on exactly.
+        UntrustedFileError: no checkpoint of the run is whole.
     """
-    recipe = run.recipe
-    stored = load_checkpoint(run)
-    trainer = Trainer(run, prepared, device, anew=stored is None)
-    if stored is not None:
-        trainer.restore(*stored)
-    forget_metrics_after(run, trainer.state.step)
-    count = len(prepared.splits["train"])
-    per_epoch = steps_per_epoch(count, recipe)
+    here = conditions(prepared, device)
+    rollbacks, told, last = 0, "", None
+    with only_one(run.folder), stop_signals() as asked:
+        while True:
+            stored = load_checkpoint(run)
+            inexact = None if stored is None else check_conditions(stored.conditions, here, allow=allow_inexact)
+            settle(run, stored)
+            trainer = Trainer(run, prepared, device, anew=stored is None)
+            if stored is not None:
+                trainer.restore(stored.tensors, stored.state)
+            trainer.state = replace(trainer.state, rollbacks=max(rollbacks, trainer.state.rollbacks))
+            check_room(run, sum(t.nbytes for t in (*trainer.tensors().values(), *trainer.trained.parameters())))
+            guard = Guard.of(run.recipe, trainer.labels, steps_per_epoch(len(trainer.labels), run.recipe))
+            guard.restore(None if stored is None else stored.tensors.get("guard"), read_metrics(run))
+            for kind, text in [("damaged", d) for d in (stored.damage if stored else ())] + [("inexact", inexact)]:
+                _tell(run, monitor, trainer.state.step, f"{kind}: {text}" if text else None)
+            _tell(run, monitor, trainer.state.step, told or None)
+            last = trainer.state.step + max(max_steps, 1) if last is None and max_steps is not None else last
+            try:
+                return _go(trainer, guard, monitor, here, asked, last, save_seconds)
+            except DivergedError as error:
+                rollbacks = trainer.state.rollbacks + 1
+                if run.recipe.on_nan != "rollback" or rollbacks > ROLLBACKS:
+                    raise
+                rate = SLOWER**rollbacks
+                told = f"rollback: {rollbacks} of {ROLLBACKS}: {error.what}; from here on at {rate:g} of the rate"
+
+
+def _go(
+    trainer: Trainer,
+    guard: Guard,
+    monitor: Monitor,
+    here: dict[str, str],
+    asked: Asked,
+    last: int | None,
+    save_seconds: float,
+) -> Network:
+    """Takes the steps from where the trainer stands to the end of the run, or to before step `last`."""
+    run, recipe, first = trainer.run, trainer.run.recipe, trainer.state.step
+    per_epoch = steps_per_epoch(len(trainer.labels), recipe)
     steps = per_epoch * recipe.epochs
-    counts = np.bincount(trainer.labels.numpy(), minlength=recipe.model.num_classes)
-    guard = Guard(recipe, counts.tolist(), per_epoch)
-    guard.restore(None if stored is None else stored[0].get("guard"), read_metrics(run))
-    first = trainer.state.step
     last_save = time.monotonic()
-    last = steps if max_steps is None else min(steps, first + max(max_steps, 1))
-    batches = _batches(trainer, first, last, steps, per_epoch)
-    with stop_signals() as stopped_by, ahead(batches, DEPTH) as made:
-        for step in range(first, last):
+    end = steps if last is None else min(steps, last)
+    batches = _batches(trainer, first, end, steps, per_epoch)
+    with ahead(batches, DEPTH) as made:
+        for step in range(first, end if not _in_vain(trainer) else first):
             epoch, position = step // per_epoch + 1, step % per_epoch
             progress, warning = _step(trainer, guard, made, epoch, step, steps, per_epoch)
             monitor.step(progress)
@@ -138,15 +172,32 @@ def train(
                 monitor.epoch(row)
                 _tell(run, monitor, step + 1, guard.epoch(row))
                 append_metrics(run, row)
-            stopping = stopped_by() or (max_steps is not None and step + 1 - first >= max_steps)
-            done = step + 1 == steps
-            if best or done or stopping or time.monotonic() - last_save > SAVE_SECONDS:
+            stopping = asked.stop is not None or step + 1 == last
+            done = step + 1 == steps or _in_vain(trainer)
+            if best or done or stopping or asked.saving() or time.monotonic() - last_save >= save_seconds:
                 tensors = {**trainer.tensors(), "guard": guard.memory()}
-                save_checkpoint(run, trainer.trained, tensors, trainer.state, best=best)
+                _refuse_not_finite(trainer, tensors)
+                save_checkpoint(run, trainer.trained, tensors, trainer.state, best=best, conditions=here)
                 last_save = time.monotonic()
-            if stopping and not done:
-                raise Interrupted(step + 1, stopped_by() or signal.SIGINT)
+            if done:
+                break
+            if stopping:
+                raise Interrupted(step + 1, asked.stop or signal.SIGINT)
     return trainer.trained
+
+
+def _in_vain(trainer: Trainer) -> bool:
+    """Whether the patience of the recipe is at its end."""
+    patience = trainer.run.recipe.patience
+    return patience > 0 and trainer.state.looks_since_best >= patience
+
+
+def _refuse_not_finite(trainer: Trainer, tensors: dict[str, torch.Tensor]) -> None:
+    """No checkpoint holds a number that is not finite."""
+    if bad := first_bad_tensor(tensors):
+        step = trainer.state.step
+        what = f"the weights are not finite after step {step}"
+        raise diverged(trainer.run.folder, what, bad, {"step": step}, trainer.run.recipe.optim.lr)
 
 
 def _batches(
@@ -160,6 +211,13 @@ def _batches(
         if not planned or position == 0:
             planned = epoch_batches(epoch_order(count, recipe.seed, epoch if recipe.reshuffle else 1), recipe)
         yield trainer.batch(planned[position], epoch, step, step / steps)
+
+
+def _pictures(trainer: Trainer, epoch: int, position: int) -> list[str]:
+    """Names of the pictures of a batch."""
+    recipe, split = trainer.run.recipe, trainer.prepared.splits["train"]
+    order = epoch_order(len(split), recipe.seed, epoch if recipe.reshuffle else 1)
+    return [split.names[sample] for sample in epoch_batches(order, recipe)[position]]
 
 
 def _tell(run: Run, monitor: Monitor, step: int, text: str | None) -> None:
@@ -184,19 +242,27 @@ def _step(
     """
     started = time.monotonic()
     recipe, progress = trainer.run.recipe, step / steps
-    lr = set_rates(trainer.optimizer, recipe.optim, epoch, progress)
+    slower = SLOWER**trainer.state.rollbacks
+    lr = slower * set_rates(trainer.optimizer, recipe.optim, epoch, progress)
+    for group in trainer.optimizer.param_groups:
+        group["lr"] *= slower
     images, targets = next(batches)
     trainer.model.train()
     trainer.model.seed_dropout(recipe.seed, step)
-    loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)
+    try:
+        loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe)
+    except RunawayLoss as error:
+        trainer.model.seed_dropout(recipe.seed, step)
+        raise diverged(
+            trainer.run.folder,
+            f"the loss became {error.loss:.3g} at step {step + 1} (epoch {epoch}, rate {lr:.3g})",
+            first_bad(trainer.model, images),
+            {"step": step + 1, "epoch": epoch, "rate": lr, "pictures": _pictures(trainer, epoch, step % per_epoch)},
+            recipe.optim.lr,
+        ) from None
     if trainer.average is not None:
         trainer.average.update_parameters(trainer.model)
     value = float(loss)
-    if not math.isfinite(value):
-        raise DivergedError(
-            f"the loss became {value} at step {step + 1} (epoch {epoch}, rate {lr:.3g})",
-            fix=f"The weights have run away. Start again with a lower rate, for example lr={recipe.optim.lr / 10:.2g}.",
-        )
     errors = float((logits.argmax(1) != targets.argmax(1)).sum())
     warning = None
     if len(images) > 1:  # one picture alone cannot be told apart from others
@@ -250,32 +316,14 @@ def _end_epoch(trainer: Trainer, epoch: int, progress: float) -> tuple[dict[str,
         score = (result.top1_error, result.log_loss)
         known = state.best_error is not None and state.best_loss is not None
         if not math.isfinite(result.log_loss):
-            raise DivergedError(f"the network's answers are not finite after epoch {epoch}", fix="Use a lower rate.")
+            what = f"the answers on {split} are not finite after epoch {epoch}"
+            bad = first_bad_tensor(dict(trainer.trained.named_parameters()))
+            raise diverged(trainer.run.folder, what, bad, {"step": state.step, "epoch": epoch}, recipe.optim.lr)
         best = not known or score < (state.best_error, state.best_loss)
+        state = replace(state, looks_since_best=0 if best else state.looks_since_best + 1)
         if best:
-            state = replace(state, best_error=score[0], best_loss=score[1])
+            state = replace(state, best_error=score[0], best_loss=score[1], best_step=state.step)
     trainer.state = replace(state, seconds=state.seconds + time.monotonic() - started)
     row["seconds"] = trainer.state.seconds
     row["images_per_second"] = epoch * len(trainer.labels) / trainer.state.seconds
     return row, best
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], int | None]]:
-    """Within it, Ctrl-C and SIGTERM only raise a flag (the number of the signal); a second Ctrl-C leaves at once."""
-    seen: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: seen[0] if seen else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,17 +12,27 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from alexnet.augment import ColorStatistics, mix
+from alexnet.checkpoint import TrainingState
 from alexnet.config import AlexNetConfig, LeNetConfig, grid_sizes
 from alexnet.dataset import Prepared, batches
+from alexnet.divergence import runs_away
 from alexnet.errors import UsageError
 from alexnet.model import Network, build_model
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
-from alexnet.run import Run, TrainingState
+from alexnet.run import Run
 from alexnet.views import read_views
 from alexnet.weights import check_fingerprint, last_layer, start_from, trained_network
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class RunawayLoss(Exception):
+    """The loss from which no step leads anywhere."""
+
+    def __init__(self, loss: float):
+        super().__init__(f"loss {loss}")
+        self.loss = loss
 
 
 def train_step(
@@ -36,10 +46,15 @@ def train_step(
 
     Returns:
         The mean loss before the step, a scalar, and the logits (N, classes).
+
+    Raises:
+        RunawayLoss: the loss is not finite or beyond recovery; no step is taken.
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         logits = model(images)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+    if runs_away(value := float(loss.detach()), logits.shape[1]):
+        raise RunawayLoss(value)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -76,29 +91,58 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
     tested = prepared.size if config.test_size is None else config.test_size
     trained = max(size for _, size in ((0.0, config.crop_size), *grown))
     if recipe.augment.view != "zoom" and trained > prepared.size:
-        raise UsageError(f"crops of {trained} pixels from pictures prepared at {prepared.size}")
+        raise UsageError(
+            f"crops of {trained} pixels from pictures prepared at {prepared.size}",
+            fix=f"Use model.crop_size={prepared.size} or less, or prepare the pictures at a larger --size.",
+            code="E258",
+        )
     if not config.crop_size <= tested <= prepared.size:
         raise UsageError(
             f"crops of {config.crop_size} pixels from pictures of {tested} at test time, prepared at {prepared.size}",
             fix="Each must be at least as large as the one before: model.crop_size, model.test_size, prepare_size.",
+            code="E258",
         )
     if grown:
         shares = [share for share, _ in grown]
         if shares != sorted(shares) or not 0 <= shares[0] <= shares[-1] < 1:
-            raise UsageError(f"growing_crops starts at the shares {shares}: they must rise from 0 to less than 1")
+            raise UsageError(
+                f"growing_crops starts at the shares {shares}: they must rise from 0 to less than 1",
+                fix="For example growing_crops='[[0, 112], [0.5, 160]]'.",
+                code="E259",
+            )
         if isinstance(config, LeNetConfig) or config.pool5_grid is None:
-            raise UsageError("growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only")
+            raise UsageError(
+                "growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only",
+                fix="Add model.pool5_grid=6, or leave growing_crops out.",
+                code="E259",
+            )
         if config.input_norm == "mean-image":
-            raise UsageError("growing_crops cannot subtract a mean image of one size", fix="Use input_norm=mean-pixel.")
+            raise UsageError(
+                "growing_crops cannot subtract a mean image of one size",
+                fix="Use input_norm=mean-pixel.",
+                code="E259",
+            )
     for size in (config.crop_size, *(size for _, size in grown)):
         grid_sizes(replace(config, crop_size=size))
     if recipe.augment.mixup + recipe.augment.cutmix > 1:
-        raise UsageError("augment.mixup and augment.cutmix are shares of the batches: together at most 1")
+        raise UsageError(
+            f"augment.mixup={recipe.augment.mixup} and augment.cutmix={recipe.augment.cutmix} are shares of batches",
+            fix="Make them 1 or less together.",
+            code="E260",
+        )
     if recipe.weights is None and recipe.optim.old_lr_factor != 1.0:
-        raise UsageError("optim.old_lr_factor is the rate of layers with trained weights: it needs weights=FILE")
+        raise UsageError(
+            f"optim.old_lr_factor={recipe.optim.old_lr_factor} is for layers with trained weights, and there are none",
+            fix="Add --weights FILE, or use optim.old_lr_factor=1.",
+            code="E261",
+        )
     batch_norm = isinstance(config, AlexNetConfig) and config.norm == "batch"
     if batch_norm and min(recipe.batch_size, len(prepared.splits["train"])) < 2:
-        raise UsageError("batch norm needs at least 2 images in a batch", fix="Use norm=lrn or a larger batch_size.")
+        raise UsageError(
+            "batch norm needs at least 2 images in a batch",
+            fix="Use norm=lrn or a larger batch_size.",
+            code="E262",
+        )
 
 
 def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:

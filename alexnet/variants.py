@@ -319,5 +319,5 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         near = difflib.get_close_matches(name, list(RECIPES), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"no recipe {name!r}{hint}", fix=f"Recipes: {', '.join(RECIPES)}.")
+        raise UsageError(f"no recipe {name!r}{hint}", fix=f"Recipes: {', '.join(RECIPES)}.", code="E210")
     return RECIPES[name]

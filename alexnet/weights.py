@@ -7,11 +7,12 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
+from alexnet.checkpoint import TrainingState, load_model, save_checkpoint
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.files import cache_folder, disk_errors, file_sha256
 from alexnet.identify import Identified, identify
 from alexnet.model import Network
-from alexnet.run import Run, TrainingState, create_run, load_model, open_run, save_checkpoint
+from alexnet.run import Run, create_run, open_run
 
 IMAGENET = "imagenet"  # torchvision's published weights, by that name
 
@@ -29,6 +30,7 @@ def import_weights(path: Path, out: Path, class_names: tuple[str, ...] | None = 
         raise UsageError(
             f"{len(set(names))} different class names for a network of {found.recipe.model.num_classes} classes",
             fix="The file of class names has one name a line, in the order of the outputs.",
+            code="E232",
         )
     about = {"source": "", "prepared": "", "fingerprint": "", "imported": {"kind": found.kind, "file": path.name}}
     about["imported"] |= {"sha256": file_sha256(path), "notes": list(found.notes)}  # type: ignore[operator]
@@ -46,7 +48,11 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the class names in {path}: {error}") from None
+        raise DataError(
+            f"cannot read the class names in {path}: {error}",
+            fix="Give a text file in UTF-8 with one name a line.",
+            code="E348",
+        ) from None
     return tuple(line.strip() for line in lines if line.strip())
 
 
@@ -83,7 +89,7 @@ def published_weights() -> Path:
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
             except (URLError, RuntimeError, TimeoutError) as error:
                 raise ResourceError(
-                    f"cannot fetch {url}: {error}", fix=f"Fetch it elsewhere and give --weights {name}."
+                    f"cannot fetch {url}: {error}", fix=f"Fetch it elsewhere and give --weights {name}.", code="E540"
                 ) from None
     return path
 
@@ -114,7 +120,8 @@ def start_from(network: Network, trained: Network) -> None:
     if wrong:
         raise UsageError(
             f"the trained weights do not fit the network of the recipe; these layers differ: {', '.join(wrong)}",
-            fix="Without --recipe the network of the weights is taken.",
+            fix="Leave out --recipe: then the network of the weights is taken.",
+            code="E233",
         )
     network.load_state_dict({**ours, **kept})
 
@@ -136,5 +143,7 @@ def check_fingerprint(network: Network, expected: str | None, weights: str) -> N
     """
     if expected is not None and fingerprint(network) != expected:
         raise DataError(
-            f"{weights} no longer holds the weights that this run was to start from", fix="Start a new run."
+            f"{weights} no longer holds the weights that this run was to start from",
+            fix="Put them back, or start a new run: alexnet train DATA.",
+            code="E349",
         )

@@ -16,15 +16,16 @@ from typing import Any
 import torch
 
 from alexnet.check import Check, check_network
+from alexnet.checkpoint import load_model
 from alexnet.dataset import PREPARED, SPLITS, Prepared, epoch_order, open_prepared
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
-from alexnet.files import cache_folder, disk_errors, write_file
+from alexnet.files import cache_folder, write_file
 from alexnet.identify import identify
 from alexnet.prepare import PrepareReport, cache_key, prepare
 from alexnet.recipes import Recipe, differences, for_classes
 from alexnet.report import write_report
-from alexnet.run import Run, create_run, load_model, open_run
+from alexnet.run import Run, create_run, open_run, sealing
 from alexnet.samples import Samples
 from alexnet.sources import open_source
 from alexnet.terminal import counting
@@ -53,6 +54,7 @@ def prepared_for(data: str, size: int, tell: Callable[[PrepareReport], None], *,
             raise UsageError(
                 f"{data} was prepared at {prepared.size} pixels, the recipe wants {size}",
                 fix=f"Prepare the pictures anew with --size {size}.",
+                code="E257",
             )
         return prepared
     source = open_source(data, held_out=held_out)
@@ -79,8 +81,11 @@ def fitted(recipe: Recipe, data: str) -> Recipe:
     return replace(recipe, prepare_size=open_prepared(folder).size)
 
 
-def prepared_of(run: Run, tell: Callable[[PrepareReport], None]) -> Prepared:
+def prepared_of(run: Run, tell: Callable[[PrepareReport], None], *, allow_changed: bool = False) -> Prepared:
     """The pictures that a run was trained on.
+
+    Args:
+        allow_changed: whether others of the same classes will do.
 
     Raises:
         DataError: if they are gone, or are not the same any more.
@@ -89,16 +94,24 @@ def prepared_of(run: Run, tell: Callable[[PrepareReport], None]) -> Prepared:
         raise UsageError(
             f"{run.folder} holds imported weights and has no pictures of its own",
             fix=f"alexnet evaluate {run.folder} PICTURES, or alexnet train PICTURES --weights {run.folder}",
+            code="E256",
         )
     folder = Path(run.data["prepared"])
     if (folder / PREPARED).is_file():
         prepared = open_prepared(folder)
     else:
         prepared = prepared_for(run.data["source"], run.recipe.prepare_size, tell)
-    if prepared.fingerprint != run.data["fingerprint"]:
+    if prepared.class_names != run.class_names:
+        raise DataError(
+            f"{run.data['source']} has other classes than {run.folder}",
+            fix="Put the pictures back, or start a new run.",
+            code="E351",
+        )
+    if prepared.fingerprint != run.data["fingerprint"] and not allow_changed:
         raise DataError(
             f"{run.data['source']} no longer holds the pictures that {run.folder} was trained on",
-            fix="Put them back, or start a new run.",
+            fix="Put them back, or start a new run. To train on with others: alexnet resume RUN --allow-inexact.",
+            code="E350",
         )
     return prepared
 
@@ -243,7 +256,7 @@ def report_run(run: Run, prepared: Prepared) -> tuple[list[Evaluation], Path]:
                     )
                 )
     figures = json.dumps([e.summary() for e in evaluations], indent=1, ensure_ascii=False)
-    with disk_errors(f"writing the report of {run.folder}"):
+    with sealing(run, "evaluation.json", "report.html"):
         write_file(run.folder / "evaluation.json", figures.encode())
         conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
         page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1)

@@ -2,10 +2,10 @@
 
     python studies/fuzz_images.py [--formats PNG ...] [--mutations 2000] [--truncations 200] [--seed 0] [--out FILE]
 
-Every format starts from a handful of sound pictures of its kinds (progressive, interlaced, animated, tiled, 16 bits ...).
-Each case is one of them cut off or changed in up to eight places, given to `read_image` and to `prepare_image`. A process
-of its own reads them, so that a crash or a hang is one more result: it says what it is about to read before it does.
-A case is a function of (seed, format, number); `case` makes it again.
+Every format starts from a handful of sound pictures of its kinds (progressive, interlaced, animated, 16 bits ...). Each
+case is one of them cut off or changed in up to eight places, given to `read_image` and to `prepare_image`. A process of
+its own reads them, so that a crash or a hang is one more result: it says what it is about to read before it does. A
+case is a function of (seed, format, number); `case` makes it again.
 """
 
 import argparse

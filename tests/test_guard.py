@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from alexnet.check import Check, LayerCheck, Verdict
+from alexnet.checkpoint import load_checkpoint
 from alexnet.guard import Guard
 from alexnet.recipes import override
-from alexnet.run import load_checkpoint, open_run, read_metrics
+from alexnet.run import open_run, read_metrics
 from alexnet.train import Interrupted
 from alexnet.trainer import Trainer
 from alexnet.variants import DEMO, LENET

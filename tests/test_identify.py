@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torchvision.models import alexnet as torchvision_alexnet
 from torchvision.transforms.v2.functional import normalize
 
+from alexnet.checkpoint import load_model
 from alexnet.config import AlexNetConfig, LeNetConfig
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.identify import identify
 from alexnet.model import build_model
-from alexnet.run import load_model, open_run
+from alexnet.run import open_run
 from alexnet.weights import import_weights, last_layer, read_class_names, start_from
 
 SHARED = Path(__file__).parent.parent.parent / "shared/data"
@@ -332,7 +333,8 @@ def test_a_start_that_has_changed_since_is_refused(trained, photos, tmp_path, al
 
 def import_weights_of_another(folder: Path, trained: Path) -> None:
     """A run folder like that of `trained` but with other weights."""
-    from alexnet.run import TrainingState, create_run, save_checkpoint
+    from alexnet.checkpoint import TrainingState, save_checkpoint
+    from alexnet.run import create_run
 
     run = open_run(trained / "run")
     new = create_run(folder, run.recipe, run.class_names, run.data)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet.checkpoint import load_model
 from alexnet.dataset import open_prepared
 from alexnet.errors import DataError
 from alexnet.evaluate import evaluate
 from alexnet.predict import find_images, predict
-from alexnet.run import load_model, open_run
+from alexnet.run import open_run
 
 
 def answers_of(trained, views=1, split="val", checkpoint="best"):

@@ -5,8 +5,9 @@ import threading
 import pytest
 
 import alexnet.train
+from alexnet.checkpoint import load_checkpoint, load_model
 from alexnet.prefetch import ahead
-from alexnet.run import load_checkpoint, load_model, open_run, read_metrics
+from alexnet.run import open_run, read_metrics
 from alexnet.train import Interrupted
 from alexnet.trainer import Trainer
 

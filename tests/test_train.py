@@ -14,11 +14,12 @@ from torch import nn
 
 import alexnet.train
 import alexnet.workflow
+from alexnet.checkpoint import checkpoint_name, load_checkpoint, load_model
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
 from alexnet.optim import OptimConfig, build_optimizer, set_rates
 from alexnet.recipes import for_classes, override
-from alexnet.run import checkpoint_name, load_checkpoint, load_model, open_run, read_metrics
+from alexnet.run import open_run, read_metrics
 from alexnet.train import Interrupted
 from alexnet.trainer import Trainer, check_recipe, crop_size_at, moving_average, train_step
 from alexnet.variants import RECIPES

@@ -1,0 +1,197 @@
+"""The verbs that train: train, resume, and verify what came of it."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from alexnet.dataset import Prepared
+    from alexnet.run import Run
+
+Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
+
+
+def train(
+    data: str,
+    *changes: Changes,
+    recipe: str | None = None,
+    weights: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    save_seconds: float = 60.0,
+    check: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train a network on your pictures. Nothing but the path is needed.
+
+    Every field of the recipe can be changed: field=value or --field value. alexnet recipes shows them all.
+
+    For example:
+      alexnet train photos/
+      alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
+      alexnet train photos/ --weights imagenet
+      alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
+
+    Parameters
+    ----------
+    data
+        As for alexnet prepare, or a folder that it made.
+    changes
+        Fields of the recipe to change.
+    recipe
+        Where the fields start from; alexnet recipes lists them. By default photos, or finetune with --weights.
+    weights
+        Start from trained weights, with a new last layer: imagenet (torchvision's), a run folder, or a file that
+        alexnet identify knows. Without --recipe the network is that of the weights.
+    out
+        The run folder; by default a new one in runs/.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    save_seconds
+        Between two checkpoints; the best network is always saved. Changes no result.
+    check
+        First say whether the network will train, as alexnet check does.
+    dry_run
+        Show the plan and an estimate from a few real steps, then stop; only the prepared pictures stay.
+    """
+    from alexnet import tables, tables_networks
+    from alexnet.recipes import for_classes, override
+    from alexnet.train import choose_device
+    from alexnet.trainer import check_recipe
+    from alexnet.variants import find_recipe
+    from alexnet.workflow import (
+        check_run,
+        fine_tuning,
+        fitted,
+        new_run_folder,
+        prepared_for,
+        rehearse,
+        run_plan,
+        start_run,
+    )
+
+    if weights is not None and recipe is None:
+        base = fine_tuning(weights)
+    else:
+        base = find_recipe(recipe or "photos")
+        base = base if weights is None else replace(base, weights=weights)
+    chosen = override(fitted(base, data), changes)
+    place = choose_device(device)
+    prepared = prepared_for(data, chosen.prepare_size, tables.prepared)
+    chosen = for_classes(chosen, len(prepared.class_names))
+    check_recipe(chosen, prepared)
+    tables.plan(run_plan(chosen, base, prepared, place))
+    if check:
+        tables_networks.check(check_run(chosen, prepared, place))
+    if dry_run:
+        took = tables.duration(rehearse(chosen, prepared, place))
+        tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
+        return
+    _train(start_run(out or new_run_folder(data), chosen, data, prepared), prepared, place, save_seconds)
+
+
+def resume(run: Path, *, device: str = "auto", save_seconds: float = 60.0, allow_inexact: bool = False) -> None:
+    """Go on with a run that was stopped or killed, as if it had not been: it ends with the same bytes.
+
+    For example:
+      alexnet resume runs/2026-11-24-1530-photos
+      alexnet resume runs/2026-11-24-1530-photos --allow-inexact
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    save_seconds
+        Between two checkpoints; the best network is always saved. Changes no result.
+    allow_inexact
+        Go on although versions, machine, threads or pictures are not those it was saved with; the run records it.
+    """
+    from alexnet import tables
+    from alexnet.run import open_run
+    from alexnet.train import choose_device
+    from alexnet.workflow import prepared_of
+
+    opened = open_run(run)
+    prepared = prepared_of(opened, tables.prepared, allow_changed=True)
+    _train(opened, prepared, choose_device(device), save_seconds, allow_inexact=allow_inexact)
+
+
+def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
+    """Read every file of a run, and the pictures it was trained on, and compare them with their checksums.
+
+    For example:
+      alexnet verify runs/photos
+      alexnet verify runs/photos --replay
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    replay
+        Also train the recipe for a few steps twice, once killed in the middle and resumed, and compare the bytes.
+    device
+        Where to replay: auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import dataset, tables
+    from alexnet import replay as replaying
+    from alexnet.checkpoint import damage_of
+    from alexnet.errors import DivergedError, UntrustedFileError
+    from alexnet.run import open_run
+    from alexnet.terminal import counting
+    from alexnet.train import choose_device
+    from alexnet.workflow import prepared_of
+
+    opened = open_run(run)
+    if wrong := damage_of(opened):
+        raise UntrustedFileError(
+            "\n".join(wrong),
+            fix=f"alexnet resume {run} goes on from the newest checkpoint that is whole and repairs what it can.",
+            code="E656",
+        )
+    print(f"{run}: every file is as it was written")
+    if "imported" in opened.data:
+        return
+    prepared = prepared_of(opened, tables.prepared)
+    with counting("verifying pictures") as progress:
+        dataset.verify(prepared, progress)
+    print(f"{prepared.folder}: every picture is as it was prepared")
+    if replay:
+        found = replaying.replay(opened, prepared, choose_device(device))
+        what = f"{found.steps} steps, and again with kill -9 at step {found.killed_at}, from {found.resumed_from} on"
+        if found.different:
+            raise DivergedError(
+                f"not the same: {what}: {', '.join(found.different)} differ",
+                fix="Please report it with environment.json.",
+                code="E404",
+            )
+        print(f"{what}: the same bytes")
+
+
+def _train(run: "Run", prepared: "Prepared", device: Any, save_seconds: float, *, allow_inexact: bool = False) -> None:
+    from alexnet import tables
+    from alexnet.terminal import TrainingMonitor
+    from alexnet.train import Interrupted
+    from alexnet.train import train as train_run
+    from alexnet.workflow import report_run
+
+    print(f"run folder: {run.folder}   (Ctrl-C stops and saves)")
+    try:
+        with TrainingMonitor() as monitor:
+            train_run(
+                run,
+                prepared,
+                device=device,
+                monitor=monitor,
+                save_seconds=save_seconds,
+                allow_inexact=allow_inexact,
+            )
+    except Interrupted as stopped:
+        told = f"stopped and saved at step {stopped.step}; go on with: alexnet resume {run.folder}"
+        print(f"alexnet: {told}", file=sys.stderr)
+        sys.exit(128 + stopped.signal_number)
+    tables.results(run, *report_run(run, prepared))

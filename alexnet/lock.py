@@ -1,0 +1,49 @@
+"""One process at a time in a run folder."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from alexnet.errors import UsageError
+from alexnet.files import disk_errors
+
+LOCK = ".lock"
+OWNER = ".owner"  # who holds the lock, for the message; it decides nothing
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Within it no other process can enter; the system lets go of the lock when a process ends, however it ends.
+
+    Raises:
+        UsageError: another process is in it.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    with disk_errors(f"locking {folder}"):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UsageError(
+                f"{folder} is in use by another process{_owner(folder)}",
+                fix="Wait for it, stop it with Ctrl-C or kill, or choose another folder with --out.",
+                code="E251",
+            ) from None
+        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+    try:
+        yield
+    finally:
+        (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text())
+        return f" (process {owner['pid']} on {owner['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,435 @@
+"""Every mistake has a code, a fix and a page: each is made for real, and the whole message is compared."""
+
+import ast
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import write_photos
+from PIL import Image
+
+import alexnet
+from alexnet import errors, variants
+from alexnet.check import check_network
+from alexnet.config import AlexNetConfig, grid_sizes
+from alexnet.dataset import open_prepared
+from alexnet.evaluate import evaluate, predict_probabilities
+from alexnet.identify import identify
+from alexnet.ilsvrc import read_mat
+from alexnet.images import read_image
+from alexnet.model import build_model
+from alexnet.onnx_graph import read_onnx
+from alexnet.predict import find_images
+from alexnet.prepare import prepare
+from alexnet.recipes import from_json, override, to_json
+from alexnet.report import write_report
+from alexnet.samples import Samples, Source
+from alexnet.sources import open_source
+from alexnet.stored import read_stored
+from alexnet.variants import DEMO, LENET, find_recipe
+from alexnet.weights import check_fingerprint, import_weights, read_class_names, start_from
+
+PENDING = {"run", "train", "trainer", "guard", "files", "workflow", "cli_runs"}  # modules that have no codes yet
+
+TREES = {p.stem: ast.parse(p.read_text()) for p in sorted(Path(alexnet.__file__).parent.glob("*.py"))}
+ROWS = re.findall(
+    r"^\| (E\d{3}) \|(.*)\|$", (Path(__file__).parent.parent / "docs/errors.md").read_text(), re.MULTILINE
+)
+
+
+# --- the source ------------------------------------------------------------------------------------------------------
+
+
+def kinds_of_errors() -> dict[str, int]:
+    """Class name -> exit code, of all that derive from AlexNetError, private ones of single modules included."""
+    found = {"AlexNetError": errors.AlexNetError.exit_code}
+    classes = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for _ in classes:
+        for node in classes:
+            for base in map(ast.unparse, node.bases):
+                if base in found:
+                    known = getattr(errors, node.name, None)
+                    found[node.name] = known.exit_code if known else found[base]
+    return found
+
+
+KINDS = kinds_of_errors()
+
+
+def constructions(module: str) -> list[ast.Call]:
+    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func).rpartition(".")[2] in KINDS]
+
+
+def codes_of(module: str) -> list[str]:
+    keywords = [keyword for call in constructions(module) for keyword in call.keywords if keyword.arg == "code"]
+    return [k.value.value for k in keywords if isinstance(k.value, ast.Constant)]
+
+
+@pytest.mark.parametrize("module", sorted(set(TREES) - PENDING))
+def test_every_error_is_made_with_a_code_of_its_class_and_a_fix(module):
+    for call in constructions(module):
+        given = {k.arg: k.value for k in call.keywords}
+        where = f"{module}.py:{call.lineno}"
+        assert {"code", "fix"} <= set(given), where
+        code, fix = given["code"], given["fix"]
+        if isinstance(code, ast.Attribute):  # the same mistake again, with more words
+            assert (code.attr, ast.unparse(fix)) == ("code", f"{ast.unparse(code.value)}.fix"), where
+            continue
+        assert isinstance(code, ast.Constant), where
+        kind = ast.unparse(call.func).rpartition(".")[2]
+        assert re.fullmatch(rf"E{KINDS[kind]}\d\d", code.value), where
+        assert not isinstance(fix, ast.Constant) or fix.value, where
+
+
+def test_modules_without_codes_are_still_there():
+    assert set(TREES) >= PENDING
+
+
+def test_the_page_has_the_codes_of_the_source_and_no_others():
+    documented = [code for code, _ in ROWS]
+    assert documented == sorted(set(documented))
+    assert set(documented) == {code for module in TREES for code in codes_of(module)}
+
+
+def test_every_row_of_the_page_says_what_and_how():
+    for code, row in ROWS:
+        meaning, _, advice = (cell.strip() for cell in row.split("|"))
+        assert meaning, code
+        assert advice, code
+
+
+# --- how to make each mistake ----------------------------------------------------------------------------------------
+
+
+class Scene:
+    """An empty folder, the command line and a monkeypatch; what it is asked for otherwise is a fixture."""
+
+    def __init__(self, folder: Path, request: pytest.FixtureRequest):
+        self.folder, self.get = folder, request.getfixturevalue
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def cli(self, *arguments: object) -> str:
+        return str(self.get("alexnet")(*arguments).err.rstrip("\n").removeprefix("alexnet: "))
+
+    def file(self, name: str, content: bytes) -> Path:
+        (self / name).write_bytes(content)
+        return self / name
+
+    def tree(self, *paths: str) -> Path:
+        for path in paths:
+            (self / path).parent.mkdir(parents=True, exist_ok=True)
+            (self / path).touch()
+        return self.folder
+
+    def layers(self, **shapes: tuple[int, ...]) -> Path:
+        """A NumPy file with arrays of these shapes; `__` in a name is a dot."""
+        arrays = {name.replace("__", "."): np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        np.savez(self / "w.npz", **arrays)
+        return self / "w.npz"
+
+    def own(self, **changed: torch.Tensor) -> Path:
+        """A LeNet as we save it."""
+        state = {k: v.contiguous() for k, v in build_model(LENET.model, seed=0).state_dict().items()}
+        state |= {name.replace("__", "."): tensor for name, tensor in changed.items()}
+        safetensors.torch.save_file(state, self / "own.safetensors", {"recipe": to_json(LENET)})
+        return self / "own.safetensors"
+
+    def refuse(self, where: object, name: str, error: BaseException) -> None:
+        def refusing(*arguments: object, **options: object) -> None:
+            raise error
+
+        self.get("monkeypatch").setattr(where, name, refusing)
+
+
+def small(count: int = 4) -> Source:
+    """Grey pictures of 8 pixels in two classes."""
+    labels = np.arange(count, dtype=np.int64) % 2
+    pixels = np.zeros((count, 8, 8, 3), np.uint8)
+    names = tuple(map(str, range(count)))
+    return Source("grey", ("a", "b"), {split: Samples(names, labels, arrays=pixels) for split in ("train", "val")})
+
+
+def prepared_small(s: Scene) -> Path:
+    prepare(small(), s / "out", size=8)
+    return s / "out"
+
+
+def broken_photos(s: Scene, *names: str) -> Source:
+    root = write_photos(s / "photos", per_class=3)
+    for name in names:
+        (root / name).write_bytes(b"nothing")
+    return open_source(root)
+
+
+def png(size: tuple[int, int] = (4, 4)) -> bytes:
+    Image.new("RGB", size).save(out := io.BytesIO(), "PNG")
+    return out.getvalue()
+
+
+def half_finished(s: Scene) -> Path:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(small(), s / "out", size=8, progress=stop)
+    return s / "out"
+
+
+def unlistable(s: Scene) -> object:
+    s.tree("photos/a/1.jpg", "photos/b/1.jpg")
+    s.refuse(os, "scandir", PermissionError(13, "Permission denied", str(s / "photos")))
+    return open_source(s / "photos")
+
+
+def not_a_number(s: Scene) -> object:
+    Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(s / "nan.tif")
+    return read_image(s / "nan.tif")
+
+
+def strange_version(s: Scene) -> object:
+    path = prepared_small(s) / "prepared.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
+    return open_prepared(s / "out")
+
+
+def full_disk(s: Scene) -> object:
+    usage = type(shutil.disk_usage("."))(10**12, 10**12, 0)
+    s.get("monkeypatch").setattr(shutil, "disk_usage", lambda path: usage)
+    return prepare(small(), s / "out", size=500)
+
+
+def without(package: str, ask: Callable[[], object]) -> Callable[[Scene], object]:
+    def go(s: Scene) -> object:
+        s.get("monkeypatch").setitem(sys.modules, package, None)
+        return ask()
+
+    return go
+
+
+def offline(s: Scene) -> object:
+    import torchvision.datasets
+
+    s.refuse(torchvision.datasets, "CIFAR10", OSError("no network"))
+    return open_source("cifar10", downloads=s / "cache")
+
+
+def no_memory(s: Scene) -> object:
+    s.refuse(variants, "find_recipe", MemoryError())
+    return s.cli("recipes", "photos")
+
+
+def forbidden_file(s: Scene) -> object:
+    path = s.file("w.npz", b"")
+    s.refuse(Path, "open", PermissionError(13, "Permission denied"))
+    return read_stored(path)
+
+
+def report_of(s: Scene, recipe: str | None) -> object:
+    if recipe is not None:
+        (s / "recipe.json").write_text(recipe)
+    return write_report(s.folder, [None], lambda indices: None, None)  # type: ignore[arg-type, list-item]
+
+
+def external_onnx(s: Scene) -> object:
+    onnx = pytest.importorskip("onnx")
+    tensor = onnx.numpy_helper.from_array(np.zeros((1, 1, 3, 3), np.float32), "w")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    picture = onnx.helper.make_tensor_value_info("x", 1, [1, 1, 3, 3])
+    graph = onnx.helper.make_graph([], "g", [picture], [picture], [tensor])
+    return read_stored(s.file("w.onnx", onnx.helper.make_model(graph).SerializeToString()))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("true",)
+
+
+def hostile_pickle(s: Scene) -> object:
+    np.save(s / "w.npy", np.array(Evil(), object), allow_pickle=True)
+    return read_stored(s / "w.npy")
+
+
+def huge(s: Scene) -> object:
+    path = s.file("w.caffemodel", b"")
+    os.truncate(path, 1 << 31)
+    return read_stored(path)
+
+
+def single_array(s: Scene) -> object:
+    np.save(s / "w.npy", np.zeros((2, 3)))
+    return read_stored(s / "w.npy")
+
+
+def tiny_network() -> Any:
+    return build_model(replace(LENET.model, num_classes=2), seed=0)
+
+
+def ilsvrc(s: Scene, **files: str) -> object:
+    s.tree("train/n1/1.JPEG", "train/n2/1.JPEG", "val/v_1.JPEG", "val/v_2.JPEG")
+    for name, content in files.items():
+        s.file(name.replace("__", "."), content.encode())
+    return open_source(s.folder)
+
+
+TRUTH = "ILSVRC2012_validation_ground_truth__txt"
+
+
+def ilsvrc_torn(s: Scene) -> object:
+    pytest.importorskip("scipy.io").savemat(
+        s / "meta.mat",
+        {"synsets": np.array([(1, "n1"), (2, "n2")], [("ILSVRC2012_ID", "O"), ("WNID", "O")]).reshape(-1, 1)},
+    )
+    return ilsvrc(s, **{TRUTH: "1\n"})
+
+
+def evaluated(s: Scene, split: str, names: tuple[str, ...]) -> object:
+    return evaluate(tiny_network(), open_prepared(prepared_small(s)), split, class_names=names)
+
+
+def of_photos(*paths: str) -> Callable[[Scene], object]:
+    return lambda s: open_source(s.tree(*paths))
+
+
+# In the order of errors.txt.
+MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
+    ("E200", lambda s: s.cli("evalute")),
+    ("E201", lambda s: s.cli("evaluate", "RUN", "--view", "10")),
+    ("E201", lambda s: find_images(["--top"])),
+    ("E202", lambda s: s.cli("train")),
+    ("E202", lambda s: s.cli("evaluate", "RUN", "--views")),
+    ("E202", lambda s: s.cli("bench")),
+    ("E203", lambda s: s.cli("evaluate", "RUN", "--views", "many")),
+    ("E204", lambda s: s.cli("diff", "a", "b", "c")),
+    ("E205", lambda s: s.cli("evaluate", "RUN", "--views", "1", "--views", "10")),
+    ("E210", lambda s: find_recipe("phots")),
+    ("E211", lambda s: override(DEMO, ["epoch=3"])),
+    ("E212", lambda s: override(DEMO, ["optim=3"])),
+    ("E213", lambda s: override(DEMO, ["epochs"])),
+    ("E214", lambda s: override(DEMO, ["epochs=many"])),
+    ("E215", lambda s: from_json(to_json(DEMO).replace('"epochs"', '"colour": 1, "epochs"'))),
+    ("E216", lambda s: grid_sizes(AlexNetConfig(crop_size=12))),
+    ("E220", lambda s: prepare(small(), s / "out", encoding="png")),
+    ("E221", lambda s: prepare(small(), s / "out", size=0)),
+    ("E222", lambda s: prepare(small(), s / "out", workers=0)),
+    ("E223", lambda s: open_source(s.folder, held_out=20)),
+    ("E225", lambda s: predict_probabilities(tiny_network(), small().splits["val"].picture, 1, views=5)),
+    ("E227", lambda s: check_network(tiny_network(), torch.zeros(1, 3, 28, 28), torch.ones(1, 2) / 2, LENET)),
+    ("E228", lambda s: s.cli("demo", "--out", s.tree("thesis.txt"))),
+    ("E229", lambda s: evaluated(s, "val", ("a", "b"))),
+    ("E230", lambda s: read_stored(s / "w.pth")),
+    ("E230", lambda s: read_stored(s.folder)),
+    ("E231", forbidden_file),
+    ("E232", lambda s: import_weights(s.own(), s / "run", ("ant", "bee"))),
+    ("E233", lambda s: start_from(tiny_network(), build_model(replace(LENET.model, channels=(5, 16))))),
+    ("E240", without("sklearn.datasets", lambda: open_source("digits"))),
+    ("E240", without("onnx", lambda: read_onnx(b"", "x.onnx"))),
+    ("E240", without("scipy.io", lambda: read_mat(Path("meta.mat")))),
+    ("E301", lambda s: read_image(s / "a.png")),
+    ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
+    ("E303", lambda s: read_image(b"")),
+    ("E304", lambda s: read_image(s.file("a.jpg", b"<html>"))),
+    ("E304", lambda s: read_image(b"hello")),
+    ("E305", lambda s: read_image(png((30, 20)), max_pixels=599)),
+    ("E306", not_a_number),
+    ("E307", lambda s: prepare(broken_photos(s, "red/0.png"), s / "out", size=8, strict=True)),
+    ("E308", lambda s: find_images([f"{s / '*.jpg'}"])),
+    ("E309", lambda s: find_images([str(s.tree("x.txt"))])),
+    ("E310", lambda s: open_source("digit")),
+    ("E311", lambda s: open_source(s.file("photos.zip", b""))),
+    ("E312", of_photos("val/a/1.jpg", "val/b/1.jpg")),
+    ("E313", of_photos("a/1.txt", "b/1.txt")),
+    ("E313", of_photos("train/a/1.jpg", "train/b/1.jpg", "val/.keep")),
+    ("E314", of_photos("1.jpg", "2.jpg")),
+    ("E315", of_photos("cat/1.jpg")),
+    ("E316", of_photos("a/1.jpg", "b/1.jpg", "c/1.pdf")),
+    ("E317", of_photos("train/a/1.jpg", "val/a/1.jpg", "valid/a/1.jpg")),
+    ("E318", of_photos("train/Cat/1.jpg", "train/b/1.jpg", "val/cat/1.jpg")),
+    ("E319", of_photos("a/1.jpg", "b/1.jpg")),
+    ("E320", unlistable),
+    ("E321", lambda s: ilsvrc(s, val__txt="v_1.JPEG n1\n")),
+    ("E322", ilsvrc),
+    ("E323", lambda s: ilsvrc(s, **{TRUTH: "1\n2\n"})),
+    ("E324", ilsvrc_torn),
+    ("E325", lambda s: evaluated(s, "test", ("a", "b"))),
+    ("E326", lambda s: evaluated(s, "val", ("a", "cat"))),
+    ("E327", lambda s: report_of(s, None)),
+    ("E328", lambda s: report_of(s, "{")),
+    ("E328", lambda s: report_of(s, "[1]")),
+    ("E329", of_photos("cat/1.jpg", "new\nline/1.jpg")),
+    ("E330", lambda s: open_prepared(s.folder)),
+    ("E331", lambda s: open_prepared(half_finished(s))),
+    ("E332", strange_version),
+    ("E333", lambda s: open_prepared([(p := prepared_small(s)), (p / "train-0000.npy").unlink()][0])),
+    ("E334", lambda s: prepare(broken_photos(s), s / "photos/out", size=8)),
+    ("E335", lambda s: prepare(small(), prepared_small(s), size=9)),
+    ("E336", lambda s: prepare(small(), s.file("out", b""), size=8)),
+    ("E337", lambda s: prepare(small(), s.tree("thesis.txt"), size=8)),
+    ("E338", lambda s: prepare(small(), [(p := half_finished(s)), (p / "preparing.json").write_text("{")][0], size=8)),
+    ("E339", lambda s: prepare(broken_photos(s, *(f"red/{i}.png" for i in range(3))), s / "out", size=8)),
+    ("E340", lambda s: read_stored(s.file("w.pth", b"<html>"))),
+    ("E340", lambda s: read_stored(s.file("w.pth", b""))),
+    ("E341", single_array),
+    ("E342", lambda s: read_stored(s.layers(bn__running_mean=(4,)))),
+    ("E343", lambda s: read_stored(s.layers(a__weight=(3, 3, 1, 4), b__weight=(7, 2)))),
+    ("E344", lambda s: read_stored(s.file("w", b"\xa2\x06\x08\x0a\x01a\x12\x03Foo"))),
+    ("E344", lambda s: read_stored(s.file("w", b"\x3a\x00"))),
+    ("E345", lambda s: read_stored(s.file("w", b"\x12\x04\x0a\x02\x0a\x00"))),
+    ("E346", lambda s: read_stored(s.file("w", b"\x12\x02\x28\x12\xa2\x06\x00"))),
+    ("E347", lambda s: identify(s.layers(a__weight=(3, 3, 3, 3)))),
+    ("E348", lambda s: read_class_names(s / "names.txt")),
+    ("E349", lambda s: check_fingerprint(tiny_network(), "0", "w.pth")),
+    ("E540", offline),
+    ("E541", full_disk),
+    ("E542", no_memory),
+    ("E601", hostile_pickle),
+    ("E610", lambda s: read_stored(s.file("w", b"\xa2\x06\x7f"))),
+    ("E610", lambda s: read_stored(s.file("w.npz", b"PK\x03\x04"))),
+    ("E611", huge),
+    ("E612", external_onnx),
+    ("E613", lambda s: identify(s.own(layers__conv1__weight=torch.zeros(1)))),
+]
+
+
+# The whole messages; DIR is the folder of the test, ... are words of another library, or a list that grows.
+MESSAGES = (Path(__file__).parent / "errors.txt").read_text().rstrip("\n").split("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "provoke", "expected"),
+    [(*mistake, message) for mistake, message in zip(MISTAKES, MESSAGES, strict=True)],
+    ids=[f"{number}-{code}" for number, (code, _) in enumerate(MISTAKES)],
+)
+def test_the_whole_message_is_the_one_that_is_written_here(code, provoke, expected, tmp_path, request, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    try:
+        told = provoke(Scene(folder, request))
+    except errors.AlexNetError as error:
+        told = str(error)
+    pattern = re.escape(expected).replace(r"\.\.\.", r"[\s\S]*")
+    assert re.match(rf"{code} .+\n.", expected)
+    assert re.fullmatch(pattern, str(told).replace(str(folder), "DIR")), told
+
+
+def test_every_code_is_provoked():
+    pending = {code for module in PENDING for code in codes_of(module)}
+    settled = {code for module in set(TREES) - PENDING for code in codes_of(module)}
+    provoked = {code for code, _ in MISTAKES}
+    assert settled - provoked == set()
+    assert provoked - settled - pending == set()
