@@ -40,7 +40,9 @@ from alexnet.stored import read_stored
 from alexnet.variants import DEMO, LENET, find_recipe
 from alexnet.weights import check_fingerprint, import_weights, read_class_names, start_from
 
-PENDING = {"run", "train", "trainer", "guard", "files", "workflow", "cli_runs"}  # modules that have no codes yet
+# Modules whose mistakes are not all made below yet.
+PENDING = {"checkpoint", "cli_runs", "cli_train", "divergence", "exact", "files", "lock", "replay", "run"}
+PENDING |= {"sums", "train", "trainer", "workflow"}
 
 TREES = {p.stem: ast.parse(p.read_text()) for p in sorted(Path(alexnet.__file__).parent.glob("*.py"))}
 ROWS = re.findall(
@@ -77,7 +79,7 @@ def codes_of(module: str) -> list[str]:
     return [k.value.value for k in keywords if isinstance(k.value, ast.Constant)]
 
 
-@pytest.mark.parametrize("module", sorted(set(TREES) - PENDING))
+@pytest.mark.parametrize("module", TREES)
 def test_every_error_is_made_with_a_code_of_its_class_and_a_fix(module):
     for call in constructions(module):
         given = {k.arg: k.value for k in call.keywords}
@@ -93,7 +95,7 @@ def test_every_error_is_made_with_a_code_of_its_class_and_a_fix(module):
         assert not isinstance(fix, ast.Constant) or fix.value, where
 
 
-def test_modules_without_codes_are_still_there():
+def test_modules_that_wait_are_still_there():
     assert set(TREES) >= PENDING
 
 
