@@ -20,7 +20,6 @@ import io
 import math
 import os
 import stat
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -228,8 +227,6 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
 def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: int) -> None:
     """Raises what is wrong with the size of a picture of which only the header was read; the file is `length` long."""
     width, height = image.size
-    if width * height == 0:
-        raise _Refused(f"{width} x {height} pixels", fix=REPLACE, code="E306")
     if width * height > max_pixels:
         raise _Refused(f"{width} x {height} pixels, more than the limit of {max_pixels:,}", fix=SMALLER, code="E305")
     if width * height > max(BELIEVED_PIXELS, PIXELS_PER_BYTE * length):
@@ -266,7 +263,7 @@ def _orientation(image: Image.Image) -> int:
     """Value of the EXIF orientation tag; 1 where there is none, or none that makes sense."""
     try:
         value = image.getexif().get(ORIENTATION_TAG, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+    except Exception:
         # A damaged EXIF block does not make the pixels worse: every viewer shows such a picture as it lies.
         return 1
     return value if value in UPRIGHT else 1

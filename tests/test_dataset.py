@@ -130,6 +130,28 @@ def test_other_version_and_other_folders(copy, tmp_path):
             open_prepared(copy)
 
 
+@pytest.mark.parametrize("change", [
+    {"encoding": "tar"}, {"splits": {"train": 1}}, {"statistics": {"channel_mean": ["x"]}}, {"class_names": 7},
+    {"source": ...},
+])  # fmt: skip
+def test_a_record_that_lacks_something_but_has_the_right_checksum(copy, change):
+    facts = json.loads((copy / "prepared.json").read_bytes())
+    facts.pop("checksum")
+    facts |= change
+    if facts["source"] is ...:
+        del facts["source"]
+    checksum = hashlib.sha256(canonical(facts)).hexdigest()
+    (copy / "prepared.json").write_bytes(canonical(facts | {"checksum": checksum}))
+    with pytest.raises(DataError, match=r"(prepared\.json|npy|json) is damaged"):
+        open_prepared(copy)
+
+
+def test_a_folder_that_is_still_being_prepared(tmp_path):
+    (tmp_path / "preparing.json").write_bytes(b"{}")
+    with pytest.raises(DataError, match=r"its preparation was not finished\n.*alexnet prepare"):
+        open_prepared(tmp_path)
+
+
 def test_labels_changed_with_all_small_checksums_made_to_fit(copy):
     """Somebody edits a label and repairs every checksum but the fingerprint."""
     shard = json.loads((copy / "train-0000.json").read_bytes())

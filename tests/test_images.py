@@ -156,11 +156,31 @@ def test_all_exif_rotations_give_the_upright_picture(kind, orientation):
         assert ("rotated by EXIF" in odd) == (orientation != 1)
 
 
-def test_damaged_exif_does_not_make_a_picture_unreadable():
-    content = saved(Image.new("RGB", (8, 8), (9, 9, 9)), "JPEG", exif=b"Exif\0\0garbage")
+@pytest.mark.parametrize(
+    "exif", [b"garbage", b"II*\0", b"II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0", b"MM\0*\xff\xff\xff\xff"]
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_does_not_make_a_picture_unreadable(kind, exif):
+    content = saved(Image.new("RGB", (8, 8), (9, 9, 9)), kind, exif=b"Exif\0\0" + exif)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert read_image(content).shape == (8, 8, 3)
+        assert "rotated by EXIF" not in prepare_image_noting(content, 8)[1]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientations_that_mean_nothing_are_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(Image.fromarray(np.arange(96, dtype=np.uint8).reshape(4, 8, 3)), "PNG", exif=exif)
+    np.testing.assert_array_equal(read_image(content).ravel(), np.arange(96))
+    assert prepare_image_noting(content, 4)[1] == ()
+
+
+def test_a_side_of_no_pixels_is_refused():
+    for content in (b"P6 0 5 255\n", b"GIF89a" + struct.pack("<HH", 5, 0) + bytes(3) + b";", png(0, 5, 8, 2, b"")):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_image(content)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])

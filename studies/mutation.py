@@ -1,0 +1,91 @@
+"""Mutation testing: small changes to the code, each of which the tests of its module must notice.
+
+    python studies/mutation.py [--out FILE] MODULE ...
+
+For every module `alexnet/MODULE.py` mutmut makes the mutants and runs `tests/test_MODULE.py` on each in a forked
+process, the fast tests that reach the changed function first, up to the first failure. This happens in a copy of the
+tree. Decorated functions and constants of modules are not changed by mutmut. The diffs of what survived are kept.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from recording import ROOT, record
+
+COPIED = ("alexnet", "tests", "studies", "docs", "pyproject.toml", "README.md")
+# What mutmut notes as the exit code of pytest; 0: no test has failed.
+SURVIVED, UNREACHED = {0}, {5, 33}
+CONFIG = """
+[tool.mutmut]
+source_paths = ["alexnet"]
+only_mutate = ["alexnet/{module}.py"]
+also_copy = {also}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:randomly"]
+pytest_add_cli_args_test_selection = ["tests/test_{module}.py"]
+"""
+
+
+def mutate(module: str, folder: Path) -> tuple[dict[str, int], list[str], str]:
+    """How many mutants of a module there are of each kind, the diffs of the survivors, and what mutmut printed."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    also = [name for name in COPIED if name not in ("alexnet", "tests", "pyproject.toml")]
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write(CONFIG.format(module=module, also=json.dumps(also)))
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"ALEXNET_CACHE": str(folder / "cache"), "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis")}
+    mutmut = [sys.executable, "-m", "mutmut"]
+    options: dict[str, Any] = {"cwd": folder, "env": environment, "text": True}
+    done = subprocess.run([*mutmut, "run"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    about = folder / f"mutants/alexnet/{module}.py.meta"
+    if not about.is_file():
+        raise RuntimeError(done.stdout[-4000:])
+    codes = json.loads(about.read_text())["exit_code_by_key"]
+    kinds = {"killed": 0, "survived": 0, "not reached": 0, "not run": 0}
+    diffs = []
+    for name, code in codes.items():
+        kind = "not run" if code is None else "survived" if code in SURVIVED else "killed"
+        kind = "not reached" if code in UNREACHED else kind
+        kinds[kind] += 1
+        if kind in ("survived", "not reached"):
+            shown = subprocess.run([*mutmut, "show", name], capture_output=True, **options)
+            changes = [
+                line for line in shown.stdout.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")
+            ]
+            diffs.append("\n".join([name, *changes]))
+    return kinds, diffs, done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("modules", nargs="+")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/mutation.json")
+    asked = parser.parse_args()
+    rows, survivors = [], {}
+    for module in asked.modules:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with tempfile.TemporaryDirectory() as folder:
+            kinds, survivors[module], _ = mutate(module, Path(folder))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        share = kinds["killed"] / max(1, sum(kinds.values()))
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        rows.append({"module": module, **kinds, "killed %": round(100 * share, 1), "cpu seconds": round(seconds)})
+        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    record(asked.out, ("mutmut", "pytest", "hypothesis"), rows=rows, survivors=survivors)
+    sys.exit(any(row["killed %"] < 80 for row in rows))
+
+
+if __name__ == "__main__":
+    main()
