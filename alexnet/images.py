@@ -209,19 +209,24 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
     """The picture with its header read, by the first allowed format that accepts it."""
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
-    prefix = file.read(16)
+    prefix = file.read(64)
     if not prefix:
         raise _Refused("the file is empty", fix=REPLACE, code="E303")
     # Not Image.open: it warns of large pictures on stderr by itself, where we refuse them with our own limit.
     Image.init()
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
-        if factory is not None and (accepts is None or accepts(prefix) is True):
+        if factory is not None and (accepts is None or accepts(prefix) is True) and _may_be(name, prefix):
             file.seek(0)
             image = factory(file, "")
             _refuse_bombs(image, file, length, max_pixels)
             return image
     raise _Refused(_unknown(prefix + file.read(1024)), fix="Save it as JPEG or PNG, or remove it.", code="E304")
+
+
+def _may_be(name: str, prefix: bytes) -> bool:
+    """False for a HEIC picture that goes by a brand which AVIF may have as well, so that Pillow takes it for one."""
+    return name != "AVIF" or b"avif" in prefix or b"avis" in prefix
 
 
 def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: int) -> None:

@@ -277,7 +277,7 @@ def test_numbers_are_scaled_by_the_ends_of_the_whole_picture_not_of_a_band(monke
     # Inside [0, 1] the scale is fixed, and what is not finite still becomes an end of what there is.
     unit = np.array([[0.2, 0.6], [np.nan, np.inf], [-np.inf, 0.4]], np.float32)
     np.testing.assert_array_equal(read_image(tiff(unit))[..., 2], [[51, 153], [51, 153], [51, 102]])
-    for low, high, expected in ((0, 1, [0, 255]), (-0.5, 1, [0, 255]), (0.5, 1, [128, 255]), (0.5, 1.5, [0, 255])):
+    for low, high, expected in ((0, 0.5, [0, 128]), (-0.5, 1, [0, 255]), (0.5, 1, [128, 255]), (0.5, 1.5, [0, 255])):
         np.testing.assert_array_equal(read_image(tiff(np.array([[low, high]], np.float32)))[0, :, 0], expected)
     for low, high, expected in (
         (0, 65535, [0, 255]),
@@ -312,7 +312,40 @@ def test_extreme_shapes(shape):
     assert odd == ("enlarged",)
 
 
+def test_the_paper_prepares_256_pixels():
+    assert prepare_image(JPEG).shape == prepare_image_noting(JPEG)[0].shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"), [(128, (400, 300)), (150, (400, 300)), (151, (800, 600)), (600, (1600, 1200))]
+)
+def test_jpegs_are_decoded_at_the_smallest_size_that_is_twice_the_wanted_one(monkeypatch, size, decoded):
+    seen = []
+    square = images._square
+    monkeypatch.setattr(images, "_square", lambda image, size: seen.append(image.size) or square(image, size))
+    for shape in ((1600, 1200), (1200, 1600)):
+        prepare_image(saved(Image.new("RGB", shape), "JPEG"), size)
+    assert seen == [decoded, decoded[::-1]]
+
+
+def test_all_values_of_16_bits():
+    ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    exact = (ramp.astype(int) * 255 + 32767) // 65535
+    np.testing.assert_array_equal(read_image(tiff(ramp))[..., 0], exact)
+
+
+def test_bands_of_grey_stay_grey_until_the_end():
+    convert, odd = images._converter(Image.new("1", (2, 2)))
+    assert (convert(Image.new("1", (2, 2), 1)).mode, odd) == ("L", ())
+    assert images._converter(Image.new("L", (2, 2)))[0](Image.new("L", (2, 2))).mode == "L"
+    assert images._converter(Image.new("YCbCr", (2, 2)))[0](Image.new("YCbCr", (2, 2))).mode == "RGB"
+    whole = Image.new("RGB", (2, 2))
+    assert images._converter(whole)[0](whole) is whole  # no copy of what is right already
+
+
 def test_oddities_are_named():
+    for kind in ("32-bit integers", "32-bit integers like 16", "floats outside", "grey, 16 bits"):
+        assert prepare_image_noting(ZOO[kind][0], 1)[1] == ("more than 8 bits",)
     assert prepare_image_noting(saved(ALPHA_HALF, "PNG"), 1)[1] == ("transparent",)
     assert prepare_image_noting(ZOO["grey, 16 bits"][0], 1)[1] == ("more than 8 bits",)
     assert prepare_image_noting(ZOO["CMYK, TIFF"][0], 2)[1] == ("CMYK", "enlarged")
@@ -323,34 +356,91 @@ def test_oddities_are_named():
 
 JPEG = saved(Image.fromarray(np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
 
+REPLACE, SAVE = "Replace it, or remove it.", "Save it as JPEG or PNG, or remove it."
+HTML = ("a web page, not a picture; the download went wrong", SAVE, "E304")
+SVG = ("an SVG drawing, not pixels; export it as PNG", SAVE, "E304")
+EPS = ("an EPS or PostScript file, which is a program and is not run; export it as PNG", SAVE, "E304")
+HEIC = ("a HEIC picture, which is not supported; save it as JPEG", SAVE, "E304")
+UNKNOWN = ("not a picture in a known format (JPEG, MPO, PNG, GIF, WEBP, BMP, TIFF, PPM, AVIF)", SAVE, "E304")
+BROKEN = ("cannot be read: ...", REPLACE, "E302")
+
+# file -> the whole reason, the fix and the code
 REFUSED = {
-    "empty": (b"", "empty"),
-    "web page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "web page"),
-    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
-    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "EPS"),
-    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-    "PDF": (b"%PDF-1.7\n", "PDF"),
-    "ICO, not on the list": (saved(Image.new("RGB", (16, 16)), "ICO"), "not a picture in a known format"),
-    "text": (b"hello", "not a picture"),
-    "truncated JPEG": (JPEG[: len(JPEG) // 2], "cannot be read"),
-    "truncated PNG": (ZOO["rgb"][0][:45], "cannot be read"),
-    "header only": (JPEG[:3], "cannot be read|not a picture"),
-    "all floats NaN": (tiff(np.full((2, 2), np.nan, np.float32)), "finite"),
-}
+    "empty": (b"", ("the file is empty", REPLACE, "E303")),
+    "web page": (b"\n<!DOCTYPE html><html><body>404</body></html>", HTML),
+    "web page, no doctype": (b"\xef\xbb\xbf\r\n\t <HTML lang=en><body>404</body></html>", HTML),
+    "web page, head alone": (b"<head><title>404</title></head>", HTML),
+    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', SVG),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", EPS),
+    **{f"HEIC, {brand}": (b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic", HEIC)
+       for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")},
+    "PDF": (b"%PDF-1.7\n", ("a PDF file; export it as PNG", SAVE, "E304")),
+    "ICO, not on the list": (saved(Image.new("RGB", (16, 16)), "ICO"), UNKNOWN),
+    "text": (b"hello", UNKNOWN),
+    "truncated JPEG": (JPEG[: len(JPEG) // 2], BROKEN),
+    "truncated PNG": (ZOO["rgb"][0][:45], BROKEN),
+    "header only": (JPEG[:3], BROKEN),
+    "all floats NaN": (tiff(np.full((2, 2), np.nan, np.float32)),
+                       ("float picture without a single finite value", REPLACE, "E306")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused_with_the_path_and_a_reason(kind, tmp_path):
-    content, reason = REFUSED[kind]
+    content, (reason, fix, code) = REFUSED[kind]
     path = tmp_path / "cat.jpg"
     path.write_bytes(content)
-    for call in (read_image, prepare_image):
-        with pytest.raises(DataError, match=reason) as caught:
-            call(path)
-        assert str(path) in caught.value.what
-        assert len(caught.value.what) < len(str(path)) + 200
-    with pytest.raises(DataError, match=reason):
-        read_image(content)
+    for call, data, where in ((read_image, path, path), (prepare_image, path, path), (read_image, content, "picture")):
+        with pytest.raises(DataError) as caught:
+            call(data)
+        error = caught.value
+        if reason.endswith("..."):
+            assert error.what.startswith(f"{where}: {reason.removesuffix('...')}")
+            assert 0 < len(error.what) - len(str(where)) - len(reason) < 125
+        else:
+            assert error.what == f"{where}: {reason}"
+        assert (error.fix, error.code) == (fix, code)
+
+
+CHECK = "Check that the file is there and that you may read it."
+
+
+@pytest.mark.parametrize(("error", "reason", "fix", "code"), [
+    (ValueError("  two\n lines "), "two lines", REPLACE, "E302"),
+    (ValueError("x" * 300), "x" * 120, REPLACE, "E302"),
+    (KeyError(), "KeyError", REPLACE, "E302"),
+    (OSError("broken data stream"), "broken data stream", REPLACE, "E302"),
+    (PermissionError(13, "Permission denied"), "permission denied", CHECK, "E301"),
+    (MemoryError(), "MemoryError", REPLACE, "E302"),
+])  # fmt: skip
+def test_whatever_a_decoder_raises_is_told_in_a_few_words(monkeypatch, error, reason, fix, code):
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr(images, "_open", broken)
+    with pytest.raises(DataError) as caught:
+        prepare_image(JPEG)
+    assert caught.value.what == f"picture: cannot be read: {reason}"
+    assert (caught.value.fix, caught.value.code, caught.value.__cause__) == (fix, code, error)
+
+
+def test_what_is_too_large_is_told_with_its_size(monkeypatch):
+    smaller = "Save it smaller, or remove it."
+    for content, limits, told in (
+        (ZOO["rgb"][0], {"MAX_PIXELS": 1}, "2 x 1 pixels, more than the limit of 1"),
+        (jpeg_of_scans(MAX_SCANS + 1), {}, f"a JPEG of {MAX_SCANS + 1} scans, more than the limit of {MAX_SCANS}"),
+    ):
+        with pytest.raises(DataError) as caught:
+            prepare_image(content, max_pixels=limits.get("MAX_PIXELS", 64_000_000))
+        assert caught.value.what == f"picture: {told}"
+        assert (caught.value.fix, caught.value.code) == (smaller if limits else "Save it anew.", "E305")
+    monkeypatch.setattr(images, "BELIEVED_PIXELS", 1)
+    monkeypatch.setattr(images, "PIXELS_PER_BYTE", 0)
+    with pytest.raises(DataError) as caught:
+        read_image(ZOO["rgb"][0])
+    length = len(ZOO["rgb"][0])
+    assert caught.value.what == f"picture: 2 x 1 pixels in {length:,} bytes, which only a made-up file has"
+    assert (caught.value.fix, caught.value.code) == (smaller, "E305")
 
 
 def test_missing_file_and_folder(tmp_path):
