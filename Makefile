@@ -4,6 +4,8 @@ BIN := .venv/bin
 
 # Modules on which it hangs that data and runs are what they are said to be: alexnet/NAME.py, with tests/test_NAME.py.
 PROVEN := images dataset shards draws
+comma := ,
+space := $(subst x,,x x)
 
 .PHONY: demo test check format coverage mutation bench bench-photos clean
 
@@ -24,7 +26,7 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 coverage: .venv/.dev  ## every branch of the PROVEN modules is taken by their own tests
-	$(BIN)/coverage run --include="$(foreach name,$(PROVEN),alexnet/$(name).py,)" -m pytest $(foreach name,$(PROVEN),tests/test_$(name).py)
+	$(BIN)/coverage run --include=$(subst $(space),$(comma),$(PROVEN:%=alexnet/%.py)) -m pytest $(PROVEN:%=tests/test_%.py)
 	$(BIN)/coverage report
 
 mutation: .venv/.dev  ## which mutants of the PROVEN modules their own tests kill; results/mutation.json; a quarter of an hour

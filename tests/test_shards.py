@@ -73,6 +73,13 @@ def test_jpeg_shards_are_jpeg_files_end_to_end_in_full_colour_resolution(tmp_pat
             assert content[start:stop] == own.getvalue()
 
 
+def test_fewer_pictures_than_there_was_room_for_leave_jpegs_alone(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    exact, roomy = written(tmp_path / "a", "jpeg")[0], written(tmp_path / "b", "jpeg", COUNT + 9)[0]
+    assert exact.read_bytes() == roomy.read_bytes()
+
+
 def test_an_opened_shard_knows_its_pictures(shard):
     assert shard.names == tuple(f"p{i}" for i in range(COUNT))
     assert shard.labels.dtype == np.int64
@@ -128,6 +135,7 @@ def test_missing_files_are_named(shard):
     with pytest.raises(DataError, match=r"train-0007\.json is damaged: the file is missing") as caught:
         open_shard(shard.path, SIZE)
     assert caught.value.fix == f"delete the folder {shard.path.parent} and prepare the pictures again"
+    assert caught.value.code == "E333"
     about.write_bytes(content)
     shard.path.unlink()
     with pytest.raises(DataError, match=rf"{shard.path.name} is damaged: the file is missing"):
@@ -185,21 +193,45 @@ def test_the_two_files_must_fit(shard, change):
         open_shard(shard.path, size)
 
 
+def test_pickles_in_a_data_file_are_not_opened(tmp_path, capsys):
+    path, facts = written(tmp_path, "raw")
+    np.save(path, np.array([Canary()] * COUNT), allow_pickle=True)
+    path.with_suffix(".json").write_bytes(canonical(facts | {"bytes": path.stat().st_size}))
+    with pytest.raises(DataError, match="damaged"):
+        open_shard(path, SIZE)
+    assert capsys.readouterr().out == ""
+
+
+class Canary:
+    """Sings when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("sings",)
+
+
 def jpeg_shard(path: Path, content: bytes) -> Shard:
     path.write_bytes(content)
     return Shard(path, "", ("cat.jpg",), np.array([0]), None, np.array([0, len(content)]))
 
 
-def jpeg(mode: str, width: int, height: int) -> bytes:
+def jpeg(mode: str, width: int, height: int, kind: str = "JPEG") -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, (width, height), "#804020" if mode == "RGB" else 9).save(buffer, "JPEG")
+    Image.new(mode, (width, height), "#804020" if mode == "RGB" else 9).save(buffer, kind)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
     "content",
-    [jpeg("RGB", 1, 1), jpeg("RGB", 1, SIZE), jpeg("RGB", 2 * SIZE, SIZE), jpeg("L", SIZE, SIZE), b"", b"\0" * 200],
-    ids=["one pixel, which would fill all", "one column", "wider", "grey", "nothing", "zeros"],
+    [
+        jpeg("RGB", 1, 1),
+        jpeg("RGB", 1, SIZE),
+        jpeg("RGB", 2 * SIZE, SIZE),
+        jpeg("L", SIZE, SIZE),
+        jpeg("RGB", SIZE, SIZE, "PNG"),
+        b"",
+        b"\0" * 200,
+    ],
+    ids=["one pixel, which would fill all", "one column", "wider", "grey", "a PNG", "nothing", "zeros"],
 )
 def test_anything_but_a_picture_of_the_right_size_is_an_error_that_names_it(tmp_path, content):
     good, bad = (
