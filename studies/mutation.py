@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recording import ROOT, record
+from recording import ROOT, machine, record
 
 COPIED = ("alexnet", "tests", "studies", "docs", "pyproject.toml", "README.md")
 # What mutmut notes as the exit code of pytest; 0: no test has failed.
@@ -81,18 +81,21 @@ def main() -> None:
     parser.add_argument("modules", nargs="+")
     parser.add_argument("--out", type=Path, default=ROOT / "results/mutation.json")
     asked = parser.parse_args()
-    rows, survivors = [], {}
+    # What is known of other modules stays; every row says of which commit it speaks.
+    known = json.loads(asked.out.read_text()) if asked.out.is_file() else {"rows": [], "survivors": {}}
+    rows, survivors = {row["module"]: row for row in known["rows"]}, known["survivors"]
     for module in asked.modules:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        commit, before = machine()["commit"], resource.getrusage(resource.RUSAGE_CHILDREN)
         with tempfile.TemporaryDirectory() as folder:
             kinds, survivors[module] = mutate(module, Path(folder))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        share = kinds["killed"] / max(1, sum(kinds.values()))
+        share = 100 * kinds["killed"] / max(1, sum(kinds.values()))
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        rows.append({"module": module, **kinds, "killed %": round(100 * share, 1), "cpu seconds": round(seconds)})
-        print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
-    record(asked.out, ("mutmut", "pytest", "hypothesis"), rows=rows, survivors=survivors)
-    sys.exit(any(row["killed %"] < 80 for row in rows))
+        rows[module] = {"module": module, **kinds, "killed %": round(share, 1), "cpu seconds": round(seconds)}
+        rows[module]["commit"] = commit
+        print("  ".join(f"{name} {value}" for name, value in rows[module].items()), flush=True)
+        record(asked.out, ("mutmut", "pytest", "hypothesis"), rows=list(rows.values()), survivors=survivors)
+    sys.exit(any(rows[module]["killed %"] < 80 for module in asked.modules))
 
 
 if __name__ == "__main__":
