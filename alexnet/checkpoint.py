@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +28,11 @@ from torch import Tensor
 from alexnet.errors import ResourceError, UntrustedFileError, UsageError
 from alexnet.files import disk_errors, fsync_folder, write_file, write_through
 from alexnet.model import Network, build_model
-from alexnet.recipes import to_json
 from alexnet.run import Run
 from alexnet.sums import SUMS, broken, sums_of
 
 MODEL, TRAINING, STATE, METRICS = "model.safetensors", "training.safetensors", "state.json", "metrics.jsonl"
+ABOUT = "alexnet"  # one entry in the header of the weights: the order of several would be random
 POINTERS = ("BEST", "LAST")
 POINTER = re.compile(r"(step-\d{8,}) ([0-9a-f]{64})\n")
 NAME = re.compile(r"step-(\d{8,})")
@@ -89,15 +90,15 @@ def save_checkpoint(
         ResourceError: if the disk is full or refuses; the checkpoint before is still whole.
     """
     name, parent = name_of(state.step), run.folder / "checkpoints"
-    about = {"recipe": to_json(run.recipe), "classes": json.dumps(run.class_names, ensure_ascii=False)}
+    about = json.dumps({"recipe": asdict(run.recipe), "classes": run.class_names}, ensure_ascii=False)
     metrics = run.folder / METRICS
     doing = f"saving step {state.step} in {run.folder}"
     with disk_errors(doing):
         if (parent / name).exists() and broken(parent / name):
-            shutil.rmtree(parent / name)
+            _remove(parent / name)
         if not (parent / name).exists():
             files = {
-                MODEL: safetensors.torch.save(_plain(model.state_dict()), about),
+                MODEL: safetensors.torch.save(_plain(model.state_dict()), {ABOUT: about}),
                 TRAINING: safetensors.torch.save(_plain(training)),
                 STATE: json.dumps({**asdict(state), "conditions": dict(conditions or {})}, indent=1).encode(),
                 METRICS: metrics.read_bytes() if metrics.exists() else b"",
@@ -156,7 +157,17 @@ def _remove_others(run: Run) -> None:
     kept = {last, checkpoint_name(run, "BEST"), *older[:1]}
     for folder in parent.iterdir():
         if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # the next call tries again; what was to be saved is
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a checkpoint; a crash in the middle leaves nothing that looks like a damaged one."""
+    hidden = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old")
+    if hidden != folder:
+        shutil.rmtree(hidden, ignore_errors=True)
+        folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _names(run: Run) -> list[str]:
@@ -236,9 +247,9 @@ def settle(run: Run, checkpoint: Checkpoint | None) -> None:
                     _point(run, pointer, name)
             else:
                 (run.folder / pointer).unlink(missing_ok=True)
-        for name in _names(run):
-            if int(name.removeprefix("step-")) > step:
-                shutil.rmtree(run.folder / "checkpoints" / name)
+        for folder in list((run.folder / "checkpoints").iterdir()):
+            if folder.name.startswith(".") or int(folder.name.removeprefix("step-")) > step:
+                _remove(folder)
 
 
 def load_model(run: Run, which: str = "best") -> Network:
@@ -264,7 +275,10 @@ def load_model(run: Run, which: str = "best") -> Network:
     if wrong := broken(folder):
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
-            wrong[0], fix=f"Take the other one with --checkpoint {other}, or train anew.", code="E654"
+            wrong[0],
+            fix=f"Take the other one with --checkpoint {other}, or go on from one that is whole: "
+            f"alexnet resume {run.folder}",
+            code="E654",
         )
     with torch.device("meta"):  # no start values are drawn, for none would stay
         model = build_model(run.recipe.model)

@@ -117,7 +117,7 @@ def resume(run: Path, *, device: str = "auto", save_seconds: float = 60.0, allow
     from alexnet.workflow import prepared_of
 
     opened = open_run(run)
-    prepared = prepared_of(opened, tables.prepared, allow_changed=True)
+    prepared = prepared_of(opened, tables.prepared, allow_changed=allow_inexact)
     _train(opened, prepared, choose_device(device), save_seconds, allow_inexact=allow_inexact)
 
 

@@ -12,7 +12,7 @@ from alexnet.errors import DivergedError
 from alexnet.files import disk_errors, write_file
 from alexnet.model import Network
 
-RUNAWAY = 1000.0  # times ln(classes): a loss from which no run comes back
+RUNAWAY = 1e6  # times ln(classes): a loss from which no run comes back
 ROLLBACKS = 3
 SLOWER = 0.5  # what a rollback multiplies the rate by
 RECORD = "diverged.json"

@@ -26,7 +26,14 @@ def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[st
     if root.resolve().parts[-2:] == ("Data", "CLS-LOC"):
         folders.append(root.resolve().parents[1])
     for folder in folders:
-        wnids = _ground_truth(folder, folders, flat)
+        try:
+            wnids = _ground_truth(folder, folders, flat)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"the ground truth in {folder} is not as ILSVRC-2012 has it: {type(error).__name__} {error}",
+                fix="unpack ILSVRC2012_devkit_t12.tar.gz again, or fetch LOC_val_solution.csv again",
+                code="E329",
+            ) from error
         if wnids:
             missed = sorted(name for name in flat if Path(name).stem not in wnids)
             if missed:

@@ -267,7 +267,7 @@ def _refuse_names(class_names: tuple[str, ...], place: Path) -> None:
             raise DataError(
                 f"{place} has a class folder whose name has control characters or is not UTF-8: {name!a}",
                 fix="rename it; the name of the folder is the name of the class",
-                code="E329",
+                code="E359",
             )
 
 

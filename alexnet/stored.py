@@ -3,6 +3,7 @@
 What a file is, its content decides and not its name. Nothing in a file is believed unchecked and nothing in it is run.
 """
 
+import json
 import math
 import re
 import warnings
@@ -135,7 +136,13 @@ def _safetensors(path: Path) -> StoredNetwork:
                 arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise _damaged(path, error) from None
-    ours = {name: metadata[name] for name in ("recipe", "classes") if name in metadata}
+    ours: dict[str, str] = {}
+    if "alexnet" in metadata:
+        try:
+            about = json.loads(metadata["alexnet"])
+            ours = {name: json.dumps(about[name]) for name in ("recipe", "classes")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from None
     layers = _layers(path, arrays, in_order=False, partly="recipe" in ours)
     return StoredNetwork("safetensors", layers, metadata=ours)
 

@@ -85,9 +85,9 @@ def test_the_header_of_the_weights_says_what_they_are(start):
     run = start("run")
     save(run, 1)
     with safe_open(part(run, 1, "model.safetensors"), "pt") as file:
-        about = file.metadata()
-    assert json.loads(about["classes"]) == ["red", "green", "blue"]
-    assert json.loads(about["recipe"]) == json.loads((run.folder / "recipe.json").read_text())
+        about = json.loads(file.metadata()["alexnet"])
+    assert about["classes"] == ["red", "green", "blue"]
+    assert about["recipe"] == json.loads((run.folder / "recipe.json").read_text())
 
 
 def test_the_last_two_and_the_best_are_kept(start):

@@ -77,8 +77,9 @@ def test_a_run_folder_holds_the_complete_record(trained):
         *("recipe.json", "environment.json", "classes.json", "data.json", "metrics.jsonl"),
         *("LAST", "BEST", "evaluation.json", "report.html"),
     }
-    last = run / "checkpoints" / (run / "LAST").read_text()
-    assert in_files(last) == {"model.safetensors", "training.safetensors", "state.json"}
+    last = run / "checkpoints" / (run / "LAST").read_text().split()[0]
+    whole = {"model.safetensors", "training.safetensors", "state.json", "metrics.jsonl", "SHA256SUMS"}
+    assert in_files(last) == whole
     recipe = from_json((run / "recipe.json").read_text())
     assert recipe == override(RECIPES["photos"], [*TINY, "num_classes=3"])
     assert json.loads((run / "classes.json").read_text()) == ["blue", "green", "red"]
@@ -191,6 +192,10 @@ def test_a_run_whose_pictures_were_changed_is_not_gone_on_with(alexnet, photos, 
     outcome = alexnet("resume", run)
     assert outcome.code == 3
     assert "no longer holds the pictures" in outcome.err
+    assert alexnet("resume", run, "epochs=2").code == 2
+    outcome = alexnet("resume", run, "--allow-inexact")
+    assert outcome.code == 0
+    assert "inexact: the rest of this run cannot be exact: pictures" in outcome.out
 
 
 def test_the_demo_compares_both_networks_on_the_digits(alexnet, tmp_path, monkeypatch):
@@ -372,7 +377,7 @@ def test_damaged_weights_are_refused(alexnet, trained, photos, tmp_path, verb):
         content[-1] ^= 1
         path.write_bytes(content)
     outcome = alexnet(verb, run, *([photos] if verb == "predict" else []))
-    one_clear_message(outcome, 6, "is damaged", "sha256")
+    one_clear_message(outcome, 6, "is damaged: its bytes are not the ones that were written")
 
 
 def test_ctrl_c_while_preparing_is_no_traceback(alexnet, photos, tmp_path, monkeypatch):

@@ -223,9 +223,16 @@ def test_a_hostile_pickle_is_refused_with_its_own_exit_code_and_does_not_run(tmp
 # Ours ----------------------------------------------------------------------------------------------------------------
 
 
+def best_file(trained):
+    return trained / "run/checkpoints" / (trained / "run/BEST").read_text().split()[0] / "model.safetensors"
+
+
 def test_our_own_file_comes_back_as_it_was(trained, tmp_path):
     run = open_run(trained / "run")
-    (file,) = {p.resolve() for p in (trained / "run/checkpoints").glob(f"{(trained / 'run/BEST').read_text()}/model.*")}
+    (file,) = {
+        p.resolve()
+        for p in (trained / "run/checkpoints").glob(f"{(trained / 'run/BEST').read_text().split()[0]}/model.*")
+    }
     found = identify(file)
     assert found.class_names == run.class_names
     assert found.recipe == run.recipe
@@ -234,7 +241,7 @@ def test_our_own_file_comes_back_as_it_was(trained, tmp_path):
 
 
 def test_a_file_whose_weights_do_not_fit_its_own_recipe_is_refused(trained, tmp_path):
-    (file,) = (trained / "run/checkpoints").glob(f"{(trained / 'run/BEST').read_text()}/model.safetensors")
+    file = best_file(trained)
     with safetensors.safe_open(file, "pt") as opened:
         about = opened.metadata()
     tensors = safetensors.torch.load_file(file)

@@ -280,11 +280,12 @@ def test_numbers_are_scaled_by_the_ends_of_the_whole_picture_not_of_a_band(monke
     )
     # Inside [0, 1] the scale is fixed, and what is not finite still becomes an end of what there is.
     unit = np.array([[0.2, 0.6], [np.nan, np.inf], [-np.inf, 0.4]], np.float32)
-        (0, 514, [0, 2]),
+    np.testing.assert_array_equal(read_image(tiff(unit))[..., 2], [[51, 153], [51, 153], [51, 102]])
     for low, high, expected in ((0, 0.5, [0, 128]), (-0.5, 1, [0, 255]), (0.5, 1, [128, 255]), (0.5, 1.5, [0, 255])):
         np.testing.assert_array_equal(read_image(tiff(np.array([[low, high]], np.float32)))[0, :, 0], expected)
+    for low, high, expected in (
+        (0, 514, [0, 2]),
         (1, 65536, [0, 255]),
-        (0, 65535, [0, 255]),
         (-1, 65535, [0, 255]),
         (257, 514, [1, 2]),
         (257, 65536, [0, 255]),

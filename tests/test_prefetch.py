@@ -107,7 +107,7 @@ def test_leaving_early_ends_the_thread(depth, kind):
 
 
 def everything(run):
-    tensors, state = load_checkpoint(run)
+    tensors, state = load_checkpoint(run)[:2]
     weights = {name: t.numpy().tobytes() for name, t in load_model(run, "last").state_dict().items()}
     timed = ("seconds", "images_per_second")
     rows = [{k: v for k, v in row.items() if k not in timed} for row in read_metrics(run)]

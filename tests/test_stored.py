@@ -88,11 +88,15 @@ def test_safetensors_of_others_come_in_the_order_of_the_network(tmp_path):
 
 def test_our_own_safetensors_bring_recipe_and_classes(tmp_path):
     tensors = {"layers.conv1.weight": floats(2, 3, 3, 3), "layers.conv1.bias": floats(2), "input_mean": floats(3, 1, 1)}
-    about = {"recipe": '{"name": "x"}', "classes": '["a", "b"]', "format": "pt"}
+    about = {"alexnet": '{"recipe": {"name": "x"}, "classes": ["a", "b"]}', "format": "pt"}
     safetensors.numpy.save_file(tensors, tmp_path / "m", about)
     found = read_stored(tmp_path / "m")
     assert found.metadata == {"recipe": '{"name": "x"}', "classes": '["a", "b"]'}
     assert [layer.name for layer in found.layers] == ["layers.conv1"]
+    for wrong in ("{", "[]", "{}", '{"recipe": 1}'):
+        safetensors.numpy.save_file(tensors, tmp_path / "m", {"alexnet": wrong})
+        with pytest.raises(UntrustedFileError, match=r"damaged|cannot be read|not a"):
+            read_stored(tmp_path / "m")
 
 
 def test_numpy_archives_in_pytorchs_layout_stay_as_they_are(tmp_path):
