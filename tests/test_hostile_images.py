@@ -108,7 +108,7 @@ BOMBS = {
     "PNG, 1,000 texts": (lambda: png_of_texts(1000), UNREADABLE, BIG),
     "PNG, 15 texts": (lambda: png_of_texts(15), READ, SMALL),
     "WebP, lossless, 268 megapixels": (lambda: webp_lossless(16384, 16384, 100), LIMIT + "|cannot", SMALL),
-    "WebP, lossless, 14 megapixels in 60 bytes": (
+    "WebP, lossless, 14 megapixels in 602 bytes": (
         lambda: saved(Image.new("RGB", (4_000, 3_500)), "WEBP", lossless=True), MADE_UP, SMALL),
     "WebP, canvas of 2^32 pixels": (lambda: webp_canvas(1 << 16, (1 << 16) - 1), LIMIT + "|cannot", SMALL),
     "WebP, canvas of 2^48 pixels": (lambda: webp_canvas(1 << 24, 1 << 24), LIMIT + "|cannot", SMALL),
