@@ -2,7 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench bench-photos clean
+# Modules on which it hangs that data and runs are what they are said to be: alexnet/NAME.py, with tests/test_NAME.py.
+PROVEN := images dataset shards draws
+comma := ,
+space := $(subst x,,x x)
+
+.PHONY: demo test check format coverage mutation bench bench-photos clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -19,6 +24,13 @@ check: .venv/.dev  ## lint, format and types
 format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+coverage: .venv/.dev  ## every branch of the PROVEN modules is taken by their own tests
+	$(BIN)/coverage run --include=$(subst $(space),$(comma),$(PROVEN:%=alexnet/%.py)) -m pytest $(PROVEN:%=tests/test_%.py)
+	$(BIN)/coverage report
+
+mutation: .venv/.dev  ## which mutants of the PROVEN modules their own tests kill; results/mutation.json; a quarter of an hour
+	$(BIN)/python studies/mutation.py $(PROVEN)
 
 bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour; with PHOTOS=folder (which has train/) the data path too
 	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -1,5 +1,6 @@
 """The command line: the verbs put together, and how each mistake ends."""
 
+import io
 import sys
 
 from cyclopts import (
@@ -49,6 +50,10 @@ app.command(cli_networks.import_weights, name="import")
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
     keep_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal has no letters for is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(exit_on_error=False, print_error=False)
     except CycloptsError as error:

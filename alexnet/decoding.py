@@ -5,6 +5,7 @@ left is used again if it is intact and what it must hold has not changed since. 
 over the pixels that training will read, i.e. after JPEG compression if there is one.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -117,7 +118,7 @@ def _make_shard(plan: Plan, work: _Work) -> dict[str, Any]:
         with disk_errors(f"writing {plan.path}", GO_ON):
             facts = write_shard(plan.path, pictures, plan.stop - plan.start, work.size, work.jpeg_quality)
             facts |= {"key": plan.key, "skipped": skipped, "oddities": dict(sorted(oddities.items()))}
-            write_file(about, canonical(facts))
+            write_file(about, canonical(facts | {"checksum": _checksum(facts)}))
     else:
         work.advance(plan.stop - plan.start)
         if work.strict and facts["skipped"]:
@@ -134,11 +135,17 @@ def _finished(plan: Plan, size: int) -> dict[str, Any] | None:
         return None
     try:
         shard = open_shard(plan.path, size)
-        facts: dict[str, Any] = json.loads(about.read_bytes())
     except DataError:
         # What a crash has left half-written is simply written again.
         return None
-    return facts if facts["key"] == plan.key and file_sha256(plan.path) == shard.sha256 else None
+    facts: dict[str, Any] = json.loads(about.read_bytes())
+    # Only a finished folder knows the sha256 of this file; until then a flipped bit in a label must be found as well.
+    intact = facts.pop("checksum", None) == _checksum(facts) and file_sha256(plan.path) == shard.sha256
+    return facts if intact and facts["key"] == plan.key else None
+
+
+def _checksum(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(facts)).hexdigest()
 
 
 def _decoded(

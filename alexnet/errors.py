@@ -4,6 +4,17 @@ Every message says what is wrong, where, and how to fix it. The command line pri
 and leaves with `exit_code`; a Python caller gets an ordinary exception.
 """
 
+import unicodedata
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with control characters and bytes that are not UTF-8 as escapes, since file names may hold both.
+
+    Args:
+        keep: control characters that may stay.
+    """
+    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
+
 
 class AlexNetError(Exception):
     """Base of all errors that are meant for the user.
@@ -18,7 +29,7 @@ class AlexNetError(Exception):
 
     def __init__(self, what: str, *, fix: str = "", code: str = ""):
         said = f"{code} {what}" if code else what
-        super().__init__(f"{said}\n{fix}" if fix else said)
+        super().__init__(printable(f"{said}\n{fix}" if fix else said, keep="\n"))
         self.what = what
         self.fix = fix
         self.code = code

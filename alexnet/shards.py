@@ -125,8 +125,11 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
         start, stop = spans[position]
         try:
             with Image.open(io.BytesIO(data[start:stop].tobytes()), formats=["JPEG"]) as image:
+                if (image.mode, image.size) != ("RGB", (size, size)):
+                    raise ValueError(f"{image.mode}, {image.size[0]} x {image.size[1]}")
                 pictures[position] = np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:
+            # Decoders answer broken bytes with almost any exception type.
             raise damaged(shard.path, f"picture {shard.names[indices[position]]} cannot be decoded") from error
 
     if threads == 1 or len(indices) < THREADS_FROM:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet import named_sets
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import DataError, UsageError, printable
 from alexnet.files import cache_folder
 from alexnet.ilsvrc import classes_by_ground_truth
 from alexnet.samples import Samples, Source, hold_out, listed
@@ -96,7 +96,9 @@ class _Listing:
 
 def _open_folder(root: Path, seed: int, held_out: float, empty_classes: bool = False) -> Source:
     """A folder tree with or without splits, or ILSVRC-2012."""
-    folders = {entry.name: Path(entry.path) for entry in _entries(root) if entry.is_dir() and not _ignored(entry.name)}
+    folders = {
+        entry.name: Path(entry.path) for entry in _entries(root) if _is_folder(entry) and not _ignored(entry.name)
+    }
     places = _split_places(root, folders)
     notes: list[str] = []
     if "train" in places:
@@ -115,6 +117,7 @@ def _open_folder(root: Path, seed: int, held_out: float, empty_classes: bool = F
     _check_train(listing, places["train"], empty_classes)
     notes += _listing_notes(listing, places["train"])
     class_names = tuple(sorted(listing.classes))
+    _refuse_names(class_names, places["train"])
     splits = {"train": _samples(root, listing.classes, class_names, places["train"])}
     for split in ("val", "test"):
         if split in places:
@@ -185,7 +188,7 @@ def _split_places(root: Path, folders: dict[str, Path]) -> dict[str, Path]:
             raise DataError(f"{root} has both {places[split].name}/ and {folder}/", fix="keep one of them", code="E317")
         places[split] = path
     if "train" in places and len(folders) > len(places):
-        inside = [entry for entry in _entries(places["train"]) if entry.is_dir() and not _ignored(entry.name)]
+        inside = [entry for entry in _entries(places["train"]) if _is_folder(entry) and not _ignored(entry.name)]
         if not inside:
             return {}
     return places
@@ -198,7 +201,7 @@ def _list_classes(place: Path, root: Path) -> _Listing:
     other: Counter[str] = Counter()
     hidden = 0
     for entry in _entries(place):
-        if entry.is_dir():
+        if _is_folder(entry):
             pictures, others, hiding = _walk(Path(entry.path), root, _ignored(entry.name))
             other += others
             hidden += hiding
@@ -253,7 +256,7 @@ def _check_train(listing: _Listing, place: Path, empty_classes: bool) -> None:
         raise DataError(f"{place} has no pictures{others}", fix=f"make {example}", code="E313")
     if len(classes) == 1:
         (name,) = classes
-        inner = [entry.name for entry in _entries(place / name) if entry.is_dir() and not _ignored(entry.name)]
+        inner = [entry.name for entry in _entries(place / name) if _is_folder(entry) and not _ignored(entry.name)]
         fix = f"did you mean {place / name}?" if len(inner) > 1 else f"make {example}"
         raise DataError(f"{place} has a single class ({name}); a classifier needs at least two", fix=fix, code="E315")
     if empty and not empty_classes:
@@ -263,6 +266,17 @@ def _check_train(listing: _Listing, place: Path, empty_classes: bool) -> None:
             fix="add pictures, or remove the folders",
             code="E316",
         )
+
+
+def _refuse_names(class_names: tuple[str, ...], place: Path) -> None:
+    """Class names go into JSON, tables and pages, which cannot show bytes that are not UTF-8, nor line breaks."""
+    for name in class_names:
+        if printable(name) != name:
+            raise DataError(
+                f"{place} has a class folder whose name has control characters or is not UTF-8: {name!a}",
+                fix="rename it; the name of the folder is the name of the class",
+                code="E359",
+            )
 
 
 def _listing_notes(listing: _Listing, place: Path) -> list[str]:
@@ -300,6 +314,13 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
             yield from sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         _refuse(error)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads to itself
 
 
 def _refuse(error: OSError) -> None:

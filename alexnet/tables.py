@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from alexnet.dataset import SPLITS
+from alexnet.errors import printable
 from alexnet.evaluate import Evaluation
 from alexnet.predict import Prediction
 from alexnet.prepare import PrepareReport
@@ -39,7 +40,7 @@ def plan(rows: Mapping[str, str]) -> None:
 
 def say(text: str) -> None:
     """One line, wrapped by the terminal."""
-    console().print(Text(text))
+    console().print(Text(printable(text)))
 
 
 def prepared(report: PrepareReport) -> None:

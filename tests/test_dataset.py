@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.dataset import batches, epoch_order, open_prepared, verify
+from alexnet.dataset import batches, epoch_order, fingerprint, open_prepared, verify
 from alexnet.errors import DataError
 from alexnet.prepare import prepare
 from alexnet.samples import Samples, Source
@@ -51,8 +51,18 @@ def test_what_is_known_about_the_folder(folder):
     assert (len(train), train.name, train.names[-1]) == (COUNT, "train", "p22")
     assert train.labels.dtype == np.int64
     assert prepared.splits["val"].labels.tolist() == [2, 1, 0]
+    stored = json.loads((folder / "prepared.json").read_bytes())["statistics"]
+    for name in ("channel_mean", "channel_std", "color_stdevs", "color_vectors"):
+        np.testing.assert_array_equal(getattr(prepared, name), np.array(stored[name]), strict=True)
+    np.testing.assert_array_equal(prepared.mean_image, np.load(folder / "mean_image.npy"), strict=True)
     assert prepared.mean_image.shape == (SIZE, SIZE, 3)
-    assert prepared.color_vectors.shape == (3, 3)
+
+
+def test_the_fingerprint_is_a_hash_of_this_text():
+    """Changing it would make all runs so far refuse the pictures that they were trained on."""
+    splits = {"val": [(np.array([1]), "ff")], "train": [(np.array([0, 1]), "00"), (np.array([], int), "11")]}
+    text = '{"class_names":["a","b"],"splits":{"train":[[[0,1],"00"],[[],"11"]],"val":[[[1],"ff"]]}}'
+    assert fingerprint(("a", "b"), splits) == hashlib.sha256(text.encode()).hexdigest()
 
 
 @settings(max_examples=40, deadline=None)
@@ -120,14 +130,46 @@ def test_files_that_are_missing_or_cut_are_found_when_opening(copy):
 def test_other_version_and_other_folders(copy, tmp_path):
     facts = json.loads((copy / "prepared.json").read_bytes())
     (copy / "prepared.json").write_bytes(canonical(facts | {"version": 99}))
-    with pytest.raises(DataError, match="format version 99, this program knows 1"):
-        open_prepared(copy)
-    with pytest.raises(DataError, match="not a prepared folder"):
-        open_prepared(tmp_path)
+    again = "prepare the pictures again, or use the program that wrote it"
+    assert refusal(copy) == (f"{copy} has format version 99, this program knows 1", again, "E332")
+    make = "make one: alexnet prepare PICTURES FOLDER"
+    assert refusal(tmp_path) == (f"{tmp_path} is not a prepared folder (no prepared.json)", make, "E330")
+    delete = f"delete the folder {copy} and prepare the pictures again"
     for text in ("[]", "{}", "null", "\xff"):
         (copy / "prepared.json").write_text(text, encoding="latin-1")
-        with pytest.raises(DataError, match="damaged"):
-            open_prepared(copy)
+        reason = "not the JSON that was written"
+        assert refusal(copy) == (f"{copy / 'prepared.json'} is damaged: {reason}", delete, "E333")
+    (copy / "prepared.json").write_bytes(canonical(facts | {"source": "other"}))
+    assert refusal(copy) == (f"{copy / 'prepared.json'} is damaged: its checksum is wrong", delete, "E333")
+
+
+def refusal(folder: Path) -> tuple[str, str, str]:
+    """What opening a folder says, its fix and its code."""
+    with pytest.raises(DataError) as caught:
+        open_prepared(folder)
+    return caught.value.what, caught.value.fix, caught.value.code
+
+
+@pytest.mark.parametrize("change", [
+    {"encoding": "tar"}, {"splits": {"train": 1}}, {"statistics": {"channel_mean": ["x"]}}, {"class_names": 7},
+    {"source": ...},
+])  # fmt: skip
+def test_a_record_that_lacks_something_but_has_the_right_checksum(copy, change):
+    facts = json.loads((copy / "prepared.json").read_bytes())
+    facts.pop("checksum")
+    facts |= change
+    if facts["source"] is ...:
+        del facts["source"]
+    checksum = hashlib.sha256(canonical(facts)).hexdigest()
+    (copy / "prepared.json").write_bytes(canonical(facts | {"checksum": checksum}))
+    with pytest.raises(DataError, match=r"(prepared\.json|npy|json) is damaged"):
+        open_prepared(copy)
+
+
+def test_a_folder_that_is_still_being_prepared(tmp_path):
+    (tmp_path / "preparing.json").write_bytes(b"{}")
+    again = "run the same `alexnet prepare` again; it goes on where it stopped"
+    assert refusal(tmp_path) == (f"{tmp_path}: its preparation was not finished", again, "E331")
 
 
 def test_labels_changed_with_all_small_checksums_made_to_fit(copy):
@@ -140,8 +182,29 @@ def test_labels_changed_with_all_small_checksums_made_to_fit(copy):
     facts["splits"]["train"]["shards"][0]["json_sha256"] = hashlib.sha256(canonical(shard)).hexdigest()
     checksum = hashlib.sha256(canonical(facts)).hexdigest()
     (copy / "prepared.json").write_bytes(canonical(facts | {"checksum": checksum}))
-    with pytest.raises(DataError, match="fingerprint"):
+    with pytest.raises(DataError, match=r"prepared\.json is damaged: its fingerprint does not fit its content\n"):
         verify(open_prepared(copy))
+
+
+def test_verify_names_the_shard(copy):
+    path = open_prepared(copy).splits["train"].shards[2].path
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path.name} is damaged: its bytes are not the ones that were written\n"):
+        verify(open_prepared(copy))
+
+
+def test_a_mean_image_that_is_a_pickle_is_not_opened(copy):
+    np.save(copy / "mean_image.npy", np.array([{}]), allow_pickle=True)
+    facts = json.loads((copy / "prepared.json").read_bytes())
+    facts.pop("checksum")
+    facts["mean_image_sha256"] = hashlib.sha256((copy / "mean_image.npy").read_bytes()).hexdigest()
+    checksum = hashlib.sha256(canonical(facts)).hexdigest()
+    (copy / "prepared.json").write_bytes(canonical(facts | {"checksum": checksum}))
+    what, _, code = refusal(copy)
+    assert what.startswith(f"{copy / 'prepared.json'} is damaged: ValueError: Object arrays cannot be loaded")
+    assert code == "E333"
 
 
 def test_damaged_jpeg_names_the_picture(folder, copy):

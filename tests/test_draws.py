@@ -142,6 +142,20 @@ def test_integers_cover_exactly_zero_to_high_minus_one_evenly(high):
         assert abs(chi_square(values, -0.5, high - 0.5, high)) < 4
 
 
+@given(int64s, st.integers(0, 6), st.integers(1, 2**20), st.integers(1, 3))
+@settings(max_examples=50, deadline=None)
+def test_integers_are_the_slow_bits_scaled_to_the_end(seed, stream, high, count):
+    by_hand = [(bits >> 11) * high >> 53 for bits in hashed_slowly(seed, 4, 7, stream, count)]
+    assert draws.integers(seed, 4, np.array([7]), stream, high, count=count).tolist() == [by_hand]
+
+
+def test_one_draw_and_part_zero_unless_told():
+    for draw in (draws.uniform, draws.normal):
+        assert np.array_equal(draw(1, 2, np.array([3]), 4), draw(1, 2, np.array([3]), 4, 1))
+    assert np.array_equal(draws.integers(1, 2, np.array([3]), 4, 99), draws.integers(1, 2, np.array([3]), 4, 99, 1))
+    assert draws.seed_for(1, 2, 3) == draws.seed_for(1, 2, 3, 0)
+
+
 @given(st.integers(1, 2**52))
 def test_the_extreme_bits_give_zero_and_the_largest_number_below_the_end(high):
     with pytest.MonkeyPatch.context() as patch:

@@ -533,6 +533,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E350", lambda s: prepared_of(run_of(s, fingerprint="0"), print)),
     ("E351", lambda s: prepared_of(replace(run_of(s), class_names=("a", "cat")), print)),
     ("E352", unreadable_photo),
+    ("E359", of_photos("cat/1.jpg", "new\nline/1.jpg")),
     ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
     ("E380", excluding(b"\xff")),
     ("E381", excluding("red/1.png")),

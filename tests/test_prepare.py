@@ -287,6 +287,20 @@ def test_damaged_shards_of_an_interrupted_run_are_written_again(tmp_path):
     assert content(out) == content(tmp_path / "straight")
 
 
+def test_any_flipped_bit_in_what_an_interrupted_run_says_of_its_shards_is_found(tmp_path):
+    source = open_source(photos(tmp_path / "pets"))
+    prepare(source, tmp_path / "straight", size=SIZE)
+    intact = tmp_path / "intact"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, intact, size=SIZE, progress=_at_the_end)
+    length = (intact / "train-0000.json").stat().st_size
+    for position in range(0, length, max(1, length // 40)):
+        out = shutil.copytree(intact, tmp_path / f"out-{position}")
+        flip(out / "train-0000.json", position)
+        prepare(source, out, size=SIZE)
+        assert content(out) == content(tmp_path / "straight")
+
+
 def test_replaced_picture_of_an_interrupted_run_is_prepared_again(tmp_path):
     source = open_source(photos(tmp_path / "pets"))
     with pytest.raises(KeyboardInterrupt):
