@@ -106,12 +106,11 @@ def color_shifts(
     instead of those of the training pixels, as the widespread transform of that name does.
     """
     z = draws.normal(seed, epoch, samples, draws.COLOR, count=3)
+    scale = color_stdevs if color_scale == "stdev" else 255.0 * (color_stdevs / 255.0) ** 2
+    shifts = (z * scale) @ color_vectors.T
     if color_scale == "lighting":
-        scale, vectors = 255.0 * LIGHTING_VALUES, LIGHTING_VECTORS
-    else:
-        scale = color_stdevs if color_scale == "stdev" else 255.0 * (color_stdevs / 255.0) ** 2
-        vectors = color_vectors
-    return torch.from_numpy(((z * scale) @ vectors.T).astype(np.float32))
+        shifts = (z * 255.0 * LIGHTING_VALUES) @ LIGHTING_VECTORS.T
+    return torch.from_numpy(shifts.astype(np.float32))
 
 
 def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor) -> Tensor:

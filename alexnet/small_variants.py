@@ -135,21 +135,18 @@ The paper does not say which network its figure shows; this is the four-layer on
 SMALL_CIFAR = Recipe(
     name="small-cifar",
     model=AlexNetConfig(
-        crop_size=28,
-        width=0.125,
+        crop_size=24,
+        width=0.25,
         conv1_kernel=5,
         conv1_stride=1,
         conv1_padding=2,
         init_scale=2.0,
     ),
-    augment=AugmentConfig(view="crop"),
-    optim=OptimConfig(
-        drop_epochs=(21, 26, 29),
-        conv1_drop_epochs=(21, 26, 29),
-        conv1_freeze_epoch=None,
-    ),
+    augment=AugmentConfig(color_noise_until=27),
+    optim=OptimConfig(drop_epochs=(21, 27), conv1_drop_epochs=(21, 27), conv1_freeze_epoch=None),
     prepare_size=32,
     epochs=30,
+    batch_size=64,
 )
 """AlexNet with everything of 2012, reduced so that studies on pictures of 32 pixels end in hours.
 
@@ -159,7 +156,7 @@ alexnet train cifar10 --recipe small-cifar
 SMALL_PHOTOS = replace(
     SMALL_CIFAR,
     name="small-photos",
-    model=replace(SMALL_CIFAR.model, crop_size=56, conv1_kernel=7, conv1_stride=2, conv1_padding="right-bottom"),
+    model=AlexNetConfig(crop_size=56, width=0.25, conv1_kernel=7, conv1_stride=2, init_scale=2.0),
     prepare_size=64,
 )
 """The same for a few thousand photos at 64 pixels.

@@ -18,7 +18,7 @@ from alexnet.augment import AugmentConfig
 from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.layers import Dropout
 from alexnet.model import Network, build_model
-from alexnet.recipes import Recipe, override
+from alexnet.recipes import Recipe, differences, override
 from alexnet.summary import summarise
 from alexnet.trainer import Trainer
 from alexnet.variants import RECIPES
@@ -205,6 +205,42 @@ def test_training_on_faded_pictures_keeps_the_labels(start, prepared):
     assert torch.equal(labels, kept)
     # Two chunks of 4 in a batch of 8: the other one is all there is.
     torch.testing.assert_close(blended, 0.75 * plain.float() + 0.25 * plain.float().roll(4, 0))
+
+
+# --- the reduced networks ------------------------------------------------------------------------------------------
+
+# What a smaller picture, a faster run and narrow layers need; all else is net 145.
+REDUCED = {
+    "name", "model.crop_size", "model.width", "model.conv1_kernel", "model.conv1_stride", "model.conv1_padding",
+    "model.init_scale", "augment.chunk", "augment.color_noise_until", "optim.lr", "optim.drop_epochs",
+    "optim.conv1_drop_epochs", "optim.conv1_freeze_epoch", "prepare_size", "epochs", "batch_size", "reshuffle",
+    "evaluate_every",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["small-cifar", "small-photos"])
+def test_a_reduced_network_has_every_ingredient_of_2012(name):
+    recipe = RECIPES[name]
+    assert set(differences(recipe, RECIPES["alexnet-2012"])) <= REDUCED
+    assert recipe.augment.view == "crop"
+    assert recipe.prepare_size - recipe.model.crop_size == 8
+    # The noise ends and conv1 slows down with the other rates, within the run.
+    assert 1 < recipe.augment.color_noise_until <= recipe.epochs
+    assert max(recipe.optim.drop_epochs) <= recipe.epochs
+
+
+@pytest.mark.parametrize("name", ["small-cifar", "small-photos"])
+def test_its_start_lets_as_much_through_each_layer_as_that_of_the_full_network(name):
+    """The variance that a layer adds is its number of inputs times sigma squared; fc6 and conv1 see other windows."""
+    with torch.device("meta"):
+        full = build_model(AlexNetConfig(num_classes=10))
+    small = build_model(dataclasses.replace(RECIPES[name].model, num_classes=10), seed=3)
+    sigmas = {"conv2": 0.01, "conv3": 0.03, "conv4": 0.03, "conv5": 0.03, "fc7": 0.01, "fc8": 0.01}
+    for layer, sigma in sigmas.items():
+        w = small.layers.get_submodule(layer).weight
+        here = w[0].numel() * w.square().mean().item()
+        there = full.layers.get_submodule(layer).weight[0].numel() * sigma**2
+        assert here == pytest.approx(there, rel=0.05), layer
 
 
 # --- together ------------------------------------------------------------------------------------------------------
