@@ -54,7 +54,7 @@ def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data:
         )
     files = {
         "classes.json": json.dumps(class_names, ensure_ascii=False, indent=1).encode(),
-        "data.json": json.dumps(dict(data), ensure_ascii=False, indent=1).encode(),
+        "data.json": json.dumps(dict(data), indent=1).encode(),  # paths that are no UTF-8 as well
         "environment.json": json.dumps(environment(), indent=1).encode(),
         "recipe.json": to_json(recipe).encode(),
     }

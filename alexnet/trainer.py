@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from alexnet.augment import ColorStatistics, mix
+from alexnet.augment import ColorStatistics, fade, mix
 from alexnet.checkpoint import TrainingState
-from alexnet.config import AlexNetConfig, LeNetConfig, grid_sizes
+from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import Prepared, batches
 from alexnet.divergence import runs_away
 from alexnet.errors import UsageError
@@ -143,7 +143,7 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
                 fix="For example growing_crops='[[0, 112], [0.5, 160]]'.",
                 code="E259",
             )
-        if isinstance(config, LeNetConfig) or config.pool5_grid is None:
+        if not isinstance(config, AlexNetConfig) or config.pool5_grid is None:
             raise UsageError(
                 "growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only",
                 fix="Add model.pool5_grid=6, or leave growing_crops out.",
@@ -268,6 +268,7 @@ class Trainer:
         recipe = self.run.recipe
         split, size = self.prepared.splits["train"], crop_size_at(recipe, progress)
         views = read_views(split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
+        views = fade(views, recipe.augment, seed=recipe.seed, step=step)
         targets = F.one_hot(self.labels[samples], recipe.model.num_classes).float()
         views, targets = mix(views, targets, recipe.augment, seed=recipe.seed, step=step)
         return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)

@@ -285,4 +285,4 @@ def report_run(run: Run, prepared: Prepared) -> tuple[list[Evaluation], Path]:
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "data"
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:50] or "data"

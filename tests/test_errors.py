@@ -37,6 +37,7 @@ from alexnet.images import read_image
 from alexnet.lock import only_one
 from alexnet.model import build_model
 from alexnet.onnx_graph import read_onnx
+from alexnet.optim import build_optimizer
 from alexnet.predict import find_images
 from alexnet.prepare import prepare
 from alexnet.recipes import from_json, override, to_json
@@ -419,6 +420,11 @@ def stranger(s: Scene) -> object:
     return s.cli("doctor", photos, "--out", s / "doctor", "--run", trained_run(s))
 
 
+def decayed(layers: list[list[object]]) -> object:
+    recipe = override(find_recipe("cifar-18pct"), [f"optim.layer_decay={json.dumps(layers)}"])
+    return build_optimizer(build_model(recipe.model, seed=0), recipe.optim)
+
+
 # In the order of errors.txt.
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
@@ -476,6 +482,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
         "E283",
         lambda s: s.cli("train", prepared_small(s), "--exclude", s.file("l", b'{"split": "train", "name": "0"}')),
     ),
+    ("E285", lambda s: decayed([["conv9", 1.0]])),
+    ("E286", lambda s: decayed([["conv1", 1.0], ["conv1", 2.0]])),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),

@@ -125,7 +125,7 @@ def test_unreadable_pictures_are_listed_and_the_others_answered(trained, alexnet
     good = trained / "photos" / "red" / "0.png"
     outcome = alexnet("predict", trained / "run", tmp_path / "empty.png", good, tmp_path / "page.jpg", "--format", form)
     assert outcome.code == 3
-    assert outcome.err.startswith("alexnet: 2 of 3 pictures could not be read")
+    assert outcome.err.startswith("alexnet: E352 2 of 3 pictures could not be read")
     assert "empty" in outcome.out
     assert "a web page" in outcome.out
     if form == "json":

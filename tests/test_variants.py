@@ -352,9 +352,10 @@ def test_demo_is_net_145_with_a_5_by_5_conv1_and_nothing_done_to_dropout_in_test
 
 
 OF_2012 = ("alexnet-2012", "alexnet-paper", "net-145-half", "net-147", "net-148", "net-150", "net-167")
+OF_2012 += ("small-cifar", "small-photos")
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "lenet"])
+@pytest.mark.parametrize("name", [name for name, r in RECIPES.items() if r.model.architecture == "alexnet"])
 def test_networks_after_2012_scale_dropout_in_training_and_those_of_2012_in_testing(name):
     with torch.device("meta"):
         model = build_model(RECIPES[name].model)
