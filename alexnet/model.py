@@ -65,7 +65,8 @@ class Network(nn.Module):
         Args:
             mean_image: (size, size, 3), in 0..255, at least as large as the crop; its central square is used, whatever
                 the position of a crop, as in 2012 ([code] convdata_jpeg.py:95, 209-211).
-            channel_std: (3,), standard deviation of each channel over all pixels, in grey levels.
+            channel_std: (3,), standard deviation of each channel over all pixels, in grey levels; a channel that is the
+                same everywhere is not divided.
         """
         image = torch.from_numpy(np.ascontiguousarray(mean_image, np.float32)).permute(2, 0, 1)
         kind = self.config.input_norm
@@ -74,7 +75,8 @@ class Network(nn.Module):
         elif kind != "unit":
             self.input_mean.copy_(image.mean((1, 2), keepdim=True))
         if kind == "standardise":
-            self.input_scale.copy_(1.0 / torch.from_numpy(np.asarray(channel_std, np.float32)).view(3, 1, 1))
+            std = torch.from_numpy(np.asarray(channel_std, np.float32)).view(3, 1, 1)
+            self.input_scale.copy_(1.0 / torch.where(std > 0, std, 1.0))
         elif kind == "unit":
             self.input_scale.fill_(1.0 / 255.0)
         return self
