@@ -4,7 +4,7 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from alexnet import cli_networks, cli_runs
+from alexnet import cli_lab, cli_networks, cli_runs
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -31,6 +31,9 @@ for verb in (
     cli_networks.check,
     cli_networks.bench,
     cli_networks.identify,
+    cli_lab.ablate,
+    cli_lab.compare,
+    cli_lab.ensemble,
 ):
     app.command(verb)
 app.command(cli_networks.import_weights, name="import")

@@ -11,11 +11,12 @@ FOLDER = Path(alexnet.__file__).parent
 
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
-errors draws allocator jit compiled cutting prefetch kernels layers optim samples statistics metrics page
+errors draws allocator jit compiled cutting prefetch kernels layers optim samples statistics metrics intervals charts page
 files config fusion model ilsvrc images plots
 shards named_sets augment summary
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes variants explain identify
+rows ingredients
 plans evaluate views run weights
 decoding mistakes trainer
 check guard
@@ -24,26 +25,37 @@ bench bench_layers
 report terminal
 tables workflow
 tables_networks tables_bench demo
-cli_runs cli_networks
+ensemble lab compare
+ablate
+tables_lab
+lab_page
+cli_runs cli_networks cli_lab
 cli
 __main__
 """
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
-    "page": {"report", "sections"},
-    "plots": {"report", "sections"},
+    "page": {"report", "sections", "lab_page"},
+    "plots": {"report", "sections", "lab_page"},
+    "charts": {"lab_page"},
     "mistakes": {"report", "sections"},
     "sections": {"report"},
     "report": {"workflow"},
-    "terminal": {"tables", "tables_networks", "tables_bench", "workflow", "demo", "cli_runs", "cli_networks"},
-    "tables": {"tables_networks", "tables_bench", "cli_runs", "cli_networks"},
+    "terminal": {
+        *("tables", "tables_networks", "tables_bench", "tables_lab", "workflow", "demo"),
+        *("cli_runs", "cli_networks", "cli_lab"),
+    },
+    "tables": {"tables_networks", "tables_bench", "tables_lab", "cli_runs", "cli_networks", "cli_lab"},
     "tables_networks": {"cli_runs", "cli_networks"},
     "tables_bench": {"cli_networks"},
-    "workflow": {"demo", "cli_runs", "cli_networks"},
+    "tables_lab": {"lab_page", "cli_lab"},
+    "lab_page": {"cli_lab"},
+    "workflow": {"demo", "lab", "compare", "cli_runs", "cli_networks"},
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
     "cli_networks": {"cli"},
+    "cli_lab": {"cli"},
     "cli": {"__main__"},
 }
 
