@@ -73,7 +73,10 @@ def effects(found: Sequence[Row], variants: Sequence[Variant], split: str, views
             for seed in seeds:
                 pair = [
                     _figure(row, measure, split, looked)
-                    for row, looked in ((mine[seed], variant.views if variant.views != 1 else views), (base[seed], views))
+                    for row, looked in (
+                        (mine[seed], variant.views if variant.views != 1 else views),
+                        (base[seed], views),
+                    )
                 ]
                 if pair[0] is not None and pair[1] is not None:
                     values.append(pair[0] - pair[1])
@@ -96,13 +99,13 @@ def unchanged(jobs: Sequence[Job], keys: Sequence[str]) -> list[str]:
 def rows_for(found: Sequence[Row], jobs: Sequence[Job], keys: Sequence[str]) -> list[Row]:
     """The row of each job that is done, under the job's own name; in the order of the jobs."""
     by_key = {rows.row_key(row): row for row in found}
-    return [
-        {**by_key[key], "variant": job.variant} for job, key in zip(jobs, keys, strict=True) if key in by_key
-    ]
+    return [{**by_key[key], "variant": job.variant} for job, key in zip(jobs, keys, strict=True) if key in by_key]
 
 
 def _figure(row: Row, measure: str, split: str, views: int) -> float | None:
-    return rows.error(row, "top1_error", "train") if measure == "train_error" else rows.error(row, measure, split, views)
+    return (
+        rows.error(row, "top1_error", "train") if measure == "train_error" else rows.error(row, measure, split, views)
+    )
 
 
 def _same_start(row: Row, base: Row) -> float:

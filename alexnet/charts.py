@@ -139,7 +139,10 @@ def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str) -> str:
     x = left
     for kind, draw in (("paper", _diamond), ("2012", _cross)):
         if kind in kinds:
-            parts += [draw(x, bottom + 52), text(x + 10, bottom + 56, {"paper": "the paper", "2012": "its notebook"}[kind])]
+            parts += [
+                draw(x, bottom + 52),
+                text(x + 10, bottom + 56, {"paper": "the paper", "2012": "its notebook"}[kind]),
+            ]
             x += 110
     return svg(title, left + across + right, bottom + (66 if kinds else 44), parts)
 

@@ -210,9 +210,7 @@ def ensemble(
     with counting("evaluating") as progress:
 
         def look(name: str) -> Any:
-            return answers(
-                opened, prepared, name, views=views, checkpoint=checkpoint, device=place, progress=progress
-            )
+            return answers(opened, prepared, name, views=views, checkpoint=checkpoint, device=place, progress=progress)
 
         if weights_on is not None:
             weights = find_weights(look(held_out_name(prepared, weights_on)))
@@ -231,5 +229,7 @@ def _told(row: dict[str, Any], left: int) -> None:
     from alexnet.tables import duration, percent, say
 
     split = rows.reported_split([row])
-    error = "diverged" if row["outcome"] == "diverged" else f"{split} error {percent(rows.error(row, 'top1_error', split))}"
+    error = (
+        "diverged" if row["outcome"] == "diverged" else f"{split} error {percent(rows.error(row, 'top1_error', split))}"
+    )
     say(f"{row['variant']}, seed {row['seed']}: {error}, {duration(row['seconds'] or 0)}; {left} runs left")

@@ -97,7 +97,9 @@ INGREDIENTS: tuple[Ingredient, ...] = (
         notebook=Points(-0.04, 0.07),
     ),
     Ingredient("lrn-2-only", ("model.norm1=none",), "no normalisation in layer 1"),
-    Ingredient("no-within-map", ("model.within_map_norm=false",), "without the second norm of layer 2, which only the code has"),
+    Ingredient(
+        "no-within-map", ("model.within_map_norm=false",), "without the second norm of layer 2, which only the code has"
+    ),
     Ingredient(
         "plain-pooling",
         ("model.pooling=plain",),

@@ -145,7 +145,9 @@ def run_jobs(
     """
     place = device or torch.device("cpu")
     if processes < 1:
-        raise UsageError(f"--jobs {processes}: at least one run at a time", fix="Leave it out, or --jobs 2.", code="E298")
+        raise UsageError(
+            f"--jobs {processes}: at least one run at a time", fix="Leave it out, or --jobs 2.", code="E298"
+        )
     if processes == 1:
         for done, job in enumerate(jobs, 1):
             row = run_job(job, runs, place)

@@ -52,7 +52,10 @@ def write_ablation(
     """
     named = f"{split}, {plural(views, 'view')}"
     measures = [m for m in MEASURES if any(m in effect.differences for effect in found)]
-    plots = {m: effects_plot(found, m, f"{MEASURES[m]}, {named if m != 'train_error' else 'train, 1 view'}") for m in measures}
+    plots = {
+        m: effects_plot(found, m, f"{MEASURES[m]}, {named if m != 'train_error' else 'train, 1 view'}")
+        for m in measures
+    }
     columns = {"Variant": "", "Seeds": "n", **{MEASURES[m].capitalize(): "n" for m in measures}}
     columns |= {"Paper": "n", "Notebook": "n", "What the paper claims": "", "": ""}
     lines = [

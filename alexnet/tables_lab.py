@@ -123,7 +123,14 @@ def ensemble(names: Sequence[str], result: Ensemble, weights_on: str | None) -> 
     log_loss = result.together.log_loss
     mean_loss = log_loss + result.gain("log_loss")[0]
     rows += [
-        ("mean of them", "", percent(top1 + gain1), percent(top5 + gain5 if five else None), f"{mean_loss:.3f}", f"{-100 * gain1:+.1f}"),
+        (
+            "mean of them",
+            "",
+            percent(top1 + gain1),
+            percent(top5 + gain5 if five else None),
+            f"{mean_loss:.3f}",
+            f"{-100 * gain1:+.1f}",
+        ),
         ("together", "", percent(top1), percent(top5 if five else None), f"{log_loss:.3f}", ""),
     ]
     split = result.together.split

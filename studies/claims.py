@@ -190,7 +190,9 @@ def start_of_the_text(studies: Studies) -> Found:
 def together(studies: Studies) -> Found:
     """Five networks together err less than each of them."""
     found = studies["ensemble"]
-    members = [e for row in found if row["variant"] == "member" and (e := rows.error(row, "top1_error", "test")) is not None]
+    members = [
+        e for row in found if row["variant"] == "member" and (e := rows.error(row, "top1_error", "test")) is not None
+    ]
     joint = [
         e for row in found if row["variant"] == "together" and (e := rows.error(row, "top1_error", "test")) is not None
     ]
@@ -227,11 +229,21 @@ def beyond(why: str) -> Callable[[Studies], Found]:
     return lambda studies: (why, UNTESTABLE)
 
 
-MIDDLE = [ingredient(f"no-{layer}", f"ingredients_{d}") for layer in ("conv3", "conv4", "conv5") for d in ("cifar", "photos")]
+MIDDLE = [
+    ingredient(f"no-{layer}", f"ingredients_{d}") for layer in ("conv3", "conv4", "conv5") for d in ("cifar", "photos")
+]
 CLAIMS: tuple[Claim, ...] = (
-    Claim("ReLU reaches 25 % training error sooner than tanh", "3.1", "figure 1", study_command("figure_1"), race("tanh")),
+    Claim(
+        "ReLU reaches 25 % training error sooner than tanh", "3.1", "figure 1", study_command("figure_1"), race("tanh")
+    ),
     Claim("six times sooner", "3.1", "about 6 against about 36 epochs", study_command("figure_1"), six_times),
-    Claim("ReLU sooner than the logistic function", "3.1", "saturating units are slower", study_command("figure_1"), race("sigmoid")),
+    Claim(
+        "ReLU sooner than the logistic function",
+        "3.1",
+        "saturating units are slower",
+        study_command("figure_1"),
+        race("sigmoid"),
+    ),
     Claim(
         "normalisation lowers the error of a four-layer network on CIFAR-10: net of 18 %, on and off",
         "3.3",
@@ -344,9 +356,17 @@ CLAIMS: tuple[Claim, ...] = (
         study_command("lenet_alexnet"),
         larger("grey 28"),
     ),
-    Claim("LeNet errs more than AlexNet on photos", "D2L 8.1", "-", study_command("lenet_alexnet"), larger("photos 56")),
+    Claim(
+        "LeNet errs more than AlexNet on photos", "D2L 8.1", "-", study_command("lenet_alexnet"), larger("photos 56")
+    ),
     Claim("ILSVRC-2010: 37.5 / 17.0", "6", "37.47 / 17.00 (net 145)", "", beyond("needs ImageNet and a GPU")),
-    Claim("ILSVRC-2012: 40.7 / 18.2, one network", "6.1", "40.66 / 18.21 (net 145)", "", beyond("needs ImageNet and a GPU")),
+    Claim(
+        "ILSVRC-2012: 40.7 / 18.2, one network",
+        "6.1",
+        "40.66 / 18.21 (net 145)",
+        "",
+        beyond("needs ImageNet and a GPU"),
+    ),
     Claim(
         "pre-trained on all of ImageNet 2011: 16.6, seven networks 15.3 (top-5)",
         "6.1",
@@ -362,7 +382,13 @@ CLAIMS: tuple[Claim, ...] = (
         "",
         beyond("seen on 1.2 million pictures; not tried here"),
     ),
-    Claim("near features of fc7 mean alike pictures", "6.1", "figure 4", "", beyond("shown by eye in the paper; no figure to reach")),
+    Claim(
+        "near features of fc7 mean alike pictures",
+        "6.1",
+        "figure 4",
+        "",
+        beyond("shown by eye in the paper; no figure to reach"),
+    ),
 )
 
 HEAD = """# Claims

@@ -44,7 +44,10 @@ def ingredients(study: str, title: str) -> Callable[[Studies], str]:
 def ten_views(studies: Studies) -> str:
     """The gain of every network that was trained."""
     gains = {name: found["top1_error"] for name, found in measures.view_gains(studies).items()}
-    short = {name.replace("ingredients_", "").replace("small-cifar, ", "").replace("small-photos, ", ""): v for name, v in gains.items()}
+    short = {
+        name.replace("ingredients_", "").replace("small-cifar, ", "").replace("small-photos, ", ""): v
+        for name, v in gains.items()
+    }
     dots = [_dot(name, value) for name, value in short.items()]
     return dot_plot("Ten views against one", dots, x_label="points of top-1 error that ten views add")
 

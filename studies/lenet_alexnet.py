@@ -20,7 +20,11 @@ SMALL = ["prepare_size=32", "model.crop_size=28"]
 LARGE = ["prepare_size=64", "model.crop_size=56"]
 NETWORKS = {  # name -> recipe, changes on small pictures, changes on photos
     "LeNet, sigmoid": ("lenet", [], []),
-    "LeNet, ReLU": ("lenet", ["model.activation=relu", "model.pooling=max"], ["model.activation=relu", "model.pooling=max"]),
+    "LeNet, ReLU": (
+        "lenet",
+        ["model.activation=relu", "model.pooling=max"],
+        ["model.activation=relu", "model.pooling=max"],
+    ),
     "AlexNet": ("demo", ["model.in_channels=1"], ["model.conv1_kernel=7", "model.conv1_stride=2"]),
 }
 

@@ -79,7 +79,7 @@ def race_ratio(found: Rows, slow: str, fast: str = "relu") -> tuple[Interval, bo
 
 
 def view_gains(studies: Studies) -> dict[str, dict[str, Interval]]:
-    """"base, variant (study)" -> measure -> what ten views add to the error of one, over the seeds of that network."""
+    """ "base, variant (study)" -> measure -> what ten views add to the error of one, over the seeds of that network."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for study, found in studies.items():
         for row in found:

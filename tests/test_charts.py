@@ -58,7 +58,9 @@ def test_a_dot_lies_in_the_middle_of_its_interval_and_the_paper_beside_it():
     dot = Dot("no-lrn", 1.0, -1.0, 3.0, text="+1.0", marks=(("paper", 1.4), ("2012", 1.0)))
     text = dot_plot("t", [dot], x_label="points")
     (circle,) = parts(text, "circle")
-    ((low, high),) = ([float(e.attrib[k]) for k in ("x1", "x2")] for e in parts(text, "line") if e.attrib["stroke-width"] == "2")
+    ((low, high),) = (
+        [float(e.attrib[k]) for k in ("x1", "x2")] for e in parts(text, "line") if e.attrib["stroke-width"] == "2"
+    )
     assert abs(float(circle.attrib["cx"]) - (low + high) / 2) < 0.11
     diamond = parts(text, "polygon")[0].attrib["points"].split()
     at = sum(float(point.split(",")[0]) for point in diamond) / 4

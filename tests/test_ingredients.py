@@ -51,7 +51,12 @@ def test_what_is_typed_may_be_joined_listed_and_free():
 
 @pytest.mark.parametrize(
     ("typed", "code", "said"),
-    [("", "E290", "nothing"), ("no-lnr", "E290", "no-lrn"), ("tanh,tanh", "E291", "twice"), ("ten-views+tanh", "E291", "joined")],
+    [
+        ("", "E290", "nothing"),
+        ("no-lnr", "E290", "no-lrn"),
+        ("tanh,tanh", "E291", "twice"),
+        ("ten-views+tanh", "E291", "joined"),
+    ],
 )
 def test_mistakes_are_named(typed, code, said):
     with pytest.raises(UsageError, match=said) as caught:

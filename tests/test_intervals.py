@@ -11,7 +11,9 @@ from scipy import stats
 from alexnet.intervals import mcnemar, mean_interval, student_quantile, student_share
 
 
-@pytest.mark.parametrize(("freedom", "printed"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042)])
+@pytest.mark.parametrize(
+    ("freedom", "printed"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042)]
+)
 def test_quantiles_are_those_of_the_printed_table(freedom, printed):
     assert round(student_quantile(0.95, freedom), 3) == printed
 
