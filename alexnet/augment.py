@@ -19,6 +19,11 @@ from alexnet import draws
 from alexnet.draws import Indices
 from alexnet.model import center
 
+# Eigenvalues and eigenvectors (columns) of the RGB covariance of ImageNet, pixels in 0..1: the constants of "Lighting"
+# in fb.resnet.torch, which most training code since has copied whatever its pictures are.
+LIGHTING_VALUES = np.array([0.2175, 0.0188, 0.0045])
+LIGHTING_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -33,11 +38,13 @@ class AugmentConfig:
     color_noise: Annotated[float, Field(ge=0, le=100)] = 0.1  # coefficient of the PCA colour noise; 0 is off
     color_noise_until: int | None = 67  # from this epoch on (counted from 1) there is none
     color_shrink: bool = True  # whether the picture is divided by 1 + color_noise as well
-    color_scale: Literal["stdev", "eigenvalue"] = "stdev"  # of the noise along each axis; see color_shifts
+    color_scale: Literal["stdev", "eigenvalue", "lighting"] = "stdev"  # of the noise along each axis; see color_shifts
     min_area: Annotated[float, Field(gt=0, le=1)] = 0.25  # zoom: smallest share of the picture, before it is cut to fit
     max_aspect: Annotated[float, Field(ge=1, le=100)] = 4 / 3  # zoom: widest ratio of the sides of that part
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # zoom: largest angle, in degrees, either way
     jitter: Share = 0.0  # brightness, contrast and saturation are each multiplied by 1 +- this, evenly
+    fade: Share = 0.0  # chance of a chunk to be blended with another of its batch, its labels kept; 2012 tried .05
+    fade_share: Share = 0.25  # of the other chunk in the blend
     mixup: Share = 0.0  # share of the batches whose pictures are blended with one another
     mixup_alpha: Positive = 0.2  # both parameters of the Beta distribution of the blend
     cutmix: Share = 0.0  # share of the batches whose pictures get a rectangle from another
@@ -95,11 +102,16 @@ def color_shifts(
     V (s * z) with z standard normal, V the eigenvectors (columns) of the RGB covariance of the training pixels and s
     the *square roots* of its eigenvalues ([code] convdata_jpeg.py:57-66). Section 4.1 of the paper has the eigenvalues
     themselves, which means something only on one scale of the pixels: with "eigenvalue" they are those of pixels in
-    0..1, as in the widespread "Lighting"; on 0..255 the first would move a picture by thousands of grey levels.
+    0..1; on 0..255 the first would move a picture by thousands of grey levels. "lighting" takes those of ImageNet
+    instead of those of the training pixels, as the widespread transform of that name does.
     """
     z = draws.normal(seed, epoch, samples, draws.COLOR, count=3)
-    scale = color_stdevs if color_scale == "stdev" else 255.0 * (color_stdevs / 255.0) ** 2
-    return torch.from_numpy(((z * scale) @ color_vectors.T).astype(np.float32))
+    if color_scale == "lighting":
+        scale, vectors = 255.0 * LIGHTING_VALUES, LIGHTING_VECTORS
+    else:
+        scale = color_stdevs if color_scale == "stdev" else 255.0 * (color_stdevs / 255.0) ** 2
+        vectors = color_vectors
+    return torch.from_numpy(((z * scale) @ vectors.T).astype(np.float32))
 
 
 def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor) -> Tensor:
@@ -239,6 +251,36 @@ def _leaders(samples: Indices, chunk: int) -> Indices:
     """In 2012 one crop and one flip served 32 consecutive images: the first of them draws for all."""
     leaders: Indices = samples[np.arange(len(samples)) // chunk * chunk]
     return leaders
+
+
+def fade(images: Tensor, config: AugmentConfig, *, seed: int, step: int) -> Tensor:
+    """Replaces a chunk of pictures, with probability `fade`, by a blend with another stretch of the batch.
+
+    (1 - fade_share) * the chunk + fade_share * as many pictures that start anywhere else in the batch, around its end;
+    the labels stay those of the chunk. `fade=0.05 chunk=32` is the "fade" of January 2013, which stands commented out
+    in the source ([code] convdata_jpeg.py:248-260). There the other stretch lay earlier in a file of 1,024 pictures
+    and colour noise came after the blend; here it lies in the batch and each has its own. A function of (seed, step).
+
+    Args:
+        images: (N, 3, H, W).
+
+    Returns:
+        (N, 3, H, W): float32 where something was blended, else what was given.
+    """
+    count, chunk = len(images), config.chunk
+    if not config.fade or count < 2 * chunk:
+        return images
+    starts = np.arange(0, count, chunk)
+    u = draws.uniform(seed, step, starts, draws.FADE, count=2)
+    chosen = np.repeat(u[:, 0] < config.fade, chunk)[:count]
+    if not chosen.any():
+        return images
+    # Shifted by a chunk or more, whichever way around, so that a chunk is never blended with itself.
+    shifts = np.repeat(chunk + (u[:, 1] * (count - 2 * chunk + 1)).astype(np.int64), chunk)[:count]
+    rows, others = torch.from_numpy(chosen), torch.from_numpy((np.arange(count) + shifts)[chosen] % count)
+    blended = images.float() if images.dtype == torch.uint8 else images.clone()
+    blended[rows] = torch.lerp(images[rows].float(), images[others].float(), config.fade_share)
+    return blended
 
 
 def mix(images: Tensor, targets: Tensor, config: AugmentConfig, *, seed: int, step: int) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.config import AlexNetConfig
+from alexnet.config import AlexNetConfig, CifarNetConfig
 from alexnet.errors import UsageError
-from alexnet.layers import Dropout
+from alexnet.layers import Dropout, LocalConv
 from alexnet.model import Network
 from alexnet.recipes import Recipe
 
@@ -163,7 +163,7 @@ def _pass(model: Network, x: Tensor) -> tuple[list[_Stage], Tensor]:
             x = F.batch_norm(x, None, None, layer.weight, layer.bias, training=True, eps=layer.eps)
         else:
             x = layer(x)
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | LocalConv):
             stages.append(_Stage(name, layer.weight, entered, x))
         elif isinstance(layer, nn.ReLU | nn.Tanh | nn.Sigmoid) and stages:
             stages[-1].activation, stages[-1].activated = layer, x.detach()
@@ -265,7 +265,8 @@ def _verdicts(found: Check, recipe: Recipe) -> list[Verdict]:
     elif found.pace < SLOW[recipe.optim.algorithm == "adamw"]:
         start, end, fall = _fading([(x.name, x.signal) for x in layers])
         where = f"the signal falls {fall:.0f}x from {start} to {end}" if fall > 10 else "the rate is very low"
-        fix = "Use model.init=kaiming." if fall > 10 and isinstance(recipe.model, AlexNetConfig) else "Raise optim.lr."
+        starts = isinstance(recipe.model, AlexNetConfig | CifarNetConfig)
+        fix = "Use model.init=kaiming." if fall > 10 and starts else "Raise optim.lr."
         out.append(Verdict("warning", "slow", f"the first steps will change hardly anything: {where}", fix))
     return out
 
@@ -293,4 +294,6 @@ def plateau_fix(recipe: Recipe) -> str:
         return "Use model.activation=relu, or optim.algorithm=adamw with a rate of a few thousandths."
     if isinstance(config, AlexNetConfig) and config.init != "source":
         return "model.init=source (sigma 0.03 in conv3-5) or model.init=kaiming fixes it."
+    if isinstance(config, CifarNetConfig):
+        return "model.init=kaiming fixes it."
     return "model.init=kaiming or model.norm=batch fixes it."

@@ -1,4 +1,4 @@
-"""What a network is: every ingredient of AlexNet and LeNet as a field of a frozen record, and the sizes that follow."""
+"""What a network is: every ingredient of its family as a field of a frozen record, and the sizes that follow."""
 
 import math
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ Activation = Literal["relu", "tanh", "sigmoid"]
 InputNorm = Literal["mean-image", "mean-pixel", "standardise", "unit"]
 NormPlace = Literal["before-activation", "after-activation", "after-pool", "none"]
 Init = Literal["source", "paper", "caffe", "torch", "xavier", "kaiming"]
+Middle = Literal["conv3", "conv4", "conv5"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class AlexNetConfig:
     width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # multiplies all channels and fc widths
     channels: tuple[Count, Count, Count, Count, Count] = (96, 256, 384, 384, 256)  # conv1 .. conv5
     fc_features: tuple[Count, Count] = (4096, 4096)  # fc6, fc7
+    without: Middle | None = None  # leave this layer out; its neighbours join, and the towers still meet after pool2
     towers: Count = 2  # halves that talk only at conv3, fc6, fc7, fc8
     towers_talk: bool = True  # False: only fc8 sees both (net 150)
     conv1_kernel: Count = 11
@@ -46,8 +48,10 @@ class AlexNetConfig:
     within_map_norm: bool = True  # 5x5 neighbourhood after LRN2; in the code only
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     dropout_place: Literal["after", "before"] = "after"  # fc6 and fc7; torchvision's network has it before them
+    dropout_layers: Literal["both", "fc6", "fc7"] = "both"
     dropout_scale_at_test: bool = True
     init: Init = "source"  # start values; see initialise_alexnet
+    init_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0  # times the sigmas of source, paper, caffe
     bias: float = 1.0  # start of the biases of conv2, conv4, conv5, fc6, fc7 with source, paper and caffe
     input_norm: InputNorm = "mean-image"
     test_size: Count | None = None  # prepared pictures are shrunk to this many pixels a side before the test views
@@ -72,7 +76,36 @@ class LeNetConfig:
     architecture: Literal["lenet"] = "lenet"
 
 
-ModelConfig = AlexNetConfig | LeNetConfig
+@dataclass(frozen=True)
+class CifarNetConfig:
+    """The nets of cuda-convnet for CIFAR-10. The defaults are its net of 18 % (layers-18pct.cfg).
+
+    Convolutions of 5 x 5, each followed by pooling (3 x 3 / 2), then "local" layers of 3 x 3 whose filters differ from
+    place to place, then fully connected ones. They are numbered through: conv1, conv2, local3, local4, fc5.
+    """
+
+    num_classes: Count = 10
+    crop_size: Count = 32
+    width: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 32, 64)  # conv1, conv2, ...
+    local_channels: tuple[Count, ...] = ()  # of the layers that do not share their filters
+    fc_features: tuple[Count, ...] = ()  # fc layers before the last
+    activation: Activation = "relu"
+    pooling: Literal["average", "max"] = "average"  # from pool2 on; pool1 takes the maximum
+    norm: Literal["within-map", "across-maps", "none"] = "within-map"
+    norm_size: Annotated[int, Field(ge=1)] = 3  # pixels a side, or maps
+    norm_alpha: float = 5e-5  # divided by the number of squares in the sum, as in the code
+    norm_beta: float = 0.75
+    norm1: Literal["before-pool", "after-pool", "none"] = "after-pool"
+    norm2: Literal["before-pool", "after-pool", "none"] = "after-pool"
+    init: Literal["source", "xavier", "kaiming"] = "source"  # start values; see cifar_net.initialise
+    fc_sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01  # of the fc layers with source
+    input_norm: InputNorm = "mean-image"
+    test_size: Count | None = None
+    architecture: Literal["cifar"] = "cifar"
+
+
+ModelConfig = AlexNetConfig | LeNetConfig | CifarNetConfig
 
 
 def windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
@@ -91,7 +124,10 @@ def grid_sizes(config: ModelConfig) -> dict[str, int]:
     Raises:
         UsageError: if the crop is too small to leave anything after the last pooling.
     """
-    sizes = _lenet_grid_sizes(config) if isinstance(config, LeNetConfig) else _alexnet_grid_sizes(config)
+    if isinstance(config, CifarNetConfig):
+        sizes = _cifar_grid_sizes(config)
+    else:
+        sizes = _lenet_grid_sizes(config) if isinstance(config, LeNetConfig) else _alexnet_grid_sizes(config)
     if min(sizes.values()) < 1:
         raise UsageError(
             f"a crop of {config.crop_size} pixels leaves nothing after the last pooling: {sizes}",
@@ -126,6 +162,22 @@ def _lenet_grid_sizes(config: LeNetConfig) -> dict[str, int]:
     return {"conv1": conv1, "pool1": pool1, "conv2": pool1 - 4, "pool2": (pool1 - 4) // 2}
 
 
+def _cifar_grid_sizes(config: CifarNetConfig) -> dict[str, int]:
+    sizes, side = {}, config.crop_size
+    for number in range(1, len(config.channels) + 1):
+        sizes[f"conv{number}"] = side
+        side = sizes[f"pool{number}"] = windows(side, 3, 2) if side >= 3 else 0
+    return sizes
+
+
+def middle_convolutions(config: AlexNetConfig) -> list[int]:
+    """Numbers of the convolutions between pool2 and pool5 that are there."""
+    return [number for number in (3, 4, 5) if f"conv{number}" != config.without]
+
+
 def conv_paddings(config: AlexNetConfig) -> tuple[int, int]:
-    """Padding of conv2 and conv5: plain pooling takes less, to keep the sizes (diff of layers-145.cfg and -147.cfg)."""
+    """Padding of conv2 and of the last convolution.
+
+    Plain pooling takes less, to keep the sizes (diff of layers-145.cfg and -147.cfg).
+    """
     return (2, 1) if config.pooling == "overlapping" else (1, 0)

@@ -12,7 +12,7 @@ Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 # One stream per kind of choice, so that switching one ingredient off leaves all the others as they were.
-CROP, FLIP, COLOR, SHAPE, JITTER, MIX, DROPOUT = range(7)
+CROP, FLIP, COLOR, SHAPE, JITTER, MIX, DROPOUT, FADE = range(8)
 
 
 def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -4,6 +4,8 @@ All act on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIPS 20
 same year, `computerhistory/AlexNet-Source-Code`.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -111,6 +113,41 @@ class FirstConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self._conv_forward(x, self.weight, None)
         return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
+
+
+class LocalConv(nn.Module):
+    """A convolution whose filters and biases are its own at every place: the "local" layers of cuda-convnet.
+
+    (N, in_channels, side, side) to (N, out_channels, side, side), odd kernel, stride 1, zeros around. The weight is
+    (side, side, kernel * kernel * in_channels, out_channels), the inputs of a place row by row and, in a pixel, channel
+    by channel: one matrix product a place, and a window that is copied in runs of kernel * in_channels numbers where
+    the channels of a pixel lie side by side. The bias is (out_channels, side, side). Source: [code] layers-cifar,
+    type=local.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, side: int):
+        super().__init__()
+        self.in_channels, self.out_channels, self.kernel, self.side = in_channels, out_channels, kernel, side
+        self.weight = nn.Parameter(torch.zeros(side, side, kernel * kernel * in_channels, out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels, side, side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = self.kernel // 2
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin, margin, margin, margin))
+        windows = padded.unfold(1, self.kernel, 1).unfold(2, self.kernel, 1)  # (N, side, side, C, kernel, kernel)
+        places = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), -1)
+        y = torch.bmm(places, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
+        out: Tensor = y.view(self.side, self.side, len(x), -1).permute(2, 3, 0, 1) + self.bias
+        return out.contiguous(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, side={self.side}"
+
+
+def activation_layer(name: Literal["relu", "tanh", "sigmoid"]) -> nn.Module:
+    """The non-linearity of that name."""
+    layers: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+    return layers[name]()
 
 
 class PadRightBottom(nn.Module):

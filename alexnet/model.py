@@ -1,4 +1,4 @@
-"""AlexNet and LeNet: raw pixels 0..255 in, logits out, every ingredient a field of a frozen record.
+"""AlexNet, LeNet, small nets for CIFAR-10: pixels 0..255 in, logits out, every ingredient a field of a frozen record.
 
 The mean (and, for some recipes, the standard deviation) of the training pixels is a buffer of the network, so training,
 evaluation, prediction and export cannot preprocess differently. A network is a chain of named layers; `activations`
@@ -14,19 +14,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from alexnet import cifar_net
 from alexnet.config import (
-    Activation,
     AlexNetConfig,
+    CifarNetConfig,
     LeNetConfig,
     ModelConfig,
     NormPlace,
     conv_paddings,
     grid_sizes,
+    middle_convolutions,
     scaled,
 )
 from alexnet.draws import DROPOUT, seed_for
 from alexnet.fusion import run_layers
-from alexnet.layers import Dropout, FirstConv, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
+from alexnet.layers import (
+    Dropout,
+    FirstConv,
+    LocalResponseNorm,
+    PadRightBottom,
+    TowerLinear,
+    WithinMapNorm,
+    activation_layer,
+)
 
 Named = tuple[str, nn.Module]
 
@@ -119,11 +129,21 @@ class LeNet(Network):
                     nn.init.zeros_(module.bias)
 
 
+class CifarNet(Network):
+    """One of the nets of cuda-convnet for CIFAR-10."""
+
+    def __init__(self, config: CifarNetConfig, *, generator: torch.Generator | None = None):
+        super().__init__(config, cifar_net.layers(config), in_channels=3)
+        cifar_net.initialise(self.layers, config, generator)
+
+
 def build_model(config: ModelConfig, *, seed: int = 0) -> Network:
     """The network that a configuration describes, with the initial weights of `seed`."""
     generator = torch.Generator().manual_seed(seed)
     if isinstance(config, LeNetConfig):
         return LeNet(config, generator=generator)
+    if isinstance(config, CifarNetConfig):
+        return CifarNet(config, generator=generator)
     return AlexNet(config, generator=generator)
 
 
@@ -133,17 +153,11 @@ def center(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-def activation_layer(name: Activation) -> nn.Module:
-    """The non-linearity of that name."""
-    layers: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
-    return layers[name]()
-
-
 def alexnet_layers(config: AlexNetConfig) -> list[Named]:
     """AlexNet, top to bottom. Shapes in comments: the defaults, N omitted."""
     towers = config.towers
     alone = 1 if config.towers_talk else towers  # groups of the layers in which the towers meet
-    c1, c2, c3, c4, c5 = (scaled(c, config.width, towers) for c in config.channels)
+    c1, c2, *middle = (scaled(c, config.width, towers) for c in config.channels)
     f6, f7 = (scaled(f, config.width, towers) for f in config.fc_features)
     conv2_padding, conv5_padding = conv_paddings(config)
     batch_norm = config.norm == "batch"
@@ -189,22 +203,27 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
     layers += normed(1, config.norm1)  # (96, 27, 27)
     layers += conv(2, c1, c2, 5, padding=conv2_padding, groups=towers)  # (256, 27, 27)
     layers += normed(2, config.norm2)  # (256, 13, 13)
-    layers += [*conv(3, c2, c3, 3, groups=alone), *activation(3)]  # (384, 13, 13), from the maps of both towers
-    layers += [*conv(4, c3, c4, 3, groups=towers), *activation(4)]  # (384, 13, 13)
-    layers += conv(5, c4, c5, 3, padding=conv5_padding, groups=towers)  # (256, 13, 13)
-    layers += [*pool(5), *activation(5)]  # (256, 6, 6)
+    first, *_, last = numbers = middle_convolutions(config)
+    inputs = c2
+    for number in numbers:  # (384, 13, 13) from the maps of both towers, (384, 13, 13), (256, 13, 13)
+        maps, groups, padding = middle[number - 3], alone if number == first else towers, 1
+        layers += conv(number, inputs, maps, 3, padding=conv5_padding if number == last else padding, groups=groups)
+        layers += [*(pool(5) if number == last else []), *activation(number)]
+        inputs = maps
+    # (256, 6, 6) after pool5
 
     if config.pool5_grid:
         layers += [("grid5", nn.AdaptiveAvgPool2d(config.pool5_grid))]
     layers += [("flatten", nn.Flatten())]  # (9216,), the maps of the first tower before those of the second
     grid = config.pool5_grid or grid_sizes(config)["pool5"]
-    for number, inputs, outputs in ((6, c5 * grid * grid, f6), (7, f6, f7)):
+    for number, features, outputs in ((6, inputs * grid * grid, f6), (7, f6, f7)):
         bias = not batch_norm
-        fc = nn.Linear(inputs, outputs, bias) if alone == 1 else TowerLinear(inputs, outputs, bias, towers=alone)
+        fc = nn.Linear(features, outputs, bias) if alone == 1 else TowerLinear(features, outputs, bias, towers=alone)
         unit: list[Named] = [(f"fc{number}", fc)]
         unit += [(f"bn{number}", nn.BatchNorm1d(outputs))] if batch_norm else []
         unit += activation(number)
-        drop: list[Named] = [(f"drop{number}", Dropout(config.dropout, config.dropout_scale_at_test))]
+        share = config.dropout if config.dropout_layers in ("both", f"fc{number}") else 0.0
+        drop: list[Named] = [(f"drop{number}", Dropout(share, config.dropout_scale_at_test))]
         layers += drop + unit if config.dropout_place == "before" else unit + drop  # (4096,)
     layers += [("fc8", nn.Linear(f7, config.num_classes))]  # (1000,)
     return layers
@@ -241,7 +260,11 @@ def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: 
     | torch   | U(1 / sqrt(fan in)): PyTorch's own                  | U(1 / sqrt(fan in))                           |
     | xavier  | U(sqrt(6 / (fan in + fan out))), Glorot et al. 2010 | 0                                             |
     | kaiming | N(sqrt(2 / fan in)), He et al. 2015; fc8 N(.01)     | 0                                             |
+
+    The deviations of the first three are multiplied by config.init_scale: a layer that is a quarter as wide sums a
+    quarter of the products, so with twice the deviation its outputs are as large as those of the full one.
     """
+    sigmas = {"source": {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}, "caffe": {"fc6": 0.005, "fc7": 0.005}}
     for name, module in layers.named_children():
         if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.is_meta:
             continue  # weights without memory are about to come from a file
@@ -253,8 +276,8 @@ def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: 
         elif config.init == "kaiming" and name != "fc8":
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         else:
-            sigma = {"source": {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}, "caffe": {"fc6": 0.005, "fc7": 0.005}}
-            nn.init.normal_(module.weight, 0.0, sigma.get(config.init, {}).get(name, 0.01), generator=generator)
+            sigma = sigmas.get(config.init, {}).get(name, 0.01) * config.init_scale
+            nn.init.normal_(module.weight, 0.0, sigma, generator=generator)
         if module.bias is None:
             continue
         if config.init == "torch":

@@ -2,7 +2,8 @@
 
 Parameters fall into four groups, because 2012 treats them differently: the weights, the biases (twice the rate, no
 decay), and the same two of conv1 (lower rate from epoch 67, frozen from 72). Gains and shifts of batch norm count as
-biases. Where a run starts from trained weights, the layers that do not come from there are two groups more.
+biases. Where a run starts from trained weights, the layers that do not come from there are two groups more, and so are
+the weights of every layer whose decay is its own.
 """
 
 import math
@@ -14,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from alexnet.errors import UsageError
 from alexnet.kernels import momentum_step
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -28,6 +30,7 @@ class OptimConfig:
     bias_lr_factor: Rate = 2.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # beta1 of adamw
     weight_decay: Rate = 0.0005  # of weights only
+    layer_decay: tuple[tuple[str, Rate], ...] = ()  # (layer, weight_decay of its weights) where it is another one
     decay_biases: bool = False  # whether of biases too
     old_lr_factor: Rate = 1.0  # rate of the layers that start from trained weights, in rates of the new ones
     schedule: Literal["constant", "drops", "dexp", "one-cycle"] = "drops"
@@ -81,17 +84,38 @@ def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collecti
 
     Args:
         new_layers: names of the layers that start anew in a run that starts from trained weights.
+
+    Raises:
+        UsageError: `layer_decay` names a layer without weights, or one twice.
     """
+    own = dict(config.layer_decay)
     groups: dict[str, list[Tensor]] = {
         prefix + kind: [] for prefix in ("", "conv1_", "new_") for kind in ("weights", "biases")
     }
+    decays = {name: config.weight_decay * (name.endswith("weights") or config.decay_biases) for name in groups}
+    layers: list[str] = []
     for name, parameter in model.named_parameters():
         layer = name.rpartition(".")[0].rpartition(".")[2]
         prefix = "new_" if layer in new_layers else "conv1_" if layer == "conv1" else ""
-        groups[prefix + ("weights" if parameter.ndim > 1 else "biases")].append(parameter)
-    decay = {True: config.weight_decay, False: config.weight_decay * config.decay_biases}
+        # The bias of a layer that does not share it has as many dimensions as its maps.
+        weights = parameter.ndim > 1 and not name.endswith("bias")
+        group = prefix + ("weights" if weights else "biases")
+        if weights:
+            layers.append(layer)
+            if layer in own:
+                group = f"{prefix}{layer}_weights".replace("conv1_conv1", "conv1")
+                decays[group] = own[layer]
+        groups.setdefault(group, []).append(parameter)
+    if unknown := sorted(own.keys() - set(layers)):
+        raise UsageError(
+            f"optim.layer_decay names {', '.join(unknown)}, which the network does not have",
+            fix=f"Its layers with weights: {', '.join(layers)}.",
+            code="E285",
+        )
+    if len(own) < len(config.layer_decay):
+        raise UsageError("optim.layer_decay names a layer twice", fix="Give each layer once.", code="E286")
     return [
-        {"name": name, "params": params, "lr": config.lr, "weight_decay": decay[name.endswith("weights")]}
+        {"name": name, "params": params, "lr": config.lr, "weight_decay": decays[name]}
         for name, params in groups.items()
         if params
     ]

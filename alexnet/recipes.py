@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from alexnet.augment import AugmentConfig
-from alexnet.config import AlexNetConfig, LeNetConfig
+from alexnet.config import AlexNetConfig, CifarNetConfig, LeNetConfig
 from alexnet.errors import UsageError
 from alexnet.optim import OptimConfig
 
@@ -26,7 +26,7 @@ class Recipe:
     """
 
     name: str = "alexnet-2012"
-    model: Annotated[AlexNetConfig | LeNetConfig, Field(discriminator="architecture")] = field(
+    model: Annotated[AlexNetConfig | LeNetConfig | CifarNetConfig, Field(discriminator="architecture")] = field(
         default_factory=AlexNetConfig
     )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -157,7 +157,7 @@ def _validated(values: Any) -> Recipe:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part not in ("alexnet", "lenet"))
+        name = ".".join(str(part) for part in first["loc"] if part not in ("alexnet", "lenet", "cifar"))
         raise UsageError(f"{name}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from alexnet.layers import LocalConv
 from alexnet.model import Network
 
 # Neurons as listed in the caption of figure 2 of the paper. Its conv1 is a slip: 96 * 55 * 48 for 96 * 55 * 55.
@@ -39,6 +40,12 @@ PUBLISHED = {
     "finetune": Published("61,100,840", "0.71 G", "", "torchvision"),
     "alexnet-d2l": Published("50,844,008 (colour, 1,000 classes)", "", "", "the book's code"),
     "lenet": Published("61,706", "", "", "the book's code"),
+    "cifar-80sec": Published("145,578", "", "", "layers-80sec.cfg"),
+    "cifar-19pct": Published("89,578", "", "", "layers-19pct.cfg"),
+    "cifar-18pct": Published("89,578", "", "", "layers-18pct.cfg"),
+    "cifar-13pct": Published("1,116,490", "", "", "layers-conv-local-13pct.cfg"),
+    "cifar-11pct": Published("2,112,970", "", "", "layers-conv-local-11pct.cfg"),
+    "figure-1": Published("89,578", "", "", "layers-19pct.cfg"),
     "net-145-half": Published("59.8 million", "", "", "layers-145-half.cfg"),
     "net-147": Published("60.97 million", "", "", "layers-147.cfg"),
     "net-148": Published("60.97 million", "", "", "layers-148.cfg"),
@@ -104,10 +111,10 @@ def summarise(model: Network) -> Summary:
     model.train(was_training)
     rows = []
     for name, module in model.layers.named_children():
-        learned = isinstance(module, nn.Conv2d | nn.Linear)
+        learned = isinstance(module, nn.Conv2d | nn.Linear | LocalConv)
         shape = tuple(outputs[name].shape[1:])
         positions = shape[1] * shape[2] if isinstance(module, nn.Conv2d) else 1
-        weight = module.weight.numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
+        weight = module.weight.numel() if isinstance(module, nn.Conv2d | nn.Linear | LocalConv) else 0
         parameters = sum(p.numel() for p in module.parameters())
         rows.append(LayerSummary(name, type(module).__name__, shape, parameters, positions * weight, learned))
     return Summary(tuple(rows), (3, size, size))

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from alexnet.augment import ColorStatistics, mix
-from alexnet.config import AlexNetConfig, LeNetConfig, grid_sizes
+from alexnet.augment import ColorStatistics, fade, mix
+from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import Prepared, batches
 from alexnet.errors import UsageError
 from alexnet.model import Network, build_model
@@ -86,7 +86,7 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
         shares = [share for share, _ in grown]
         if shares != sorted(shares) or not 0 <= shares[0] <= shares[-1] < 1:
             raise UsageError(f"growing_crops starts at the shares {shares}: they must rise from 0 to less than 1")
-        if isinstance(config, LeNetConfig) or config.pool5_grid is None:
+        if not isinstance(config, AlexNetConfig) or config.pool5_grid is None:
             raise UsageError("growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only")
         if config.input_norm == "mean-image":
             raise UsageError("growing_crops cannot subtract a mean image of one size", fix="Use input_norm=mean-pixel.")
@@ -187,6 +187,7 @@ class Trainer:
         recipe = self.run.recipe
         split, size = self.prepared.splits["train"], crop_size_at(recipe, progress)
         views = read_views(split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
+        views = fade(views, recipe.augment, seed=recipe.seed, step=step)
         targets = F.one_hot(self.labels[samples], recipe.model.num_classes).float()
         views, targets = mix(views, targets, recipe.augment, seed=recipe.seed, step=step)
         return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)

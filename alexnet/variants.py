@@ -13,6 +13,16 @@ from alexnet.config import AlexNetConfig, LeNetConfig
 from alexnet.errors import UsageError
 from alexnet.optim import OptimConfig
 from alexnet.recipes import Recipe, override
+from alexnet.small_variants import (
+    CIFAR_11PCT,
+    CIFAR_13PCT,
+    CIFAR_18PCT,
+    CIFAR_19PCT,
+    CIFAR_80SEC,
+    FIGURE_1,
+    SMALL_CIFAR,
+    SMALL_PHOTOS,
+)
 
 ALEXNET_2012 = Recipe(augment=AugmentConfig(chunk=32), reshuffle=False)
 """Net 145 of the released source, trained as its diary says: 40.7 / 18.2 with ten views (section 6.1 of the paper).
@@ -306,6 +316,14 @@ RECIPES: Mapping[str, Recipe] = {
         NET_150,
         NET_167,
         DEMO,
+        CIFAR_80SEC,
+        CIFAR_19PCT,
+        CIFAR_18PCT,
+        CIFAR_13PCT,
+        CIFAR_11PCT,
+        FIGURE_1,
+        SMALL_CIFAR,
+        SMALL_PHOTOS,
     )
 }
 

@@ -11,11 +11,12 @@ FOLDER = Path(alexnet.__file__).parent
 
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
-errors draws allocator jit compiled cutting prefetch kernels layers optim samples statistics metrics intervals charts page
-files config fusion model ilsvrc images plots
+errors draws allocator jit compiled cutting prefetch kernels layers optim samples statistics metrics page
+intervals charts
+files config fusion cifar_net model ilsvrc images plots
 shards named_sets augment summary
 wire opcodes caffemodel onnx_graph pickles stored
-dataset sources recipes variants explain identify
+dataset sources recipes small_variants variants explain identify
 rows ingredients
 plans evaluate views run weights
 decoding mistakes trainer

@@ -91,9 +91,9 @@ def test_asking_for_more_uniform_draws_keeps_the_first_ones(seed, few, more):
 
 
 def test_all_seeds_epochs_streams_samples_and_positions_give_different_bits():
-    names = itertools.product((-1, 0, 1, 2**63 - 1), (0, 1, 2), range(7))
+    names = itertools.product((-1, 0, 1, 2**63 - 1), (0, 1, 2), range(8))
     bits = np.concatenate([draws.hashed(s, e, np.arange(-3, 40), k, 5).ravel() for s, e, k in names])
-    assert len(np.unique(bits)) == bits.size == 4 * 3 * 7 * 43 * 5
+    assert len(np.unique(bits)) == bits.size == 4 * 3 * 8 * 43 * 5
 
 
 def test_swapping_the_roles_of_seed_epoch_stream_and_sample_gives_different_bits():
@@ -128,8 +128,8 @@ def test_neighbouring_draws_are_uncorrelated(axis):
 
 
 def test_streams_of_the_same_samples_are_uncorrelated():
-    u = np.stack([draws.uniform(0, 1, np.arange(COUNT), stream)[:, 0] for stream in range(7)])
-    others = np.corrcoef(u)[~np.eye(7, dtype=bool)]
+    u = np.stack([draws.uniform(0, 1, np.arange(COUNT), stream)[:, 0] for stream in range(8)])
+    others = np.corrcoef(u)[~np.eye(8, dtype=bool)]
     assert np.abs(others).max() < 4.5 / math.sqrt(COUNT)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from alexnet.config import AlexNetConfig, LeNetConfig, ModelConfig
+from alexnet.config import AlexNetConfig, CifarNetConfig, LeNetConfig, ModelConfig
+from alexnet.layers import LocalConv
 from alexnet.model import AlexNet, Network, build_model
 from alexnet.summary import PAPER_NEURONS, Summary, summarise
 
@@ -64,6 +65,8 @@ TINY = {
     "plain": AlexNetConfig(width=1 / 96, num_classes=3, crop_size=75, pooling="plain"),
     "batch norm": AlexNetConfig(width=1 / 48, num_classes=3, crop_size=52, norm="batch", towers=1, conv1_padding=2),
     "lenet": LeNetConfig(width=0.2, num_classes=3, crop_size=16),
+    "without": AlexNetConfig(width=1 / 48, num_classes=3, crop_size=52, without="conv4"),
+    "local": CifarNetConfig(width=0.1, num_classes=3, crop_size=14, local_channels=(40, 20), fc_features=(50,)),
 }
 tiny = pytest.mark.parametrize("config", TINY.values(), ids=TINY)
 
@@ -75,6 +78,10 @@ def multiplications(layer: nn.Module, shape_in: tuple[int, ...]) -> int:
         for _ in range(layer.out_features):
             for _ in range(layer.in_features):
                 count += 1
+    elif isinstance(layer, LocalConv):  # as a convolution: the zeros around the maps are multiplied too
+        for _ in range(layer.side * layer.side * layer.out_channels):
+            for _ in range(layer.kernel * layer.kernel):
+                count += layer.in_channels
     elif isinstance(layer, nn.Conv2d):
         _, height, width = shape_in
         pad, kernel, stride = layer.padding[0], layer.kernel_size[0], layer.stride[0]
