@@ -61,25 +61,18 @@ def effects(found: Sequence[Row], variants: Sequence[Variant], split: str, views
     base = {row["seed"]: row for row in found if row["variant"] == BASE and row["results"]}
     out = []
     for variant in variants:
-        if variant.views != 1:
-            mine = base
-        else:
-            mine = {row["seed"]: row for row in found if row["variant"] == variant.name}
+        looked = views if variant.views == 1 else variant.views
+        own = {row["seed"]: row for row in found if row["variant"] == variant.name}
+        mine = own if variant.views == 1 else base
         diverged = sum(row["outcome"] == "diverged" for row in mine.values())
         seeds = tuple(sorted(seed for seed in mine if seed in base and mine[seed]["results"]))
         differences = {}
         for measure in MEASURES:
             values = []
             for seed in seeds:
-                pair = [
-                    _figure(row, measure, split, looked)
-                    for row, looked in (
-                        (mine[seed], variant.views if variant.views != 1 else views),
-                        (base[seed], views),
-                    )
-                ]
-                if pair[0] is not None and pair[1] is not None:
-                    values.append(pair[0] - pair[1])
+                new, old = _figure(mine[seed], measure, split, looked), _figure(base[seed], measure, split, views)
+                if new is not None and old is not None:
+                    values.append(new - old)
             if values:
                 differences[measure] = mean_interval(values)
         shares = [_same_start(mine[seed], base[seed]) for seed in seeds]
@@ -103,11 +96,11 @@ def rows_for(found: Sequence[Row], jobs: Sequence[Job], keys: Sequence[str]) -> 
 
 
 def _figure(row: Row, measure: str, split: str, views: int) -> float | None:
-    return (
-        rows.error(row, "top1_error", "train") if measure == "train_error" else rows.error(row, measure, split, views)
-    )
+    if measure == "train_error":
+        return rows.error(row, "top1_error", "train")
+    return rows.error(row, measure, split, views)
 
 
 def _same_start(row: Row, base: Row) -> float:
     mine, theirs = row["start_values"], base["start_values"]
-    return sum(theirs.get(name) == value for name, value in mine.items()) / max(1, len(mine))
+    return sum(1 for name, value in mine.items() if theirs.get(name) == value) / max(1, len(mine))

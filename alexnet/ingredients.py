@@ -1,9 +1,9 @@
 """The ingredients of AlexNet: what one would type to switch each, what the paper says of it, what the notebook records.
 
-`alexnet ablate --list` shows this table. An ingredient is nothing but overrides of the recipe, so
-`alexnet train DATA --recipe RECIPE OVERRIDES` repeats any of its runs. Figures are points of error (in %) that the change
-adds; those of 2012 are ten views on ILSVRC-2012 validation unless said otherwise. The notebook is the diary at the end of
-the parameter files of the released source, layers/layer-params-NET.cfg.
+`alexnet ablate --list` shows this table. An ingredient is nothing but overrides of the recipe, so `alexnet train DATA
+--recipe RECIPE OVERRIDES` repeats any of its runs. Figures are points of error (in %) that the change adds; those of
+2012 are ten views on ILSVRC-2012 validation unless said otherwise. The notebook is the diary at the end of the
+parameter files of the released source, layers/layer-params-NET.cfg.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""The pages of the laboratory: what each ingredient is worth, and runs beside one another. Files that need nothing else."""
+"""The pages of the laboratory: what each ingredient is worth, and runs beside one another; they need nothing else."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from alexnet.compare import Pair
 from alexnet.evaluate import Evaluation
 from alexnet.files import disk_errors, write_file
 from alexnet.ingredients import BASE
+from alexnet.intervals import Interval
 from alexnet.metrics import Rows, series
 from alexnet.page import page, percent, plain, plural, table, value_table
 from alexnet.plots import picture
@@ -37,9 +38,14 @@ def effects_plot(found: Sequence[Effect], measure: str, title: str) -> str:
             said = None if points is None else {"top1_error": points.top1, "top5_error": points.top5}.get(measure)
             if said is not None:
                 marks.append((kind, said))
-        ends = [None if end is None else 100 * end for end in (value.low, value.high)]
-        dots.append(Dot(effect.variant, 100 * value.mean, *ends, text=interval(value), marks=tuple(marks)))
+        dots.append(interval_dot(effect.variant, value, tuple(marks)))
     return dot_plot(title, dots, x_label=f"points of {MEASURES[measure]} that the change adds")
+
+
+def interval_dot(name: str, value: Interval, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
+    """A difference in [-1, 1] as a row of a dot plot in points."""
+    low, high = (None if end is None else 100 * end for end in (value.low, value.high))
+    return Dot(name, 100 * value.mean, low, high, interval(value), marks)
 
 
 def write_ablation(

@@ -1,8 +1,9 @@
 """The results file: one JSON object a line and run, complete enough to repeat the run and to judge it.
 
 A row holds the recipe (only where it differs from the default record, and the sha256 of the whole), the seed, the
-fingerprint of the pictures, machine, versions, commit, the curve of the epochs and the errors at the end, in [0, 1]. The
-file is only ever appended to. A run is known by its recipe and pictures, not by its name: the same run is never done twice.
+fingerprint of the pictures, machine, versions, commit, the curve of the epochs and the errors at the end, in [0, 1].
+The file is only ever appended to. A run is known by its recipe and pictures, not by its name: the same run is never
+done twice.
 """
 
 import hashlib

@@ -35,8 +35,8 @@ def effects(found: Sequence[Effect], split: str, views: int) -> None:
         for effect in found
     ]
     say(
-        f"points of error that each change adds on {split}, {views} view{'s' * (views > 1)}, and the 95 % interval of the "
-        "paired difference over seeds; top-1 / top-5 of the paper and of its notebook are on ImageNet"
+        f"points of error that each change adds on {split}, {views} view{'s' * (views > 1)}, and the 95 % interval of "
+        "the paired difference over seeds; top-1 / top-5 of the paper and of its notebook are on ImageNet"
     )
     columns = ("variant", "seeds", "top-1", "top-5", "training", "paper", "2012", "")
     print_table("", columns, rows)

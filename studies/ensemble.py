@@ -2,9 +2,9 @@
 
 python studies/ensemble.py PHOTOS [--jobs 2]
 
-PHOTOS has train/, validation/ and test/ with class folders. Five seeds of the base of studies/ingredients_photos.py, with equal
-weights and with weights found on validation; test is reported. The rows named "together" are no runs: their settings are
-the runs that they combine.
+PHOTOS has train/, validation/ and test/ with class folders. Five seeds of the base of studies/ingredients_photos.py,
+with equal weights and with weights found on validation; test is reported. The rows named "together" are no runs:
+their settings are the runs that they combine.
 """
 
 import sys
@@ -57,9 +57,18 @@ def main() -> None:
             shared = {key: members[0][key] for key in ("study", "data", "environment", "commit", "date")}
             row = {
                 **shared,
-                **{"base": "small-photos", "variant": name, "changes": [], "seed": None, "settings": settings},
-                **{"outcome": "finished", "results": {"test": {str(views): figures}}, "curve": [], "seconds": None},
-                **{"until_train_error": None, "notes": [], "weights": [round(w, 3) for w in result.weights]},
+                "base": "small-photos",
+                "variant": name,
+                "changes": [],
+                "seed": None,
+                "settings": settings,
+                "outcome": "finished",
+                "results": {"test": {str(views): figures}},
+                "curve": [],
+                "seconds": None,
+                "until_train_error": None,
+                "notes": [],
+                "weights": [round(w, 3) for w in result.weights],
                 "command": f"alexnet ensemble RUN ... --views {views}{' --weights-on val' * (name != 'together')}",
             }
             rows.append(options.out, row)

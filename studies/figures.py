@@ -12,9 +12,8 @@ from measures import Rows, Studies
 
 from alexnet import rows
 from alexnet.charts import Curve, Dot, dot_plot, line_chart
-from alexnet.intervals import Interval, mean_interval
-from alexnet.lab_page import effects_plot, mean_curve
-from alexnet.tables_lab import interval
+from alexnet.intervals import mean_interval
+from alexnet.lab_page import effects_plot, interval_dot, mean_curve
 
 
 def figure_1(studies: Studies) -> str:
@@ -32,7 +31,7 @@ def lrn_cifar(studies: Studies) -> str:
     for base in dict.fromkeys(row["base"] for row in studies["lrn_cifar"]):
         found = measures.effect(studies["lrn_cifar"], "no-lrn", base)
         if found and "top1_error" in found.differences:
-            dots.append(_dot(base, found.differences["top1_error"]))
+            dots.append(interval_dot(base, found.differences["top1_error"]))
     return dot_plot("CIFAR-10 without response normalisation", dots, x_label="points of error that it adds")
 
 
@@ -48,7 +47,7 @@ def ten_views(studies: Studies) -> str:
         name.replace("ingredients_", "").replace("small-cifar, ", "").replace("small-photos, ", ""): v
         for name, v in gains.items()
     }
-    dots = [_dot(name, value) for name, value in short.items()]
+    dots = [interval_dot(name, value) for name, value in short.items()]
     return dot_plot("Ten views against one", dots, x_label="points of top-1 error that ten views add")
 
 
@@ -92,14 +91,9 @@ def _errors(found: Rows) -> list[Dot]:
         if values:
             value = mean_interval(values)
             text = f"{100 * value.mean:.1f} %"
-            ends = [None if end is None else 100 * end for end in (value.low, value.high)]
-            dots.append(Dot(variant, 100 * value.mean, *ends, text=text))
+            low, high = (None if end is None else 100 * end for end in (value.low, value.high))
+            dots.append(Dot(variant, 100 * value.mean, low, high, text))
     return dots
-
-
-def _dot(name: str, value: Interval) -> Dot:
-    ends = [None if end is None else 100 * end for end in (value.low, value.high)]
-    return Dot(name, 100 * value.mean, *ends, text=interval(value))
 
 
 FIGURES: dict[str, Callable[[Studies], str]] = {

@@ -2,8 +2,9 @@
 
 python studies/ingredients_cifar.py CIFAR10 [--jobs 2]
 
-CIFAR10 has train/ and test/ with class folders; every fifth training picture (10,000) and every fourth test picture (2,500)
-of each class are taken. Recipe small-cifar, everything of 2012 an eighth as wide, with a short schedule; three paired seeds.
+CIFAR10 has train/ and test/ with class folders; every fifth training picture (10,000) and every fourth test picture
+(2,500) of each class are taken. Recipe small-cifar, everything of 2012 an eighth as wide, with a short schedule;
+three paired seeds.
 """
 
 import study

@@ -2,10 +2,10 @@
 
 python studies/lenet_alexnet.py CIFAR10 PHOTOS [--jobs 2]
 
-Fashion-MNIST, which "Dive into Deep Learning" compares them on, is not at hand: its place is taken by CIFAR-10 in grey, windows
-of 28 pixels, every fifth training picture and every fourth test picture. The photos are looked at in grey too by LeNet, which
-has one channel, and in colour by AlexNet; windows of 56 pixels. All networks get AdamW on one cycle and the same number of
-epochs; the rates are those of the recipes lenet and demo. Three seeds.
+Fashion-MNIST, which "Dive into Deep Learning" compares them on, is not at hand: its place is taken by CIFAR-10 in
+grey, windows of 28 pixels, every fifth training picture and every fourth test picture. The photos are looked at in
+grey too by LeNet, which has one channel, and in colour by AlexNet; windows of 56 pixels. All networks get AdamW on
+one cycle and the same number of epochs; the rates are those of the recipes lenet and demo. Three seeds.
 """
 
 import study

@@ -2,11 +2,11 @@
 
 python studies/lrn_cifar.py CIFAR10 [--jobs 2]
 
-CIFAR10 has train/ and test/ with class folders. Two nets of cuda-convnet, each with its normalisation and without, nothing
-else changed, paired seeds, on every n-th training picture and a schedule far shorter than that of 2011 (the same rates, all
-down to a tenth and a hundredth at the end): cifar-18pct, with normalisation within the maps, and cifar-11pct, with
-normalisation across them. The 13 % and 11 % of the paper belong to two nets that differ in more than that. One view each:
-the 11 % was a mean of nine.
+CIFAR10 has train/ and test/ with class folders. Two nets of cuda-convnet, each with its normalisation and without,
+nothing else changed, paired seeds, on every n-th training picture and a schedule far shorter than that of 2011 (the
+same rates, all down to a tenth and a hundredth at the end): cifar-18pct, with normalisation within the maps, and
+cifar-11pct, with normalisation across them. The 13 % and 11 % of the paper belong to two nets that differ in more
+than that. One view each: the 11 % was a mean of nine.
 """
 
 import study

@@ -1,9 +1,10 @@
-"""Training and test error against epochs, with and without dropout, with and without augmentation (sections 4.1 and 4.2).
+"""Training and test error against epochs, with and without dropout and augmentation (sections 4.1 and 4.2).
 
 python studies/overfitting.py PHOTOS [--jobs 2]
 
-PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos at a quarter of the width of 2012, the rate
-held constant, and for so many epochs that a network without either learns its pictures by heart; three paired seeds.
+PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos at a quarter of the width of 2012,
+the rate held constant, and for so many epochs that a network without either learns its pictures by heart; three
+paired seeds.
 """
 
 import study

@@ -1,5 +1,6 @@
 """Figures as SVG: valid XML whose coordinates say what the numbers say."""
 
+import itertools
 import math
 import xml.etree.ElementTree as ElementTree
 
@@ -24,7 +25,7 @@ def test_ticks_are_few_round_and_inside(low, span):
     found = ticks(low, low + span)
     assert 1 <= len(found) <= 6
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in found)
-    steps = {round(b - a, 9) for a, b in zip(found, found[1:], strict=False)}
+    steps = {round(b - a, 9) for a, b in itertools.pairwise(found)}
     if steps:
         step = max(steps)
         mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
