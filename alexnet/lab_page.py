@@ -63,7 +63,7 @@ def write_ablation(
         for m in measures
     }
     columns = {"Variant": "", "Seeds": "n", **{MEASURES[m].capitalize(): "n" for m in measures}}
-    columns |= {"Paper": "n", "Notebook": "n", "What the paper claims": "", "": ""}
+    columns |= {"Paper": "n", "Notebook": "n", "Remarks": "names", "What the paper claims": "names"}
     lines = [
         [
             escape(effect.variant),
@@ -71,8 +71,8 @@ def write_ablation(
             *(escape(interval(effect.differences.get(m))) for m in measures),
             escape(claimed(effect.ingredient.paper if effect.ingredient else None)),
             escape(claimed(effect.ingredient.notebook if effect.ingredient else None)),
-            escape(effect.ingredient.claim if effect.ingredient else ""),
             escape(remarks(effect)),
+            escape(effect.ingredient.claim if effect.ingredient else ""),
         ]
         for effect in found
     ]
@@ -85,7 +85,7 @@ def write_ablation(
     shown = [row for row in runs if row["curve"]]
     parts = {
         "effects": ("Effects", f'<div class="wide">{table(columns, lines)}</div><p class="note">{note}</p>'),
-        "plots": ("With their intervals", "".join(plots.values())),
+        "plots": ("With their intervals", f'<div class="curves">{"".join(plots.values())}</div>'),
         "curves": ("Curves", _mean_curves(shown)),
         "runs": ("Every run", _runs_table(runs, split)),
         "data": ("Pictures and machine", _origin(runs)),
