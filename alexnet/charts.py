@@ -109,7 +109,8 @@ def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str) -> str:
     values = [v for v in values if math.isfinite(v)]
     if not values:
         return svg(title, 520, 60, [text(10, 35, f"{title}: nothing to draw yet")])
-    left, across, right, top, step = 190, 300, 170, 46, 22
+    left = max(120, 30 + 7 * max(len(dot.name) for dot in dots))  # about 7 pixels a letter
+    across, right, top, step = 300, 170, 46, 22
     low, high = min(0.0, *values), max(0.0, *values)
     margin = 0.05 * max(high - low, 1e-9)
     low, high = low - margin, high + margin

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 import measures
+from figures import FIGURES, study_of
 from measures import Studies
 from verdicts import (
     Claim,
@@ -228,7 +229,7 @@ def document(studies: Studies) -> str:
     columns = ("claim", "section", "2012", "our experiment", "our result", "verdict")
     lines = [columns, tuple("---" for _ in columns), *(cells(claim, studies) for claim in CLAIMS)]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    figures = "\n".join(f"![{name}](../results/{name}.svg)\n" for name, found in studies.items() if found)
+    figures = "\n".join(f"![{name}](../results/{name}.svg)\n" for name in FIGURES if studies[study_of(name)])
     return f"{HEAD}{rule}\n\n{table}\n\n## Figures\n\n{figures}"
 
 

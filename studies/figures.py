@@ -51,15 +51,18 @@ def ten_views(studies: Studies) -> str:
     return dot_plot("Ten views against one", dots, x_label="points of top-1 error that ten views add")
 
 
-def overfitting(studies: Studies) -> str:
-    """Held-out and training error against epochs."""
-    found = studies["overfitting"]
-    curves = []
-    for variant in dict.fromkeys(row["variant"] for row in found):
-        mine = [row["curve"] for row in found if row["variant"] == variant]
-        curves.append(mean_curve(mine, "val_top1_error", f"{variant}, held out"))
-        curves.append(mean_curve(mine, "train_top1_error", f"{variant}, training"))
-    return line_chart("Photos: overfitting", [c for c in curves if c.x], x_label="epoch", y_label="top-1 error, %")
+def overfitting(measure: str, label: str) -> Callable[[Studies], str]:
+    """An error against epochs, the mean over seeds, one curve a variant."""
+
+    def figure(studies: Studies) -> str:
+        found = studies["overfitting"]
+        curves = []
+        for variant in dict.fromkeys(row["variant"] for row in found):
+            mine = [row["curve"] for row in found if row["variant"] == variant]
+            curves.append(mean_curve(mine, measure, variant))
+        return line_chart(f"Photos: {label}", [c for c in curves if c.x], x_label="epoch", y_label=f"{label}, %")
+
+    return figure
 
 
 def will_it_train(studies: Studies) -> str:
@@ -102,17 +105,23 @@ FIGURES: dict[str, Callable[[Studies], str]] = {
     "ingredients_cifar": ingredients("ingredients_cifar", "Reduced AlexNet, CIFAR-10"),
     "ingredients_photos": ingredients("ingredients_photos", "Reduced AlexNet, photos"),
     "ten_views": ten_views,
-    "overfitting": overfitting,
+    "overfitting": overfitting("val_top1_error", "held-out error"),
+    "overfitting_training": overfitting("train_top1_error", "training error"),
     "will_it_train": will_it_train,
     "lenet_alexnet": lenet_alexnet,
     "ensemble": ensemble,
 }
 
 
+def study_of(figure: str) -> str:
+    """The study whose rows a figure is drawn from."""
+    return figure.removesuffix("_training")
+
+
 def draw(results: Path) -> dict[str, str]:
     """File name -> SVG, for every study that has rows."""
     studies = measures.load(results)
-    return {f"{name}.svg": figure(studies) for name, figure in FIGURES.items() if studies[name]}
+    return {f"{name}.svg": figure(studies) for name, figure in FIGURES.items() if studies[study_of(name)]}
 
 
 if __name__ == "__main__":

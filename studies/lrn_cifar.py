@@ -3,7 +3,7 @@
 python studies/lrn_cifar.py CIFAR10 [--jobs 2]
 
 CIFAR10 has train/ and test/ with class folders. Two nets of cuda-convnet, each with its normalisation and without,
-nothing else changed, paired seeds, and a schedule far shorter than that of 2011 (the same rates, all down to a tenth and
+nothing else changed, paired seeds, and a schedule far shorter than that of 2011 (the same rates, down to a tenth and
 a hundredth at the end): cifar-18pct, with normalisation within the maps, on 25,000 training pictures, and cifar-11pct,
 with normalisation across them, on 12,500; 8 epochs. The 13 % and 11 % of the paper belong to two nets that differ in
 more than that. One view each: the 11 % was a mean of nine.
