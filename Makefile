@@ -7,7 +7,7 @@ PROVEN := images dataset shards draws
 comma := ,
 space := $(subst x,,x x)
 
-.PHONY: demo test check format coverage mutation bench bench-photos clean
+.PHONY: demo test check format coverage mutation bench bench-photos study figures clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -37,10 +37,16 @@ bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hou
 	$(if $(PHOTOS),for script in data prepare; do $(BIN)/python benchmarks/$$script.py $(PHOTOS)/train || exit 1; done)
 	$(BIN)/python benchmarks/results_table.py
 
-bench-photos: .venv/.dev  ## the photos recipe beside torchvision's, and starts of 2012; hours, needs PHOTOS=folder
+bench-photos: .venv/.dev  ## the photos recipe beside torchvision's; hours, needs PHOTOS=folder
 	$(BIN)/python benchmarks/photos.py $(PHOTOS)
 	$(BIN)/python benchmarks/time_to_accuracy.py $(PHOTOS)
-	$(BIN)/python benchmarks/will_it_train.py $(PHOTOS)
+
+study: .venv/.dev  ## one study anew, or what is missing of it: make study NAME=figure_1 DATA=cifar10 (hours; see its --help)
+	$(BIN)/python studies/$(NAME).py $(DATA) $(if $(JOBS),--jobs $(JOBS))
+
+figures: .venv/.dev  ## results/*.svg and docs/claims.md from the rows of the studies
+	$(BIN)/python studies/figures.py
+	$(BIN)/python studies/claims.py
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -12,10 +12,12 @@ FOLDER = Path(alexnet.__file__).parent
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
 errors draws allocator jit compiled cutting prefetch signals kernels layers optim samples statistics metrics page
+intervals charts
 files lock sums config fusion cifar_net model ilsvrc images plots
 shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes small_variants variants explain identify
+rows ingredients
 plans evaluate views run checkpoint exact divergence weights
 decoding mistakes suspects inspection trainer
 findings check guard
@@ -25,33 +27,44 @@ report doctor_page terminal
 tables workflow
 doctor
 tables_networks tables_bench tables_data demo
-cli_runs cli_train cli_networks cli_data
+ensemble lab compare
+ablate
+tables_lab
+lab_page
+cli_runs cli_train cli_networks cli_data cli_lab
 cli
 __main__
 """
 
-VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data"}
+VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab"}
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
-    "page": {"report", "sections", "doctor_page"},
-    "plots": {"report", "sections", "doctor_page"},
+    "page": {"report", "sections", "doctor_page", "lab_page"},
+    "plots": {"report", "sections", "doctor_page", "lab_page"},
+    "charts": {"lab_page"},
     "doctor_page": {"doctor"},
     "doctor": {"tables_data", "cli_data"},
     "mistakes": {"report", "sections"},
     "sections": {"report"},
     "report": {"workflow"},
-    "terminal": {"tables", "tables_networks", "tables_bench", "tables_data", "workflow", "doctor", "demo"} | VERBS,
-    "tables": {"tables_networks", "tables_bench", "tables_data"} | VERBS,
+    "terminal": {
+        *("tables", "tables_networks", "tables_bench", "tables_data", "tables_lab", "workflow", "doctor", "demo"),
+        *VERBS,
+    },
+    "tables": {"tables_networks", "tables_bench", "tables_data", "tables_lab"} | VERBS,
     "tables_networks": VERBS,
     "tables_bench": {"cli_networks"},
     "tables_data": {"cli_data"},
-    "workflow": {"demo"} | VERBS,
+    "tables_lab": {"lab_page", "cli_lab"},
+    "lab_page": {"cli_lab"},
+    "workflow": {"demo", "lab", "compare"} | VERBS,
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
     "cli_train": {"cli"},
     "cli_networks": {"cli"},
     "cli_data": {"cli"},
+    "cli_lab": {"cli"},
     "cli": {"__main__"},
 }
 

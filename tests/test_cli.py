@@ -24,6 +24,7 @@ from alexnet.workflow import new_run_folder
 VERBS = (
     *("demo", "prepare", "train", "resume", "evaluate", "predict", "report", "doctor"),
     *("summary", "recipes", "diff", "check", "bench", "identify", "import"),
+    *("ablate", "compare", "ensemble"),
 )
 
 

@@ -1,17 +1,15 @@
 """Does the network of 2012 leave the plateau with the start values of its source, and stay on it with the paper's?
 
-python benchmarks/will_it_train.py PHOTOS [--epochs 20] [--seeds 0 1 2]
+python studies/will_it_train.py PHOTOS [--epochs 20] [--seeds 0 1 2]
 
 Net 145 at full width, so that every fan-in is that of 2012, on smaller pictures (67 pixels cut from 77), with its own
 rate of 0.01 held constant, batches of 128, dropout and augmentation. The plateau is the entropy of the class
-frequencies: what a network loses that has learned how frequent the classes are and nothing about pictures. Writes
-benchmarks/results/will_it_train.json.
+frequencies: what a network loses that has learned how frequent the classes are and nothing about pictures. Appends to
+results/will_it_train.jsonl, whose rows have a form of their own.
 """
 
 import argparse
-import json
 import math
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alexnet import rows as results
 from alexnet.recipes import override
 from alexnet.run import create_run, environment, read_metrics
 from alexnet.train import train
@@ -62,13 +61,11 @@ def main() -> None:
     parser.add_argument("photos")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--starts", nargs="+", default=list(STARTS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/will_it_train.json")
+    parser.add_argument("--starts", nargs="+", default=list(STARTS)[:2])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results/will_it_train.jsonl")
     parser.add_argument("changes", nargs="*", help="fields of the recipe to change for all")
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    results = json.loads(options.out.read_text()) if options.out.exists() else {"runs": []}
-    done = {(run["start"], run["seed"]) for run in results["runs"]}
+    done = {(run["start"], run["seed"]) for run in results.read(options.out)}
     for seed in options.seeds:
         for start in options.starts:
             if (start, seed) in done:
@@ -88,8 +85,10 @@ def main() -> None:
                 rows = [row for row in read_metrics(run) if row["kind"] == "epoch"]
                 notes = [row["text"] for row in read_metrics(run) if row["kind"] == "note"]
             losses = [row["train_loss"] for row in rows]
-            results["runs"].append(
+            results.append(
+                options.out,
                 {
+                    "study": "will_it_train",
                     "start": start,
                     "seed": seed,
                     "plateau": plateau,
@@ -102,11 +101,10 @@ def main() -> None:
                     "notes": notes,
                     "changes": changes,
                     "minutes": (time.monotonic() - began) / 60,
-                    "commit": commit,
-                }
+                    "commit": results.commit(),
+                    "environment": {name: value for name, value in environment().items() if name != "command"},
+                },
             )
-            results |= {"command": "python benchmarks/will_it_train.py PHOTOS", "environment": environment()}
-            options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""All ingredients of AlexNet, one at a time, on a reduced AlexNet and CIFAR-10.
+
+python studies/ingredients_cifar.py CIFAR10 [--jobs 2]
+
+CIFAR10 has train/ and test/ with class folders; every fifth training picture (10,000) and every fourth test picture
+(2,500) of each class are taken. Recipe small-cifar, everything of 2012 an eighth as wide, with a short schedule;
+three paired seeds.
+"""
+
+import study
+from study import Options
+
+from alexnet.ablate import jobs_of
+from alexnet.ingredients import variants_of
+from alexnet.lab import Job
+
+EVERY = {"train": 5, "test": 4}
+EPOCHS = 8
+SCHEDULE = (f"epochs={EPOCHS}", "optim.drop_epochs=[7,8]", "optim.conv1_drop_epochs=[7,8]", "evaluate_every=4")
+VARIANTS = (
+    "tanh,sigmoid,no-dropout,dropout-before,no-lrn,lrn-paper,lrn-caffe-k,lrn-1-only,no-within-map,plain-pooling,no-crops,"
+    "no-flips,no-colour,colour-paper,colour-lighting,no-augmentation,ten-views,one-tower,half-net,silent-towers,no-conv3,"
+    "no-conv4,no-conv5,init-paper,init-torch,init-kaiming,bias-0,no-decay,scalar-mean,chunk-32,mixup,fade"
+)
+
+
+def runs(options: Options) -> list[Job]:
+    """The base and every variant."""
+    data = study.subset(options.folders[0], EVERY)
+    common = (*SCHEDULE, *options.changes)
+    variants = variants_of(VARIANTS)
+    return jobs_of(data, "small-cifar", variants, range(options.seeds), common, study=options.name, keep=False)
+
+
+if __name__ == "__main__":
+    study.main("ingredients_cifar", __doc__, ["cifar10"], [runs])
