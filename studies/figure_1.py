@@ -14,11 +14,11 @@ from study import Options
 
 from alexnet.lab import Job
 
-EVERY = {"train": 2, "test": 10}
+EVERY = {"train": 4, "test": 10}
 RATES = {
     "relu": (0.001, 0.003, 0.01),
-    "tanh": (0.001, 0.003, 0.01),
-    "sigmoid": (0.003, 0.01, 0.03),
+    "tanh": (0.003, 0.01, 0.03),
+    "sigmoid": (0.01, 0.03, 0.1),
 }
 GRID_EPOCHS = 3
 CAP = 40

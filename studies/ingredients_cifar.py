@@ -15,8 +15,8 @@ from alexnet.ingredients import variants_of
 from alexnet.lab import Job
 
 EVERY = {"train": 5, "test": 4}
-EPOCHS = 8
-SCHEDULE = (f"epochs={EPOCHS}", "optim.drop_epochs=[7,8]", "optim.conv1_drop_epochs=[7,8]", "evaluate_every=4")
+EPOCHS = 6
+SCHEDULE = (f"epochs={EPOCHS}", "optim.drop_epochs=[5,6]", "optim.conv1_drop_epochs=[5,6]", "evaluate_every=3")
 VARIANTS = (
     "tanh,sigmoid,no-dropout,dropout-before,no-lrn,lrn-paper,lrn-caffe-k,lrn-1-only,no-within-map,plain-pooling,no-crops,"
     "no-flips,no-colour,colour-paper,colour-lighting,no-augmentation,ten-views,one-tower,half-net,silent-towers,no-conv3,"

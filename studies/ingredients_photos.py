@@ -13,8 +13,8 @@ from alexnet.ablate import jobs_of
 from alexnet.ingredients import variants_of
 from alexnet.lab import Job
 
-EPOCHS = 20
-SCHEDULE = (f"epochs={EPOCHS}", "optim.drop_epochs=[17,19]", "optim.conv1_drop_epochs=[17,19]", "evaluate_every=5")
+EPOCHS = 12
+SCHEDULE = (f"epochs={EPOCHS}", "optim.drop_epochs=[10,12]", "optim.conv1_drop_epochs=[10,12]", "evaluate_every=4")
 VARIANTS = (
     "tanh,no-dropout,no-lrn,plain-pooling,no-crops,no-flips,no-colour,no-augmentation,ten-views,half-net,no-conv3,no-conv4,"
     "no-conv5,init-paper,bias-0,no-decay"
