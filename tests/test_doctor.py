@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY, coloured
+from conftest import TINY, coloured, reseal
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -21,12 +21,10 @@ import alexnet.doctor as alexnet_doctor
 from alexnet.checkpoint import load_model
 from alexnet.duplicates import connected, difference_hash, differences, near_hashes, small_picture
 from alexnet.evaluate import Evaluation, evaluate
-from alexnet.files import file_sha256
 from alexnet.findings import find
 from alexnet.inspection import inspect, sharpness_of
 from alexnet.run import open_run
 from alexnet.samples import Samples, Source
-from alexnet.sums import lines, read_sums
 from alexnet.suspects import find_suspects
 from alexnet.trainer import balanced_weights, weighted_loss
 from alexnet.workflow import prepared_of
@@ -400,7 +398,7 @@ def test_a_trained_network_names_wrong_labels(alexnet, trained, photos, tmp_path
     own = shutil.copytree(trained / "run", tmp_path / "run")
     facts = json.loads((own / "data.json").read_text())
     (own / "data.json").write_text(json.dumps(facts | {"source": str(photos.resolve())}))
-    (own / "SHA256SUMS").write_bytes(lines(read_sums(own) | {"data.json": file_sha256(own / "data.json")}))
+    reseal(own)
     (found,) = examined(alexnet, photos, tmp_path / "own", "--run", own)["likely_wrong_labels"]
     assert found["trained_on"] is (found["split"] == "train")
 

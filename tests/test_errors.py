@@ -23,17 +23,21 @@ from PIL import Image
 
 import alexnet
 from alexnet import errors, replay, variants
+from alexnet.ablate import jobs_of
 from alexnet.check import check_network
 from alexnet.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
 from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import open_prepared
 from alexnet.divergence import diverged
+from alexnet.ensemble import check_splits
 from alexnet.evaluate import evaluate, predict_probabilities
 from alexnet.exact import check_conditions
 from alexnet.files import disk_errors
 from alexnet.identify import identify
 from alexnet.ilsvrc import read_mat
 from alexnet.images import read_image
+from alexnet.ingredients import variants_of
+from alexnet.lab import run_jobs
 from alexnet.lock import only_one
 from alexnet.model import build_model
 from alexnet.onnx_graph import read_onnx
@@ -420,6 +424,15 @@ def stranger(s: Scene) -> object:
     return s.cli("doctor", photos, "--out", s / "doctor", "--run", trained_run(s))
 
 
+def imported(s: Scene) -> Path:
+    s.get("alexnet")("import", s.own(), s / "imported")
+    return s / "imported"
+
+
+def two_runs(s: Scene) -> list[Path]:
+    return [trained_run(s), Path(shutil.copytree(trained_run(s), s / "again"))]
+
+
 def decayed(layers: list[list[object]]) -> object:
     recipe = override(find_recipe("cifar-18pct"), [f"optim.layer_decay={json.dumps(layers)}"])
     return build_optimizer(build_model(recipe.model, seed=0), recipe.optim)
@@ -484,6 +497,19 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ),
     ("E285", lambda s: decayed([["conv9", 1.0]])),
     ("E286", lambda s: decayed([["conv1", 1.0], ["conv1", 2.0]])),
+    ("E290", lambda s: s.cli("ablate")),
+    ("E290", lambda s: variants_of("")),
+    ("E290", lambda s: variants_of("no-lnr")),
+    ("E291", lambda s: variants_of("tanh,tanh")),
+    ("E291", lambda s: variants_of("ten-views+tanh")),
+    ("E293", lambda s: s.cli("compare", trained_run(s), imported(s))),
+    ("E294", lambda s: s.cli("compare", trained_run(s))),
+    ("E294", lambda s: s.cli("compare", trained_run(s), trained_run(s))),
+    ("E295", lambda s: check_splits("test", "test")),
+    ("E295", lambda s: check_splits("test", "train")),
+    ("E296", lambda s: s.cli("ensemble", *two_runs(s), "--split", "test")),
+    ("E298", lambda s: jobs_of("DATA", "demo", [], [])),
+    ("E298", lambda s: run_jobs([], s / "rows", s / "runs", processes=0)),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),
