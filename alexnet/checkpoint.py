@@ -291,11 +291,13 @@ def damage_of(run: Run) -> list[str]:
     """Everything in a run folder that is not as it was written, a line each; every byte is read."""
     parent = run.folder / "checkpoints"
     found = broken(run.folder) + [said for which in POINTERS if (said := pointer_damage(run, which))]
+    newest = None
     for name in _names(run):
-        found += broken(parent / name)
-    if names := [name for name in _names(run) if not broken(parent / name)]:
-        said = _metrics_damage(run, (parent / names[0] / METRICS).read_bytes(), names[0])
-        found += [said] if said else []
+        wrong = broken(parent / name)
+        found += wrong
+        newest = newest or (None if wrong else name)
+    if newest and (said := _metrics_damage(run, (parent / newest / METRICS).read_bytes(), newest)):
+        found.append(said)
     return found
 
 

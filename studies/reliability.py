@@ -93,7 +93,11 @@ def killed(folder: Path, prepared: Prepared) -> dict[str, Any]:
     while kills < KILLS:
         process = context.Process(target=go_on, args=(str(run.folder), str(prepared.folder), 0.05))
         process.start()
-        process.join(chance.uniform(0, 2 * seconds / KILLS))
+        # Most after it has saved anew, so that the moments spread over the run; some before it has begun.
+        saved = checkpoint_name(run, "LAST")
+        while kills % 8 and checkpoint_name(run, "LAST") == saved and process.is_alive():
+            time.sleep(0.002)
+        process.join(chance.uniform(0, seconds / KILLS))
         if not process.is_alive():
             break
         os.kill(process.pid or 0, signal.SIGKILL)

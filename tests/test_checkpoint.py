@@ -250,6 +250,15 @@ def test_without_a_checkpoint_the_metrics_start_anew(start):
     assert read_metrics(run) == []
 
 
+def test_a_run_that_has_saved_nothing_is_not_damaged(start):
+    run = start("run")
+    append_metrics(run, {"kind": "note", "step": 1})
+    assert damage_of(run) == []
+    shutil.rmtree(run.folder / "checkpoints")
+    assert damage_of(run) == []
+    assert load_checkpoint(run) is None
+
+
 def every_file(run):
     return sorted(path for path in run.folder.rglob("*") if path.is_file())
 

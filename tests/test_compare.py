@@ -70,8 +70,9 @@ def test_weights_are_near_the_optimum_of_scipy(seed):
     searched = [optimize.minimize(loss, start, method="Nelder-Mead").fun for start in (np.ones(3), np.eye(3)[2] + 0.1)]
     best = min(*searched, *(loss(alone) for alone in np.eye(3)))
     assert sum(found) == pytest.approx(1)
-    assert loss(np.ones(3)) + 1e-9 >= loss(np.asarray(found)) >= best - 1e-6
-    assert loss(np.asarray(found)) - best < 1e-3
+    assert loss(np.asarray(found)) <= min(loss(np.ones(3)) + 1e-9, best + 1e-3)
+    # No direction leads down: the derivative of a convex loss along each corner of the simplex (Kuhn and Tucker).
+    assert (truth / (np.asarray(found) @ truth)).mean(1).max() < 1.01
 
 
 def test_weights_are_never_found_on_what_is_reported_or_was_trained_on():

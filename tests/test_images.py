@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from alexnet import images
 from alexnet.errors import DataError
-from alexnet.images import MAX_SCANS, prepare_image, prepare_image_noting, read_image
+from alexnet.images import MAX_SCANS, format_of, prepare_image, prepare_image_noting, read_image
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -544,3 +544,24 @@ def test_threads_give_the_same_pixels_and_leave_pillow_alone():
 def test_path_and_bytes_agree(tmp_path: Path):
     (tmp_path / "猫 \U0001f408.jpg").write_bytes(JPEG)
     np.testing.assert_array_equal(read_image(tmp_path / "猫 \U0001f408.jpg"), read_image(JPEG))
+
+
+def test_the_format_is_that_of_the_bytes_and_further_frames_are_noticed(tmp_path):
+    frames = [Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in (0, 200)]
+    frames[0].save(tmp_path / "a.jpg", "PNG")
+    frames[0].save(tmp_path / "b.jpg", "GIF", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "c.jpg", "JPEG")
+    (tmp_path / "d.jpg").write_bytes(b"hello")
+    found = [format_of(tmp_path / f"{name}.jpg") for name in "abcde"]
+    assert found == [("PNG", False), ("GIF", True), ("JPEG", False), ("", False), ("", False)]
+
+
+def test_frames_that_cannot_be_counted_do_not_matter(tmp_path):
+    frames = [Image.new("RGB", (40, 40), (shade, 0, 0)) for shade in (0, 200)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    content = (tmp_path / "a.tif").read_bytes()
+    first = int.from_bytes(content[4:8], "little")
+    after = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    (tmp_path / "a.tif").write_bytes(content[:after] + (2**31).to_bytes(4, "little") + content[after + 4 :])
+    assert read_image(tmp_path / "a.tif").shape == (40, 40, 3)
+    assert format_of(tmp_path / "a.tif") == ("TIFF", False)

@@ -1,0 +1,89 @@
+"""results/*.json of the studies on reliability -> the table of docs/reliability.md.
+
+python studies/reliability_table.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
+
+
+def table() -> str:
+    """The rows in Markdown: what was done to it, what came of it, the command that does it again."""
+    results = {name: _read(name) for name in ("reliability", "fuzz_images", "doctor", "mutation")}
+    faults, fuzz, doctor = results["reliability"], results["fuzz_images"], results["doctor"]
+    kills, bits, disk, memory = (faults[name] for name in ("kills", "bits", "disk", "memory"))
+    cases = fuzz["rows"]
+    total = {name: sum(row[name] for row in cases) for name in ("cases", "pixels", "DataError", "anything else")}
+    planted = {
+        name: kind for name, kind in doctor["planted"]["kinds"].items() if not name.startswith(("hard copy", "control"))
+    }
+    found = sum(kind["found"] >= kind["planted"] for kind in planted.values())
+    killed = results["mutation"]["rows"]
+    share = sum(row["killed"] for row in killed) / sum(row["killed"] + row["survived"] for row in killed)
+    weakest = min(killed, key=lambda row: row["killed %"])
+    rows = [
+        (
+            f"{kills['kills']} `kill -9` at random moments of a run of 600 steps ({kills['moments_that_differ']} "
+            "different steps)",
+            f"weights and optimiser {'equal' if kills['equal'] else 'NOT equal'} to the undisturbed run, byte for byte",
+            kills["command"],
+        ),
+        (
+            f"{bits['flips']} single bits flipped, {bits['cuts']} files cut, over all {bits['files']} files of a run",
+            f"{bits['flips_noticed']} and {bits['cuts_noticed']} noticed; {bits['went_on_from_the_one_before']} of "
+            f"{bits['in_the_last_checkpoint']} in the last checkpoint: goes on from the one before",
+            bits["command"],
+        ),
+        (
+            "a tmpfs that fills up while a run trains",
+            f"exit code {disk['exit_code']}: {disk['said'][0]} After making room the run ends "
+            f"{'equal' if disk['equal'] else 'NOT equal'} to the undisturbed one",
+            disk["command"],
+        ),
+        (
+            f"{memory['steps']:,} steps with a look at val every 20 and a checkpoint every second",
+            f"memory grows by {memory['slope_megabytes_per_1000_steps']:.2f} MB in 1,000 steps at "
+            f"{memory['megabytes']:,} MB; open files: {', '.join(map(str, memory['open_files']))}",
+            memory["command"],
+        ),
+        (
+            f"{total['cases']:,} mutated and cut pictures of {len(cases)} formats",
+            f"{total['pixels']:,} read, {total['DataError']:,} refused in words, {total['anything else']} anything else; "
+            f"slowest {max(row['slowest ms'] for row in cases):.0f} ms, most memory "
+            f"{max(row['peak growth MB'] for row in cases):.0f} MB",
+            fuzz["command"],
+        ),
+        (
+            f"{len(planted)} kinds of fault, 30 of each, planted among {doctor['control']['pictures']:,} photos",
+            f"`alexnet doctor` finds all of {found} kinds; on the control it reports "
+            f"{sum(doctor['control']['reported'].values())}",
+            doctor["command"],
+        ),
+        (
+            f"{sum(row['killed'] + row['survived'] for row in killed):,} mutants of {len(killed)} modules "
+            f"({', '.join(row['module'] for row in killed)})",
+            f"{100 * share:.1f} % killed by the tests; least in {weakest['module']}, {weakest['killed %']} %",
+            "make mutation",
+        ),
+    ]
+    lines = ["| what was done | what came of it | command |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {came} | `{command}` |" for what, came, command in rows)]) + "\n"
+
+
+def with_table(page: str) -> str:
+    """The page with its table as the results have it."""
+    before, _, rest = page.partition(BEGIN)
+    return before + BEGIN + table() + END + rest.partition(END)[2]
+
+
+def _read(name: str) -> Any:
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text()))
