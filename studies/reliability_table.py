@@ -53,7 +53,7 @@ def table() -> str:
         ),
         (
             f"{total['cases']:,} mutated and cut pictures of {len(cases)} formats",
-            f"{total['pixels']:,} read, {total['DataError']:,} refused in words, {total['anything else']} anything else; "
+            f"{total['pixels']:,} read, {total['DataError']:,} refused in words, {total['anything else']} else; "
             f"slowest {max(row['slowest ms'] for row in cases):.0f} ms, most memory "
             f"{max(row['peak growth MB'] for row in cases):.0f} MB",
             fuzz["command"],
