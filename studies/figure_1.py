@@ -21,7 +21,7 @@ RATES = {
     "sigmoid": (0.01, 0.03, 0.1),
 }
 GRID_EPOCHS = 3
-CAP = 40
+CAP = 30
 ERROR = 0.25
 LOOK = "evaluate_every=10"
 
