@@ -27,6 +27,9 @@ OTHERS = (
 )
 
 
+VARIANTS = f"{PAPER},{OTHERS}"
+
+
 def runs(options: Options, names: str) -> list[Job]:
     """The base and every variant."""
     data = study.subset(options.folders[0], EVERY)
@@ -43,7 +46,7 @@ def paper(options: Options) -> list[Job]:
 
 def everything(options: Options) -> list[Job]:
     """The second."""
-    return runs(options, f"{PAPER},{OTHERS}")
+    return runs(options, VARIANTS)
 
 
 if __name__ == "__main__":
