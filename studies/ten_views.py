@@ -12,10 +12,10 @@ from study import Options
 
 from alexnet.lab import Job
 
-EPOCHS = 15
+EPOCHS = 10
 CHANGES = [
-    *("model.width=0.125", "model.init_scale=2.0", f"epochs={EPOCHS}", "optim.drop_epochs=[12,14]"),
-    *("optim.conv1_drop_epochs=[12,14]", "evaluate_every=5"),
+    *("model.width=0.125", "model.init_scale=2.0", f"epochs={EPOCHS}", "optim.drop_epochs=[8,10]"),
+    *("optim.conv1_drop_epochs=[8,10]", "evaluate_every=5"),
 ]
 
 
