@@ -12,9 +12,11 @@ from typing import Any
 
 import numba
 
-# Of fast-math, only what lets sums be vectorised and roots be approximated to the last bit or two: NaN and infinity
-# must pass through, for they are how a diverging run is noticed.
-FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
+# Of fast-math, only what lets products be fused and roots be approximated to the last bit or two. NaN and infinity must
+# pass through, for they are how a diverging run is noticed. Sums stay in their order: with "reassoc" the code that is
+# kept on the disk differed in the last bits from what ran in the process that had compiled it, and so did a run that
+# was started by the one and resumed by the other.
+FAST = {"contract", "arcp", "afn", "nsz"}
 
 
 def compiled(*, parallel: bool, exact: bool = False) -> Callable[[Any], Any]:
