@@ -45,6 +45,10 @@ for verb in (
     cli_lab.ablate,
     cli_lab.compare,
     cli_lab.ensemble,
+    cli_explore.filters,
+    cli_explore.features,
+    cli_explore.similar,
+    cli_explore.why,
     cli_explore.export,
     cli_explore.parity,
 ):

@@ -11,6 +11,223 @@ Paths = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Checkpoint = Literal["best", "last"]
 
 
+def filters(run: Path, *, out: Path | None = None, sort: bool = False, checkpoint: Checkpoint = "best") -> None:
+    """Draw the kernels of conv1 as in Figure 3, tower above tower, and say how much each tower looks at colour.
+
+    A run keeps its best and its last checkpoint only, so what the kernels were in between cannot be drawn.
+
+    For example:
+      alexnet filters runs/photos
+      alexnet filters runs/photos --sort --out kernels.png
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    out
+        The PNG to write; by default the name of the run with -filters.png.
+    sort
+        Within each tower the greyest first, instead of the order of the network.
+    checkpoint
+        The best on the held-out pictures, or the last.
+    """
+    from alexnet import tables_explore
+    from alexnet.checkpoint import load_model
+    from alexnet.filters import conv1_kernels, kernel_sheet, tower_colors
+    from alexnet.run import open_run
+    from alexnet.sheets import save_png
+
+    opened = open_run(run)
+    kernels = conv1_kernels(load_model(opened, checkpoint))
+    towers = getattr(opened.recipe.model, "towers", 1)
+    target = out or Path(f"{run.resolve().name}-filters.png")
+    save_png(kernel_sheet(kernels, towers, sort=sort), target)
+    tables_explore.towers(tower_colors(kernels, towers), target)
+
+
+def features(
+    run: Path,
+    *images: Paths,
+    out: Path,
+    layer: str | None = None,
+    checkpoint: Checkpoint = "best",
+    device: str = "auto",
+) -> None:
+    """Write what one layer says of pictures: vectors with the names of the files.
+
+    For example:
+      alexnet features runs/photos holiday/ --out holiday.safetensors
+      alexnet features runs/photos holiday/*.jpg --layer conv5 --out conv5.npy
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    images
+        Files, folders or "globs".
+    out
+        A name that ends in .safetensors, or in .npy: then the names of the files go into a .json beside it.
+    layer
+        As alexnet summary names it: fc7 is before its non-linearity, relu7 after it. By default the last hidden layer
+        as the last fully connected layer sees it.
+    checkpoint
+        The best on the held-out pictures, or the last.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import tables_explore
+    from alexnet.checkpoint import load_model
+    from alexnet.features import check_ending, last_hidden, save_features
+    from alexnet.features import features as features_of
+    from alexnet.run import open_run
+    from alexnet.terminal import counting
+    from alexnet.train import choose_device
+    from alexnet.weights import fingerprint
+
+    check_ending(out)
+    paths = _pictures(images)
+    opened = open_run(run)
+    model = load_model(opened, checkpoint)
+    network = fingerprint(model)
+    model = model.to(choose_device(device))
+    with counting("looking") as progress:
+        found = features_of(
+            model,
+            paths,
+            layer=layer or last_hidden(model),
+            prepare_size=opened.recipe.prepare_size,
+            progress=progress,
+        )
+    tables_explore.features(found, save_features(found, out, network=network))
+    _refuse_unread(found.errors, len(paths))
+
+
+def similar(
+    run: Path,
+    *query: Paths,
+    index: Path,
+    count: Annotated[int, Parameter(name=["--count", "-k"])] = 6,
+    layer: str | None = None,
+    out: Path | None = None,
+    checkpoint: Checkpoint = "best",
+    device: str = "auto",
+) -> None:
+    """Find the pictures most like some others, by the distance of their vectors in the last hidden layer (Figure 4).
+
+    The vectors are kept in the cache. Every call looks at all files, and computes anew those added or changed.
+
+    For example:
+      alexnet similar runs/photos cat.jpg --index photos/
+      alexnet similar runs/photos holiday/*.jpg --index photos/ --out figure4.png
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    query
+        Files, folders or "globs".
+    index
+        The folder of pictures to search in, to the bottom.
+    count
+        How many to find.
+    layer
+        Another layer to compare in; by default the last hidden layer as the last fully connected layer sees it.
+    out
+        Write a PNG as well: each query, and beside it what was found.
+    checkpoint
+        The best on the held-out pictures, or the last.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    from alexnet import tables_explore
+    from alexnet.checkpoint import load_model
+    from alexnet.features import last_hidden
+    from alexnet.run import open_run
+    from alexnet.sheets import save_png
+    from alexnet.similar import answer_sheet, update_index
+    from alexnet.similar import similar as similar_to
+    from alexnet.terminal import counting
+    from alexnet.train import choose_device
+
+    if count < 1:
+        raise UsageError(f"--count {count}: at least one picture must be found", fix="Use 1 or more.", code="E248")
+    paths = _pictures(query)
+    opened = open_run(run)
+    model = load_model(opened, checkpoint).to(choose_device(device))
+    chosen, size = layer or last_hidden(model), opened.recipe.prepare_size
+    with counting("indexing") as progress:
+        found = update_index(model, index, layer=chosen, prepare_size=size, progress=progress)
+    answers, errors = similar_to(model, found, paths, layer=chosen, prepare_size=size, k=count)
+    tables_explore.similar(found, answers, errors)
+    if out is not None and answers:
+        save_png(answer_sheet(answers), out)
+        tables_explore.written(out)
+    _refuse_unread(errors, len(paths))
+
+
+def why(
+    run: Path,
+    image: Path,
+    *,
+    method: Literal["all", "occlusion", "saliency", "grad-cam"] = "all",
+    class_: Annotated[str | None, Parameter(name="--class")] = None,
+    patch: int | None = None,
+    out: Path | None = None,
+    checkpoint: Checkpoint = "best",
+    device: str = "auto",
+) -> None:
+    """Draw which parts of a picture speak for a class: red, and blue for what speaks against it.
+
+    For example:
+      alexnet why runs/photos cat.jpg
+      alexnet why runs/photos cat.jpg --method occlusion --class dog --out why.png
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    image
+        The picture.
+    method
+        occlusion: what hides the class when it is covered; saliency: the slope of the logit at each pixel; grad-cam:
+        where the last convolution sees the class; all: the three beside one another.
+    class_
+        The class to explain; by default the most probable.
+    patch
+        Pixels a side of the square that covers; by default a seventh of the view.
+    out
+        The PNG to write; by default the name of the picture with -why.png.
+    checkpoint
+        The best on the held-out pictures, or the last.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    import torch
+
+    from alexnet import tables_explore
+    from alexnet.checkpoint import load_model
+    from alexnet.features import central_view
+    from alexnet.images import prepare_image
+    from alexnet.run import open_run
+    from alexnet.sheets import save_png
+    from alexnet.train import choose_device
+    from alexnet.why import METHODS, class_index, explain_class, why_sheet
+
+    opened = open_run(run)
+    label = None if class_ is None else class_index(opened.class_names, class_)
+    picture = prepare_image(image, size=opened.recipe.prepare_size)
+    model = load_model(opened, checkpoint).to(choose_device(device))
+    view = central_view(model, picture[None])
+    with torch.inference_mode():
+        probabilities = torch.softmax(model(view), 1)[0].cpu().numpy()
+    label = int(probabilities.argmax()) if label is None else label
+    methods = METHODS if method == "all" else (method,)
+    maps = [explain_class(model, view, label, each, patch=patch) for each in methods]
+    target = out or Path(f"{image.stem}-why.png")
+    save_png(why_sheet(view, maps), target)
+    tables_explore.why(methods, maps, opened.class_names[label], float(probabilities[label]), target)
+
+
 def export(
     run: Path,
     *,

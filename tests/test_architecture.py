@@ -28,7 +28,7 @@ tables workflow
 doctor
 tables_networks tables_bench tables_data demo
 ensemble lab compare
-features onnx_writer answering parity model_card export
+features onnx_writer answering parity model_card export sheets similar filters why
 ablate
 tables_lab tables_explore
 lab_page
@@ -63,6 +63,11 @@ SHOWS = {
     "model_card": {"export"},
     "export": {"tables_explore", "cli_explore"},
     "parity": {"export", "tables_explore", "cli_explore"},
+    "sheets": {"similar", "filters", "why", "cli_explore"},
+    "similar": {"tables_explore", "cli_explore"},
+    "filters": {"tables_explore", "cli_explore"},
+    "why": {"tables_explore", "cli_explore"},
+    "features": {"similar", "tables_explore", "cli_explore"},
     "tables_explore": {"cli_explore"},
     "workflow": {"demo", "lab", "compare"} | VERBS,
     "demo": {"cli_runs"},

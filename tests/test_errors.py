@@ -36,6 +36,7 @@ from alexnet.exact import check_conditions
 from alexnet.export import check_out
 from alexnet.features import check_ending, check_layer
 from alexnet.files import disk_errors
+from alexnet.filters import conv1_kernels
 from alexnet.identify import identify
 from alexnet.ilsvrc import read_mat
 from alexnet.images import read_image
@@ -52,6 +53,7 @@ from alexnet.recipes import from_json, override, to_json
 from alexnet.report import write_report
 from alexnet.run import Run, create_run, open_run
 from alexnet.samples import Samples, Source
+from alexnet.similar import update_index
 from alexnet.sources import open_source
 from alexnet.stored import read_stored
 from alexnet.sums import lines, read_sums
@@ -459,6 +461,10 @@ def even_lrn(s: Scene) -> object:
     return onnx_model(build_model(replace(DEMO.model, lrn_size=4)), 28, "uint8", {})
 
 
+def searched(s: Scene, folder: Path) -> object:
+    return update_index(tiny_network(), folder, layer="act4", prepare_size=28)
+
+
 def other_network(s: Scene) -> Path:
     """An export of the trained run with other weights."""
     assert s.get("alexnet")("export", trained_run(s), "--format", "hf", "--out", s / "hf").code == 0
@@ -513,6 +519,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E232", lambda s: import_weights(s.own(), s / "run", ("ant", "bee"))),
     ("E233", lambda s: start_from(tiny_network(), build_model(replace(LENET.model, channels=(5, 16))))),
     ("E235", lambda s: check_layer(tiny_network(), "fc9")),
+    ("E236", lambda s: conv1_kernels(tiny_network())),
     ("E237", even_lrn),
     ("E238", lambda s: check_ending(Path("a.csv"))),
     ("E239", lambda s: check_out(s.file("a.onnx", b""), "onnx")),
@@ -526,6 +533,9 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E243", lambda s: s.cli("parity", trained_run(s), imported(s), s.file("a.png", png()))),
     ("E244", lambda s: s.cli("parity", trained_run(s), trained_run(s), s.file("a.jpg", b"hello"))),
     ("E245", lambda s: check_out(s / "a.bin", "torch-export")),
+    ("E246", lambda s: s.cli("why", trained_run(s), "a.png", "--class", "dog")),
+    ("E247", lambda s: s.cli("why", trained_run(s), s.file("a.png", png()), "--patch", 500)),
+    ("E248", lambda s: s.cli("similar", "RUN", "a.png", "--index", "photos", "--count", 0)),
     ("E250", lambda s: choose_device("tpu")),
     ("E251", in_use),
     ("E252", lambda s: create_run(s.tree("thesis.txt"), LENET, (), {})),
@@ -629,6 +639,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E383", excluding('{"split": "train", "name": "red/1.png", "sha256": "0123"}')),
     ("E384", all_red),
     ("E385", stranger),
+    ("E390", lambda s: searched(s, s.tree("photos/1.jpg") / "photos")),
+    ("E391", lambda s: searched(s, s / "nowhere")),
     ("E401", lambda s: thrown(diverged(s.folder, "the loss became nan at step 7", "conv1", {}, 0.1))),
     ("E404", other_bytes),
     ("E501", no_room),
