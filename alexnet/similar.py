@@ -184,14 +184,12 @@ def similar(
     A query that is itself in the index is not given as its own neighbour; a copy of it under another name is.
     """
     asked = features(model, queries, layer=layer, prepare_size=prepare_size)
-    paths = index.paths
-    places = {path.resolve(): row for row, path in enumerate(paths)}
     answers = []
     for query, values in zip(asked.paths, asked.values, strict=True):
-        own = places.get(query.resolve())
-        rows, distances = nearest(index.vectors, values.reshape(-1), k + (own is not None))
-        pairs = [(paths[row], float(d)) for row, d in zip(rows, distances, strict=True) if row != own]
-        answers.append(Answer(query, tuple(pairs[:k])))
+        rows, distances = nearest(index.vectors, values.reshape(-1), k + 1)
+        places = [(index.root / index.entries[row].name, float(d)) for row, d in zip(rows, distances, strict=True)]
+        others = [(path, distance) for path, distance in places if not _same_file(path, query)]
+        answers.append(Answer(query, tuple(others[:k])))
     return answers, asked.errors
 
 
@@ -202,6 +200,10 @@ def answer_sheet(answers: Sequence[Answer], side: int = 128) -> Pixels:
         for answer in answers
     ]
     return sheet(rows, gap=6, first_apart=True)
+
+
+def _same_file(path: Path, query: Path) -> bool:
+    return path == query or (path.name == query.name and path.resolve() == query.resolve())
 
 
 def _stamp(file: Path, name: str) -> Entry:

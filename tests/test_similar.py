@@ -142,6 +142,26 @@ def test_a_file_that_cannot_be_read_is_told_of_and_tried_again_when_it_changes(s
     assert (computed, index.unread) == (["a/1.bmp"], ())
 
 
+def test_the_time_of_change_alone_tells_of_other_pixels(scene, monkeypatch):
+    monkeypatch.setattr(searching, "COARSE", -(10**20))  # as if every file had been written long before it was read
+    scene.update()
+    paint(scene.root / "a/2.bmp", 77)
+    scene.older(scene.root / "a/2.bmp")
+    assert scene.update()[1] == ["a/2.bmp"]
+
+
+def test_a_file_written_just_before_it_was_read_is_compared_by_its_bytes(scene):
+    file = scene.root / "a/0.bmp"
+    status = file.stat()
+    times = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    later = {
+        seconds: searching.Entry("a/0.bmp", *times, status.st_ctime_ns + seconds * 10**9, "other bytes")
+        for seconds in (1, 10)
+    }
+    assert searching._unchanged(file, later[1]) is None  # it may have been written again within the same tick
+    assert searching._unchanged(file, later[10]) == later[10]
+
+
 def test_an_index_with_one_wrong_bit_is_made_anew(scene):
     scene.update()
     path = index_path(scene.model, scene.layer, 24, scene.root)
