@@ -252,7 +252,7 @@ def export(
         The run folder.
     format
         onnx: one node a layer, LRN as ONNX has it; torch-export: a .pt2 archive; hf: a folder with config.json,
-        model.safetensors and a model card.
+        a model card, and a model.safetensors that alexnet import reads.
     out
         The file or folder to write; by default the name of the run with .onnx, .pt2 or -hf.
     data

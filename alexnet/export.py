@@ -49,8 +49,9 @@ class Exported:
     bytes: int
     split: str
     parity: Parity
-    eager_accuracy: float  # of the run on that split, in [0, 1]
-    accuracy: float  # of what was written
+    known: int  # pictures of that split whose class the network knows
+    eager_accuracy: float | None  # of the run on them, in [0, 1]; None where there are none
+    accuracy: float | None  # of what was written
 
 
 def check_out(out: Path, form: str) -> None:
@@ -84,7 +85,7 @@ def export(
 
     Args:
         model: the network of the run, on the processor.
-        prepared: pictures with the classes of the run.
+        prepared: pictures to ask about; the accuracy counts those of the classes that the run knows.
         form: one of `FORMATS`.
         split: the split that is looked at.
         pixels: type of the pixels that an ONNX file takes, uint8 or float32.
@@ -110,15 +111,19 @@ def export(
     first, second = (ask(each, data.read, len(data), progress) for each in (eager, asked))
     found = parity(first, second)
     _refuse_unequal(found, out)
-    to_output = np.array([run.class_names.index(name) for name in prepared.class_names], np.int64)
-    accuracies = [1 - top_k_error(softmax(logits), to_output[data.labels], 1) for logits in (first, second)]
+    places = {name: number for number, name in enumerate(run.class_names)}
+    labels = np.array([places.get(name, -1) for name in prepared.class_names], np.int64)[data.labels]
+    known = labels >= 0
+    accuracies = [
+        1 - top_k_error(softmax(logits[known]), labels[known], 1) if known.any() else None for logits in (first, second)
+    ]
     with disk_errors(f"writing {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         if form == "hf":
             out.mkdir()
         for name, content in files.items():
             write_file(out / name if form == "hf" else out, content)
-    return Exported(out, sum(map(len, files.values())), split, found, *accuracies)
+    return Exported(out, sum(map(len, files.values())), split, found, int(known.sum()), *accuracies)
 
 
 def about_run(run: Run, model: Network, side: int) -> dict[str, Any]:

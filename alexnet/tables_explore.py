@@ -86,7 +86,7 @@ def exported(found: Exported) -> None:
         ("run", percent(found.eager_accuracy)),
         ("exported", percent(found.accuracy)),
     ]
-    print_table("", ("network", f"top-1 accuracy on {found.split}"), rows)
+    print_table("", ("network", f"top-1 accuracy on {found.known} pictures of {found.split}"), rows)
     _apart(found.parity)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -114,3 +115,20 @@ def test_networks_that_differ_end_with_a_code(trained, tmp_path, alexnet):
     outcome = alexnet("parity", trained / "run", tmp_path / "hf", trained / "photos")
     assert outcome.code == 6
     assert "NOT equal" in outcome.out
+
+
+def test_imported_weights_are_compared_on_the_pictures_that_one_names(trained, tmp_path, alexnet):
+    assert alexnet("export", trained / "run", "--format", "hf", "--out", tmp_path / "hf").code == 0
+    assert alexnet("import", tmp_path / "hf/model.safetensors", tmp_path / "run").code == 0
+    assert alexnet("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "b").err.startswith(
+        "alexnet: E256"
+    )
+    shutil.copytree(trained / "photos/red", tmp_path / "photos/red")
+    shutil.copytree(trained / "photos/blue", tmp_path / "photos/unheard of")
+    outcome = alexnet(
+        *("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "b"), "--data", tmp_path / "photos"
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    red = len(list((tmp_path / "photos/red").iterdir()))
+    assert f"top-1 accuracy on {red} pictures of train" in outcome.out
+    assert "None are recorded" in (tmp_path / "b/README.md").read_text()

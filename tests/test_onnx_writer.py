@@ -89,6 +89,18 @@ def test_onnxruntime_gives_the_logits_of_the_network_for_batches_of_any_size(con
         np.testing.assert_allclose(probabilities, torch.softmax(torch.tensor(expected), 1), atol=2e-5)
 
 
+@pytest.mark.parametrize("name", ["2012", "cifar, within maps"])
+def test_the_reference_evaluator_of_onnx_agrees(name):
+    from onnx.reference import ReferenceEvaluator
+
+    # Its LRN counts to the number of pictures where that of maps is meant: here both towers have 4 maps as well.
+    model, images = network(NETWORKS[name]), pictures(4)
+    logits, _ = ReferenceEvaluator(onnx.load_model_from_string(onnx_model(model, SIDE, "uint8", {}))).run(
+        None, {"pixels": images.transpose(0, 3, 1, 2)}
+    )
+    np.testing.assert_allclose(logits, eager(model, images), atol=1e-4)
+
+
 def test_pixels_may_be_floats():
     model = network(SMALL)
     floats = np.random.default_rng(2).uniform(0, 255, (2, 3, 48, 48)).astype(np.float32)
