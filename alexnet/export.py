@@ -7,8 +7,9 @@ names of the classes and the recipe.
 import copy
 import io
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,12 @@ from alexnet.answering import (
 from alexnet.dataset import Prepared
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.evaluate import top_k_error
-from alexnet.files import disk_errors, write_file
+from alexnet.files import disk_errors, temporary_for, write_file
 from alexnet.model import Network
 from alexnet.model_card import folder_files
 from alexnet.onnx_writer import onnx_model
 from alexnet.parity import TOLERANCE, Parity, parity
+from alexnet.quantize import MOST_LOSS, calibration_batches, quantized
 from alexnet.run import Run
 from alexnet.weights import fingerprint
 
@@ -49,6 +51,7 @@ class Exported:
     bytes: int
     split: str
     parity: Parity
+    int8: bool
     known: int  # pictures of that split whose class the network knows
     eager_accuracy: float | None  # of the run on them, in [0, 1]; None where there are none
     accuracy: float | None  # of what was written
@@ -79,6 +82,7 @@ def export(
     form: str,
     split: str,
     pixels: str = "uint8",
+    int8: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Writes a run in another format, if that answers every picture of a split as the run does.
@@ -89,14 +93,17 @@ def export(
         form: one of `FORMATS`.
         split: the split that is looked at.
         pixels: type of the pixels that an ONNX file takes, uint8 or float32.
+        int8: write ONNX in 8 bits, if its top-1 accuracy falls by no more than `MOST_LOSS`; equal it is not.
 
     Raises:
-        UsageError: `out` exists or is ill named, a package is missing, a layer cannot be written.
+        UsageError: `out` exists or is ill named, a package is missing, a layer cannot be written, 8 bits of no ONNX.
         DataError: there is no such split.
-        UntrustedFileError: the answers are not equal; nothing is written.
+        UntrustedFileError: the answers are not equal, or 8 bits lose too much; nothing is written.
         ResourceError: the disk refuses.
     """
     check_out(out, form)
+    if int8 and form != "onnx":
+        raise UsageError(f"--int8 with --format {form}", fix="Only ONNX is written in 8 bits.", code="E249")
     if split not in prepared.splits:
         raise DataError(
             f"{prepared.folder} has no split {split!r}",
@@ -109,21 +116,38 @@ def export(
     data = prepared.splits[split]
     eager = of_network(str(run.folder), "run", model, run.class_names, side)
     first, second = (ask(each, data.read, len(data), progress) for each in (eager, asked))
-    found = parity(first, second)
-    _refuse_unequal(found, out)
+    _refuse_unequal(parity(first, second), out)
     places = {name: number for number, name in enumerate(run.class_names)}
     labels = np.array([places.get(name, -1) for name in prepared.class_names], np.int64)[data.labels]
     known = labels >= 0
+    if int8:
+        ranges = prepared.splits.get("train", data)
+        files = {"": quantized(files[""], calibration_batches(ranges.read, len(ranges), pixels))}
+        second = ask(of_onnx(str(out), files[""]), data.read, len(data), progress)
     accuracies = [
         1 - top_k_error(softmax(logits[known]), labels[known], 1) if known.any() else None for logits in (first, second)
     ]
+    if int8:
+        _refuse_loss(accuracies, out)
+    _write(files, out)
+    return Exported(
+        out, sum(map(len, files.values())), split, parity(first, second), int8, int(known.sum()), *accuracies
+    )
+
+
+def _write(files: dict[str, bytes], out: Path) -> None:
+    """One file, or a folder of several that appears when it is whole."""
     with disk_errors(f"writing {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        if form == "hf":
-            out.mkdir()
+        if "" in files:
+            write_file(out, files[""])
+            return
+        temporary = temporary_for(out)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
         for name, content in files.items():
-            write_file(out / name if form == "hf" else out, content)
-    return Exported(out, sum(map(len, files.values())), split, found, int(known.sum()), *accuracies)
+            write_file(temporary / name, content)
+        temporary.rename(out)
 
 
 def about_run(run: Run, model: Network, side: int) -> dict[str, Any]:
@@ -183,4 +207,15 @@ def _refuse_unequal(found: Parity, out: Path) -> None:
             "is allowed",
             fix="Please report it with the recipe of the run and the versions of onnx, onnxruntime and torch.",
             code="E660",
+        )
+
+
+def _refuse_loss(accuracies: Sequence[float | None], out: Path) -> None:
+    before, after = accuracies
+    if before is None or after is None or before - after > MOST_LOSS:
+        said = "cannot be told" if before is None or after is None else f"falls from {before:.1%} to {after:.1%}"
+        raise UntrustedFileError(
+            f"{out} was not written: in 8 bits the top-1 accuracy {said}, where {MOST_LOSS:.1%} may be lost",
+            fix="Leave out --int8, or name pictures of the run's classes with --data.",
+            code="E664",
         )

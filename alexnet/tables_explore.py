@@ -82,6 +82,8 @@ def written(out: Path) -> None:
 def exported(found: Exported) -> None:
     """What was written, and how it compares with the run."""
     say(f"written: {found.out} ({found.bytes / 1e6:.1f} MB), after it had been asked the same as the run")
+    if found.int8:
+        say("in 8 bits it does not answer alike, so the accuracy counts")
     rows = [
         ("run", percent(found.eager_accuracy)),
         ("exported", percent(found.accuracy)),

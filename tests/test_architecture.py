@@ -28,7 +28,7 @@ tables workflow
 doctor
 tables_networks tables_bench tables_data demo
 ensemble lab compare
-features onnx_writer answering parity model_card export sheets similar filters why
+features onnx_writer answering parity model_card quantize export sheets similar filters why
 ablate
 tables_lab tables_explore
 lab_page
@@ -61,6 +61,7 @@ SHOWS = {
     "tables_lab": {"lab_page", "cli_lab"},
     "lab_page": {"cli_lab"},
     "model_card": {"export"},
+    "quantize": {"export"},
     "export": {"tables_explore", "cli_explore"},
     "parity": {"export", "tables_explore", "cli_explore"},
     "sheets": {"similar", "filters", "why", "cli_explore"},

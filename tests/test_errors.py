@@ -461,6 +461,14 @@ def even_lrn(s: Scene) -> object:
     return onnx_model(build_model(replace(DEMO.model, lrn_size=4)), 28, "uint8", {})
 
 
+def lossy(s: Scene) -> object:
+    import alexnet.export as exporting
+
+    pytest.importorskip("onnxruntime")
+    s.get("monkeypatch").setattr(exporting, "MOST_LOSS", -2.0)
+    return s.cli("export", trained_run(s), "--out", s / "a.onnx", "--int8")
+
+
 def searched(s: Scene, folder: Path) -> object:
     return update_index(tiny_network(), folder, layer="act4", prepare_size=28)
 
@@ -536,6 +544,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E246", lambda s: s.cli("why", trained_run(s), "a.png", "--class", "dog")),
     ("E247", lambda s: s.cli("why", trained_run(s), s.file("a.png", png()), "--patch", 500)),
     ("E248", lambda s: s.cli("similar", "RUN", "a.png", "--index", "photos", "--count", 0)),
+    ("E249", lambda s: s.cli("export", trained_run(s), "--format", "hf", "--out", s / "hf", "--int8")),
     ("E250", lambda s: choose_device("tpu")),
     ("E251", in_use),
     ("E252", lambda s: create_run(s.tree("thesis.txt"), LENET, (), {})),
@@ -667,6 +676,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E661", lambda s: open_answering(s.file("a.pt2", b""))),
     ("E662", lambda s: of_program("a.pt2", b"")),
     ("E663", lambda s: s.cli("parity", trained_run(s), other_network(s), s.file("a.png", png()))),
+    ("E664", lossy),
 ]
 
 

@@ -9,14 +9,18 @@ import pytest
 import torch
 
 import alexnet.export as exporting
-from alexnet.answering import of_program, open_answering, softmax
+from alexnet.answering import of_onnx, of_program, open_answering, softmax
 from alexnet.checkpoint import load_model
+from alexnet.config import LeNetConfig
 from alexnet.dataset import open_prepared
 from alexnet.errors import UntrustedFileError
 from alexnet.evaluate import evaluate, predict_probabilities
 from alexnet.export import export, program_bytes
 from alexnet.identify import identify
+from alexnet.model import build_model
+from alexnet.onnx_writer import onnx_model
 from alexnet.parity import parity
+from alexnet.quantize import CALIBRATION, calibration_batches, quantized
 from alexnet.run import open_run
 from alexnet.weights import fingerprint
 
@@ -132,3 +136,27 @@ def test_imported_weights_are_compared_on_the_pictures_that_one_names(trained, t
     red = len(list((tmp_path / "photos/red").iterdir()))
     assert f"top-1 accuracy on {red} pictures of train" in outcome.out
     assert "None are recorded" in (tmp_path / "b/README.md").read_text()
+
+
+def test_eight_bits_are_a_quarter_as_large_and_lose_little(tmp_path):
+    """Against the whole network, on one with enough weights that they are most of the file."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = LeNetConfig(num_classes=5, crop_size=28, channels=(20, 50), fc_features=(300,), activation="relu")
+    model = build_model(config, seed=0).eval()
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 3), np.uint8)
+    whole = onnx_model(model, 28, "uint8", {"class_names": list("abcde"), "recipe": {}})
+    small = quantized(whole, calibration_batches(images.__getitem__, 40, "uint8"))
+    assert len(small) < 0.3 * len(whole)
+    first, second = (of_onnx("x", content).logits(images) for content in (whole, small))
+    assert 0 < np.abs(first - second).max() < 0.1 * np.ptp(first)
+    made = onnxruntime.InferenceSession(small, providers=["CPUExecutionProvider"])
+    assert [value.name for value in made.get_outputs()] == ["logits", "probabilities"]
+
+
+def test_the_ranges_come_from_pictures_of_the_whole_split():
+    images = np.arange(1000, dtype=np.uint16).reshape(-1, 1, 1, 1).repeat(3, 3)
+    batches = list(calibration_batches(images.__getitem__, 1000, "float32"))
+    numbers = np.concatenate(batches)[:, 0, 0, 0]
+    assert len(numbers) == CALIBRATION
+    assert (numbers[0], numbers[-1]) == (0, 999)
+    assert np.diff(numbers).max() <= 8
