@@ -64,6 +64,7 @@ def train(
     from alexnet import tables, tables_networks
     from alexnet.exclusion import read_exclusions
     from alexnet.recipes import for_classes, override
+    from alexnet.run import refuse_existing
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
     from alexnet.variants import find_recipe
@@ -78,6 +79,8 @@ def train(
         start_run,
     )
 
+    if out is not None and not dry_run:
+        refuse_existing(out)
     if weights is not None and recipe is None:
         base = fine_tuning(weights)
     else:

@@ -21,6 +21,7 @@ from alexnet.errors import ResourceError
 from alexnet.run import Run, create_run, open_run
 from alexnet.sums import read_sums
 from alexnet.train import Interrupted, Progress, train
+from alexnet.trainer import steps_per_epoch
 
 STEPS = 8
 
@@ -63,6 +64,7 @@ def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEP
     Raises:
         ResourceError: the process that was to be killed ended otherwise.
     """
+    steps = min(steps, run.recipe.epochs * steps_per_epoch(len(prepared.splits["train"]), run.recipe))
     kill_at = steps // 2 + 1
     with tempfile.TemporaryDirectory(prefix="alexnet-replay-") as folder:
         about = dict(run.data)

@@ -39,12 +39,11 @@ class Run:
     data: Mapping[str, Any]  # source, prepared (folder), fingerprint
 
 
-def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> Run:
-    """Makes a new run folder.
+def refuse_existing(folder: Path) -> None:
+    """Refuses a folder for a new run that holds something.
 
     Raises:
-        UsageError: if the folder exists and is not empty.
-        ResourceError: if it cannot be written.
+        UsageError: it exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -52,6 +51,16 @@ def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data:
             fix=f"Go on with it: alexnet resume {folder}. Or choose another folder with --out.",
             code="E252",
         )
+
+
+def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> Run:
+    """Makes a new run folder.
+
+    Raises:
+        UsageError: if the folder exists and is not empty.
+        ResourceError: if it cannot be written.
+    """
+    refuse_existing(folder)
     files = {
         "classes.json": json.dumps(class_names, ensure_ascii=False, indent=1).encode(),
         "data.json": json.dumps(dict(data), indent=1).encode(),  # paths that are no UTF-8 as well

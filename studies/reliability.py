@@ -61,7 +61,7 @@ def pictures(folder: Path) -> Prepared:
 def small_recipe(*changes: str) -> Recipe:
     """AlexNet a sixteenth as wide on crops of 20 pixels, with every ingredient that has a state or is drawn."""
     config = AlexNetConfig(crop_size=20, width=1 / 16, conv1_kernel=5, conv1_stride=1, conv1_padding=2, init="kaiming")
-    recipe = replace(Recipe(), model=config, prepare_size=24, batch_size=16, epochs=30)
+    recipe = replace(Recipe(), model=config, prepare_size=24, batch_size=16, epochs=40)
     return for_classes(override(recipe, ["average_decay=0.9", "mixup=0.5", "cutmix=0.2", *changes]), 2)
 
 
@@ -77,7 +77,7 @@ def final(run: Run) -> dict[str, str]:
 
 
 def killed(folder: Path, prepared: Prepared) -> dict[str, Any]:
-    """A run of 600 steps, killed 40 times at random moments, against the same undisturbed."""
+    """A run of 800 steps, killed 40 times at random moments, against the same undisturbed."""
     whole, run = new_run(folder / "whole", prepared), new_run(folder / "killed", prepared)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["alexnet.train", "killing"])

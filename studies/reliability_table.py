@@ -28,7 +28,7 @@ def table() -> str:
     weakest = min(killed, key=lambda row: row["killed %"])
     rows = [
         (
-            f"{kills['kills']} `kill -9` at random moments of a run of 600 steps ({kills['moments_that_differ']} "
+            f"{kills['kills']} `kill -9` at random moments of a run of 800 steps ({kills['moments_that_differ']} "
             "different steps)",
             f"weights and optimiser {'equal' if kills['equal'] else 'NOT equal'} to the undisturbed run, byte for byte",
             kills["command"],

@@ -421,3 +421,12 @@ def test_named_sets_are_downloaded_into_the_cache_whatever_the_verb(alexnet, tmp
     alexnet("train", "cifar10")
     alexnet("prepare", "cifar10", tmp_path / "out")
     assert asked == [cache / "downloads"] * 2
+
+
+def test_a_run_folder_that_exists_is_refused_before_anything_is_prepared(alexnet, photos, tmp_path, cache):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").touch()
+    before = sorted(cache.rglob("*"))
+    outcome = alexnet("train", photos, "--out", tmp_path / "run")
+    one_clear_message(outcome, 2, "E252", "alexnet resume")
+    assert sorted(cache.rglob("*")) == before

@@ -78,6 +78,11 @@ def test_replay_kills_a_process_in_the_middle_and_finds_the_same_bytes(start, pr
     assert (found.steps, found.killed_at, found.resumed_from, found.different) == (4, 3, 2, ())
 
 
+def test_replay_of_a_short_run_takes_all_of_its_steps(start, prepared):
+    found = replay(start("run", "epochs=1"), prepared, CPU)
+    assert (found.steps, found.killed_at, found.resumed_from, found.different) == (4, 3, 2, ())
+
+
 def test_replay_notices_what_does_not_follow_from_the_recipe(start, prepared, monkeypatch):
     calls = iter(range(100, 200))
     order = alexnet.train.epoch_order
