@@ -1,24 +1,30 @@
 """The verbs that look into a trained network and hand it on to other programs."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from alexnet.errors import DataError, UsageError
+from alexnet.errors import UsageError
 
 Paths = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Checkpoint = Literal["best", "last"]
 
 
-def filters(run: Path, *, out: Path | None = None, sort: bool = False, checkpoint: Checkpoint = "best") -> None:
+def filters(
+    run: Path,
+    *,
+    out: Path | None = None,
+    sort: bool = False,
+    over_training: bool = False,
+    checkpoint: Checkpoint = "best",
+) -> None:
     """Draw the kernels of conv1 as in Figure 3, tower above tower, and say how much each tower looks at colour.
-
-    A run keeps its best and its last checkpoint only, so what the kernels were in between cannot be drawn.
 
     For example:
       alexnet filters runs/photos
       alexnet filters runs/photos --sort --out kernels.png
+      alexnet filters runs/photos --over-training
 
     Parameters
     ----------
@@ -28,12 +34,15 @@ def filters(run: Path, *, out: Path | None = None, sort: bool = False, checkpoin
         The PNG to write; by default the name of the run with -filters.png.
     sort
         Within each tower the greyest first, instead of the order of the network.
+    over_training
+        Some kernels of each tower, a row an epoch, instead of all of them as they are now.
     checkpoint
         The best on the held-out pictures, or the last.
     """
     from alexnet import tables_explore
     from alexnet.checkpoint import load_model
-    from alexnet.filters import conv1_kernels, kernel_sheet, tower_colors
+    from alexnet.conv1 import kernel_history
+    from alexnet.filters import conv1_kernels, growth_sheet, kernel_sheet, spread, tower_colors
     from alexnet.run import open_run
     from alexnet.sheets import save_png
 
@@ -41,8 +50,20 @@ def filters(run: Path, *, out: Path | None = None, sort: bool = False, checkpoin
     kernels = conv1_kernels(load_model(opened, checkpoint))
     towers = getattr(opened.recipe.model, "towers", 1)
     target = out or Path(f"{run.resolve().name}-filters.png")
-    save_png(kernel_sheet(kernels, towers, sort=sort), target)
-    tables_explore.towers(tower_colors(kernels, towers), target)
+    if not over_training:
+        save_png(kernel_sheet(kernels, towers, sort=sort), target)
+        tables_explore.towers(tower_colors(kernels, towers), target)
+        return
+    history = kernel_history(opened)
+    if not history:
+        raise UsageError(
+            f"{run} has not kept the kernels of its epochs: its folder conv1 is empty",
+            fix="Every run keeps them at the end of an epoch; leave --over-training out to see those of a checkpoint.",
+            code="E284",
+        )
+    history = spread(history, most=8)
+    save_png(growth_sheet(history, towers), target)
+    tables_explore.growth([(epoch, tower_colors(each, towers)) for epoch, each in history], target)
 
 
 def features(
@@ -79,13 +100,14 @@ def features(
     from alexnet.checkpoint import load_model
     from alexnet.features import check_ending, last_hidden, save_features
     from alexnet.features import features as features_of
+    from alexnet.predict import find_images, refuse_unread
     from alexnet.run import open_run
     from alexnet.terminal import counting
     from alexnet.train import choose_device
     from alexnet.weights import fingerprint
 
     check_ending(out)
-    paths = _pictures(images)
+    paths = find_images(images)
     opened = open_run(run)
     model = load_model(opened, checkpoint)
     network = fingerprint(model)
@@ -99,7 +121,7 @@ def features(
             progress=progress,
         )
     tables_explore.features(found, save_features(found, out, network=network))
-    _refuse_unread(found.errors, len(paths))
+    refuse_unread(len(found.errors), len(paths))
 
 
 def similar(
@@ -142,6 +164,7 @@ def similar(
     from alexnet import tables_explore
     from alexnet.checkpoint import load_model
     from alexnet.features import last_hidden
+    from alexnet.predict import find_images, refuse_unread
     from alexnet.run import open_run
     from alexnet.sheets import save_png
     from alexnet.similar import answer_sheet, update_index
@@ -151,7 +174,7 @@ def similar(
 
     if count < 1:
         raise UsageError(f"--count {count}: at least one picture must be found", fix="Use 1 or more.", code="E248")
-    paths = _pictures(query)
+    paths = find_images(query)
     opened = open_run(run)
     model = load_model(opened, checkpoint).to(choose_device(device))
     chosen, size = layer or last_hidden(model), opened.recipe.prepare_size
@@ -162,7 +185,7 @@ def similar(
     if out is not None and answers:
         save_png(answer_sheet(answers), out)
         tables_explore.written(out)
-    _refuse_unread(errors, len(paths))
+    refuse_unread(len(errors), len(paths))
 
 
 def why(
@@ -314,33 +337,11 @@ def parity(first: Path, second: Path, *images: Paths, trust: bool = False) -> No
     from alexnet import tables_explore
     from alexnet.answering import open_answering
     from alexnet.parity import check_equal, compare_answers
+    from alexnet.predict import find_images, refuse_unread
 
-    paths = _pictures(images)
+    paths = find_images(images)
     a, b = (open_answering(path, trust=trust) for path in (first, second))
     found, errors = compare_answers(a, b, paths)
     tables_explore.parity(a, b, found, errors)
     check_equal(found, a, b)
-    _refuse_unread(errors, len(paths))
-
-
-def _pictures(images: tuple[str, ...]) -> list[Path]:
-    """The files that were named.
-
-    Raises:
-        UsageError: none was.
-        DataError: one names nothing.
-    """
-    from alexnet.predict import find_images
-
-    if not images:
-        raise UsageError("no pictures given", fix="Name files, folders or patterns.", code="E264")
-    return find_images(images)
-
-
-def _refuse_unread(errors: dict[Path, Any], count: int) -> None:
-    if errors:
-        raise DataError(
-            f"{len(errors)} of {count} pictures could not be read; their reasons stand above",
-            fix="Replace them, or leave them out.",
-            code="E352",
-        )
+    refuse_unread(len(errors), len(paths))

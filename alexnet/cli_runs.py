@@ -194,8 +194,7 @@ def predict(
     """
     from alexnet import tables
     from alexnet.checkpoint import load_model
-    from alexnet.errors import DataError
-    from alexnet.predict import find_images
+    from alexnet.predict import find_images, refuse_unread
     from alexnet.predict import predict as predict_images
     from alexnet.run import open_run
     from alexnet.train import choose_device
@@ -203,14 +202,8 @@ def predict(
     if topk < 1:
         raise UsageError(f"--topk {topk}: at least one class must be named", fix="Use --topk 1 or more.", code="E263")
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
-    if not named:
-        raise UsageError(
-            "no pictures given",
-            fix="Name files, folders or patterns, or - to read paths from standard input.",
-            code="E264",
-        )
-    opened = open_run(run)
     paths = find_images(named)
+    opened = open_run(run)
     model = load_model(opened, checkpoint).to(choose_device(device))
     answers = predict_images(
         model,
@@ -221,13 +214,7 @@ def predict(
         k=topk,
         precision=opened.recipe.precision,
     )
-    unreadable = tables.predictions(answers, format)
-    if unreadable:
-        raise DataError(
-            f"{unreadable} of {len(paths)} pictures could not be read; their reasons stand above",
-            fix="Replace them, or leave them out.",
-            code="E352",
-        )
+    refuse_unread(tables.predictions(answers, format), len(paths))
 
 
 def report(run: Path) -> None:

@@ -4,12 +4,13 @@ In the two towers of 2012 one learned mostly grey edges and the other mostly col
 `color_selectivity` puts a number on that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from alexnet.conv1 import effective_kernels
 from alexnet.errors import UsageError
 from alexnet.model import Network
 from alexnet.sheets import Pixels, enlarged, sheet
@@ -37,15 +38,14 @@ def conv1_kernels(model: Network) -> NDArray[np.float32]:
     Raises:
         UsageError: the network looks at grey pictures, or has no layer conv1.
     """
-    layer = dict(model.layers.named_children()).get("conv1")
-    if not isinstance(layer, torch.nn.Conv2d) or model.in_channels != 3:
+    kernels = effective_kernels(model)
+    if kernels is None or kernels.shape[1] != 3:
         raise UsageError(
             "the network sees no colours: its first layer has one grey channel",
             fix="Use a run of an AlexNet that looks at colour pictures (model.in_channels=3).",
             code="E236",
         )
-    weights = layer.weight * model.input_scale.view(1, 3, 1, 1)
-    return weights.detach().float().cpu().contiguous().numpy()
+    return kernels
 
 
 def color_selectivity(kernels: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -85,9 +85,7 @@ def kernel_sheet(kernels: NDArray[np.float32], towers: int, *, sort: bool = Fals
     columns = next((n for n in range(COLUMNS, 7, -1) if each % n == 0), min(each, COLUMNS))
     times = max(1, SIDE // (columns * (side + 1)))
     gap = max(2, times // 2)
-    low, high = kernels.min((1, 2, 3), keepdims=True), kernels.max((1, 2, 3), keepdims=True)
-    scaled = (kernels - low) / np.maximum(high - low, 1e-12)
-    tiles = np.rint(255 * scaled).astype(np.uint8).transpose(0, 2, 3, 1)
+    tiles = _tiles(kernels)
     share = color_selectivity(kernels)
     blocks = []
     for tower in range(towers):
@@ -98,3 +96,34 @@ def kernel_sheet(kernels: NDArray[np.float32], towers: int, *, sort: bool = Fals
     between = np.full((2 * gap, blocks[0].shape[1], 3), 255, np.uint8)
     parts = [part for block in blocks for part in (between, block)][1:]
     return np.concatenate(parts)
+
+
+def growth_sheet(history: Sequence[tuple[int, NDArray[np.float32]]], towers: int) -> Pixels:
+    """The same kernels, epoch below epoch: of each tower those which have the most energy in the end.
+
+    Args:
+        history: epochs, in order, and their kernels (N, 3, H, W).
+    """
+    last = history[-1][1]
+    count, _, height, width = last.shape
+    each = min(count // towers, COLUMNS // towers)
+    energy = (last.astype(np.float64) ** 2).sum((1, 2, 3)).reshape(towers, -1)
+    best = np.sort(np.argsort(-energy, axis=1, kind="stable")[:, :each], axis=1)
+    chosen = (best + np.arange(towers)[:, None] * (count // towers)).ravel()
+    times = max(1, SIDE // (len(chosen) * (max(height, width) + 1)))
+    rows = [[enlarged(tile, times) for tile in _tiles(kernels[chosen])] for _, kernels in history]
+    return sheet(rows, gap=max(2, times // 2))
+
+
+def spread(history: Sequence[tuple[int, NDArray[np.float32]]], most: int) -> list[tuple[int, NDArray[np.float32]]]:
+    """At most that many of the epochs, closer together at the beginning, where kernels change most; the last is in."""
+    places = np.geomspace(1, len(history), min(most, len(history)))
+    return [history[place] for place in sorted({round(place) - 1 for place in places})]
+
+
+def _tiles(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Each kernel from its smallest weight (black) to its largest (white): (N, 3, H, W) to (N, H, W, 3)."""
+    low, high = kernels.min((1, 2, 3), keepdims=True), kernels.max((1, 2, 3), keepdims=True)
+    scaled = (kernels - low) / np.maximum(high - low, 1e-12)
+    tiles: Pixels = np.rint(255 * scaled).astype(np.uint8).transpose(0, 2, 3, 1)
+    return tiles

@@ -27,10 +27,18 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
     """The picture files that paths, folders (searched to the bottom) and glob patterns name, in order, each once.
 
     Raises:
-        DataError: if one names nothing.
+        UsageError: there are none.
+        DataError: one names nothing.
     """
     found: dict[Path, None] = {}
-    for argument in arguments:
+    named = list(arguments)
+    if not named:
+        raise UsageError(
+            "no pictures given",
+            fix="Name files, folders or patterns, or - to read paths from standard input.",
+            code="E264",
+        )
+    for argument in named:
         path = Path(argument)
         if path.exists():
             matches = [path]
@@ -51,6 +59,20 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
             )
         found |= dict.fromkeys(inside)
     return list(found)
+
+
+def refuse_unread(unread: int, count: int) -> None:
+    """Ends a command that did what it could.
+
+    Raises:
+        DataError: some of the pictures could not be read.
+    """
+    if unread:
+        raise DataError(
+            f"{unread} of {count} pictures could not be read; their reasons stand above",
+            fix="Replace them, or leave them out.",
+            code="E352",
+        )
 
 
 def _pictures(path: Path) -> list[Path]:

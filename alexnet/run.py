@@ -4,6 +4,7 @@ RUN/recipe.json environment.json classes.json data.json   what the run is
 RUN/SHA256SUMS                                            checksums of these, and of what is written at the end
 RUN/metrics.jsonl                                         one JSON object a line, appended
 RUN/checkpoints/step-00000240/ RUN/LAST RUN/BEST          see `alexnet.checkpoint`
+RUN/conv1/epoch-00003.npy                                 see `alexnet.conv1`
 RUN/evaluation.json report.html                           written at the end
 """
 

@@ -30,6 +30,18 @@ def towers(found: Sequence[TowerColor], out: Path) -> None:
         for each in found
     ]
     print_table("", ("tower", "kernels", "mean", "median", "by energy", "above 1/3"), rows)
+    _selectivity(out)
+
+
+def growth(found: Sequence[tuple[int, Sequence[TowerColor]]], out: Path) -> None:
+    """How much each tower looks at colour, epoch by epoch."""
+    towers = [f"tower {each.tower}" for each in found[0][1]]
+    rows = [(str(epoch), *(f"{each.weighted:.2f}" for each in colors)) for epoch, colors in found]
+    print_table("colour selectivity by energy", ("epoch", *towers), rows)
+    _selectivity(out)
+
+
+def _selectivity(out: Path) -> None:
     say(
         "colour selectivity: share of a kernel's energy that tells channels apart; 0 sees brightness alone, 1 colour "
         f"alone, and random weights have {CHANCE:.2f}"

@@ -17,6 +17,7 @@ import torch
 
 from alexnet.check import check_network
 from alexnet.checkpoint import check_room, load_checkpoint, save_checkpoint, settle
+from alexnet.conv1 import remember_kernels
 from alexnet.dataset import Prepared, epoch_order
 from alexnet.divergence import ROLLBACKS, SLOWER, diverged, first_bad, first_bad_tensor
 from alexnet.errors import DivergedError, UsageError
@@ -169,6 +170,7 @@ def _go(
             best = False
             if position + 1 == per_epoch:
                 row, best = _end_epoch(trainer, epoch, step / steps)
+                row |= remember_kernels(run, epoch, trainer.trained)
                 monitor.epoch(row)
                 _tell(run, monitor, step + 1, guard.epoch(row))
                 append_metrics(run, row)

@@ -18,7 +18,7 @@ shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes small_variants variants explain identify
 rows ingredients
-plans evaluate views run checkpoint exact divergence weights
+plans evaluate views run checkpoint conv1 exact divergence weights
 decoding mistakes suspects inspection trainer
 findings check guard
 prepare predict sections train

@@ -378,6 +378,22 @@ def trained_run(s: Scene) -> Path:
     return Path(s.get("trained")) / "run"
 
 
+def copied_run(s: Scene) -> Path:
+    return shutil.copytree(trained_run(s), s / "run")
+
+
+def no_kernels(s: Scene) -> object:
+    run = copied_run(s)
+    shutil.rmtree(run / "conv1")
+    return s.cli("filters", run, "--over-training")
+
+
+def damaged_kernels(s: Scene) -> object:
+    file = copied_run(s) / "conv1/epoch-00001.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    return s.cli("filters", s / "run", "--over-training")
+
+
 def other_bytes(s: Scene) -> object:
     found = replay.Replay(4, 3, 2, ("model.safetensors",))
     s.get("monkeypatch").setattr(replay, "replay", lambda *arguments: found)
@@ -568,6 +584,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
         "E283",
         lambda s: s.cli("train", prepared_small(s), "--exclude", s.file("l", b'{"split": "train", "name": "0"}')),
     ),
+    ("E284", no_kernels),
     ("E285", lambda s: decayed([["conv9", 1.0]])),
     ("E286", lambda s: decayed([["conv1", 1.0], ["conv1", 2.0]])),
     ("E290", lambda s: s.cli("ablate")),
@@ -677,6 +694,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E662", lambda s: of_program("a.pt2", b"")),
     ("E663", lambda s: s.cli("parity", trained_run(s), other_network(s), s.file("a.png", png()))),
     ("E664", lossy),
+    ("E665", damaged_kernels),
 ]
 
 

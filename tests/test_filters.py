@@ -2,10 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alexnet.filters import CHANCE, color_selectivity, kernel_sheet, tower_colors
+from alexnet.checkpoint import load_model
+from alexnet.conv1 import effective_kernels, kernel_history
+from alexnet.filters import CHANCE, color_selectivity, conv1_kernels, growth_sheet, kernel_sheet, spread, tower_colors
+from alexnet.metrics import read_epochs
+from alexnet.model import build_model
+from alexnet.run import open_run
+from alexnet.variants import LENET
 
 
 def kernel(*colors: tuple[float, float, float]) -> np.ndarray:
@@ -68,3 +75,52 @@ def test_the_command_tells_of_each_tower_and_writes_the_sheet(trained, tmp_path,
     assert (outcome.code, outcome.err) == (0, "")
     assert "colour selectivity" in outcome.out
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_keeps_the_kernels_of_every_epoch(trained):
+    run = open_run(trained / "run")
+    history = kernel_history(run)
+    rows, _ = read_epochs(run.folder / "metrics.jsonl")
+    assert [epoch for epoch, _ in history] == [row["epoch"] for row in rows]
+    np.testing.assert_array_equal(history[-1][1], conv1_kernels(load_model(run, "last")))
+    assert not np.array_equal(history[0][1], history[-1][1])
+
+
+def test_the_sheet_over_training_has_the_kernels_of_most_energy_epoch_below_epoch():
+    bright, faint = (kernel(*colors)[None].repeat(2, 2) for colors in ([(1,) * 3, (9,) * 3], [(0,) * 3, (1,) * 3]))
+    one, two = np.concatenate([faint] * 24 + [bright] * 16), np.concatenate([bright[..., ::-1]] * 8 + [faint] * 32)
+    sheet = growth_sheet([(1, one), (2, two)], towers=2)
+    times = 1000 // (16 * 3)
+    gap = times // 2
+    square = sheet[gap : gap + 2 * times : times, gap : gap + 2 * times : times, 0]
+    assert square.tolist()[0] == [0, 255]
+    below = sheet[2 * gap + 2 * times, gap : gap + 2 * times : times, 0]
+    assert below.tolist() == [255, 0]  # the first eight of the first tower have the most energy in the end
+    assert sheet.shape[1] == 16 * (2 * times + gap) + gap
+
+
+def test_epochs_are_spread_towards_the_beginning_and_the_last_is_there():
+    history = [(epoch, kernel((1, 1, 1))[None]) for epoch in range(1, 91)]
+    assert [epoch for epoch, _ in spread(history, 8)] == [1, 2, 4, 7, 13, 25, 47, 90]  # 90 ** (k / 7), rounded
+    assert [epoch for epoch, _ in spread(history[:3], 8)] == [1, 2, 3]
+
+
+def test_the_command_shows_the_epochs(trained, tmp_path, alexnet):
+    outcome = alexnet("filters", trained / "run", "--over-training", "--out", tmp_path / "f.png")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "epoch" in outcome.out
+    assert "tower 1" in outcome.out
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_kernels_of_a_grey_network_act_on_grey_pixels():
+    model = build_model(LENET.model, seed=1)
+    conv1 = dict(model.layers.named_children())["conv1"]
+    model.input_scale.copy_(torch.tensor([0.01, 0.02, 0.06]).view(3, 1, 1))
+    kernels = effective_kernels(model)
+    pixels = torch.zeros(1, 3, 28, 28)
+    pixels[:, :, 10, 10] = 100.0  # the same in red, green and blue
+    with torch.no_grad():
+        seen = conv1(model.prepare_input(pixels)) - conv1(model.prepare_input(pixels * 0))
+    assert kernels.shape[1] == 1
+    assert seen[0].amax((1, 2)).numpy() == pytest.approx(100 * kernels.max((1, 2, 3)), rel=1e-4)
