@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.config import AlexNetConfig, CifarNetConfig
+from alexnet.config import AlexNetConfig, CifarNetConfig, LeNetConfig
 from alexnet.errors import UsageError
 from alexnet.layers import Dropout, LocalConv
 from alexnet.model import Network
@@ -298,4 +298,6 @@ def plateau_fix(recipe: Recipe) -> str:
         return "model.init=source (sigma 0.03 in conv3-5) or model.init=kaiming fixes it."
     if isinstance(config, CifarNetConfig):
         return "model.init=kaiming fixes it."
+    if isinstance(config, LeNetConfig):  # it has one start and no norm
+        return f"Try three times the rate: optim.lr={3 * recipe.optim.lr:g}."
     return "model.init=kaiming or model.norm=batch fixes it."

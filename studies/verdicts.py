@@ -17,7 +17,8 @@ from alexnet.summary import Summary, summarise
 from alexnet.tables_lab import claimed
 from alexnet.variants import find_recipe
 
-REPRODUCED, NOT, UNTESTABLE, WAITING = "reproduced", "not reproduced", "not testable at this scale", "not measured yet"
+REPRODUCED, NOT, OPPOSITE = "reproduced", "not reproduced", "not reproduced: the opposite"
+UNTESTABLE, WAITING = "not testable at this scale", "not measured yet"
 Found = tuple[str, str]  # result, verdict
 
 
@@ -36,8 +37,9 @@ def signed(value: Interval | None, direction: int, text: str) -> Found:
     """The verdict on a claimed direction: +1 that the difference is above zero, -1 below."""
     if value is None or value.low is None or value.high is None:
         return (text if value is not None else "", WAITING)
-    right = value.low > 0 if direction > 0 else value.high < 0
-    return text, REPRODUCED if right else NOT
+    above, below = value.low > 0, value.high < 0
+    right, wrong = (above, below) if direction > 0 else (below, above)
+    return text, REPRODUCED if right else OPPOSITE if wrong else NOT
 
 
 def shown(value: Interval | None, unit: str = "points", scale: float = 100) -> str:

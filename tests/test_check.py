@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ import torch
 from conftest import CLASSES, coloured
 from torch import nn
 
-from alexnet.check import check_network, entropy_of
+from alexnet.check import check_network, entropy_of, plateau_fix
 from alexnet.config import LeNetConfig
 from alexnet.errors import UsageError
 from alexnet.model import Network, build_model
 from alexnet.recipes import for_classes, override
-from alexnet.variants import DEMO, LENET, PHOTOS
+from alexnet.variants import DEMO, LENET, PHOTOS, find_recipe
 from alexnet.workflow import check_run
 
 LABELS = np.arange(12) % len(CLASSES)
@@ -234,3 +235,20 @@ def test_a_run_is_checked_as_its_first_step_would_find_it(prepared, healthy):
     assert found.expected_loss == pytest.approx(math.log(3))
     assert check_run(healthy, prepared, torch.device("cpu")) == found
     assert dataclasses.replace(found, verdicts=()) != check_run(healthy, prepared, torch.device("cpu"), pictures=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("lenet", ["model.activation=relu"]),
+        ("lenet", []),
+        ("cifar-18pct", []),
+        ("alexnet-2012", []),
+        ("alexnet-2012", ["model.init=paper"]),
+        ("alexnet-2012", ["model.activation=tanh"]),
+    ],
+)
+def test_the_advice_for_the_plateau_can_be_typed(name, change):
+    recipe = override(find_recipe(name), change)
+    advice = re.findall(r"((?:model|optim)\.\w+=[\w.]*\w)", plateau_fix(recipe))
+    assert any([override(recipe, [typed]) != recipe for typed in advice])  # a list: every one must be a field

@@ -40,8 +40,9 @@ def test_no_row_names_a_place_on_a_machine():
     ("values", "direction", "verdict"),
     [
         ([1.0, 1.1, 1.2], 1, verdicts.REPRODUCED),
-        ([1.0, 1.1, 1.2], -1, verdicts.NOT),
+        ([1.0, 1.1, 1.2], -1, verdicts.OPPOSITE),
         ([-1.0, -1.1, -1.2], -1, verdicts.REPRODUCED),
+        ([-1.0, -1.1, -1.2], 1, verdicts.OPPOSITE),
         ([-1.0, 0.1, 1.2], 1, verdicts.NOT),
         ([1.0], 1, verdicts.WAITING),
         ([], 1, verdicts.WAITING),
