@@ -15,8 +15,12 @@ from alexnet.kernels import compiled
 from alexnet.run import installed, processor_name
 
 
-def conditions(prepared: Prepared, device: torch.device) -> dict[str, str]:
-    """What must stay the same, by name."""
+def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -> dict[str, str]:
+    """What must stay the same, by name.
+
+    Args:
+        processes: how the work is divided; see `Team.described`.
+    """
     return {
         "pictures": prepared.fingerprint,
         "alexnet": __version__,
@@ -29,6 +33,7 @@ def conditions(prepared: Prepared, device: torch.device) -> dict[str, str]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()),
+        "processes": processes,
     }
 
 

@@ -18,14 +18,17 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.launcher.api
 from conftest import write_photos
 from PIL import Image
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 import alexnet
 from alexnet import errors, replay, variants
 from alexnet.ablate import jobs_of
 from alexnet.check import check_network
 from alexnet.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
+from alexnet.collectives import Team
 from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import open_prepared
 from alexnet.divergence import diverged
@@ -42,6 +45,7 @@ from alexnet.lock import only_one
 from alexnet.model import build_model
 from alexnet.onnx_graph import read_onnx
 from alexnet.optim import build_optimizer
+from alexnet.parallel import check_same, check_scheme, launch
 from alexnet.predict import find_images
 from alexnet.prepare import prepare
 from alexnet.recipes import from_json, override, to_json
@@ -51,6 +55,7 @@ from alexnet.samples import Samples, Source
 from alexnet.sources import open_source
 from alexnet.stored import read_stored
 from alexnet.sums import lines, read_sums
+from alexnet.team_run import check_out
 from alexnet.train import choose_device
 from alexnet.trainer import check_recipe
 from alexnet.variants import DEMO, LENET, find_recipe
@@ -438,6 +443,24 @@ def decayed(layers: list[list[object]]) -> object:
     return build_optimizer(build_model(recipe.model, seed=0), recipe.optim)
 
 
+class Pair(Team):
+    """Two processes, of which the other has epochs=4."""
+
+    def objects(self, value: Any) -> list[Any]:
+        return [value, {"epochs": "4"}]
+
+
+def gone(said: str) -> None:
+    with Team("data", 0, 2).watched("gradients"):
+        raise RuntimeError(said)
+
+
+def killed_too_often(s: Scene) -> object:
+    killed = ChildFailedError("alexnet", {1: ProcessFailure(local_rank=1, pid=1, exitcode=-9, error_file="")})
+    s.refuse(torch.distributed.launcher.api, "elastic_launch", killed)
+    return launch(["resume", "run"], 2, max_restarts=3, exact=False)
+
+
 # In the order of errors.txt.
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
@@ -488,6 +511,14 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E262", lambda s: trainable(s, "growing_crops=[]", "batch_size=1")),
     ("E263", lambda s: s.cli("predict", "RUN", "a.jpg", "--topk", "0")),
     ("E264", lambda s: s.cli("predict", "RUN")),
+    ("E270", lambda s: check_scheme(DEMO, "none", 2, exact=False)),
+    ("E271", lambda s: check_same(Pair(), {"epochs": 3})),
+    ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
+    ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
+    ("E274", lambda s: check_out(None)),
+    ("E275", lambda s: check_scheme(find_recipe("alexnet-2012"), "towers", 3, exact=False)),
+    ("E275", lambda s: check_scheme(override(DEMO, ["lrn_per_tower=false"]), "towers", 2, exact=False)),
+    ("E275", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E280", lambda s: doctored(s, "--out", s.file("a", b"x"))),
     ("E281", lambda s: doctored(s, "--out", s / "photos" / "out")),
     ("E282", lambda s: s.cli("doctor", prepared_small(s), "--out", s / "doctor")),
@@ -581,6 +612,9 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E501", lambda s: refused_by_disk(28)),
     ("E502", lambda s: refused_by_disk(5)),
     ("E503", ended_by_itself),
+    ("E510", lambda s: gone("Connection closed by peer [127.0.0.1]:1")),
+    ("E510", lambda s: gone("Timed out waiting 60000ms for recv operation to complete")),
+    ("E511", killed_too_often),
     ("E540", offline),
     ("E541", full_disk),
     ("E542", no_memory),
