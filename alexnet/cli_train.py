@@ -16,6 +16,7 @@ from alexnet.team_run import (
     meet,
     restarted,
     silent,
+    size_of,
     speaks,
     started_by_alexnet,
     starts_workers,
@@ -110,7 +111,7 @@ def train(
         base = base if weights is None else replace(base, weights=weights)
     chosen = override(fitted(base, data), changes)
     place = choose_device(device)
-    check_scheme(chosen, division.scheme, division.nproc, exact=division.exact)
+    check_scheme(chosen, division.scheme, size_of(meeting, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(exclude)
     tell = tables.prepared if speaks(meeting) else silent
 
@@ -171,8 +172,8 @@ def resume(
 
     opened = open_run(run)
     place = choose_device(device)
-    check_scheme(opened.recipe, division.scheme, division.nproc, exact=division.exact)
     meeting = meet(division)
+    check_scheme(opened.recipe, division.scheme, size_of(meeting, division), exact=division.exact)
     tell = tables.prepared if speaks(meeting) else silent
 
     def find_pictures() -> "Prepared":

@@ -87,6 +87,11 @@ def meet(division: Division) -> "Meeting | None":
     return Meeting() if division.parallel and started_by_torchrun() else None
 
 
+def size_of(meeting: "Meeting | None", division: Division) -> int:
+    """How many processes train: as torchrun started them, or as was asked for."""
+    return division.nproc if meeting is None else meeting.size
+
+
 def speaks(meeting: "Meeting | None") -> bool:
     """Whether this process tells what goes on."""
     return meeting is None or meeting.rank == 0
