@@ -13,7 +13,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from alexnet import cli_data, cli_lab, cli_networks, cli_runs, cli_train
+from alexnet import cli_data, cli_explore, cli_lab, cli_networks, cli_runs, cli_train
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -45,6 +45,12 @@ for verb in (
     cli_lab.ablate,
     cli_lab.compare,
     cli_lab.ensemble,
+    cli_explore.filters,
+    cli_explore.features,
+    cli_explore.similar,
+    cli_explore.why,
+    cli_explore.export,
+    cli_explore.parity,
 ):
     app.command(verb)
 app.command(cli_networks.import_weights, name="import")

@@ -20,19 +20,25 @@ Maps = npt.NDArray[np.float32]
 Places = npt.NDArray[np.uint8]
 Place = tuple[int, int]  # an image and the first of some of its maps
 
+# Of fast-math, only what lets products be fused and roots be approximated to the last bit or two. NaN and infinity must
+# pass through, for they are how a diverging run is noticed. Sums stay in their order: with "reassoc" the code that is
+# kept on the disk differed in the last bits from what ran in the process that had compiled it, and so did a run that
+# was started by the one and resumed by the other.
+FAST = {"contract", "arcp", "afn", "nsz"}
+
 ONE = np.float32(1)
 WINDOW, HALF = 5, 2  # maps, and pixels a side, in a window of both norms; known here, loops over them are unrolled
 BLOCK = 1 << 15  # elements of a parameter that one thread updates at a time
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def power(d: Any) -> tuple[Any, Any]:
     """d ^ -3/4 and d ^ -1/2, of roots only by reciprocals, for which processors have a fast estimate."""
     r = ONE / np.sqrt(d)
     return r * r * (ONE / np.sqrt(r)), r
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def lrn(x: Maps, out: Maps, at: Place, to: Place, towers: int, count: int, floor: Any, scale: Any, k: Any) -> None:
     """ReLU (floor 0; none: -inf) and LRN of one image, `count` maps in each tower; `at`, `to` are (image, first map).
 
@@ -55,7 +61,7 @@ def lrn(x: Maps, out: Maps, at: Place, to: Place, towers: int, count: int, floor
                 target[c] = values[c] * power(k + scale * total)[0]
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def lrn_backward(
     x: Maps, grad: Maps, out: Maps, at: Place, of: Place, towers: int, count: int, floor: Any, scale: Any, k: Any
 ) -> None:
@@ -92,7 +98,7 @@ def lrn_backward(
                 target[c] = np.float32(0) if values[c] <= floor else v
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def relu(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any) -> None:
     """max(x, floor) of `count` maps of one image."""
     (n, o), (m, p) = at, to
@@ -103,7 +109,7 @@ def relu(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any) -> No
                 target[c] = floor if source[c] <= floor else source[c]
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def relu_backward(x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: int, floor: Any) -> None:
     """Gradient of `relu` for its maps from that of its result, as in `lrn_backward`."""
     (n, o), (m, p) = at, of
@@ -115,7 +121,7 @@ def relu_backward(x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: i
                 target[c] = np.float32(0) if source[c] <= floor else g[c]
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def box_sums(rows: Maps, i: int, count: int, columns: Maps, sums: Maps) -> None:
     """Sums over the windows around the pixels of row i: over the rows of a window, then over its columns.
 
@@ -131,7 +137,7 @@ def box_sums(rows: Maps, i: int, count: int, columns: Maps, sums: Maps) -> None:
         sums[t] = p[t] + q[t] + r[t] + s[t] + u[t]
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def map_norm(a: Maps, out: Maps, squares: Maps, count: int, scale: Any) -> None:
     """Within-map norm of (H, W * count): a (1 + scale * sum of a^2 over the window) ^ -3/4."""
     width = a.shape[1]
@@ -147,7 +153,7 @@ def map_norm(a: Maps, out: Maps, squares: Maps, count: int, scale: Any) -> None:
             target[t] = source[t] * power(ONE + scale * sums[t])[0]
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def map_norm_backward(a: Maps, grad: Maps, squares: Maps, terms: Maps, count: int, scale: Any) -> None:
     """Turns `grad` of the norm's result into that of `a`: the formula of `lrn_backward`, windows in the plane."""
     width, factor = a.shape[1], np.float32(-1.5) * scale
@@ -171,7 +177,7 @@ def map_norm_backward(a: Maps, grad: Maps, squares: Maps, terms: Maps, count: in
             g[t] += factor * sums[t] * source[t]
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def larger(v: Any, here: int, best: Any, place: int) -> tuple[Any, int]:
     """The running maximum and its place after one more value. As in PyTorch the first of equals counts; NaN wins."""
     if (v > best) | (v != v):
@@ -179,7 +185,7 @@ def larger(v: Any, here: int, best: Any, place: int) -> tuple[Any, int]:
     return best, place
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def max_pool(a: Maps, out: Maps, places: Places, to: Place, size: int, stride: int, floor: Any) -> None:
     """Max pooling of image 0 and ReLU, and where in its window each maximum lay (255: the ReLU cut it off)."""
     m, p = to
@@ -217,7 +223,7 @@ def max_pool(a: Maps, out: Maps, places: Places, to: Place, size: int, stride: i
                 found[c] = np.uint8(np.int32(255) if b <= floor else place[c])
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, fast=FAST)
 def max_pool_backward(grad: Maps, places: Places, at: Place, out: Maps, size: int, stride: int) -> None:
     """Gradient of `max_pool` into image 0 of `out`; windows in their order, so sums have one order too."""
     n, o = at
@@ -234,7 +240,7 @@ def max_pool_backward(grad: Maps, places: Places, at: Place, out: Maps, size: in
                         target[c] += source[c] if found[c] == here else np.float32(0)
 
 
-@compiled(parallel=True)
+@compiled(parallel=True, fast=FAST)
 def chain(
     x: Maps,
     out: Maps,
@@ -275,7 +281,7 @@ def chain(
                 relu(z, out, (0, 0), here, count, floors[1])
 
 
-@compiled(parallel=True)
+@compiled(parallel=True, fast=FAST)
 def chain_backward(
     x: Maps,
     grad: Maps,
@@ -320,7 +326,7 @@ def chain_backward(
                 relu_backward(x, last, out, here, there, together * count, floor)
 
 
-@compiled(parallel=True)
+@compiled(parallel=True, fast=FAST)
 def momentum_step(weights: Maps, gradient: Maps, buffer: Maps, momentum: Any, rate: Any, decay: Any) -> None:
     """v <- momentum v - rate (gradient + decay w); w <- w + v, in one pass over three flat arrays."""
     blocks = (weights.shape[0] + BLOCK - 1) // BLOCK

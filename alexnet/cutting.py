@@ -15,7 +15,7 @@ from alexnet.jit import compiled
 Array = NDArray[Any]
 
 
-@compiled(parallel=False, exact=True)
+@compiled(parallel=False)
 def cut_bytes(pictures: Array, inside: Array, here: Array, offsets: Array, mirrored: Array, out: Array) -> None:
     """Windows of some pictures, the pixels as they are.
 
@@ -36,7 +36,7 @@ def cut_bytes(pictures: Array, inside: Array, here: Array, offsets: Array, mirro
             _window(row, left, turned, out[n, y])
 
 
-@compiled(parallel=False, exact=True)
+@compiled(parallel=False)
 def cut(
     pictures: Array,
     inside: Array,
@@ -77,7 +77,7 @@ def cut(
                 target[j] = more[j] + (np.float32(source[j]) - less[j] + added[j]) / divisor
 
 
-@compiled(parallel=False, exact=True)
+@compiled(parallel=False)
 def _window(row: Array, left: int, turned: bool, target: Array) -> None:
     """Pixels from `left` on of a row (3 * W,) into target (3 * size,), the last one first if `turned`."""
     width = len(target)

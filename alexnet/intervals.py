@@ -72,6 +72,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
         only_second: pictures that the second alone gets right.
     """
     total = only_first + only_second
-    tail = sum(math.comb(total, k) for k in range(min(only_first, only_second) + 1))
+    tail, ways = 0, 1  # whole numbers: how many of the 2**total ways are so uneven
+    for k in range(min(only_first, only_second) + 1):
+        tail += ways
+        ways = ways * (total - k) // (k + 1)
     p: float = 2 * tail / 2**total
     return min(1.0, p)

@@ -7,26 +7,23 @@ numba 14 and 9. The code is compiled once, in a quarter of a minute, and kept wh
 else __pycache__ beside the source, else ~/.cache/numba.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import numba
 
-# Of fast-math, only what lets sums be vectorised and roots be approximated to the last bit or two: NaN and infinity
-# must pass through, for they are how a diverging run is noticed.
-FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 
-
-def compiled(*, parallel: bool, exact: bool = False) -> Callable[[Any], Any]:
+def compiled(*, parallel: bool, fast: Set[str] = frozenset()) -> Callable[[Any], Any]:
     """numba.njit with this module's settings, without the cache on disk where no folder can be written.
 
     Args:
-        exact: every operation is rounded as written, so that the results are those of PyTorch's, bit for bit.
+        fast: liberties of fast-math; without any, every operation is rounded as written, so that the results are those
+            of PyTorch's, bit for bit. They belong into the file of the loop: numba's cache notices when that changes.
     """
 
     def decorate(function: Any) -> Any:
         njit: Any = numba.njit  # its own types do not know what it accepts
-        options = {"parallel": parallel, "fastmath": False if exact else FAST, "error_model": "numpy", "nogil": True}
+        options = {"parallel": parallel, "fastmath": set(fast), "error_model": "numpy", "nogil": True}
         try:
             return njit(cache=True, **options)(function)
         except RuntimeError:  # numba: "cannot cache function: no locator available"

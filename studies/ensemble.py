@@ -5,6 +5,8 @@ python studies/ensemble.py PHOTOS [--jobs 2]
 PHOTOS has train/, validation/ and test/ with class folders. Five seeds of the base of studies/ingredients_photos.py,
 with equal weights and with weights found on validation; test is reported. The rows named "together" are no runs:
 their settings are the runs that they combine.
+
+About 3 minutes of one core (Xeon, Sapphire Rapids).
 """
 
 import sys

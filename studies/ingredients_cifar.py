@@ -5,6 +5,8 @@ python studies/ingredients_cifar.py CIFAR10 [--jobs 2]
 CIFAR10 has train/ and test/ with class folders; every tenth training picture (5,000) and every fourth test picture
 (2,500) of each class are taken. Recipe small-cifar, everything of 2012 an eighth as wide, with a short schedule;
 three paired seeds.
+
+About 45 minutes of one core (Xeon, Sapphire Rapids), half of them for the first phase.
 """
 
 import study

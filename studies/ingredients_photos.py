@@ -4,6 +4,8 @@ python studies/ingredients_photos.py PHOTOS [--jobs 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 an eighth as
 wide, on pictures of 64 pixels, with a short schedule; three paired seeds.
+
+About 30 minutes of one core (Xeon, Sapphire Rapids).
 """
 
 import study

@@ -6,6 +6,8 @@ Fashion-MNIST, which "Dive into Deep Learning" compares them on, is not at hand:
 grey, windows of 28 pixels, every fifth training picture and every fourth test picture. The photos are looked at in
 grey too by LeNet, which has one channel, and in colour by AlexNet; windows of 56 pixels. All networks get AdamW on
 one cycle and the same number of epochs; the rates are those of the recipes lenet and demo. Three seeds.
+
+About 10 minutes of one core (Xeon, Sapphire Rapids).
 """
 
 import study

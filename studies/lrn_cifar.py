@@ -7,6 +7,8 @@ nothing else changed, paired seeds, and a schedule far shorter than that of 2011
 a hundredth at the end): cifar-18pct, with normalisation within the maps, on 12,500 training pictures, and cifar-11pct,
 with normalisation across them, on 6,250; 8 epochs. The 13 % and 11 % of the paper belong to two nets that differ in
 more than that. One view each: the 11 % was a mean of nine.
+
+About 15 minutes of one core (Xeon, Sapphire Rapids).
 """
 
 import study

@@ -5,6 +5,8 @@ python studies/ten_views.py PHOTOS [--jobs 2]
 PHOTOS has train/, validation/ and test/ with class folders. The network of 2012 an eighth as wide on photos prepared
 at 256 pixels and windows of 224, as in the paper, with a short schedule; three seeds. The gain of every other network
 that a study trained stands in the rows of that study, which the figure and docs/claims.md take too.
+
+About 12 minutes of one core (Xeon, Sapphire Rapids).
 """
 
 import study

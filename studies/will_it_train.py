@@ -6,6 +6,8 @@ Net 145 at full width, so that every fan-in is that of 2012, on smaller pictures
 rate of 0.01 held constant, batches of 128, dropout and augmentation. The plateau is the entropy of the class
 frequencies: what a network loses that has learned how frequent the classes are and nothing about pictures. Appends to
 results/will_it_train.jsonl, whose rows have a form of their own.
+
+About 25 minutes of two cores (Xeon, Sapphire Rapids).
 """
 
 import argparse

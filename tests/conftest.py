@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -25,9 +26,11 @@ from alexnet.sources import Samples, Source
 from alexnet.sums import SUMS, lines, read_sums
 from alexnet.train import train
 
-# How long an example takes says something of the machine, nothing of the code.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# How long an example takes says something of the machine, nothing of the code; and a run of the tests says the same
+# about the same code each time. HYPOTHESIS_PROFILE=search looks at new examples.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 SIZE = 24
 CLASSES = ("red", "green", "blue")

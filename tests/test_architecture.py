@@ -30,15 +30,16 @@ tables workflow
 doctor
 tables_networks tables_bench tables_data demo
 ensemble lab compare
+features onnx_writer answering parity model_card quantize export sheets similar filters why
 ablate
-tables_lab
+tables_lab tables_explore
 lab_page
-cli_runs cli_train cli_networks cli_data cli_lab
+cli_runs cli_train cli_networks cli_data cli_lab cli_explore
 cli
 __main__
 """
 
-VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab"}
+VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore"}
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
@@ -51,15 +52,26 @@ SHOWS = {
     "sections": {"report"},
     "report": {"workflow"},
     "terminal": {
-        *("tables", "tables_networks", "tables_bench", "tables_data", "tables_lab", "workflow", "doctor", "demo"),
+        *("tables", "tables_networks", "tables_bench", "tables_data", "tables_lab", "tables_explore"),
+        *("workflow", "doctor", "demo"),
         *VERBS,
     },
-    "tables": {"tables_networks", "tables_bench", "tables_data", "tables_lab"} | VERBS,
+    "tables": {"tables_networks", "tables_bench", "tables_data", "tables_lab", "tables_explore"} | VERBS,
     "tables_networks": VERBS,
     "tables_bench": {"cli_networks"},
     "tables_data": {"cli_data"},
     "tables_lab": {"lab_page", "cli_lab"},
     "lab_page": {"cli_lab"},
+    "model_card": {"export"},
+    "quantize": {"export"},
+    "export": {"tables_explore", "cli_explore"},
+    "parity": {"export", "tables_explore", "cli_explore"},
+    "sheets": {"similar", "filters", "why", "cli_explore"},
+    "similar": {"tables_explore", "cli_explore"},
+    "filters": {"tables_explore", "cli_explore"},
+    "why": {"tables_explore", "cli_explore"},
+    "features": {"similar", "tables_explore", "cli_explore"},
+    "tables_explore": {"cli_explore"},
     "workflow": {"demo", "lab", "compare"} | VERBS,
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
@@ -67,6 +79,7 @@ SHOWS = {
     "cli_networks": {"cli"},
     "cli_data": {"cli"},
     "cli_lab": {"cli"},
+    "cli_explore": {"cli"},
     "cli": {"__main__"},
 }
 

@@ -25,6 +25,7 @@ VERBS = (
     *("demo", "prepare", "train", "resume", "evaluate", "predict", "report", "doctor"),
     *("summary", "recipes", "diff", "check", "bench", "identify", "import"),
     *("ablate", "compare", "ensemble"),
+    *("filters", "features", "similar", "why", "export", "parity"),
 )
 
 

@@ -26,6 +26,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 import alexnet
 from alexnet import errors, replay, variants
 from alexnet.ablate import jobs_of
+from alexnet.answering import of_onnx, of_program, open_answering
 from alexnet.check import check_network
 from alexnet.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
 from alexnet.collectives import Team
@@ -35,7 +36,10 @@ from alexnet.divergence import diverged
 from alexnet.ensemble import check_splits
 from alexnet.evaluate import evaluate, predict_probabilities
 from alexnet.exact import check_conditions
+from alexnet.export import check_out
+from alexnet.features import check_ending, check_layer
 from alexnet.files import disk_errors
+from alexnet.filters import conv1_kernels
 from alexnet.identify import identify
 from alexnet.ilsvrc import read_mat
 from alexnet.images import read_image
@@ -44,6 +48,7 @@ from alexnet.lab import run_jobs
 from alexnet.lock import only_one
 from alexnet.model import build_model
 from alexnet.onnx_graph import read_onnx
+from alexnet.onnx_writer import onnx_model
 from alexnet.optim import build_optimizer
 from alexnet.parallel import check_same, check_scheme, launch
 from alexnet.predict import find_images
@@ -52,6 +57,7 @@ from alexnet.recipes import from_json, override, to_json
 from alexnet.report import write_report
 from alexnet.run import Run, create_run, open_run
 from alexnet.samples import Samples, Source
+from alexnet.similar import update_index
 from alexnet.sources import open_source
 from alexnet.stored import read_stored
 from alexnet.sums import lines, read_sums
@@ -461,6 +467,57 @@ def killed_too_often(s: Scene) -> object:
     return launch(["resume", "run"], 2, max_restarts=3, exact=False)
 
 
+def foreign_onnx(s: Scene) -> object:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    sizes = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in "xy"]
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    made = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "g", sizes[:1], sizes[1:]), opset_imports=[onnx.helper.make_opsetid("", 13)]
+    )
+    made.ir_version = 8
+    return open_answering(s.file("f.onnx", made.SerializeToString()))
+
+
+def even_lrn(s: Scene) -> object:
+    pytest.importorskip("onnx")
+    return onnx_model(build_model(replace(DEMO.model, lrn_size=4)), 28, "uint8", {})
+
+
+def lossy(s: Scene) -> object:
+    import alexnet.export as exporting
+
+    pytest.importorskip("onnxruntime")
+    s.get("monkeypatch").setattr(exporting, "MOST_LOSS", -2.0)
+    return s.cli("export", trained_run(s), "--out", s / "a.onnx", "--int8")
+
+
+def searched(s: Scene, folder: Path) -> object:
+    return update_index(tiny_network(), folder, layer="act4", prepare_size=28)
+
+
+def other_network(s: Scene) -> Path:
+    """An export of the trained run with other weights."""
+    assert s.get("alexnet")("export", trained_run(s), "--format", "hf", "--out", s / "hf").code == 0
+    path = s / "hf/model.safetensors"
+    with safetensors.safe_open(path, "pt") as file:
+        metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state["layers.fc8.bias"] += torch.tensor([100.0, 0.0, 0.0])
+    safetensors.torch.save_file(state, path, metadata)
+    return s / "hf"
+
+
+def unequal(s: Scene) -> object:
+    import alexnet.export as exporting
+
+    s.get("monkeypatch").setattr(
+        exporting,
+        "ask",
+        lambda asked, read, count, progress: np.eye(3, dtype=np.float32) * (1.0 if asked.kind == "run" else 2.0),
+    )
+    return s.cli("export", trained_run(s), "--format", "hf", "--out", s / "hf", "--split", "val")
+
+
 # In the order of errors.txt.
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
@@ -492,9 +549,25 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E231", forbidden_file),
     ("E232", lambda s: import_weights(s.own(), s / "run", ("ant", "bee"))),
     ("E233", lambda s: start_from(tiny_network(), build_model(replace(LENET.model, channels=(5, 16))))),
+    ("E235", lambda s: check_layer(tiny_network(), "fc9")),
+    ("E236", lambda s: conv1_kernels(tiny_network())),
+    ("E237", even_lrn),
+    ("E238", lambda s: check_ending(Path("a.csv"))),
+    ("E239", lambda s: check_out(s.file("a.onnx", b""), "onnx")),
     ("E240", without("sklearn.datasets", lambda: open_source("digits"))),
     ("E240", without("onnx", lambda: read_onnx(b"", "x.onnx"))),
     ("E240", without("scipy.io", lambda: read_mat(Path("meta.mat")))),
+    ("E240", without("onnx", lambda: onnx_model(tiny_network(), 28, "uint8", {}))),
+    ("E240", without("onnxruntime", lambda: of_onnx("x.onnx", b""))),
+    ("E241", lambda s: open_answering(s.folder)),
+    ("E242", foreign_onnx),
+    ("E243", lambda s: s.cli("parity", trained_run(s), imported(s), s.file("a.png", png()))),
+    ("E244", lambda s: s.cli("parity", trained_run(s), trained_run(s), s.file("a.jpg", b"hello"))),
+    ("E245", lambda s: check_out(s / "a.bin", "torch-export")),
+    ("E246", lambda s: s.cli("why", trained_run(s), "a.png", "--class", "dog")),
+    ("E247", lambda s: s.cli("why", trained_run(s), s.file("a.png", png()), "--patch", 500)),
+    ("E248", lambda s: s.cli("similar", "RUN", "a.png", "--index", "photos", "--count", 0)),
+    ("E249", lambda s: s.cli("export", trained_run(s), "--format", "hf", "--out", s / "hf", "--int8")),
     ("E250", lambda s: choose_device("tpu")),
     ("E251", in_use),
     ("E252", lambda s: create_run(s.tree("thesis.txt"), LENET, (), {})),
@@ -606,6 +679,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E383", excluding('{"split": "train", "name": "red/1.png", "sha256": "0123"}')),
     ("E384", all_red),
     ("E385", stranger),
+    ("E390", lambda s: searched(s, s.tree("photos/1.jpg") / "photos")),
+    ("E391", lambda s: searched(s, s / "nowhere")),
     ("E401", lambda s: thrown(diverged(s.folder, "the loss became nan at step 7", "conv1", {}, 0.1))),
     ("E404", other_bytes),
     ("E501", no_room),
@@ -631,6 +706,11 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E654", lambda s: load_model(spoilt(s, "checkpoints/step-00000005/state.json"))),
     ("E655", of_another_version),
     ("E656", lambda s: s.cli("verify", spoilt(s, "LAST").folder)),
+    ("E660", unequal),
+    ("E661", lambda s: open_answering(s.file("a.pt2", b""))),
+    ("E662", lambda s: of_program("a.pt2", b"")),
+    ("E663", lambda s: s.cli("parity", trained_run(s), other_network(s), s.file("a.png", png()))),
+    ("E664", lossy),
 ]
 
 

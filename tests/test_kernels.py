@@ -4,6 +4,7 @@ Answers come from PyTorch's own layers and their automatic gradients in float64.
 """
 
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -254,6 +255,32 @@ print(torch.get_num_threads())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
+
+
+@needs_numba
+def test_loops_that_were_just_compiled_and_loops_from_the_disk_give_the_same_bytes(tmp_path):
+    code = """
+import hashlib, torch
+from alexnet.kernels import Chain, momentum_step, run_chain
+torch.set_num_threads(1)
+x = torch.randn(4, 32, 20, 20, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+x.requires_grad_()
+chain = Chain(True, 5, 0.2, 2.0, 2, map_size=5, map_scale=0.01, pool=3, stride=2, ceil=True)
+y = run_chain(x, chain)
+y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)))
+w, v = torch.ones(70000).requires_grad_(), torch.linspace(-1, 1, 70000)
+w.grad = torch.linspace(1, 3, 70000)
+momentum_step(w, v, 0.9, 0.01, 0.0005)
+for t in (y, x.grad, w, v):
+    print(hashlib.sha256(t.detach().contiguous().numpy().tobytes()).hexdigest())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    outputs = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert outputs[0].count("\n") == 4
+    assert outputs[0] == outputs[1]
 
 
 # The update of 2012 --------------------------------------------------------------------------------------------------
