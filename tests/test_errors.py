@@ -61,7 +61,7 @@ from alexnet.similar import update_index
 from alexnet.sources import open_source
 from alexnet.stored import read_stored
 from alexnet.sums import lines, read_sums
-from alexnet.team_run import check_out
+from alexnet.team_run import check_out as check_named
 from alexnet.train import choose_device
 from alexnet.trainer import check_recipe
 from alexnet.variants import DEMO, LENET, find_recipe
@@ -588,7 +588,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E271", lambda s: check_same(Pair(), {"epochs": 3})),
     ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
     ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
-    ("E274", lambda s: check_out(None)),
+    ("E274", lambda s: check_named(None)),
     ("E275", lambda s: check_scheme(find_recipe("alexnet-2012"), "towers", 3, exact=False)),
     ("E275", lambda s: check_scheme(override(DEMO, ["lrn_per_tower=false"]), "towers", 2, exact=False)),
     ("E275", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
