@@ -14,7 +14,6 @@ from alexnet.team_run import (
     Meeting,
     check_out,
     meet,
-    restarted,
     silent,
     size_of,
     speaks,
@@ -27,6 +26,8 @@ from alexnet.team_run import (
 if TYPE_CHECKING:
     from alexnet.dataset import Prepared
     from alexnet.run import Run
+
+MAY_CHANGE = ("processes",)  # condition of exactness that a job of torchrun may come back without
 
 Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
 
@@ -85,11 +86,12 @@ def train(
     from alexnet.exclusion import read_exclusions
     from alexnet.parallel import check_scheme
     from alexnet.recipes import for_classes, override
-    from alexnet.run import Run, open_run, refuse_existing
+    from alexnet.run import Run, refuse_existing
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
     from alexnet.variants import find_recipe
     from alexnet.workflow import (
+        begin_or_go_on,
         check_run,
         fine_tuning,
         fitted,
@@ -101,8 +103,9 @@ def train(
     )
 
     meeting = meet(division)
-    going_on = check_out(out) if meeting is not None and check_out(out) and restarted() else None
-    if out is not None and not dry_run and meeting is None:
+    if meeting is not None:
+        check_out(out)
+    elif out is not None and not dry_run:
         refuse_existing(out)
     if weights is not None and recipe is None:
         base = fine_tuning(weights)
@@ -129,13 +132,14 @@ def train(
         took = tables.duration(rehearse(chosen, prepared, place))
         tables.say(f"estimate   {took} of training by one process, from a few steps. Nothing was saved.")
         return
-    if going_on:
-        run = open_run(going_on)
-    elif speaks(meeting):
+    if meeting is None:
         run = start_run(out or new_run_folder(data), chosen, data, prepared, excluded)
+    elif speaks(meeting):
+        run = begin_or_go_on(check_out(out), chosen, data, prepared, excluded)
     else:
-        run = Run(out or Path(), chosen, prepared.class_names, {})
-    _train(run, prepared, place, save_seconds, division, meeting)
+        run = Run(check_out(out), chosen, prepared.class_names, {})
+    # torchrun may start this again with fewer machines, or more: to ask it for that is to allow it.
+    _train(run, prepared, place, save_seconds, division, meeting, allow_inexact=() if meeting is None else MAY_CHANGE)
 
 
 def resume(
@@ -242,7 +246,7 @@ def _train(
     division: Division,
     meeting: Meeting | None,
     *,
-    allow_inexact: bool = False,
+    allow_inexact: bool | tuple[str, ...] = False,
 ) -> None:
     from alexnet import tables
     from alexnet.terminal import SilentMonitor, TrainingMonitor
@@ -253,7 +257,7 @@ def _train(
     if speaks(meeting) and not started_by_alexnet():
         print(f"run folder: {run.folder}   (Ctrl-C stops and saves)", flush=True)
     if starts_workers(division):
-        options = ["--allow-inexact"] if allow_inexact else []
+        options = ["--allow-inexact"] if allow_inexact is True else []
         sys.exit(train_in_workers(run.folder, division, str(device), save_seconds, *options))
     with together(run, prepared, device, division, meeting) as (mine, team):
         try:

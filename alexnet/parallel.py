@@ -6,8 +6,10 @@ do the same: the second prepares the pictures and makes the run folder, then let
 """
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,10 +27,12 @@ from alexnet.recipes import Recipe, flat
 from alexnet.run import Run
 from alexnet.spread import has_batch_norm
 from alexnet.towers import check_towers
+from alexnet.worker import LAUNCHER, tell_leader
 
 PIECES = 8  # micro-batches of a full batch in the exact mode: as many processes as can share them
 ENDED = "ALEXNET_ENDED"  # names a file: the exit code of a run that ended for a reason that starting again cannot mend
 SHARE_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+SAVING_SECONDS = 600  # that workers have to finish a step and save, once they are asked to stop
 PATIENCE = timedelta(hours=24)  # for the pictures to be prepared by one process while the others wait
 
 
@@ -123,11 +127,31 @@ def process_group(
     options: dict[str, Any] = {"timeout": timedelta(seconds=hang_seconds)}
     if store is not None:
         options |= {"store": store, "rank": rank, "world_size": size}
-    dist.init_process_group(backend, **options)
+    with meeting_in_vain():
+        dist.init_process_group(backend, **options)
     try:
         yield dist.get_rank(), dist.get_world_size()
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def meeting_in_vain() -> Iterator[None]:
+    """Within it processes that do not come together are a mistake with a name.
+
+    Raises:
+        ResourceError: one of them is gone, or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        who = f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
+        raise ResourceError(
+            f"the processes of this run did not come together ({who}): {str(error).splitlines()[0]}",
+            fix="If one of them died, --max-restarts brings all of them back. Between machines: the address that "
+            "torchrun was told must be reached from all of them; GLOO_SOCKET_IFNAME names the network interface.",
+            code="E516",
+        ) from error
 
 
 @contextmanager
@@ -147,6 +171,8 @@ def worker_environment(size: int, *, exact: bool, ended: Path) -> dict[str, str]
     return {
         # With the store shared between agent and workers, restarts on gloo fail now and then.
         SHARE_STORE: "1",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SAVING_SECONDS),
+        LAUNCHER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         ENDED: str(ended),
     }
@@ -177,9 +203,10 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
         before = dict(os.environ)
         os.environ.update(worker_environment(size, exact=exact, ended=ended))
         try:
-            elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
+            with _passing_on(Path(folder)):
+                elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
         except SignalException as stopped:
-            return 128 + int(stopped.sigval)
+            return int(ended.read_text()) if ended.exists() else 128 + int(stopped.sigval)
         except ChildFailedError as failed:
             if not ended.exists():
                 rank, first = failed.get_first_failure()
@@ -194,6 +221,19 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
             os.environ.clear()
             os.environ.update(before)
         return int(ended.read_text()) if ended.exists() else 0
+
+
+@contextmanager
+def _passing_on(folder: Path) -> Iterator[None]:
+    """Within it SIGUSR1 reaches the worker that saves; torchrun's agent passes on those that end a process."""
+    if not hasattr(signal, "SIGUSR1") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: tell_leader(folder, number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _short(value: str) -> str:

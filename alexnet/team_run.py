@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import Parameter
 
 from alexnet.errors import AlexNetError, ResourceError, UsageError
+from alexnet.worker import end_with_parent, lead, nothing_to_save_yet, place, wake
 
 if TYPE_CHECKING:
     from alexnet.collectives import Team
@@ -107,20 +108,27 @@ class Meeting:
     def __init__(self) -> None:
         from torch.distributed.rendezvous import rendezvous
 
-        from alexnet.parallel import PATIENCE
+        from alexnet.parallel import PATIENCE, meeting_in_vain
 
-        self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=120)))
+        end_with_parent()
+        nothing_to_save_yet()
+        with meeting_in_vain():
+            self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=120)))
         self.store.set_timeout(PATIENCE)
         self.node_rank = int(os.environ.get("LOCAL_RANK", self.rank))
 
     def first_on_each_machine(self, make: Callable[[], T]) -> T:
         """What `make` gives, made by one process of each machine first, by the others when it is there."""
-        place = os.environ.get("GROUP_RANK", "0")
+        from alexnet.parallel import meeting_in_vain
+
+        done = f"made-{os.environ.get('GROUP_RANK', '0')}"
         if self.node_rank > 0:
-            self.store.wait([f"made-{place}"])
+            with meeting_in_vain():
+                self.store.wait([done])
         made = make()
         if self.node_rank == 0:
-            self.store.set(f"made-{place}", "1")
+            with meeting_in_vain():
+                self.store.set(done, "1")
         return made
 
 
@@ -141,13 +149,19 @@ def together(
         yield run, team_of(run.recipe, division.scheme, 0, 1, exact=division.exact)
         return
     check_scheme(run.recipe, division.scheme, meeting.size, exact=division.exact)
-    place = {"store": meeting.store, "rank": meeting.rank, "size": meeting.size}
-    with _ending(meeting), process_group(device, division.hang_seconds, **place) as (rank, size):
+    at = {"store": meeting.store, "rank": meeting.rank, "size": meeting.size}
+    with _ending(meeting), process_group(device, division.hang_seconds, **at) as (rank, size):
         team = team_of(run.recipe, division.scheme, rank, size, exact=division.exact)
+        places = team.objects(place())
         settings = settings_of(run.recipe, division.scheme, team.piece, conditions(prepared, device))
         check_same(team, settings)
-        with own_run(run, team) as mine:
-            yield mine, team
+        try:
+            with own_run(run, team) as mine:
+                yield mine, team
+        except ResourceError as error:
+            if error.code == "E510":
+                wake(places)
+            raise
 
 
 @contextmanager
@@ -165,10 +179,12 @@ def _ending(meeting: Meeting) -> Iterator[None]:
         return
     if Path(ended).exists():
         sys.exit(0)
+    if meeting.rank == 0:
+        lead(Path(ended).parent)
     try:
         yield
     except AlexNetError as error:
-        if isinstance(error, ResourceError) and error.code in ("E510", "E511"):
+        if isinstance(error, ResourceError) and error.code in ("E510", "E516"):
             raise
         if meeting.rank == 0 or not Path(ended).exists():
             _end(ended, error.exit_code)
@@ -195,12 +211,7 @@ def check_out(out: Path | None) -> Path:
     if out is None:
         raise UsageError(
             "several processes cannot each choose a name for the run folder",
-            fix="Name it: torchrun ... -m alexnet train DATA --out RUN; after a restart it is gone on with.",
+            fix="Name it: torchrun ... -m alexnet train DATA --out RUN; the same command again goes on with it.",
             code="E274",
         )
     return out
-
-
-def restarted() -> bool:
-    """Whether torchrun's agent has started this process again after another died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

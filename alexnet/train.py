@@ -7,7 +7,7 @@ the same steps as one that was not.
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -103,7 +103,7 @@ def train(
     monitor: Monitor,
     max_steps: int | None = None,
     save_seconds: float = SAVE_SECONDS,
-    allow_inexact: bool = False,
+    allow_inexact: bool | Collection[str] = False,
     team: Team | None = None,
 ) -> Network:
     """Trains a run to its end, from its newest whole checkpoint if it has one, and returns the last network.
@@ -111,7 +111,7 @@ def train(
     Args:
         max_steps: stop after that many steps of this call, as if interrupted.
         save_seconds: between two checkpoints that are not the best; changes no result.
-        allow_inexact: go on although versions, threads or pictures are others than before; the run keeps a record.
+        allow_inexact: go on although versions, threads or pictures are others, or those named; it is recorded.
         team: the processes that train it together, each of which calls this; None: this one alone. Those that do not
             lead give a run in a folder of their own, for what they write is nobody's.
 
