@@ -1,7 +1,7 @@
 """Jobs of several processes that are disturbed: used by test_faults.py and studies/parallel_faults.py. Linux only."""
 
 import os
-import socket
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alexnet.checkpoint import checkpoint_name
+from alexnet.parallel import SHARE_STORE
 from alexnet.run import open_run
 from alexnet.sums import read_sums
 
@@ -18,7 +19,9 @@ T = TypeVar("T")
 
 ALEXNET = (sys.executable, "-m", "alexnet")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
-DEADLINE = 120.0  # seconds after which a condition that does not come true is a failure
+# A node counts as dead after two seconds, and nobody waits longer than that for others to come.
+QUICK = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=2,join_timeout=60"
+DEADLINE = 120.0
 
 
 def wait_for(condition: Callable[[], T | None], what: str, deadline: float = DEADLINE) -> T:
@@ -31,6 +34,18 @@ def wait_for(condition: Callable[[], T | None], what: str, deadline: float = DEA
     return found
 
 
+def torchrun(*arguments: Any, restarts: int = 3) -> tuple[Any, ...]:
+    """torchrun on one machine with two processes of alexnet."""
+    return (*TORCHRUN, "--nproc-per-node=2", f"--max-restarts={restarts}", "-m", "alexnet", *arguments)
+
+
+def agent(meeting: Path, *arguments: Any, restarts: int = 3) -> tuple[Any, ...]:
+    """torchrun as one of one or two nodes that meet in a file, with one process of alexnet."""
+    where = ("--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-conf={QUICK},store_type=file")
+    nodes = ("--nnodes=1:2", "--nproc-per-node=1", "--rdzv-id=job", "--local-addr=127.0.0.1")
+    return (*TORCHRUN, *nodes, *where, f"--max-restarts={restarts}", "-m", "alexnet", *arguments)
+
+
 class Job:
     """A command with all that it starts, and what it says in a file."""
 
@@ -38,7 +53,11 @@ class Job:
         self.path = said
         with said.open("wb") as file:
             self.process = subprocess.Popen(
-                command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+                command,
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, SHARE_STORE: "1", **(environment or {})},
             )
 
     @property
@@ -56,6 +75,13 @@ class Job:
         """The process id of a worker, once it is there."""
         return wait_for(lambda: self.workers().get(rank), f"worker {rank} of {self.said()}")
 
+    def kill(self) -> None:
+        """Kills it and its workers, as a machine that fails."""
+        for pid in (self.pid, *self.workers().values()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
     def end(self, deadline: float = DEADLINE) -> int:
         """Its exit code, once it has ended."""
         try:
@@ -68,15 +94,10 @@ class Job:
 def job(*command: Any, said: Path, environment: Mapping[str, str] | None = None) -> Iterator[Job]:
     """A job of which nothing is left afterwards."""
     started = Job(tuple(map(str, command)), said, environment)
-    seen: set[int] = set()
     try:
         yield started
     finally:
-        seen |= set(started.workers().values())
-        for pid in (started.pid, *seen):
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9)
-        started.process.wait()
+        started.kill()
 
 
 def processes() -> Iterator[tuple[int, int, int]]:
@@ -113,10 +134,3 @@ def final(run: Path) -> dict[str, str]:
     """Checksums of the last network and of all that training needs."""
     sums = read_sums(run / "checkpoints" / str(checkpoint_name(open_run(run), "LAST")))
     return {name: sums[name] for name in ("model.safetensors", "training.safetensors")}
-
-
-def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        return int(s.getsockname()[1])
