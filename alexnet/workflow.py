@@ -168,7 +168,7 @@ def begin_or_go_on(
     if not (folder / "recipe.json").is_file():
         return start_run(folder, recipe, data, prepared, excluded)
     run = open_run(folder)
-    other = {field: pair for field, pair in differences(run.recipe, recipe).items() if field != "name"}
+    other = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
     told = [f"{field} is {old!r} there and {new!r} here" for field, (old, new) in other.items()]
     if prepared.fingerprint != run.data.get("fingerprint"):
         told.append("its pictures are others")

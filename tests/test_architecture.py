@@ -11,8 +11,8 @@ FOLDER = Path(alexnet.__file__).parent
 
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
-errors collectives draws allocator jit compiled cutting prefetch signals kernels layers optim samples statistics metrics
-page intervals charts
+errors worker collectives draws allocator jit compiled cutting prefetch signals kernels layers optim samples
+statistics metrics page intervals charts
 files lock sums config fusion cifar_net model spread towers ilsvrc images plots
 shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored

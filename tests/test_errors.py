@@ -50,7 +50,7 @@ from alexnet.model import build_model
 from alexnet.onnx_graph import read_onnx
 from alexnet.onnx_writer import onnx_model
 from alexnet.optim import build_optimizer
-from alexnet.parallel import check_same, check_scheme, launch
+from alexnet.parallel import check_same, check_scheme, launch, meeting_in_vain
 from alexnet.predict import find_images
 from alexnet.prepare import prepare
 from alexnet.recipes import from_json, override, to_json
@@ -66,7 +66,7 @@ from alexnet.train import choose_device
 from alexnet.trainer import check_recipe
 from alexnet.variants import DEMO, LENET, find_recipe
 from alexnet.weights import check_fingerprint, import_weights, read_class_names, start_from
-from alexnet.workflow import prepared_for, prepared_of
+from alexnet.workflow import begin_or_go_on, prepared_for, prepared_of
 
 TREES = {p.stem: ast.parse(p.read_text()) for p in sorted(Path(alexnet.__file__).parent.glob("*.py"))}
 ROWS = re.findall(
@@ -461,6 +461,17 @@ def gone(said: str) -> None:
         raise RuntimeError(said)
 
 
+def met_in_vain() -> None:
+    with meeting_in_vain():
+        raise RuntimeError("The client socket has timed out after 120000ms\nmore")
+
+
+def another_run(s: Scene) -> object:
+    pictures = open_prepared(prepared_small(s))
+    run = create_run(s / "run", DEMO, pictures.class_names, {"fingerprint": pictures.fingerprint})
+    return begin_or_go_on(run.folder, override(DEMO, ["epochs=9", "optim.lr=0.1"]), "small", pictures)
+
+
 def killed_too_often(s: Scene) -> object:
     killed = ChildFailedError("alexnet", {1: ProcessFailure(local_rank=1, pid=1, exitcode=-9, error_file="")})
     s.refuse(torch.distributed.launcher.api, "elastic_launch", killed)
@@ -612,6 +623,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E295", lambda s: check_splits("test", "test")),
     ("E295", lambda s: check_splits("test", "train")),
     ("E296", lambda s: s.cli("ensemble", *two_runs(s), "--split", "test")),
+    ("E297", another_run),
     ("E298", lambda s: jobs_of("DATA", "demo", [], [])),
     ("E298", lambda s: run_jobs([], s / "rows", s / "runs", processes=0)),
     ("E301", lambda s: read_image(s / "a.png")),
@@ -690,6 +702,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E510", lambda s: gone("Connection closed by peer [127.0.0.1]:1")),
     ("E510", lambda s: gone("Timed out waiting 60000ms for recv operation to complete")),
     ("E511", killed_too_often),
+    ("E516", lambda s: met_in_vain()),
     ("E540", offline),
     ("E541", full_disk),
     ("E542", no_memory),
