@@ -21,7 +21,7 @@ ALEXNET = (sys.executable, "-m", "alexnet")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 # A node counts as dead after two seconds, and nobody waits longer than that for others to come.
 QUICK = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=2,join_timeout=60"
-DEADLINE = 120.0
+DEADLINE = 400.0  # seconds after which a condition that does not come true is a failure
 
 
 def wait_for(condition: Callable[[], T | None], what: str, deadline: float = DEADLINE) -> T:
