@@ -1,7 +1,7 @@
 """The verbs that look at networks, recipes and files of weights."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -10,12 +10,20 @@ from alexnet.errors import UsageError
 Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
 
 
-def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
+def summary(
+    network: str = "alexnet-2012",
+    *changes: Changes,
+    parallel: Literal["data", "towers"] | None = None,
+    nproc: int = 2,
+    link: float = 1.25,
+    speed: float = 1.0,
+) -> None:
     """Show a network layer by layer: shapes, parameters, multiply-adds, memory, beside the paper's figures.
 
     For example:
       alexnet summary
       alexnet summary photos model.width=0.5
+      alexnet summary --parallel towers --nproc 2 --link 1.25 --speed 0.1
 
     Parameters
     ----------
@@ -23,14 +31,28 @@ def summary(network: str = "alexnet-2012", *changes: Changes) -> None:
         The name of a recipe, or a run folder.
     changes
         Fields of the recipe to change; batch_size counts for the memory of a training step.
+    parallel
+        Show what a step on several processes sends and needs instead; see alexnet train.
+    nproc
+        How many processes.
+    link
+        GB per second that a process can send.
+    speed
+        Tera multiply-adds per second of a process.
     """
     from alexnet import tables_networks
+    from alexnet.bill import bill
     from alexnet.model import build_model
+    from alexnet.parallel import check_scheme
     from alexnet.recipes import override
     from alexnet.summary import summarise
     from alexnet.workflow import recipe_of
 
     recipe = override(recipe_of(network), changes)
+    if parallel is not None:
+        check_scheme(recipe, parallel, nproc, exact=False)
+        tables_networks.bill(bill(recipe, parallel, nproc), link * 1e9, speed * 1e12)
+        return
     tables_networks.summary(summarise(build_model(recipe.model)), recipe)
 
 

@@ -7,9 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from alexnet.team_run import (
+    ALONE,
+    Divided,
+    Division,
+    Meeting,
+    check_out,
+    meet,
+    silent,
+    size_of,
+    speaks,
+    started_by_alexnet,
+    starts_workers,
+    together,
+    train_in_workers,
+)
+
 if TYPE_CHECKING:
     from alexnet.dataset import Prepared
     from alexnet.run import Run
+
+MAY_CHANGE = ("processes",)  # condition of exactness that a job of torchrun may come back without
 
 Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
 
@@ -25,6 +43,7 @@ def train(
     save_seconds: float = 60.0,
     check: bool = False,
     dry_run: bool = False,
+    division: Divided = ALONE,
 ) -> None:
     """Train a network on your pictures. Nothing but the path is needed.
 
@@ -36,6 +55,8 @@ def train(
       alexnet train photos/ --weights imagenet
       alexnet train photos/ --exclude doctor/photos/exclude.jsonl --class-weights balanced
       alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
+      alexnet train photos/ --parallel data --nproc 4
+      torchrun --nproc-per-node=4 -m alexnet train photos/ --parallel data --out runs/photos
 
     Parameters
     ----------
@@ -63,12 +84,14 @@ def train(
     """
     from alexnet import tables, tables_networks
     from alexnet.exclusion import read_exclusions
+    from alexnet.parallel import check_scheme
     from alexnet.recipes import for_classes, override
-    from alexnet.run import refuse_existing
+    from alexnet.run import Run, refuse_existing
     from alexnet.train import choose_device
     from alexnet.trainer import check_recipe
     from alexnet.variants import find_recipe
     from alexnet.workflow import (
+        begin_or_go_on,
         check_run,
         fine_tuning,
         fitted,
@@ -79,7 +102,10 @@ def train(
         start_run,
     )
 
-    if out is not None and not dry_run:
+    meeting = meet(division)
+    if meeting is not None:
+        check_out(out)
+    elif out is not None and not dry_run:
         refuse_existing(out)
     if weights is not None and recipe is None:
         base = fine_tuning(weights)
@@ -88,26 +114,48 @@ def train(
         base = base if weights is None else replace(base, weights=weights)
     chosen = override(fitted(base, data), changes)
     place = choose_device(device)
+    check_scheme(chosen, division.scheme, size_of(meeting, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(exclude)
-    prepared = prepared_for(data, chosen.prepare_size, tables.prepared, excluded=excluded, exclusions=str(exclude))
+    tell = tables.prepared if speaks(meeting) else silent
+
+    def prepare_pictures() -> "Prepared":
+        return prepared_for(data, chosen.prepare_size, tell, excluded=excluded, exclusions=str(exclude))
+
+    prepared = prepare_pictures() if meeting is None else meeting.first_on_each_machine(prepare_pictures)
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
-    tables.plan(run_plan(chosen, base, prepared, place))
-    if check:
-        tables_networks.check(check_run(chosen, prepared, place))
+    if speaks(meeting):
+        tables.plan(run_plan(chosen, base, prepared, place))
+        if check:
+            tables_networks.check(check_run(chosen, prepared, place))
     if dry_run:
         took = tables.duration(rehearse(chosen, prepared, place))
-        tables.say(f"estimate   {took} of training, from a few steps. Nothing was saved.")
+        tables.say(f"estimate   {took} of training by one process, from a few steps. Nothing was saved.")
         return
-    _train(start_run(out or new_run_folder(data), chosen, data, prepared, excluded), prepared, place, save_seconds)
+    if meeting is None:
+        run = start_run(out or new_run_folder(data), chosen, data, prepared, excluded)
+    elif speaks(meeting):
+        run = begin_or_go_on(check_out(out), chosen, data, prepared, excluded)
+    else:
+        run = Run(check_out(out), chosen, prepared.class_names, {})
+    # torchrun may start this again with fewer machines, or more: to ask it for that is to allow it.
+    _train(run, prepared, place, save_seconds, division, meeting, allow_inexact=() if meeting is None else MAY_CHANGE)
 
 
-def resume(run: Path, *, device: str = "auto", save_seconds: float = 60.0, allow_inexact: bool = False) -> None:
+def resume(
+    run: Path,
+    *,
+    device: str = "auto",
+    save_seconds: float = 60.0,
+    allow_inexact: bool = False,
+    division: Divided = ALONE,
+) -> None:
     """Go on with a run that was stopped or killed, as if it had not been: it ends with the same bytes.
 
     For example:
       alexnet resume runs/2026-11-24-1530-photos
       alexnet resume runs/2026-11-24-1530-photos --allow-inexact
+      alexnet resume runs/2026-11-24-1530-photos --parallel data --nproc 4
 
     Parameters
     ----------
@@ -121,13 +169,22 @@ def resume(run: Path, *, device: str = "auto", save_seconds: float = 60.0, allow
         Go on although versions, machine, threads or pictures are not those it was saved with; the run records it.
     """
     from alexnet import tables
+    from alexnet.parallel import check_scheme
     from alexnet.run import open_run
     from alexnet.train import choose_device
     from alexnet.workflow import prepared_of
 
     opened = open_run(run)
-    prepared = prepared_of(opened, tables.prepared, allow_changed=allow_inexact)
-    _train(opened, prepared, choose_device(device), save_seconds, allow_inexact=allow_inexact)
+    place = choose_device(device)
+    meeting = meet(division)
+    check_scheme(opened.recipe, division.scheme, size_of(meeting, division), exact=division.exact)
+    tell = tables.prepared if speaks(meeting) else silent
+
+    def find_pictures() -> "Prepared":
+        return prepared_of(opened, tell, allow_changed=allow_inexact)
+
+    prepared = find_pictures() if meeting is None else meeting.first_on_each_machine(find_pictures)
+    _train(opened, prepared, place, save_seconds, division, meeting, allow_inexact=allow_inexact)
 
 
 def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
@@ -181,26 +238,43 @@ def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
         print(f"{what}: the same bytes")
 
 
-def _train(run: "Run", prepared: "Prepared", device: Any, save_seconds: float, *, allow_inexact: bool = False) -> None:
+def _train(
+    run: "Run",
+    prepared: "Prepared",
+    device: Any,
+    save_seconds: float,
+    division: Division,
+    meeting: Meeting | None,
+    *,
+    allow_inexact: bool | tuple[str, ...] = False,
+) -> None:
     from alexnet import tables
-    from alexnet.terminal import TrainingMonitor
+    from alexnet.terminal import SilentMonitor, TrainingMonitor
     from alexnet.train import Interrupted
     from alexnet.train import train as train_run
     from alexnet.workflow import report_run
 
-    print(f"run folder: {run.folder}   (Ctrl-C stops and saves)")
-    try:
-        with TrainingMonitor() as monitor:
-            train_run(
-                run,
-                prepared,
-                device=device,
-                monitor=monitor,
-                save_seconds=save_seconds,
-                allow_inexact=allow_inexact,
-            )
-    except Interrupted as stopped:
-        told = f"stopped and saved at step {stopped.step}; go on with: alexnet resume {run.folder}"
-        print(f"alexnet: {told}", file=sys.stderr)
-        sys.exit(128 + stopped.signal_number)
-    tables.results(run, *report_run(run, prepared))
+    if speaks(meeting) and not started_by_alexnet():
+        print(f"run folder: {run.folder}   (Ctrl-C stops and saves)", flush=True)
+    if starts_workers(division):
+        options = ["--allow-inexact"] if allow_inexact is True else []
+        sys.exit(train_in_workers(run.folder, division, str(device), save_seconds, *options))
+    with together(run, prepared, device, division, meeting) as (mine, team):
+        try:
+            with TrainingMonitor() if team.leads else SilentMonitor() as monitor:
+                train_run(
+                    mine,
+                    prepared,
+                    device=device,
+                    monitor=monitor,
+                    save_seconds=save_seconds,
+                    allow_inexact=allow_inexact,
+                    team=team,
+                )
+        except Interrupted as stopped:
+            if team.leads:
+                told = f"stopped and saved at step {stopped.step}; go on with: alexnet resume {run.folder}"
+                print(f"alexnet: {told}", file=sys.stderr)
+            sys.exit(128 + stopped.signal_number)
+    if team.leads:
+        tables.results(run, *report_run(run, prepared))

@@ -168,10 +168,12 @@ def evaluate(
     batch_size: int = 64,
     precision: str = "float32",
     progress: Callable[[int, int], None] | None = None,
+    predict: Callable[..., npt.NDArray[np.float32]] = predict_probabilities,
 ) -> Evaluation:
     """Looks at every image of a split once.
 
     Args:
+        predict: what looks, if not this process alone.
         class_names: the classes of the network in the order of its outputs; the data may have them in another order or
             lack some.
 
@@ -193,7 +195,7 @@ def evaluate(
         )
     data = prepared.splits[split]
     to_output = np.array([class_names.index(name) for name in prepared.class_names], np.int64)
-    probabilities = predict_probabilities(
+    probabilities = predict(
         model, data.read, len(data), views=views, batch_size=batch_size, precision=precision, progress=progress
     )
     return Evaluation(split, views, class_names, tuple(data.names), to_output[data.labels], probabilities)

@@ -4,7 +4,7 @@ Where all of it is the same, a resumed run ends with the same bytes as one that 
 """
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -15,8 +15,12 @@ from alexnet.kernels import compiled
 from alexnet.run import installed, processor_name
 
 
-def conditions(prepared: Prepared, device: torch.device) -> dict[str, str]:
-    """What must stay the same, by name."""
+def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -> dict[str, str]:
+    """What must stay the same, by name.
+
+    Args:
+        processes: how the work is divided; see `Team.described`.
+    """
     return {
         "pictures": prepared.fingerprint,
         "alexnet": __version__,
@@ -29,26 +33,29 @@ def conditions(prepared: Prepared, device: torch.device) -> dict[str, str]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()),
+        "processes": processes,
     }
 
 
-def check_conditions(was: Mapping[str, str], now: Mapping[str, str], *, allow: bool) -> str | None:
+def check_conditions(was: Mapping[str, str], now: Mapping[str, str], *, allow: bool | Collection[str]) -> str | None:
     """What differs between where a run stopped and here, in words; None if nothing does.
 
     Args:
         was: of the checkpoint; empty where it was not made by training.
-        allow: a difference is told, not refused.
+        allow: whether a difference is told, not refused; or the names of those of which it is.
 
     Raises:
-        UsageError: something differs and `allow` is not given.
+        UsageError: something differs that is not allowed to.
     """
-    changed = [
-        f"{name} {_short(was[name])} -> {_short(now.get(name, 'none'))}" for name in was if was[name] != now.get(name)
-    ]
+    changed = {
+        name: f"{name} {_short(was[name])} -> {_short(now.get(name, 'none'))}"
+        for name in was
+        if was[name] != now.get(name)
+    }
     if not changed:
         return None
-    told = f"the rest of this run cannot be exact: {', '.join(changed)}"
-    if not allow:
+    told = f"the rest of this run cannot be exact: {', '.join(changed.values())}"
+    if not (allow if isinstance(allow, bool) else changed.keys() <= set(allow)):
         raise UsageError(
             told,
             fix="Resume it where and as it was started (threads: OMP_NUM_THREADS), or add --allow-inexact; "

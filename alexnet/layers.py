@@ -73,12 +73,20 @@ class Dropout(nn.Module):
         super().__init__()
         self.p, self.scale_at_test = p, scale_at_test
         self.generator: torch.Generator | None = None
+        # Where the activations are a part of those of the whole network and batch, the mask is the same part.
+        self.of: int | None = None  # rows of the whole; None: what comes in is all there is
+        self.rows, self.part, self.parts = slice(None), 0, 1  # and which part of the columns, of how many
 
     def forward(self, x: Tensor) -> Tensor:
         keep = 1.0 - self.p
         if not self.training:
             return x * keep if self.scale_at_test else x
-        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        if self.of is None and self.parts == 1:
+            mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        else:
+            shape = (len(x) if self.of is None else self.of, self.parts * x.shape[1], *x.shape[2:])
+            whole = x.new_empty(shape).bernoulli_(keep, generator=self.generator)
+            mask = whole[self.rows].narrow(1, self.part * x.shape[1], x.shape[1]).contiguous()
         return x * mask if self.scale_at_test else x * mask.div_(keep)
 
     def extra_repr(self) -> str:

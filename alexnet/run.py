@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from alexnet.errors import UntrustedFileError, UsageError
-from alexnet.files import disk_errors, file_sha256, write_file
+from alexnet.files import disk_errors, file_sha256, temporary_for, write_file
 from alexnet.metrics import read_rows
 from alexnet.recipes import Recipe, from_json, to_json
 from alexnet.sums import SUMS, lines, read_sums, sums_of
@@ -41,17 +41,25 @@ class Run:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuses a folder for a new run that holds something.
+    """Refuses a folder for a new run that holds something; what is left of one whose making was killed is nothing.
 
     Raises:
         UsageError: it exists and is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not _half_made(folder)):
         raise UsageError(
             f"{folder} exists and is not empty",
             fix=f"Go on with it: alexnet resume {folder}. Or choose another folder with --out.",
             code="E252",
         )
+
+
+def _half_made(folder: Path) -> bool:
+    """Whether a folder is empty, or all that it holds is what `create_run` writes before the recipe makes it a run."""
+    names = {SUMS, *IDENTITY} - {"recipe.json"}
+    partial = {temporary_for(folder / name).name for name in (SUMS, *IDENTITY)}
+    found = {path.name for path in folder.iterdir()}
+    return found <= names | partial | {"checkpoints"} and not any((folder / "checkpoints").glob("*"))
 
 
 def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> Run:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.padding import Padding
 from rich.text import Text
 
+from alexnet.bill import Bill
 from alexnet.check import Check
 from alexnet.explain import Difference
 from alexnet.identify import Identified
@@ -47,6 +48,22 @@ def summary(counts: Summary, recipe: Recipe) -> None:
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
     total = sum(memory.values()) / 2**20
     say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")
+
+
+def bill(costs: Bill, bytes_per_second: float, multiply_adds_per_second: float) -> None:
+    """What a step on several processes sends and needs, and how much faster it would be."""
+    rows = [(f"sent: {name}", f"{size:,}") for name, size in costs.sent.items() if size]
+    rows += [("sent together", f"{costs.bytes_sent:,}")]
+    rows += [(f"memory: {name}", f"{size:,}") for name, size in costs.memory.items()]
+    title = f"{costs.scheme}, {costs.size} processes, a step of {costs.batch_size} pictures"
+    print_table(title, ("", "bytes of each process"), rows)
+    computes, sends = costs.seconds(multiply_adds_per_second, bytes_per_second)
+    faster = costs.speedup(multiply_adds_per_second, bytes_per_second)
+    say(
+        f"At {multiply_adds_per_second / 1e12:g} tera multiply-adds and {bytes_per_second / 1e9:g} GB a second it "
+        f"computes {1000 * computes:,.1f} ms and sends {1000 * sends:,.1f} ms, one after the other: "
+        f"{faster:.2f} times as fast as one process. Reading pictures is not in it."
+    )
 
 
 def differences(names: tuple[str, str], found: Sequence[Difference]) -> None:

@@ -7,7 +7,7 @@ the same steps as one that was not.
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from alexnet.check import check_network
-from alexnet.checkpoint import check_room, load_checkpoint, save_checkpoint, settle
+from alexnet.check import Check, check_network
+from alexnet.checkpoint import check_room, save_checkpoint, settle
+from alexnet.collectives import Team
 from alexnet.conv1 import remember_kernels
 from alexnet.dataset import Prepared, epoch_order
 from alexnet.divergence import ROLLBACKS, SLOWER, diverged, first_bad, first_bad_tensor
@@ -30,6 +31,7 @@ from alexnet.optim import rate, set_rates
 from alexnet.prefetch import ahead
 from alexnet.run import Run, append_metrics, read_metrics
 from alexnet.signals import Asked, stop_signals
+from alexnet.team_step import shared_checkpoint, team_predict, team_step
 from alexnet.trainer import RunawayLoss, Trainer, crop_size_at, epoch_batches, steps_per_epoch, train_step
 
 SAVE_SECONDS = 60.0  # between two checkpoints that are not the best; changes no result
@@ -102,14 +104,17 @@ def train(
     monitor: Monitor,
     max_steps: int | None = None,
     save_seconds: float = SAVE_SECONDS,
-    allow_inexact: bool = False,
+    allow_inexact: bool | Collection[str] = False,
+    team: Team | None = None,
 ) -> Network:
     """Trains a run to its end, from its newest whole checkpoint if it has one, and returns the last network.
 
     Args:
         max_steps: stop after that many steps of this call, as if interrupted.
         save_seconds: between two checkpoints that are not the best; changes no result.
-        allow_inexact: go on although versions, threads or pictures are others than before; the run keeps a record.
+        allow_inexact: go on although versions, threads or pictures are others, or those named; it is recorded.
+        team: the processes that train it together, each of which calls this; None: this one alone. Those that do not
+            lead give a run in a folder of their own, for what they write is nobody's.
 
     Raises:
         DivergedError: when numbers are not finite; what was saved before stays.
@@ -117,18 +122,21 @@ def train(
         UsageError: another process trains this run, or it could not go on exactly.
         UntrustedFileError: no checkpoint of the run is whole.
     """
-    here = conditions(prepared, device)
+    team = team or Team()
+    here = conditions(prepared, device, team.described)
     rollbacks, told, last = 0, "", None
     with only_one(run.folder), stop_signals() as asked:
         while True:
-            stored = load_checkpoint(run)
+            stored = shared_checkpoint(run, team)
             inexact = None if stored is None else check_conditions(stored.conditions, here, allow=allow_inexact)
             settle(run, stored)
-            trainer = Trainer(run, prepared, device, anew=stored is None)
+            trainer = Trainer(run, prepared, device, anew=stored is None, team=team)
             if stored is not None:
                 trainer.restore(stored.tensors, stored.state)
             trainer.state = replace(trainer.state, rollbacks=max(rollbacks, trainer.state.rollbacks))
-            check_room(run, sum(t.nbytes for t in (*trainer.tensors().values(), *trainer.trained.parameters())))
+            size = sum(t.nbytes for t in (*trainer.tensors().values(), *trainer.trained.parameters()))
+            if team.leads:
+                check_room(run, size)
             guard = Guard.of(run.recipe, trainer.labels, steps_per_epoch(len(trainer.labels), run.recipe))
             guard.restore(None if stored is None else stored.tensors.get("guard"), read_metrics(run))
             for kind, text in [("damaged", d) for d in (stored.damage if stored else ())] + [("inexact", inexact)]:
@@ -170,22 +178,26 @@ def _go(
             best = False
             if position + 1 == per_epoch:
                 row, best = _end_epoch(trainer, epoch, step / steps)
-                row |= remember_kernels(run, epoch, trainer.trained)
+                row |= remember_kernels(run, epoch, trainer.whole(trainer.trained))
                 monitor.epoch(row)
                 _tell(run, monitor, step + 1, guard.epoch(row))
                 append_metrics(run, row)
-            stopping = asked.stop is not None or step + 1 == last
+            due = asked.saving() or time.monotonic() - last_save >= save_seconds
+            stop, save = trainer.team.largest(asked.stop or 0, due)
+            stopping = stop > 0 or step + 1 == last
             done = step + 1 == steps or _in_vain(trainer)
-            if best or done or stopping or asked.saving() or time.monotonic() - last_save >= save_seconds:
+            if best or done or stopping or save:
                 tensors = {**trainer.tensors(), "guard": guard.memory()}
                 _refuse_not_finite(trainer, tensors)
-                save_checkpoint(run, trainer.trained, tensors, trainer.state, best=best, conditions=here)
+                whole = trainer.whole(trainer.trained)  # every process takes part
+                if trainer.team.leads:
+                    save_checkpoint(run, whole, tensors, trainer.state, best=best, conditions=here)
                 last_save = time.monotonic()
             if done:
                 break
             if stopping:
-                raise Interrupted(step + 1, asked.stop or signal.SIGINT)
-    return trainer.trained
+                raise Interrupted(step + 1, int(stop) or signal.SIGINT)
+    return trainer.whole(trainer.trained)
 
 
 def _in_vain(trainer: Trainer) -> bool:
@@ -216,10 +228,7 @@ def _batches(
 
 
 def _pictures(trainer: Trainer, epoch: int, position: int) -> list[str]:
-    """Names of the pictures of a batch."""
-    recipe, split = trainer.run.recipe, trainer.prepared.splits["train"]
-    order = epoch_order(len(split), recipe.seed, epoch if recipe.reshuffle else 1)
-    return [split.names[sample] for sample in epoch_batches(order, recipe)[position]]
+    return [trainer.prepared.splits["train"].names[i] for i in trainer.samples(epoch, position)]
 
 
 def _tell(run: Run, monitor: Monitor, step: int, text: str | None) -> None:
@@ -251,33 +260,40 @@ def _step(
     images, targets = next(batches)
     trainer.model.train()
     trainer.model.seed_dropout(recipe.seed, step)
+    count, parts = len(images), (trainer.model, trainer.optimizer, images, targets, recipe, trainer.class_weights)
     try:
-        loss, logits = train_step(trainer.model, trainer.optimizer, images, targets, recipe, trainer.class_weights)
+        if trainer.team.plain:
+            loss, logits = train_step(*parts)
+            value, wrong = float(loss), float((logits.argmax(1) != targets.argmax(1)).sum())
+        else:
+            count = len(samples := trainer.samples(epoch, step % per_epoch))
+            value, wrong = team_step(trainer.team, *parts, count=count, step=step)
     except RunawayLoss as error:
         trainer.model.seed_dropout(recipe.seed, step)
         raise diverged(
             trainer.run.folder,
             f"the loss became {error.loss:.3g} at step {step + 1} (epoch {epoch}, rate {lr:.3g})",
-            first_bad(trainer.model, images),
+            first_bad(trainer.alone(), images),
             {"step": step + 1, "epoch": epoch, "rate": lr, "pictures": _pictures(trainer, epoch, step % per_epoch)},
             recipe.optim.lr,
         ) from None
     if trainer.average is not None:
         trainer.average.update_parameters(trainer.model)
-    value = float(loss)
-    errors = float((logits.argmax(1) != targets.argmax(1)).sum())
-    warning = None
-    if len(images) > 1:  # one picture alone cannot be told apart from others
-        warning = guard.step(
-            step + 1, value, errors / len(images), lambda: check_network(trainer.model, images, targets, recipe)
-        )
+
+    def look() -> Check:
+        alone = trainer.team.plain
+        whole = (images, targets) if alone else trainer.batch(samples, epoch, step, progress, whole=True)
+        return check_network(trainer.alone(), *whole, recipe)
+
+    # One picture alone cannot be told apart from others.
+    warning = guard.step(step + 1, value, wrong / count, look) if count > 1 else None
     seconds = max(time.monotonic() - started, 1e-9)
     state = trainer.state = replace(
         trainer.state,
         step=step + 1,
-        loss_sum=trainer.state.loss_sum + value * len(images),
-        errors=trainer.state.errors + errors,
-        images=trainer.state.images + len(images),
+        loss_sum=trainer.state.loss_sum + value * count,
+        errors=trainer.state.errors + wrong,
+        images=trainer.state.images + count,
         seconds=trainer.state.seconds + seconds,
     )
     where = Progress(
@@ -289,7 +305,7 @@ def _step(
         loss=state.loss_sum / state.images,
         top1_error=state.errors / state.images,
         lr=lr,
-        images_per_second=len(images) / seconds,
+        images_per_second=count / seconds,
     )
     return where, warning
 
@@ -312,7 +328,12 @@ def _end_epoch(trainer: Trainer, epoch: int, progress: float) -> tuple[dict[str,
     state = replace(state, loss_sum=0.0, errors=0.0, images=0)
     if split is not None and (epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs):
         result = evaluate(
-            trainer.trained, trainer.prepared, split, class_names=trainer.run.class_names, precision=recipe.precision
+            trainer.trained,
+            trainer.prepared,
+            split,
+            class_names=trainer.run.class_names,
+            precision=recipe.precision,
+            predict=team_predict(trainer.team),
         )
         row |= {"val_loss": result.log_loss, "val_top1_error": result.top1_error, "val_top5_error": result.top5_error}
         score = (result.top1_error, result.log_loss)

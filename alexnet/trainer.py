@@ -13,14 +13,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from alexnet.augment import ColorStatistics, fade, mix
 from alexnet.checkpoint import TrainingState
+from alexnet.collectives import Team
 from alexnet.config import AlexNetConfig, grid_sizes
-from alexnet.dataset import Prepared, batches
+from alexnet.dataset import Prepared, batches, epoch_order
 from alexnet.divergence import runs_away
 from alexnet.errors import UsageError
 from alexnet.model import Network, build_model
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
 from alexnet.run import Run
+from alexnet.spread import spread
+from alexnet.towers import parts_of, split_towers, whole_of
 from alexnet.views import read_views
 from alexnet.weights import check_fingerprint, last_layer, start_from, trained_network
 
@@ -197,10 +200,14 @@ class Trainer:
 
     Args:
         anew: whether the run is at its first step, so that weights to start from are needed.
+        team: the processes that train it together; None: this one alone.
     """
 
-    def __init__(self, run: Run, prepared: Prepared, device: torch.device, *, anew: bool = True):
+    def __init__(
+        self, run: Run, prepared: Prepared, device: torch.device, *, anew: bool = True, team: Team | None = None
+    ):
         self.run, self.prepared, self.device = run, prepared, device
+        self.team = team or Team()
         recipe = run.recipe
         check_recipe(recipe, prepared)
         model = build_model(recipe.model, seed=recipe.seed)
@@ -211,7 +218,8 @@ class Trainer:
             check_fingerprint(trained, run.data.get("weights"), recipe.weights)
             start_from(model, trained)
         self.colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        divided = split_towers if self.team.scheme == "towers" else spread
+        self.model = divided(model, self.team).to(device).to(memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
         if recipe.average_decay:
             self.average = AveragedModel(
@@ -233,6 +241,22 @@ class Trainer:
             return self.model
         return cast(Network, self.average.module)
 
+    def alone(self) -> Network:
+        """The network as it stands, for this process by itself: a copy where others share in it."""
+        return self.whole(self.model)
+
+    def whole(self, network: Network) -> Network:
+        """A network of the team as one by itself; every process calls it."""
+        if self.team.size == 1:
+            return network
+        copy = build_model(self.run.recipe.model).to(self.device).to(memory_format=torch.channels_last)
+        copy.load_state_dict(self._gathered(network.state_dict()))
+        copy.seed_dropout(self.run.recipe.seed, self.state.step)
+        return copy.train(network.training)
+
+    def _gathered(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return whole_of(tensors, self.team) if self.team.scheme == "towers" else tensors
+
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint must hold to go on, by name: `model/NAME`, `optimizer/KEY/NAME`, `averaged`."""
         out = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -242,10 +266,11 @@ class Trainer:
         if self.average is not None:
             out |= {f"average/{name}": tensor for name, tensor in self.average.module.state_dict().items()}
             out["averaged"] = self.average.n_averaged
-        return out
+        return self._gathered(out)
 
     def restore(self, tensors: dict[str, Tensor], state: TrainingState) -> None:
         """Takes over what `tensors` gave."""
+        tensors = parts_of(tensors, self.team) if self.team.scheme == "towers" else tensors
         model = {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
         self.model.load_state_dict(model)
         parameters = dict(self.model.named_parameters())
@@ -263,12 +288,29 @@ class Trainer:
         self.colors = replace(self.colors, mean=self.model.input_mean.cpu().clone())
         self.state = state
 
-    def batch(self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float) -> tuple[Tensor, Tensor]:
-        """The pictures and targets of one step, on the device."""
+    def samples(self, epoch: int, position: int) -> npt.NDArray[np.int64]:
+        """Positions in the training set of the pictures of a batch, over all processes."""
         recipe = self.run.recipe
+        return epoch_batches(epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1), recipe)[
+            position
+        ]
+
+    def batch(
+        self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float, *, whole: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The pictures and targets of one step, on the device; of a team, those that this process looks at.
+
+        Args:
+            whole: those that others look at as well.
+        """
+        recipe, rows = self.run.recipe, slice(None) if whole else self.team.rows(len(samples))
+        augment = recipe.augment
+        if augment.chunk == 1 and not (augment.fade or augment.mixup or augment.cutmix):
+            samples, rows = samples[rows], slice(None)  # then no picture hangs on the others of its batch
         split, size = self.prepared.splits["train"], crop_size_at(recipe, progress)
         views = read_views(split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
         views = fade(views, recipe.augment, seed=recipe.seed, step=step)
         targets = F.one_hot(self.labels[samples], recipe.model.num_classes).float()
         views, targets = mix(views, targets, recipe.augment, seed=recipe.seed, step=step)
+        views, targets = views[rows], targets[rows]
         return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)

@@ -157,6 +157,31 @@ def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared, exclu
     return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
 
 
+def begin_or_go_on(
+    folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
+) -> Run:
+    """The run of a folder: a new one, or the one that the same command has begun there.
+
+    Raises:
+        UsageError: the folder holds a run of another recipe or other pictures.
+    """
+    if not (folder / "recipe.json").is_file():
+        return start_run(folder, recipe, data, prepared, excluded)
+    run = open_run(folder)
+    other = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
+    told = [f"{field} is {old!r} there and {new!r} here" for field, (old, new) in other.items()]
+    if prepared.fingerprint != run.data.get("fingerprint"):
+        told.append("its pictures are others")
+    if told:
+        raise UsageError(
+            f"{folder} holds another run: {', '.join(told[:3])}{', ...' * (len(told) > 3)}",
+            fix=f"Give the command that began it, or choose another folder with --out. As it is: torchrun ... -m "
+            f"alexnet resume {folder}",
+            code="E297",
+        )
+    return run
+
+
 def recipe_of(name: str) -> Recipe:
     """The recipe of that name, or of that run folder."""
     if name not in RECIPES and Path(name).is_dir():

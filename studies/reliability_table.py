@@ -71,8 +71,30 @@ def table() -> str:
             "make mutation",
         ),
     ]
+    rows[1:1] = _parallel(_read("parallel_faults"))
     lines = ["| what was done | what came of it | command |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {came} | `{command}` |" for what, came, command in rows)]) + "\n"
+
+
+def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The rows of runs of several processes, of those parts that were measured."""
+    done = {
+        "data": "`kill -9` of a random one of two processes, `--parallel data`, 400 steps",
+        "towers": "`kill -9` of a random one of two processes, `--parallel towers` under torchrun, 400 steps",
+        "hangs": "SIGSTOP of a random one of two processes, `--hang-seconds {hang_seconds}`",
+        "nodes": "dead nodes of two under torchrun, {dead_node_had_the_leader} with the leader, `--exact`",
+    }
+    rows = []
+    for name, what in done.items():
+        if part := found.get(name):
+            took = part["seconds_to_the_next_step"]
+            came = (
+                f"{part['came_back']} came back, {took['median']} s to the next step ({took['most']} at most; "
+                f"{part['load']} processes wanted the two cores); weights and optimiser "
+                f"{'equal' if part['equal'] else 'NOT equal'} to the undisturbed run, byte for byte"
+            )
+            rows.append((f"{part['disturbed']} times: {what.format(**part)}", came, part["command"]))
+    return rows
 
 
 def with_table(page: str) -> str:

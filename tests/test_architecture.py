@@ -11,18 +11,20 @@ FOLDER = Path(alexnet.__file__).parent
 
 # Bottom to top; a module imports from the lines above its own, and within a line from names further left.
 ORDER = """
-errors draws allocator jit compiled cutting prefetch signals kernels layers optim samples statistics metrics page
-intervals charts
-files lock sums config fusion cifar_net model ilsvrc images plots
+errors worker collectives draws allocator jit compiled cutting prefetch signals kernels layers optim samples
+statistics metrics page intervals charts
+files lock sums config fusion cifar_net model spread towers ilsvrc images plots
 shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes small_variants variants explain identify
 rows ingredients
 plans evaluate views run checkpoint conv1 exact divergence weights
 decoding mistakes suspects inspection trainer
+team_step
 findings check guard
 prepare predict sections train
 bench bench_layers replay
+parallel team_run bill
 report doctor_page terminal
 tables workflow
 doctor

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.launcher.api
 from conftest import write_photos
 from PIL import Image
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 import alexnet
 from alexnet import errors, replay, variants
@@ -27,6 +29,7 @@ from alexnet.ablate import jobs_of
 from alexnet.answering import of_onnx, of_program, open_answering
 from alexnet.check import check_network
 from alexnet.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
+from alexnet.collectives import Team
 from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import open_prepared
 from alexnet.divergence import diverged
@@ -47,6 +50,7 @@ from alexnet.model import build_model
 from alexnet.onnx_graph import read_onnx
 from alexnet.onnx_writer import onnx_model
 from alexnet.optim import build_optimizer
+from alexnet.parallel import check_same, check_scheme, launch, meeting_in_vain
 from alexnet.predict import find_images
 from alexnet.prepare import prepare
 from alexnet.recipes import from_json, override, to_json
@@ -57,11 +61,12 @@ from alexnet.similar import update_index
 from alexnet.sources import open_source
 from alexnet.stored import read_stored
 from alexnet.sums import lines, read_sums
+from alexnet.team_run import check_out as check_named
 from alexnet.train import choose_device
 from alexnet.trainer import check_recipe
 from alexnet.variants import DEMO, LENET, find_recipe
 from alexnet.weights import check_fingerprint, import_weights, read_class_names, start_from
-from alexnet.workflow import prepared_for, prepared_of
+from alexnet.workflow import begin_or_go_on, prepared_for, prepared_of
 
 TREES = {p.stem: ast.parse(p.read_text()) for p in sorted(Path(alexnet.__file__).parent.glob("*.py"))}
 ROWS = re.findall(
@@ -460,6 +465,35 @@ def decayed(layers: list[list[object]]) -> object:
     return build_optimizer(build_model(recipe.model, seed=0), recipe.optim)
 
 
+class Pair(Team):
+    """Two processes, of which the other has epochs=4."""
+
+    def objects(self, value: Any) -> list[Any]:
+        return [value, {"epochs": "4"}]
+
+
+def gone(said: str) -> None:
+    with Team("data", 0, 2).watched("gradients"):
+        raise RuntimeError(said)
+
+
+def met_in_vain() -> None:
+    with meeting_in_vain():
+        raise RuntimeError("The client socket has timed out after 120000ms\nmore")
+
+
+def another_run(s: Scene) -> object:
+    pictures = open_prepared(prepared_small(s))
+    run = create_run(s / "run", DEMO, pictures.class_names, {"fingerprint": pictures.fingerprint})
+    return begin_or_go_on(run.folder, override(DEMO, ["epochs=9", "optim.lr=0.1"]), "small", pictures)
+
+
+def killed_too_often(s: Scene) -> object:
+    killed = ChildFailedError("alexnet", {1: ProcessFailure(local_rank=1, pid=1, exitcode=-9, error_file="")})
+    s.refuse(torch.distributed.launcher.api, "elastic_launch", killed)
+    return launch(["resume", "run"], 2, max_restarts=3, exact=False)
+
+
 def foreign_onnx(s: Scene) -> object:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -577,6 +611,14 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E262", lambda s: trainable(s, "growing_crops=[]", "batch_size=1")),
     ("E263", lambda s: s.cli("predict", "RUN", "a.jpg", "--topk", "0")),
     ("E264", lambda s: s.cli("predict", "RUN")),
+    ("E270", lambda s: check_scheme(DEMO, "none", 2, exact=False)),
+    ("E271", lambda s: check_same(Pair(), {"epochs": 3})),
+    ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
+    ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
+    ("E274", lambda s: check_named(None)),
+    ("E275", lambda s: check_scheme(find_recipe("alexnet-2012"), "towers", 3, exact=False)),
+    ("E275", lambda s: check_scheme(override(DEMO, ["lrn_per_tower=false"]), "towers", 2, exact=False)),
+    ("E275", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E280", lambda s: doctored(s, "--out", s.file("a", b"x"))),
     ("E281", lambda s: doctored(s, "--out", s / "photos" / "out")),
     ("E282", lambda s: s.cli("doctor", prepared_small(s), "--out", s / "doctor")),
@@ -598,6 +640,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E295", lambda s: check_splits("test", "test")),
     ("E295", lambda s: check_splits("test", "train")),
     ("E296", lambda s: s.cli("ensemble", *two_runs(s), "--split", "test")),
+    ("E297", another_run),
     ("E298", lambda s: jobs_of("DATA", "demo", [], [])),
     ("E298", lambda s: run_jobs([], s / "rows", s / "runs", processes=0)),
     ("E301", lambda s: read_image(s / "a.png")),
@@ -673,6 +716,10 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E501", lambda s: refused_by_disk(28)),
     ("E502", lambda s: refused_by_disk(5)),
     ("E503", ended_by_itself),
+    ("E510", lambda s: gone("Connection closed by peer [127.0.0.1]:1")),
+    ("E510", lambda s: gone("Timed out waiting 60000ms for recv operation to complete")),
+    ("E511", killed_too_often),
+    ("E516", lambda s: met_in_vain()),
     ("E540", offline),
     ("E541", full_disk),
     ("E542", no_memory),

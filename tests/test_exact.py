@@ -215,6 +215,7 @@ CHANGES = [
     ("instructions", "DEFAULT"),
     ("device", "NVIDIA GeForce GTX 580"),
     ("threads", "64"),
+    ("processes", "2, data"),
     ("pictures", "0" * 64),
 ]
 

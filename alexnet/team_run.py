@@ -1,0 +1,217 @@
+"""A run trained by several processes, from the side of the command line: started, joined, and its end told once."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from cyclopts import Parameter
+
+from alexnet.errors import AlexNetError, ResourceError, UsageError
+from alexnet.worker import end_with_parent, lead, nothing_to_save_yet, place, wake
+
+if TYPE_CHECKING:
+    from alexnet.collectives import Team
+    from alexnet.dataset import Prepared
+    from alexnet.run import Run
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the work is divided among processes.
+
+    Parameters
+    ----------
+    parallel
+        Divide the pictures of a step among processes (data), or give each tower of the network one (towers, as in
+        2012). The result is that of one process up to the order of sums.
+    nproc
+        How many processes to start on this machine; torchrun starts them itself.
+    exact
+        Sum gradients over micro-batches in one order: the same bits for 1, 2, 4 or 8 processes, at some cost of time.
+    max_restarts
+        How often to go on from the last checkpoint after a process died.
+    hang_seconds
+        After which a process that does not answer counts as dead.
+    """
+
+    parallel: Literal["data", "towers"] | None = None
+    nproc: int = 1
+    exact: bool = False
+    max_restarts: int = 3
+    hang_seconds: float = 120.0
+
+    @property
+    def scheme(self) -> Any:
+        """The scheme of the team."""
+        return self.parallel or "none"
+
+
+Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
+ALONE = Division()
+
+
+def starts_workers(division: Division) -> bool:
+    """Whether this process only starts those that train."""
+    from alexnet.parallel import started_by_torchrun
+
+    return division.nproc > 1 and not started_by_torchrun()
+
+
+def started_by_alexnet() -> bool:
+    """Whether `train_in_workers` started this process."""
+    from alexnet.parallel import ENDED
+
+    return ENDED in os.environ
+
+
+def train_in_workers(folder: Path, division: Division, device: str, save_seconds: float, *options: str) -> int:
+    """Lets torchrun's agent start the processes that train a run folder; the exit code."""
+    from alexnet.parallel import launch
+
+    arguments = ["resume", str(folder), "--parallel", division.scheme, "--device", device]
+    arguments += ["--save-seconds", str(save_seconds), "--hang-seconds", str(division.hang_seconds)]
+    arguments += [*(["--exact"] if division.exact else []), *options]
+    return launch(arguments, division.nproc, max_restarts=division.max_restarts, exact=division.exact)
+
+
+def meet(division: Division) -> "Meeting | None":
+    """Where this process meets the others of torchrun; None if it is alone."""
+    from alexnet.parallel import started_by_torchrun
+
+    return Meeting() if division.parallel and started_by_torchrun() else None
+
+
+def size_of(meeting: "Meeting | None", division: Division) -> int:
+    """How many processes train: as torchrun started them, or as was asked for."""
+    return division.nproc if meeting is None else meeting.size
+
+
+def speaks(meeting: "Meeting | None") -> bool:
+    """Whether this process tells what goes on."""
+    return meeting is None or meeting.rank == 0
+
+
+def silent(*told: object) -> None:
+    """Keeps to itself what it is told."""
+
+
+class Meeting:
+    """Where the processes of torchrun meet before they are a group, for as long as it takes."""
+
+    def __init__(self) -> None:
+        from torch.distributed.rendezvous import rendezvous
+
+        from alexnet.parallel import PATIENCE, meeting_in_vain
+
+        end_with_parent()
+        nothing_to_save_yet()
+        with meeting_in_vain():
+            self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=120)))
+        self.store.set_timeout(PATIENCE)
+        self.node_rank = int(os.environ.get("LOCAL_RANK", self.rank))
+
+    def first_on_each_machine(self, make: Callable[[], T]) -> T:
+        """What `make` gives, made by one process of each machine first, by the others when it is there."""
+        from alexnet.parallel import meeting_in_vain
+
+        done = f"made-{os.environ.get('GROUP_RANK', '0')}"
+        if self.node_rank > 0:
+            with meeting_in_vain():
+                self.store.wait([done])
+        made = make()
+        if self.node_rank == 0:
+            with meeting_in_vain():
+                self.store.set(done, "1")
+        return made
+
+
+@contextmanager
+def together(
+    run: "Run", prepared: "Prepared", device: Any, division: Division, meeting: Meeting | None
+) -> Iterator[tuple["Run", "Team"]]:
+    """Within it this process is one of the team that trains a run; gives the run to write to, and the team.
+
+    Raises:
+        UsageError: the processes differ in a setting, or the recipe cannot be divided so.
+    """
+    from alexnet.exact import conditions
+    from alexnet.parallel import check_same, check_scheme, own_run, process_group, settings_of, team_of
+
+    if meeting is None:
+        check_scheme(run.recipe, division.scheme, 1, exact=division.exact)
+        yield run, team_of(run.recipe, division.scheme, 0, 1, exact=division.exact)
+        return
+    check_scheme(run.recipe, division.scheme, meeting.size, exact=division.exact)
+    at = {"store": meeting.store, "rank": meeting.rank, "size": meeting.size}
+    with _ending(meeting), process_group(device, division.hang_seconds, **at) as (rank, size):
+        team = team_of(run.recipe, division.scheme, rank, size, exact=division.exact)
+        places = team.objects(place())
+        settings = settings_of(run.recipe, division.scheme, team.piece, conditions(prepared, device))
+        check_same(team, settings)
+        try:
+            with own_run(run, team) as mine:
+                yield mine, team
+        except ResourceError as error:
+            if error.code == "E510":
+                wake(places)
+            raise
+
+
+@contextmanager
+def _ending(meeting: Meeting) -> Iterator[None]:
+    """Within it a mistake that another start would repeat ends the run instead, with its message told by one process.
+
+    Raises:
+        ResourceError: another process is gone; the agent starts all of them again.
+    """
+    from alexnet.parallel import ENDED
+
+    ended = os.environ.get(ENDED)
+    if ended is None:  # torchrun was typed by hand: every process tells its mistake
+        yield
+        return
+    if Path(ended).exists():
+        sys.exit(0)
+    if meeting.rank == 0:
+        lead(Path(ended).parent)
+    try:
+        yield
+    except AlexNetError as error:
+        if isinstance(error, ResourceError) and error.code in ("E510", "E516"):
+            raise
+        if meeting.rank == 0 or not Path(ended).exists():
+            _end(ended, error.exit_code)
+            print(f"alexnet: {error}", file=sys.stderr) if meeting.rank == 0 else None
+        sys.exit(0)
+    except SystemExit as leaving:
+        if meeting.rank == 0 and leaving.code:
+            _end(ended, int(leaving.code))
+        sys.exit(0)
+
+
+def _end(path: str, code: int) -> None:
+    temporary = Path(f"{path}.{os.getpid()}")
+    temporary.write_text(str(code))
+    temporary.replace(path)
+
+
+def check_out(out: Path | None) -> Path:
+    """The run folder that all processes of torchrun name alike.
+
+    Raises:
+        UsageError: none was named.
+    """
+    if out is None:
+        raise UsageError(
+            "several processes cannot each choose a name for the run folder",
+            fix="Name it: torchrun ... -m alexnet train DATA --out RUN; the same command again goes on with it.",
+            code="E274",
+        )
+    return out

@@ -1,0 +1,67 @@
+"""What a process that others started owes them: ends when they are gone, hears their signals, wakes the stopped."""
+
+import os
+import platform
+import signal
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+LAUNCHER = "ALEXNET_LAUNCHER"  # the process id of `alexnet train --nproc`
+POLL = 0.5  # seconds between two looks at whether the parent is still there
+LEADER = "leader"  # file next to the one that ALEXNET_ENDED names: the process id of the worker that saves
+
+Place = tuple[str, int]  # machine and process id
+
+
+def place() -> Place:
+    """Where this process is."""
+    return platform.node(), os.getpid()
+
+
+def end_with_parent() -> None:
+    """Asks this process to save and stop, as SIGTERM does, once the one that started it is gone.
+
+    torchrun gives every worker a session of its own, so that nothing else would end it when the agent is killed.
+    """
+    parent = int(os.environ.get(LAUNCHER, os.getppid()))
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            threading.Event().wait(POLL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if os.name == "posix":
+        threading.Thread(target=watch, daemon=True, name="end with parent").start()
+
+
+def nothing_to_save_yet() -> None:
+    """Makes SIGUSR1, which would end this process, say nothing until training listens to it."""
+    if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def wake(places: Iterable[Place]) -> None:
+    """Lets the processes on this machine that were stopped run, so that they notice that the others have left.
+
+    A process that runs does not notice. Without it torchrun's agent waits 30 seconds before it kills a stopped one.
+    """
+    here, own = place()
+    for machine, pid in places:
+        if machine == here and pid != own and hasattr(signal, "SIGCONT"):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def lead(folder: Path) -> None:
+    """Tells the launcher which process saves."""
+    temporary = folder / f"{LEADER}.{os.getpid()}"
+    temporary.write_text(str(os.getpid()))
+    temporary.replace(folder / LEADER)
+
+
+def tell_leader(folder: Path, number: int) -> None:
+    """Sends the worker that saves a signal; nothing if there is none."""
+    with suppress(OSError, ValueError):
+        os.kill(int((folder / LEADER).read_text()), number)

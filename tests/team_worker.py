@@ -1,0 +1,71 @@
+"""One process of a team, started by test_parallel.py: python team_worker.py JOB STORE RANK SIZE FOLDER."""
+
+import json
+import os
+import socket
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from conftest import Silent
+
+from alexnet.dataset import open_prepared
+from alexnet.errors import AlexNetError
+from alexnet.parallel import check_same, own_run, process_group, team_of
+from alexnet.run import Run, create_run, open_run
+from alexnet.train import Interrupted, train
+
+CPU = torch.device("cpu")
+
+
+def bytes_sent() -> int:
+    """Bytes that left this process through TCP so far, as the kernel counts them."""
+    total = 0
+    for entry in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{entry}").startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(entry))) as s:
+                if s.type == socket.SOCK_STREAM and s.family in (socket.AF_INET, socket.AF_INET6):
+                    info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                    total += struct.unpack_from("Q", info, 200)[0]
+    return total
+
+
+def trained(folder: Path, name: str, recipe: str, scheme: str, rank: int, size: int, exact: bool, **options) -> dict:
+    """Trains FOLDER/name of that recipe (by a run folder), from the start or on."""
+    like, out = open_run(folder / recipe), folder / name
+    if rank == 0 and not out.exists():
+        create_run(out, like.recipe, like.class_names, like.data)
+    team = team_of(like.recipe, scheme, rank, size, exact=exact)
+    team.largest(0)  # the run folder is there
+    with own_run(Run(out, like.recipe, like.class_names, like.data), team) as run:
+        before = bytes_sent()
+        with suppress(Interrupted):
+            train(run, open_prepared(folder / "prepared"), device=CPU, monitor=Silent(), team=team, **options)
+        return {"sent": dict(team.sent), "tcp": bytes_sent() - before}
+
+
+def main() -> None:
+    store, rank, size, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    torch.set_num_threads(1)
+    jobs = json.loads((folder / "jobs.json").read_text())
+    out = []
+    with process_group(CPU, 60, store=dist.FileStore(store, size), rank=rank, size=size):
+        for job in jobs:
+            try:
+                if "same" in job:
+                    team = team_of(open_run(folder / job["same"]).recipe, "data", rank, size, exact=False)
+                    check_same(team, {"epochs": 3, "optim.lr": (rank + 1) / 100})
+                else:
+                    out.append(trained(folder, rank=rank, size=size, **job))
+            except AlexNetError as error:
+                out.append({"error": str(error)})
+    (folder / f"said-{size}-{rank}.json").write_text(json.dumps(out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Several processes train what one trains: number by number, and bit by bit in the exact mode."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Silent
+
+from alexnet.bill import bill
+from alexnet.checkpoint import load_checkpoint, load_model
+from alexnet.collectives import Team
+from alexnet.parallel import SHARE_STORE, team_of, worker_environment
+from alexnet.recipes import override
+from alexnet.run import create_run, open_run, read_metrics
+from alexnet.train import train
+from alexnet.variants import find_recipe
+
+CPU = torch.device("cpu")
+HERE = Path(__file__).parent
+
+# Recipes with everything in which pictures of a batch could hang on each other or on their place in it.
+RECIPES = {
+    "lrn": ("label_smoothing=0.1", "class_weights=balanced", "optim.lr=0.001"),
+    "talkless": ("model.towers_talk=false", "dropout_place=before", "model.norm=batch", "batch_size=7"),
+    "batch": (
+        *("model.norm=batch", "augment.mixup=0.5", "augment.cutmix=0.3", "average_decay=0.9"),
+        *(
+            "optim.algorithm=nesterov",
+            "batch_size=7",
+            "model.input_norm=mean-pixel",
+            "model.pool5_grid=2",
+            "growing_crops=[[0,16],[0.5,20]]",
+        ),
+    ),
+}
+
+
+def job(name, recipe="lrn", *, scheme="data", exact=False, **options):
+    return {"name": name, "recipe": recipe, "scheme": scheme, "exact": exact, **options}
+
+
+JOBS = {
+    2: [
+        job("data-2"),
+        job("batch-2", "batch"),
+        job("towers-2", scheme="towers"),
+        job("talkless-2", "talkless", scheme="towers"),
+        job("towers-first", scheme="towers", max_steps=5),
+        job("exact-2", exact=True),
+        job("exact-first", exact=True, max_steps=5),
+        {"same": "lrn"},
+    ],
+    4: [job("data-4"), job("batch-4", "batch"), job("exact-4", exact=True)],
+}
+
+
+def start_team(folder: Path, size: int, jobs: list) -> list[list]:
+    """Runs jobs in `size` processes; what each of them says."""
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    store = folder / f"store-{size}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, HERE / "team_worker.py", str(store)]
+    processes = [
+        subprocess.Popen([*command, str(rank), str(size), str(folder)], env=environment, stderr=subprocess.PIPE)
+        for rank in range(size)
+    ]
+    said = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * size, said
+    return [json.loads((folder / f"said-{size}-{rank}.json").read_text()) for rank in range(size)]
+
+
+@pytest.fixture(scope="module")
+def teams(prepared, tiny, tmp_path_factory):
+    """A folder with the runs of one process and of teams, and what each process of the teams says."""
+    folder = tmp_path_factory.mktemp("teams")
+    (folder / "prepared").symlink_to(prepared.folder)
+    about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
+    for name, changes in RECIPES.items():
+        run = create_run(folder / name, override(tiny, changes), prepared.class_names, about)
+        train(run, prepared, device=CPU, monitor=Silent())
+    run = create_run(folder / "exact-1", open_run(folder / "lrn").recipe, prepared.class_names, about)
+    train(run, prepared, device=CPU, monitor=Silent(), team=team_of(run.recipe, "data", 0, 1, exact=True))
+    return folder, {size: start_team(folder, size, jobs) for size, jobs in JOBS.items()}
+
+
+def stored(folder: Path):
+    checkpoint = load_checkpoint(open_run(folder))
+    assert checkpoint is not None
+    return checkpoint
+
+
+def farthest(one: Path, other: Path) -> float:
+    """The largest difference of a tensor of two checkpoints, over its largest number."""
+    ours, theirs = stored(one).tensors, stored(other).tensors
+    assert ours.keys() == theirs.keys()
+    differences = [
+        float((t.double() - theirs[name].double()).abs().max() / t.double().abs().max().clamp(min=1e-6))
+        for name, t in ours.items()
+        if name != "guard"
+    ]
+    return max(differences)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("recipe", ["lrn", "batch"])
+def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, size):
+    folder = teams[0]
+    name = f"{'data' if recipe == 'lrn' else recipe}-{size}"
+    assert farthest(folder / recipe, folder / name) < 2e-4
+    one, team = stored(folder / recipe).state, stored(folder / name).state
+    assert (one.step, one.best_step, one.best_error) == (team.step, team.best_step, team.best_error)
+    rows = [read_metrics(open_run(folder / run)) for run in (recipe, name)]
+    for ours, theirs in zip(*([r for r in each if r["kind"] == "epoch"] for each in rows), strict=True):
+        for figure in ("train_loss", "train_top1_error", "val_loss", "val_top1_error"):
+            assert theirs[figure] == pytest.approx(ours[figure], rel=1e-5)
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("lrn", "towers-2"), ("talkless", "talkless-2")])
+def test_two_towers_in_two_processes_train_what_they_train_in_one(teams, recipe, name):
+    folder = teams[0]
+    assert farthest(folder / recipe, folder / name) < 2e-4
+    one, team = stored(folder / recipe).state, stored(folder / name).state
+    assert (one.step, one.best_step, one.best_error) == (team.step, team.best_step, team.best_error)
+    assert team.best_loss == pytest.approx(one.best_loss, rel=1e-5)
+
+
+def test_a_run_that_two_towers_began_goes_on_in_one_process(teams, prepared):
+    folder = teams[0]
+    run = open_run(folder / "towers-first")
+    assert stored(run.folder).state.step == 5
+    train(run, prepared, device=CPU, monitor=Silent(), allow_inexact=True)
+    assert farthest(folder / "lrn", run.folder) < 2e-4
+
+
+def test_the_exact_mode_gives_the_same_bits_for_1_2_and_4_processes(teams):
+    folder = teams[0]
+    model, training = ((folder / "exact-1/checkpoints").glob(f"*/{name}.safetensors") for name in ("model", "training"))
+    newest = max(model).read_bytes(), max(training).read_bytes()
+    for size in (2, 4):
+        last = stored(folder / f"exact-{size}").state.step
+        there = folder / f"exact-{size}/checkpoints/step-{last:08d}"
+        assert ((there / "model.safetensors").read_bytes(), (there / "training.safetensors").read_bytes()) == newest
+
+
+def test_the_exact_mode_trains_what_the_fast_one_trains(teams):
+    assert farthest(teams[0] / "lrn", teams[0] / "exact-1") < 2e-4
+
+
+def test_a_run_that_two_processes_began_ends_the_same_in_one(teams, prepared):
+    folder = teams[0]
+    run = open_run(folder / "exact-first")
+    assert stored(run.folder).state.step == 5
+    train(run, prepared, device=CPU, monitor=Silent(), team=team_of(run.recipe, "data", 0, 1, exact=True))
+    weights = [load_model(open_run(folder / name), "last").state_dict() for name in ("exact-1", "exact-first")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_processes_with_other_settings_are_refused_by_name(teams):
+    for said in teams[1][2]:
+        assert said[-1]["error"].splitlines()[0] == "E271 optim.lr is 0.01 in process 0 and 0.02 in process 1"
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "piece"), [(8, 2, 0), (7, 4, 0), (2, 4, 0), (26, 4, 4), (2, 4, 1), (9, 3, 2)]
+)
+def test_every_picture_of_a_batch_falls_to_one_process(count, size, piece):
+    teams = [Team("data", rank, size, piece=piece) for rank in range(size)]
+    assert [i for team in teams for i in range(count)[team.rows(count)]] == list(range(count))
+    places = [place for team in teams for place, _ in team.pieces(count)]
+    assert places == list(range(len(places)))
+    sizes = [rows.stop - rows.start for team in teams for _, rows in team.pieces(count)]
+    assert sizes[:-1] == [piece] * (len(sizes) - 1) if piece else max(sizes) - min(sizes) <= 1
+
+
+def test_the_bill_is_what_was_sent(teams):
+    """26 pictures in 4 steps, 3 epochs, each ended by a look at 7 pictures; the kernel's count has headers on top."""
+    data, towers = teams[1][2][0][0], teams[1][2][0][2]
+    recipe = open_run(teams[0] / "lrn").recipe
+    assert data["sent"]["gradients"] == 12 * bill(recipe, "data", 2).sent["gradients"]
+    assert teams[1][4][0][0]["sent"]["gradients"] == 12 * bill(recipe, "data", 4).sent["gradients"]
+    batch_norm = bill(open_run(teams[0] / "batch").recipe, "data", 2).sent["batch norm"]
+    assert teams[1][2][0][1]["sent"]["batch norm"] == 12 * batch_norm
+    costs = bill(recipe, "towers", 2)
+    assert towers["sent"]["gradients of activations"] == 78 * costs.sent["gradients of activations"] // 8
+    assert towers["sent"]["activations"] == 99 * costs.sent["activations"] // 8
+    for counted in (data, towers):
+        assert 1 < counted["tcp"] / sum(counted["sent"].values()) < 1.1
+
+
+def test_the_towers_of_2012_send_what_their_shapes_say():
+    """Half of pool2 (11.1 MB for 128 pictures), pool5 (2.4), fc6 and fc7 (1.05 each); there are 60,965,224 weights."""
+    recipe = find_recipe("alexnet-2012")
+    towers, data = bill(recipe, "towers", 2), bill(recipe, "data", 2)
+    half = 2 * 128 * (256 * 13 * 13 + 256 * 6 * 6 + 4096 + 4096)
+    assert half == pytest.approx((11.1 + 2.4 + 1.05 + 1.05) * 1e6, rel=0.01)
+    assert towers.sent == {"activations": half + 4 * 128 * 500, "gradients of activations": half}
+    assert data.bytes_sent == 4 * 60_965_224
+    assert towers.speedup(1e12, 1e18) == pytest.approx(2, rel=1e-6)
+    assert towers.speedup(1e12, 1e9) > data.speedup(1e12, 1e9)
+
+
+def test_workers_do_not_share_the_store_of_the_agent(tmp_path):
+    """Restarts on gloo are reliable only so."""
+    assert SHARE_STORE == "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+    assert worker_environment(2, exact=False, ended=tmp_path)[SHARE_STORE] == "1"
