@@ -13,7 +13,7 @@ Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False
 def summary(
     network: str = "alexnet-2012",
     *changes: Changes,
-    parallel: Literal["data", "towers"] | None = None,
+    parallel: Literal["data", "towers", "hybrid"] | None = None,
     nproc: int = 2,
     link: float = 1.25,
     speed: float = 1.0,

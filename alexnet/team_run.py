@@ -28,8 +28,9 @@ class Division:
     Parameters
     ----------
     parallel
-        Divide the pictures of a step among processes (data), or give each tower of the network one (towers, as in
-        2012). The result is that of one process up to the order of sums.
+        Divide the pictures of a step among processes (data), give each tower of the network one (towers, as in 2012),
+        or divide the pictures up to pool5 and the units of the layers after it (hybrid, as in 2014). The result is that
+        of one process up to the order of sums.
     nproc
         How many processes to start on this machine; torchrun starts them itself.
     exact
@@ -40,7 +41,7 @@ class Division:
         After which a process that does not answer counts as dead.
     """
 
-    parallel: Literal["data", "towers"] | None = None
+    parallel: Literal["data", "towers", "hybrid"] | None = None
     nproc: int = 1
     exact: bool = False
     max_restarts: int = 3

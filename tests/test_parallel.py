@@ -50,11 +50,19 @@ JOBS = {
         job("towers-2", scheme="towers"),
         job("talkless-2", "talkless", scheme="towers"),
         job("towers-first", scheme="towers", max_steps=5),
+        job("hybrid-2", scheme="hybrid"),
+        job("hybrid-batch-2", "batch", scheme="hybrid"),
         job("exact-2", exact=True),
         job("exact-first", exact=True, max_steps=5),
         {"same": "lrn"},
     ],
-    4: [job("data-4"), job("batch-4", "batch"), job("exact-4", exact=True)],
+    4: [
+        job("data-4"),
+        job("batch-4", "batch"),
+        job("exact-4", exact=True),
+        job("hybrid-4", scheme="hybrid"),
+        job("hybrid-batch-4", "batch", scheme="hybrid"),
+    ],
 }
 
 
@@ -106,10 +114,13 @@ def farthest(one: Path, other: Path) -> float:
 
 
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("recipe", ["lrn", "batch"])
-def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, size):
+@pytest.mark.parametrize(
+    ("recipe", "name"), [("lrn", "data"), ("batch", "batch"), ("lrn", "hybrid"), ("batch", "hybrid-batch")]
+)
+def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, name, size):
     folder = teams[0]
-    name = f"{'data' if recipe == 'lrn' else recipe}-{size}"
+    name = f"{name}-{size}"
+    print("FAR", name, farthest(folder / recipe, folder / name))
     assert farthest(folder / recipe, folder / name) < 2e-4
     one, team = stored(folder / recipe).state, stored(folder / name).state
     assert (one.step, one.best_step, one.best_error) == (team.step, team.best_step, team.best_error)
