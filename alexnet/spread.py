@@ -53,7 +53,7 @@ class TeamBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         dims = (0, *range(2, x.ndim))
         shape = (1, -1, *(1 for _ in x.shape[2:]))
-        wide = x.float()
+        wide = x if x.dtype == torch.float64 else x.float()
         count = float(self.team.sum(torch.tensor([x.numel() / max(1, x.shape[1])], device=x.device), "batch norm"))
         mean = cast(Tensor, _Sum.apply(wide.sum(dims), self.team)) / count
         centred = wide - mean.view(shape)

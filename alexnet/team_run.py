@@ -88,6 +88,17 @@ def meet(division: Division) -> "Meeting | None":
     return Meeting() if division.parallel and started_by_torchrun() else None
 
 
+def own_device(device: Any, meeting: "Meeting | None") -> Any:
+    """The device of this process: a GPU without a number is that of its place on the machine."""
+    import torch
+
+    if meeting is None or device.type != "cuda" or device.index is not None:
+        return device
+    own = torch.device("cuda", meeting.node_rank)
+    torch.cuda.set_device(own)
+    return own
+
+
 def size_of(meeting: "Meeting | None", division: Division) -> int:
     """How many processes train: as torchrun started them, or as was asked for."""
     return division.nproc if meeting is None else meeting.size

@@ -197,6 +197,15 @@ def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
     return update
 
 
+def divide(model: Network, team: Team) -> frozenset[str]:
+    """Leaves of a network what this process of a team has of it; changed in place.
+
+    Returns:
+        The names of the layers of which that is a part.
+    """
+    return {"towers": split_towers, "hybrid": split_hybrid}.get(team.scheme, spread)(model, team)
+
+
 class Trainer:
     """The moving parts of a run: network, average, optimiser, and where it stands.
 
@@ -220,8 +229,7 @@ class Trainer:
             check_fingerprint(trained, run.data.get("weights"), recipe.weights)
             start_from(model, trained)
         self.colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
-        divide = {"towers": split_towers, "hybrid": split_hybrid}.get(self.team.scheme, spread)
-        self.divided = divide(model, self.team)  # names of the layers of which this process has a part
+        self.divided = divide(model, self.team)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
         if recipe.average_decay:
