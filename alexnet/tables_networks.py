@@ -51,7 +51,7 @@ def summary(counts: Summary, recipe: Recipe) -> None:
 
 
 def bill(costs: Bill, others: Sequence[Bill], bytes_per_second: float, multiply_adds_per_second: float) -> None:
-    """What a step on several processes sends and needs, how much faster it would be, and the other schemes beside it."""
+    """What a step on several processes sends and needs, how much faster it would be, and other schemes."""
     rows = [(f"sent: {name}", f"{size:,}") for name, size in costs.sent.items() if size]
     rows += [("sent together", f"{costs.bytes_sent:,}")]
     rows += [(f"memory: {name}", f"{size:,}") for name, size in costs.memory.items()]

@@ -21,7 +21,7 @@ from alexnet.train import Interrupted, train
 from alexnet.variants import find_recipe
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "studies"))
-from gradients import follow  # noqa: E402
+from gradients import follow
 
 CPU = torch.device("cpu")
 
