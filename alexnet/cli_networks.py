@@ -1,7 +1,8 @@
 """The verbs that look at networks, recipes and files of weights."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cyclopts import Parameter
 
@@ -13,7 +14,7 @@ Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False
 def summary(
     network: str = "alexnet-2012",
     *changes: Changes,
-    parallel: Literal["data", "towers"] | None = None,
+    parallel: Literal["data", "towers", "hybrid"] | None = None,
     nproc: int = 2,
     link: float = 1.25,
     speed: float = 1.0,
@@ -42,6 +43,7 @@ def summary(
     """
     from alexnet import tables_networks
     from alexnet.bill import bill
+    from alexnet.collectives import Scheme
     from alexnet.model import build_model
     from alexnet.parallel import check_scheme
     from alexnet.recipes import override
@@ -51,7 +53,12 @@ def summary(
     recipe = override(recipe_of(network), changes)
     if parallel is not None:
         check_scheme(recipe, parallel, nproc, exact=False)
-        tables_networks.bill(bill(recipe, parallel, nproc), link * 1e9, speed * 1e12)
+        others = []
+        for scheme in get_args(Scheme):
+            with suppress(UsageError):  # what cannot be divided so has no bill
+                check_scheme(recipe, scheme, nproc, exact=False)
+                others += [bill(recipe, scheme, nproc)] if scheme not in ("none", parallel) else []
+        tables_networks.bill(bill(recipe, parallel, nproc), others, link * 1e9, speed * 1e12)
         return
     tables_networks.summary(summarise(build_model(recipe.model)), recipe)
 

@@ -14,6 +14,7 @@ from alexnet.team_run import (
     Meeting,
     check_out,
     meet,
+    own_device,
     silent,
     size_of,
     speaks,
@@ -55,7 +56,7 @@ def train(
       alexnet train photos/ --weights imagenet
       alexnet train photos/ --exclude doctor/photos/exclude.jsonl --class-weights balanced
       alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
-      alexnet train photos/ --parallel data --nproc 4
+      alexnet train photos/ --parallel hybrid --nproc 4
       torchrun --nproc-per-node=4 -m alexnet train photos/ --parallel data --out runs/photos
 
     Parameters
@@ -113,7 +114,7 @@ def train(
         base = find_recipe(recipe or "photos")
         base = base if weights is None else replace(base, weights=weights)
     chosen = override(fitted(base, data), changes)
-    place = choose_device(device)
+    place = own_device(choose_device(device), meeting)
     check_scheme(chosen, division.scheme, size_of(meeting, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(exclude)
     tell = tables.prepared if speaks(meeting) else silent
@@ -175,8 +176,8 @@ def resume(
     from alexnet.workflow import prepared_of
 
     opened = open_run(run)
-    place = choose_device(device)
     meeting = meet(division)
+    place = own_device(choose_device(device), meeting)
     check_scheme(opened.recipe, division.scheme, size_of(meeting, division), exact=division.exact)
     tell = tables.prepared if speaks(meeting) else silent
 

@@ -1,7 +1,7 @@
 """What the processes of one run tell each other: sums, rows and values, with the bytes that each sends counted."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet.errors import ResourceError
 
-Scheme = Literal["none", "data", "towers"]
+Scheme = Literal["none", "data", "towers", "hybrid"]
 T = TypeVar("T")
 
 CHUNK = 2**20  # numbers of each gradient that are gathered at a time in the exact mode; changes no result
@@ -22,7 +22,8 @@ class Team:
     """The processes of a run as one of them sees them; by default it is alone.
 
     Args:
-        scheme: what is divided among them: nothing, the pictures of a step (data), or the network (towers).
+        scheme: what is divided among them: nothing, the pictures of a step (data), the network (towers), or the
+            pictures up to the fully connected layers and the units of those (hybrid).
         rank: which of them this is; 0 leads: it alone writes and speaks.
         size: how many there are.
         piece: pictures of the micro-batches whose gradients are summed in order, so that the number of processes
@@ -55,15 +56,24 @@ class Team:
             return f"any number, exact in pieces of {self.piece}"
         return "1" if self.size == 1 else f"{self.size}, {self.scheme}"
 
+    def part(self, count: int, rank: int | None = None) -> slice:
+        """The pictures, units or weights of `count` that fall to a process; None: to this one."""
+        rank = self.rank if rank is None else rank
+        return slice(count * rank // self.size, count * (rank + 1) // self.size)
+
+    def widths(self, count: int) -> list[int]:
+        """How many of `count` fall to each process."""
+        return [part.stop - part.start for part in (self.part(count, rank) for rank in range(self.size))]
+
     def pieces(self, count: int) -> list[tuple[int, slice]]:
         """The micro-batches of this process in a batch of `count`: the place of each in the sum, and its rows.
 
         Without the exact mode it is one.
         """
-        if self.scheme != "data" and not self.piece:
+        if self.scheme not in ("data", "hybrid") and not self.piece:
             return [(0, slice(0, count))]
         if not self.piece:
-            return [(self.rank, slice(count * self.rank // self.size, count * (self.rank + 1) // self.size))]
+            return [(self.rank, self.part(count))]
         number = piece_count(count, self.piece)
         mine = range(number * self.rank // self.size, number * (self.rank + 1) // self.size)
         return [(i, slice(i * self.piece, min((i + 1) * self.piece, count))) for i in mine]
@@ -100,6 +110,35 @@ class Team:
             with self.watched(what):
                 dist.all_reduce(tensor)
         return tensor
+
+    def begin_sum(self, tensor: Tensor, what: str) -> list[dist.Work]:
+        """Begins to replace a tensor by its sum over all processes; see `finish`."""
+        self.sent[what] += 2 * (self.size - 1) * tensor.nbytes // self.size
+        with self.watched(what):
+            work = dist.all_reduce(tensor, async_op=True)
+        return [] if work is None else [work]
+
+    def begin_exchange(
+        self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], what: str
+    ) -> list[dist.Work]:
+        """Begins to send a tensor to each process and to fill one from each, by rank; see `finish`.
+
+        Own and empty ones stay where they are. All are contiguous, and not touched until it is finished.
+        """
+        calls = []
+        for operation, tensors in ((dist.isend, outgoing), (dist.irecv, incoming)):
+            for rank, tensor in tensors.items():
+                if rank != self.rank and tensor.numel():
+                    calls.append(dist.P2POp(operation, tensor, rank))
+                    self.sent[what] += tensor.nbytes if operation is dist.isend else 0
+        with self.watched(what):
+            return list(dist.batch_isend_irecv(calls)) if calls else []
+
+    def finish(self, works: Iterable[dist.Work], what: str) -> None:
+        """Waits for what was begun."""
+        with self.watched(what):
+            for work in works:
+                work.wait()
 
     def largest(self, *numbers: float) -> list[float]:
         """The largest of each number over all processes."""
@@ -171,6 +210,29 @@ def sum_gradients(team: Team, parameters: Sequence[Tensor]) -> None:
     team.sum(flat, "gradients")
     for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         in_memory(gradient).copy_(part)
+
+
+@contextmanager
+def sums_under_way(team: Team, parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Within it a backward pass begins to sum the gradient of each parameter over the processes as soon as it is there.
+
+    Sums must begin in one order everywhere: from the last parameter to the first, as the gradients mostly come.
+    """
+    waiting = list(parameters)
+    works: list[dist.Work] = []
+
+    def arrived(_: Tensor) -> None:
+        while waiting and (gradient := waiting[-1].grad) is not None:
+            waiting.pop()
+            works.extend(team.begin_sum(in_memory(gradient), "gradients"))
+
+    hooks = [p.register_post_accumulate_grad_hook(arrived) for p in parameters]  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    team.finish(works, "gradients")
 
 
 def sum_in_order(

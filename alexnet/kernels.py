@@ -64,7 +64,7 @@ def run_chain(x: Tensor, chain: Chain) -> Tensor:
         x = F.relu(x)
     if chain.lrn_size:
         # len() would be one number for ever in an exported network, whose batch is of any size.
-        maps = x.view(x.shape[0], chain.towers, -1, *x.shape[2:])
+        maps = x.view(x.shape[0], chain.towers, x.shape[1] // chain.towers, *x.shape[2:])
         x = _power_norm(maps, chain.lrn_size, False, chain.lrn_scale, chain.lrn_k, chain.beta).flatten(1, 2)
     if chain.map_size:
         x = _power_norm(x, chain.map_size, True, chain.map_scale, 1.0, chain.beta)

@@ -73,20 +73,22 @@ class Dropout(nn.Module):
         super().__init__()
         self.p, self.scale_at_test = p, scale_at_test
         self.generator: torch.Generator | None = None
-        # Where the activations are a part of those of the whole network and batch, the mask is the same part.
-        self.of: int | None = None  # rows of the whole; None: what comes in is all there is
-        self.rows, self.part, self.parts = slice(None), 0, 1  # and which part of the columns, of how many
+        # Where the activations are a part of those of the whole batch or network, the mask is the same part: how many
+        # there are of all, and which of them come in. None: all of them.
+        self.rows: tuple[int, slice | Tensor] | None = None
+        self.columns: tuple[int, slice] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         keep = 1.0 - self.p
         if not self.training:
             return x * keep if self.scale_at_test else x
-        if self.of is None and self.parts == 1:
+        if self.rows is None and self.columns is None:
             mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
         else:
-            shape = (len(x) if self.of is None else self.of, self.parts * x.shape[1], *x.shape[2:])
-            whole = x.new_empty(shape).bernoulli_(keep, generator=self.generator)
-            mask = whole[self.rows].narrow(1, self.part * x.shape[1], x.shape[1]).contiguous()
+            count, rows = self.rows or (len(x), slice(None))
+            units, columns = self.columns or (x.shape[1], slice(None))
+            whole = x.new_empty((count, units, *x.shape[2:])).bernoulli_(keep, generator=self.generator)
+            mask = whole[rows][:, columns].contiguous()
         return x * mask if self.scale_at_test else x * mask.div_(keep)
 
     def extra_repr(self) -> str:
@@ -143,9 +145,9 @@ class LocalConv(nn.Module):
         margin = self.kernel // 2
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin, margin, margin, margin))
         windows = padded.unfold(1, self.kernel, 1).unfold(2, self.kernel, 1)  # (N, side, side, C, kernel, kernel)
-        places = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), -1)
+        places = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), self.weight.shape[2])
         y = torch.bmm(places, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
-        out: Tensor = y.view(self.side, self.side, len(x), -1).permute(2, 3, 0, 1) + self.bias
+        out: Tensor = y.view(self.side, self.side, len(x), self.out_channels).permute(2, 3, 0, 1) + self.bias
         return out.contiguous(memory_format=torch.channels_last)
 
     def extra_repr(self) -> str:

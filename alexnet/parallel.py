@@ -22,6 +22,7 @@ import torch.distributed as dist
 
 from alexnet.collectives import Scheme, Team
 from alexnet.errors import ResourceError, UsageError
+from alexnet.hybrid import check_hybrid
 from alexnet.model import build_model
 from alexnet.recipes import Recipe, flat
 from alexnet.run import Run
@@ -54,21 +55,24 @@ def check_scheme(recipe: Recipe, scheme: Scheme, size: int, *, exact: bool) -> N
             code="E270",
         )
     pieces = min(PIECES, recipe.batch_size) if exact else recipe.batch_size
-    if size < 1 or (scheme == "data" and size > pieces):
+    if size < 1 or (scheme in ("data", "hybrid") and size > pieces):
         raise UsageError(
             f"{size} processes cannot share {pieces} {'micro-batches' if exact else 'pictures'} of a batch of "
             f"{recipe.batch_size}",
             fix=f"Choose 1 to {pieces} processes with --nproc, or a larger batch_size.",
             code="E272",
         )
+    if exact and scheme in ("towers", "hybrid"):
+        raise UsageError(
+            f"the exact mode divides pictures only, and --parallel {scheme} divides layers",
+            fix="Use --parallel data with --exact, or leave --exact out.",
+            code="E299",
+        )
     if scheme == "towers":
         check_towers(recipe.model, size)
-        if exact:
-            raise UsageError(
-                "the exact mode divides pictures, not towers",
-                fix="Use --parallel data with --exact, or leave --exact out.",
-                code="E275",
-            )
+    elif scheme == "hybrid":
+        with torch.device("meta"):
+            check_hybrid(build_model(recipe.model))
     if exact:
         with torch.device("meta"):
             if has_batch_norm(build_model(recipe.model)):
@@ -117,13 +121,14 @@ def settings_of(recipe: Recipe, scheme: Scheme, piece: int, here: Mapping[str, s
 def process_group(
     device: torch.device, hang_seconds: float, *, store: Any = None, rank: int = -1, size: int = -1
 ) -> Iterator[tuple[int, int]]:
-    """Within it torch.distributed has its default group: gloo on CPUs, NCCL on GPUs; gives (rank, size).
+    """Within it torch.distributed has its default group: gloo for CPUs, NCCL for GPUs; gives (rank, size).
 
     Args:
         hang_seconds: after which a process that does not answer counts as dead.
         store: of torch.distributed, where they meet, with rank and size; None: as torchrun says.
     """
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    # What processes agree on lies in the memory of the CPU and goes through gloo, also where they train on GPUs.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "cpu:gloo"
     options: dict[str, Any] = {"timeout": timedelta(seconds=hang_seconds)}
     if store is not None:
         options |= {"store": store, "rank": rank, "world_size": size}

@@ -4,6 +4,7 @@ Every process has all weights and its rows of the batch. What it computes of a p
 batch norm, whose sums are exchanged, so that the step is that of one process up to the order of sums.
 """
 
+from collections.abc import Collection
 from typing import Any, cast
 
 import torch
@@ -52,7 +53,7 @@ class TeamBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         dims = (0, *range(2, x.ndim))
         shape = (1, -1, *(1 for _ in x.shape[2:]))
-        wide = x.float()
+        wide = x if x.dtype == torch.float64 else x.float()
         count = float(self.team.sum(torch.tensor([x.numel() / max(1, x.shape[1])], device=x.device), "batch norm"))
         mean = cast(Tensor, _Sum.apply(wide.sum(dims), self.team)) / count
         centred = wide - mean.view(shape)
@@ -65,13 +66,20 @@ class TeamBatchNorm(nn.Module):
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
-def spread(model: Network, team: Team) -> Network:
-    """The network with its batch norms over all processes of the team; changed in place."""
-    if team.scheme == "data" and team.size > 1:
+def spread(model: Network, team: Team, among: Collection[str] | None = None) -> frozenset[str]:
+    """Makes the batch norms of a network go over all processes of the team; changed in place.
+
+    Args:
+        among: names of the layers that see the pictures of one process only; None: all of them.
+
+    Returns:
+        The names of the layers of which a process has a part: none.
+    """
+    if team.size > 1:
         for name, layer in list(model.layers.named_children()):
-            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and (among is None or name in among):
                 setattr(model.layers, name, TeamBatchNorm(layer, team))
-    return model
+    return frozenset()
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -79,8 +87,8 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | TeamBatchNorm) for m in model.modules())
 
 
-def place_masks(model: nn.Module, count: int, rows: slice) -> None:
+def place_masks(model: nn.Module, count: int, rows: slice | Tensor) -> None:
     """Makes every dropout layer draw the masks of a batch of `count` and use those of `rows`."""
     for layer in model.modules():
         if isinstance(layer, Dropout):
-            layer.of, layer.rows = count, rows
+            layer.rows = count, rows

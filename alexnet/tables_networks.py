@@ -50,8 +50,8 @@ def summary(counts: Summary, recipe: Recipe) -> None:
     say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")
 
 
-def bill(costs: Bill, bytes_per_second: float, multiply_adds_per_second: float) -> None:
-    """What a step on several processes sends and needs, and how much faster it would be."""
+def bill(costs: Bill, others: Sequence[Bill], bytes_per_second: float, multiply_adds_per_second: float) -> None:
+    """What a step on several processes sends and needs, how much faster it would be, and other schemes."""
     rows = [(f"sent: {name}", f"{size:,}") for name, size in costs.sent.items() if size]
     rows += [("sent together", f"{costs.bytes_sent:,}")]
     rows += [(f"memory: {name}", f"{size:,}") for name, size in costs.memory.items()]
@@ -61,9 +61,13 @@ def bill(costs: Bill, bytes_per_second: float, multiply_adds_per_second: float) 
     faster = costs.speedup(multiply_adds_per_second, bytes_per_second)
     say(
         f"At {multiply_adds_per_second / 1e12:g} tera multiply-adds and {bytes_per_second / 1e9:g} GB a second it "
-        f"computes {1000 * computes:,.1f} ms and sends {1000 * sends:,.1f} ms, one after the other: "
+        f"computes {1000 * computes:,.1f} ms and then still sends for {1000 * sends:,.1f} ms: "
         f"{faster:.2f} times as fast as one process. Reading pictures is not in it."
     )
+    for other in others:
+        faster = other.speedup(multiply_adds_per_second, bytes_per_second)
+        memory = sum(other.memory.values())
+        say(f"{other.scheme} would send {other.bytes_sent:,}, need {memory:,} bytes and be {faster:.2f} times as fast.")
 
 
 def differences(names: tuple[str, str], found: Sequence[Difference]) -> None:

@@ -29,8 +29,9 @@ class Division:
     Parameters
     ----------
     parallel
-        Divide the pictures of a step among processes (data), or give each tower of the network one (towers, as in
-        2012). The result is that of one process up to the order of sums.
+        Divide the pictures of a step among processes (data), give each tower of the network one (towers, as in 2012),
+        or divide the pictures up to pool5 and the units of the layers after it (hybrid, as in 2014). The result is that
+        of one process up to the order of sums.
     nproc
         How many processes to start on this machine; torchrun starts them itself.
     exact
@@ -41,7 +42,7 @@ class Division:
         After which a process that does not answer counts as dead.
     """
 
-    parallel: Literal["data", "towers"] | None = None
+    parallel: Literal["data", "towers", "hybrid"] | None = None
     nproc: int = 1
     exact: bool = False
     max_restarts: int = 3
@@ -86,6 +87,17 @@ def meet(division: Division) -> "Meeting | None":
     from alexnet.parallel import started_by_torchrun
 
     return Meeting() if division.parallel and started_by_torchrun() else None
+
+
+def own_device(device: Any, meeting: "Meeting | None") -> Any:
+    """The device of this process: a GPU without a number is that of its place on the machine."""
+    import torch
+
+    if meeting is None or device.type != "cuda" or device.index is not None:
+        return device
+    own = torch.device("cuda", meeting.node_rank)
+    torch.cuda.set_device(own)
+    return own
 
 
 def size_of(meeting: "Meeting | None", division: Division) -> int:

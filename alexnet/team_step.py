@@ -18,10 +18,11 @@ from alexnet.checkpoint import Checkpoint, load_checkpoint
 from alexnet.collectives import Team, piece_count, sum_gradients, sum_in_order
 from alexnet.divergence import runs_away
 from alexnet.evaluate import predict_probabilities
+from alexnet.hybrid import hybrid_pass
 from alexnet.model import Network
 from alexnet.recipes import Recipe
 from alexnet.run import Run
-from alexnet.spread import has_batch_norm, place_masks
+from alexnet.spread import place_masks
 from alexnet.trainer import RunawayLoss
 
 
@@ -41,6 +42,7 @@ def team_step(
 
     Args:
         images: those of this process, `team.rows(count)` of the batch.
+        targets: those of its pictures; with hybrid those of the whole batch.
         count: pictures of the whole batch.
         step: from which the dropout masks follow.
 
@@ -50,44 +52,91 @@ def team_step(
     Raises:
         RunawayLoss: the loss is not finite or beyond recovery; no process takes the step.
     """
-    pieces, number = team.pieces(count), team.size if team.scheme == "data" else 1
-    if team.piece:
-        number = piece_count(count, team.piece)
-    first = team.rows(count).start
+    loss = _StepLoss(team, recipe, class_weights, targets, count)
+    pieces, first = team.pieces(count), team.rows(count).start
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    # Loss, errors and weight of each piece at its place, zeros elsewhere: their sum over processes is exact.
-    figures = torch.zeros(3, number, dtype=torch.float64)
-    inside = [slice(rows.start - first, rows.stop - first) for _, rows in pieces]
-    for (place, _), rows in zip(pieces, inside, strict=True):
-        figures[2, place] = _weight(targets[rows], class_weights)
-    weight = _ordered(_shared(team, figures[2]))
-    optimizer.zero_grad(set_to_none=True)
-    value, classes = 0.0, recipe.model.num_classes
-    needed = has_batch_norm(model)  # a process without pictures still takes part in its sums
-    kept: list[tuple[int, Sequence[Tensor]]] = []
-    for (place, whole), rows in zip(pieces, inside, strict=True):
-        place_masks(model, count, whole)
+
+    def masks(rows: slice | Tensor) -> None:
+        place_masks(model, count, rows)
         model.seed_dropout(recipe.seed, step)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            some = needed or rows.stop > rows.start
-            logits = model(images[rows]).float() if some else torch.zeros(0, classes, requires_grad=True)
-        smoothing = recipe.label_smoothing
-        loss = F.cross_entropy(logits, targets[rows], class_weights, reduction="sum", label_smoothing=smoothing)
-        figures[0, place] = float(loss.detach())
-        figures[1, place] = float((logits.argmax(1) != targets[rows].argmax(1)).sum())
+
+    def precision() -> torch.autocast:
+        return torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+    optimizer.zero_grad(set_to_none=True)
+    if team.scheme == "hybrid":
+        hybrid_pass(team, model, images, count, place_masks=masks, precision=precision, loss_of=loss, check=loss.check)
+        optimizer.step()
+        return loss.value, loss.wrong
+    kept: list[tuple[int, Sequence[Tensor]]] = []
+    for place, whole in pieces:
+        masks(whole)
+        rows = slice(whole.start - first, whole.stop - first)
+        with precision():
+            logits = model(images[rows]).float()
+        part = loss(place, logits, rows)
         if not team.piece:
-            value = _refuse_runaway(team, figures, weight, classes)
-        (loss / weight).backward()  # type: ignore[no-untyped-call]
+            loss.check()
+        part.backward()  # type: ignore[no-untyped-call]
         if team.piece:
             kept.append((place, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]))
             optimizer.zero_grad(set_to_none=True)
     if team.piece:
-        value = _refuse_runaway(team, figures, weight, classes)
-        sum_in_order(team, parameters, kept, number)
+        loss.check()
+        sum_in_order(team, parameters, kept, piece_count(count, team.piece))
     elif team.scheme == "data":
         sum_gradients(team, parameters)
     optimizer.step()
-    return value, float(figures[1].sum())
+    return loss.value, loss.wrong
+
+
+class _StepLoss:
+    """The loss of a batch piece by piece, each divided by what the whole batch weighs.
+
+    Loss, errors and weight of each piece stand at its place, zeros elsewhere: their sum over processes is exact.
+    """
+
+    def __init__(self, team: Team, recipe: Recipe, class_weights: Tensor | None, targets: Tensor, count: int):
+        self.team, self.recipe, self.class_weights, self.targets = team, recipe, class_weights, targets
+        number = piece_count(count, team.piece) if team.piece else 1 if team.scheme == "towers" else team.size
+        self.figures = torch.zeros(3, number, dtype=torch.float64)
+        self.value = 0.0  # mean over the batch, once checked
+        if team.scheme == "hybrid":  # every process has all targets
+            self.weight = _weight(targets, class_weights)
+            return
+        first = team.rows(count).start
+        for place, rows in team.pieces(count):
+            self.figures[2, place] = _weight(targets[rows.start - first : rows.stop - first], class_weights)
+        self.weight = _ordered(self._shared(self.figures[2]))
+
+    def __call__(self, place: int, logits: Tensor, rows: slice | Tensor) -> Tensor:
+        """The part of the loss that pictures have, by their rows among the targets; backward goes from there."""
+        chosen, smoothing = self.targets[rows], self.recipe.label_smoothing
+        loss = F.cross_entropy(logits, chosen, self.class_weights, reduction="sum", label_smoothing=smoothing)
+        if self.team.scheme != "hybrid" or place == self.team.rank:  # there every process has the losses of all
+            self.figures[0, place] = float(loss.detach())
+            self.figures[1, place] = float((logits.argmax(1) != chosen.argmax(1)).sum())
+        return loss / self.weight
+
+    def check(self) -> None:
+        """Shares the losses, when all are known.
+
+        Raises:
+            RunawayLoss: that of the batch is not finite or beyond recovery.
+        """
+        self.figures = self._shared(self.figures)
+        self.value = _ordered(self.figures[0]) / self.weight
+        if runs_away(self.value, self.recipe.model.num_classes):
+            raise RunawayLoss(self.value)
+
+    @property
+    def wrong(self) -> float:
+        """Pictures of the batch that were answered wrong."""
+        return float(self.figures[1].sum())
+
+    def _shared(self, figures: Tensor) -> Tensor:
+        """The figures of all pieces; of towers, every process has them already."""
+        return figures if self.team.scheme == "towers" else self.team.sum(figures.clone(), "figures")
 
 
 def team_predict(team: Team) -> Callable[..., NDArray[np.float32]]:
@@ -131,19 +180,6 @@ def _chosen(
     read: Callable[[NDArray[np.int64]], NDArray[np.uint8]], among: NDArray[np.int64], which: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
     return read(among[which])
-
-
-def _shared(team: Team, figures: Tensor) -> Tensor:
-    """The figures of all pieces; of towers, every process has them already."""
-    return team.sum(figures.clone(), "figures") if team.scheme == "data" else figures
-
-
-def _refuse_runaway(team: Team, figures: Tensor, weight: float, classes: int) -> float:
-    figures.copy_(_shared(team, figures))
-    value = _ordered(figures[0]) / weight
-    if runs_away(value, classes):
-        raise RunawayLoss(value)
-    return value
 
 
 def _weight(targets: Tensor, class_weights: Tensor | None) -> float:

@@ -18,12 +18,14 @@ from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import Prepared, batches, epoch_order
 from alexnet.divergence import runs_away
 from alexnet.errors import UsageError
+from alexnet.hybrid import split_hybrid
 from alexnet.model import Network, build_model
 from alexnet.optim import build_optimizer
 from alexnet.recipes import Recipe
 from alexnet.run import Run
+from alexnet.split import parts_of, whole_of
 from alexnet.spread import spread
-from alexnet.towers import parts_of, split_towers, whole_of
+from alexnet.towers import split_towers
 from alexnet.views import read_views
 from alexnet.weights import check_fingerprint, last_layer, start_from, trained_network
 
@@ -195,6 +197,15 @@ def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
     return update
 
 
+def divide(model: Network, team: Team) -> frozenset[str]:
+    """Leaves of a network what this process of a team has of it; changed in place.
+
+    Returns:
+        The names of the layers of which that is a part.
+    """
+    return {"towers": split_towers, "hybrid": split_hybrid}.get(team.scheme, spread)(model, team)
+
+
 class Trainer:
     """The moving parts of a run: network, average, optimiser, and where it stands.
 
@@ -218,8 +229,8 @@ class Trainer:
             check_fingerprint(trained, run.data.get("weights"), recipe.weights)
             start_from(model, trained)
         self.colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
-        divided = split_towers if self.team.scheme == "towers" else spread
-        self.model = divided(model, self.team).to(device).to(memory_format=torch.channels_last)
+        self.divided = divide(model, self.team)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
         if recipe.average_decay:
             self.average = AveragedModel(
@@ -250,12 +261,9 @@ class Trainer:
         if self.team.size == 1:
             return network
         copy = build_model(self.run.recipe.model).to(self.device).to(memory_format=torch.channels_last)
-        copy.load_state_dict(self._gathered(network.state_dict()))
+        copy.load_state_dict(whole_of(network.state_dict(), self.team, self.divided))
         copy.seed_dropout(self.run.recipe.seed, self.state.step)
         return copy.train(network.training)
-
-    def _gathered(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return whole_of(tensors, self.team) if self.team.scheme == "towers" else tensors
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint must hold to go on, by name: `model/NAME`, `optimizer/KEY/NAME`, `averaged`."""
@@ -266,11 +274,11 @@ class Trainer:
         if self.average is not None:
             out |= {f"average/{name}": tensor for name, tensor in self.average.module.state_dict().items()}
             out["averaged"] = self.average.n_averaged
-        return self._gathered(out)
+        return whole_of(out, self.team, self.divided)
 
     def restore(self, tensors: dict[str, Tensor], state: TrainingState) -> None:
         """Takes over what `tensors` gave."""
-        tensors = parts_of(tensors, self.team) if self.team.scheme == "towers" else tensors
+        tensors = parts_of(tensors, self.team, self.divided)
         model = {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
         self.model.load_state_dict(model)
         parameters = dict(self.model.named_parameters())
@@ -298,19 +306,23 @@ class Trainer:
     def batch(
         self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float, *, whole: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The pictures and targets of one step, on the device; of a team, those that this process looks at.
+        """The pictures and targets of one step, on the device; of a team, the pictures that this process looks at.
+
+        The targets are those of its pictures, but with hybrid of all, for the last layers see all.
 
         Args:
-            whole: those that others look at as well.
+            whole: also the pictures that others look at.
         """
         recipe, rows = self.run.recipe, slice(None) if whole else self.team.rows(len(samples))
-        augment = recipe.augment
-        if augment.chunk == 1 and not (augment.fade or augment.mixup or augment.cutmix):
-            samples, rows = samples[rows], slice(None)  # then no picture hangs on the others of its batch
+        augment, targets = recipe.augment, F.one_hot(self.labels[samples], self.run.recipe.model.num_classes).float()
+        # Then no picture hangs on the others of its batch.
+        apart = augment.chunk == 1 and not (augment.fade or augment.mixup or augment.cutmix)
+        samples = samples[rows] if apart else samples
         split, size = self.prepared.splits["train"], crop_size_at(recipe, progress)
-        views = read_views(split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
-        views = fade(views, recipe.augment, seed=recipe.seed, step=step)
-        targets = F.one_hot(self.labels[samples], recipe.model.num_classes).float()
-        views, targets = mix(views, targets, recipe.augment, seed=recipe.seed, step=step)
-        views, targets = views[rows], targets[rows]
+        views = read_views(split, size, augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
+        if not apart:
+            views = fade(views, augment, seed=recipe.seed, step=step)
+            views, targets = mix(views, targets, augment, seed=recipe.seed, step=step)
+            views = views[rows]
+        targets = targets if self.team.scheme == "hybrid" else targets[rows]
         return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)

@@ -15,8 +15,13 @@ from conftest import Silent
 from alexnet.dataset import open_prepared
 from alexnet.errors import AlexNetError
 from alexnet.parallel import check_same, own_run, process_group, team_of
+from alexnet.recipes import override
 from alexnet.run import Run, create_run, open_run
 from alexnet.train import Interrupted, train
+from alexnet.variants import find_recipe
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "studies"))
+from gradients import follow
 
 CPU = torch.device("cpu")
 
@@ -57,7 +62,11 @@ def main() -> None:
     with process_group(CPU, 60, store=dist.FileStore(store, size), rank=rank, size=size):
         for job in jobs:
             try:
-                if "same" in job:
+                if "follow" in job:
+                    recipe = override(find_recipe(job["follow"]), job["changes"])
+                    team = team_of(recipe, job["scheme"], rank, size, exact=False)
+                    out.append(follow(team, recipe, job["counts"], double=job["double"]))
+                elif "same" in job:
                     team = team_of(open_run(folder / job["same"]).recipe, "data", rank, size, exact=False)
                     check_same(team, {"epochs": 3, "optim.lr": (rank + 1) / 100})
                 else:

@@ -13,7 +13,7 @@ FOLDER = Path(alexnet.__file__).parent
 ORDER = """
 errors worker collectives draws allocator jit compiled cutting prefetch signals kernels layers optim samples
 statistics metrics page intervals charts
-files lock sums config fusion cifar_net model spread towers ilsvrc images plots
+files lock sums config fusion cifar_net model spread split towers hybrid ilsvrc images plots
 shards named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
 dataset sources recipes small_variants variants explain identify

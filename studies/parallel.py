@@ -1,0 +1,151 @@
+"""Do the three schemes train what one process trains, what do they send, how long do they take?
+
+python studies/parallel.py equal
+python studies/parallel.py train PHOTOS
+
+`equal` takes 20 steps with the network of 2012 at full width, with one process and with each scheme side by side, and
+compares losses and gradients (studies/gradients.py). `train` runs the command line on every fourth of PHOTOS, which has
+train/, validation/ and test/ with class folders, and on the digits of scikit-learn, alone and with each scheme.
+What has its entry in results/parallel.json is not run again.
+
+About 30 minutes of two cores (Xeon, Sapphire Rapids).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import study
+import torch
+import torch.distributed as dist
+from gradients import follow
+
+from alexnet.bill import bill
+from alexnet.parallel import process_group, team_of
+from alexnet.recipes import Recipe
+from alexnet.run import open_run, read_metrics
+from alexnet.variants import find_recipe
+
+STEPS, PICTURES = 20, 4
+# Scheme, processes, and whether every step starts from the weights of the one process. Of four pictures at the rate of
+# 2012 the loss is chaotic: two runs that differ by rounding grow apart a hundredfold a step.
+EQUAL = [
+    *(("towers", 2, True), ("hybrid", 2, True), ("data", 2, True), ("hybrid", 4, True), ("data", 4, True)),
+    *(("towers", 2, False), ("data", 2, False), ("hybrid", 2, False), ("data", 4, False)),
+]
+TEAMS = [("none", 1), ("data", 2), ("towers", 2), ("hybrid", 2), ("data", 4), ("hybrid", 4)]
+TRAININGS = {
+    "digits": ("--recipe", "demo", "epochs=4"),
+    "photos": ("--recipe", "small-photos", "model.width=0.125", "model.init=kaiming", "epochs=4"),
+}
+
+
+def equal(done: dict[str, Any], keep: Any) -> None:
+    """Every scheme beside one process, at full width."""
+    for scheme, size, same in EQUAL:
+        name = f"{scheme}, {size} processes, 32 bits, {'the same' if same else 'own'} weights"
+        if name in done:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "out.json"
+            command = [sys.executable, __file__, "worker", scheme, str(size), str(int(same)), str(out)]
+            started = time.monotonic()
+            processes = [subprocess.Popen([*command, str(rank)]) for rank in range(size)]
+            if any([process.wait() for process in processes]):
+                sys.exit(1)
+            found = json.loads(out.read_text())
+        losses = [abs(team - one) / abs(one) for one, team in found["losses"]]
+        done[name] = {
+            "network": "alexnet-2012",
+            "steps": STEPS,
+            "pictures": PICTURES,
+            "loss_apart": max(losses),
+            "gradient_apart": max(found["gradients"]),
+            "gradient_apart_by_step": found["gradients"],
+            "worst_tensor": found["worst"][found["gradients"].index(max(found["gradients"]))],
+            "loss": [found["losses"][0][0], found["losses"][-1][0]],
+            "seconds": round(time.monotonic() - started),
+        }
+        keep()
+        print(name, f"loss {max(losses):.1e}, gradients {max(found['gradients']):.1e}", flush=True)
+
+
+def worker(scheme: Any, size: int, same: bool, out: Path, rank: int) -> None:
+    """One process of `equal`."""
+    torch.set_num_threads(1)
+    recipe = find_recipe("alexnet-2012")
+    store = dist.FileStore(str(out.with_name("store")), size)
+    with process_group(torch.device("cpu"), 600, store=store, rank=rank, size=size):
+        team = team_of(recipe, scheme, rank, size, exact=False)
+        found = follow(team, recipe, [PICTURES] * STEPS, same_weights=same)
+        if rank == 0:
+            out.write_text(json.dumps(found))
+
+
+def train(photos: str, done: dict[str, Any], keep: Any) -> None:
+    """Whole trainings through the command line."""
+    folders = {"digits": "digits", "photos": study.subset(photos, {"train": 4, "validation": 1, "test": 1})}
+    for data, changes in TRAININGS.items():
+        alone: dict[str, Any] = {}
+        for scheme, size in TEAMS:
+            name = f"{data}: {scheme}, {size}"
+            if name not in done:
+                with tempfile.TemporaryDirectory() as folder:
+                    run = Path(folder) / "run"
+                    command = [sys.executable, "-m", "alexnet", "train", folders[data], *changes, "--out", str(run)]
+                    command += ["--device", "cpu", "--save-seconds", "1e9"]
+                    command += [] if scheme == "none" else ["--parallel", scheme, "--nproc", str(size)]
+                    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                    last = [row for row in read_metrics(open_run(run)) if row["kind"] == "epoch"][-1]
+                    recipe = open_run(run).recipe
+                done[name] = {**_figures(last), "bytes_sent_per_step": _sent(recipe, scheme, size)}
+                keep()
+            alone = alone or done[name]
+            apart = abs(done[name]["train_loss"] - alone["train_loss"]) / alone["train_loss"]
+            done[name]["train_loss_apart"] = apart
+            keep()
+            print(name, done[name], flush=True)
+
+
+def _figures(row: dict[str, Any]) -> dict[str, Any]:
+    kept = ("step", "train_loss", "train_top1_error", "val_loss", "val_top1_error")
+    return {**{name: row[name] for name in kept}, "seconds": round(row["seconds"], 1)}
+
+
+def _sent(recipe: Recipe, scheme: Any, size: int) -> int:
+    """By the bill, which the tests hold against what is counted; of a full batch, a process."""
+    return 0 if scheme == "none" else bill(recipe, scheme, size).bytes_sent
+
+
+def main() -> None:
+    """The command line."""
+    if sys.argv[1:2] == ["worker"]:
+        scheme, size, same, out, rank = sys.argv[2:]
+        worker(scheme, int(size), bool(int(same)), Path(out), int(rank))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["equal", "train"])
+    parser.add_argument("photos", nargs="?")
+    parser.add_argument("--out", type=Path, default=study.RESULTS / "parallel.json")
+    typed = parser.parse_args()
+    results = json.loads(typed.out.read_text()) if typed.out.exists() else {}
+    done = results.setdefault(typed.what, {})
+
+    def keep() -> None:
+        typed.out.write_text(json.dumps(results, indent=1) + "\n")
+
+    if typed.what == "equal":
+        equal(done, keep)
+    elif typed.photos is None:
+        parser.error("train needs PHOTOS")
+    else:
+        train(typed.photos, done, keep)
+
+
+if __name__ == "__main__":
+    main()
