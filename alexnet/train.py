@@ -11,15 +11,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from alexnet.check import Check, check_network
 from alexnet.checkpoint import check_room, save_checkpoint, settle
 from alexnet.collectives import Team
 from alexnet.conv1 import remember_kernels
-from alexnet.dataset import Prepared, epoch_order
+from alexnet.dataset import Prepared
 from alexnet.divergence import ROLLBACKS, SLOWER, diverged, first_bad, first_bad_tensor
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluate import evaluate
@@ -32,7 +30,7 @@ from alexnet.prefetch import ahead
 from alexnet.run import Run, append_metrics, read_metrics
 from alexnet.signals import Asked, stop_signals
 from alexnet.team_step import shared_checkpoint, team_predict, team_step
-from alexnet.trainer import RunawayLoss, Trainer, crop_size_at, epoch_batches, steps_per_epoch, train_step
+from alexnet.trainer import RunawayLoss, Trainer, crop_size_at, steps_per_epoch, train_step
 
 SAVE_SECONDS = 60.0  # between two checkpoints that are not the best; changes no result
 DEPTH = 2  # batches made while the network works on another; changes no result
@@ -218,13 +216,9 @@ def _batches(
     trainer: Trainer, first: int, last: int, steps: int, per_epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Pictures and targets of the steps from `first` to before `last`, of `steps` in the whole run."""
-    recipe, count = trainer.run.recipe, len(trainer.labels)
-    planned: list[npt.NDArray[np.int64]] = []
     for step in range(first, last):
         epoch, position = step // per_epoch + 1, step % per_epoch
-        if not planned or position == 0:
-            planned = epoch_batches(epoch_order(count, recipe.seed, epoch if recipe.reshuffle else 1), recipe)
-        yield trainer.batch(planned[position], epoch, step, step / steps)
+        yield trainer.batch(trainer.samples(epoch, position), epoch, step, step / steps)
 
 
 def _pictures(trainer: Trainer, epoch: int, position: int) -> list[str]:

@@ -239,6 +239,7 @@ class Trainer:
         new_layers = () if recipe.weights is None else (last_layer(model),)
         self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
         self.state = TrainingState(step=0)
+        self._planned: tuple[int, list[npt.NDArray[np.int64]]] = (0, [])  # the last epoch asked for
         self.labels = torch.from_numpy(np.asarray(prepared.splits["train"].labels))
         self.class_weights: Tensor | None = None
         if recipe.class_weights == "balanced":
@@ -298,10 +299,13 @@ class Trainer:
 
     def samples(self, epoch: int, position: int) -> npt.NDArray[np.int64]:
         """Positions in the training set of the pictures of a batch, over all processes."""
-        recipe = self.run.recipe
-        return epoch_batches(epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1), recipe)[
-            position
-        ]
+        planned, batches = self._planned
+        if planned != epoch:
+            recipe = self.run.recipe
+            order = epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1)
+            batches = epoch_batches(order, recipe)
+            self._planned = (epoch, batches)
+        return batches[position]
 
     def batch(
         self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float, *, whole: bool = False
