@@ -200,11 +200,9 @@ def test_a_run_that_two_processes_began_ends_the_same_in_one(teams, prepared):
 
 
 def test_processes_with_other_settings_are_refused_by_name(teams):
+    place = JOBS[2].index({"same": "lrn"})
     for said in teams[1][2]:
-        assert (
-            said[JOBS[2].index({"same": "lrn"})]["error"].splitlines()[0]
-            == "E271 optim.lr is 0.01 in process 0 and 0.02 in process 1"
-        )
+        assert said[place]["error"].splitlines()[0] == "E271 optim.lr is 0.01 in process 0 and 0.02 in process 1"
 
 
 @pytest.mark.parametrize(
