@@ -111,7 +111,12 @@ def open_address(address: str, silence: float) -> Any:
 
 
 def fetch(
-    address: str, to: Path, sha256: str, patience: Patience, size: int | None = None, room: Callable[[int], None] = int
+    address: str,
+    to: Path,
+    sha256: str,
+    patience: Patience,
+    size: int | None = None,
+    room: Callable[[int], None] | None = None,
 ) -> None:
     """Fetches one file into `to`, which appears only whole and with the right sha256.
 
@@ -126,7 +131,7 @@ def fetch(
 
     def attempt() -> None:
         with writing(to) as file:
-            if size is not None:
+            if size is not None and room is not None:
                 room(size)
                 file.truncate(size)  # so that others see what this will take
             found = _into(file, address, size, patience)

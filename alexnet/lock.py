@@ -48,20 +48,20 @@ def in_turn(lock: Path, seconds: float = -1) -> Iterator[bool]:
     Args:
         seconds: to wait at the most; -1: for as long as it takes.
 
-    Returns:
+    Yields:
         whether the turn came.
     """
-    waiting = FileLock(lock, timeout=seconds)
+    waiting, came = FileLock(lock, timeout=seconds), True
     with disk_errors(f"locking {lock}"):
         try:
             waiting.acquire()
         except Timeout:
-            yield False
-            return
+            came = False
     try:
-        yield True
+        yield came
     finally:
-        waiting.release()
+        if came:
+            waiting.release()
 
 
 def _owner(folder: Path) -> str:

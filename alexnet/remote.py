@@ -7,13 +7,14 @@
 Every file is compared with the sha256 of the index before its first use in a process, whether it has just come or was
 there. The order of the pictures has nothing to do with where they lie, so results are those of a local folder.
 
-An epoch visits the pictures in random order, so nearly every batch needs nearly every shard: a set that the cache cannot
-hold as a whole is refused. When other sets fill the cache, shards that were not used for longest are removed.
+An epoch visits the pictures in random order, so a batch needs nearly as many shards as it has pictures: a set that the
+cache cannot hold as a whole is refused. When other sets fill the cache, shards that were not used for longest go.
 """
 
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.dataset import MEAN_IMAGE, PREPARED, Prepared, Split, assemble, check_facts, open_prepared
+from alexnet.dataset import MEAN_IMAGE, PREPARED, SPLITS, Prepared, Split, assemble, check_facts, open_prepared
 from alexnet.errors import AlexNetError, DataError, ResourceError
 from alexnet.fetching import Patience, check_address, fetch, fetch_small, is_address
 from alexnet.files import TEMPORARY, cache_folder, disk_errors, file_sha256
@@ -121,8 +122,8 @@ class Arrivals:
 def arriving(prepared: Prepared, order: Sequence[int] | NDArray[np.integer[Any]]) -> Iterator[None]:
     """Within it, threads fetch the shards of train in the order in which its pictures will be read, then the others.
 
-    What goes wrong is told to the reader of that shard, not here. When the block is left, the threads finish the
-    shards that they are at.
+    What goes wrong is told to the reader of that shard, not here. When the block is left, the threads end with the
+    shards that they are at, or with the process.
 
     Args:
         order: positions in train.
@@ -152,15 +153,12 @@ def arriving(prepared: Prepared, order: Sequence[int] | NDArray[np.integer[Any]]
             except AlexNetError:
                 continue
 
-    threads = [Thread(target=work, name="alexnet-arriving", daemon=True) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
+    for _ in range(CONNECTIONS):
+        Thread(target=work, name="alexnet-arriving", daemon=True).start()
     try:
         yield
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def cache_limit() -> int:
@@ -214,7 +212,7 @@ def make_room(size: int) -> None:
                         excess -= bytes_
             if excess <= 0:
                 return
-        Event().wait(WAIT)
+        time.sleep(WAIT)
 
 
 def _kept(folder: Path) -> list[tuple[float, int, Path]]:
@@ -239,9 +237,9 @@ def _files_of(facts: dict[str, Any]) -> tuple[dict[str, tuple[str, int | None]],
     """sha256 and size of the shards and of the small files, by name; names are derived, never read."""
     shards: dict[str, tuple[str, int | None]] = {}
     small: dict[str, tuple[str, int | None]] = {MEAN_IMAGE: (facts["mean_image_sha256"], None)}
-    for split, about in facts["splits"].items():
-        for number, entry in enumerate(about["shards"]):
-            path = shard_path(Path(split).relative_to("."), split, number, facts["encoding"])
+    for split in SPLITS:
+        for number, entry in enumerate(facts["splits"].get(split, {"shards": ()})["shards"]):
+            path = shard_path(Path(), split, number, facts["encoding"])
             shards[path.name] = (entry["sha256"], int(entry["bytes"]))
             small[path.with_suffix(".json").name] = (entry["json_sha256"], None)
     return shards, small
@@ -257,7 +255,7 @@ def _index(address: str, patience: Patience) -> dict[str, Any]:
             if error.code == "E354":
                 raise DataError(
                     f"{address} is not a prepared set (no {PREPARED} there)",
-                    fix="Make one with alexnet prepare PICTURES FOLDER and upload the folder; docs/cluster.md shows how.",
+                    fix="Make one: alexnet prepare PICTURES FOLDER, and upload FOLDER; see docs/cluster.md.",
                     code="E353",
                 ) from None
             if error.code != "E333" or attempt + 1 == patience.wrong:

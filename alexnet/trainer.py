@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from alexnet.augment import ColorStatistics, fade, mix
 from alexnet.checkpoint import TrainingState
 from alexnet.config import AlexNetConfig, grid_sizes
-from alexnet.dataset import Prepared, batches
+from alexnet.dataset import Prepared, batches, epoch_order
 from alexnet.divergence import runs_away
 from alexnet.errors import UsageError
 from alexnet.model import Network, build_model
@@ -262,6 +262,13 @@ class Trainer:
             self.average.n_averaged.copy_(tensors["averaged"])
         self.colors = replace(self.colors, mean=self.model.input_mean.cpu().clone())
         self.state = state
+
+    def upcoming(self) -> npt.NDArray[np.int64]:
+        """Positions in the training set of the pictures that the epoch under way will still visit, in order."""
+        recipe, per_epoch = self.run.recipe, steps_per_epoch(len(self.labels), self.run.recipe)
+        epoch, position = self.state.step // per_epoch + 1, self.state.step % per_epoch
+        order = epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1)
+        return order[position * recipe.batch_size :]
 
     def batch(self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float) -> tuple[Tensor, Tensor]:
         """The pictures and targets of one step, on the device."""
