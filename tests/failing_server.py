@@ -33,7 +33,7 @@ class FailingServer:
         self.planted: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
         self.needs: str | None = None  # Authorization that every request must have
-        self.stopping = threading.Event()
+        self.stopping, self.stalled = threading.Event(), threading.Event()
         self.lock = threading.Lock()
         self.address = ""
 
@@ -125,6 +125,7 @@ def serving(folder: Path, faults: dict[str, list[str]] | None = None) -> Iterato
             self.connection.close()
 
         def wait(self) -> None:
+            state.stalled.set()
             state.stopping.wait(60)
             self.close_connection = True
 

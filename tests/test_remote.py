@@ -129,7 +129,7 @@ def test_a_run_on_a_server_that_fails_ends_with_the_weights_of_a_local_one(raw, 
 
 
 def test_the_verbs_take_an_address(raw, tmp_path, alexnet):
-    options = (*TINY, "--device", "cpu", "--out")
+    options = (*TINY, "epochs=1", "--device", "cpu", "--out")
     local = alexnet("train", raw, *options, tmp_path / "local")
     assert local.code == 0, local.err
     with serving(raw, {"prepared.json": ["one bit"], "train-0001.json": ["cut short"]}) as server:
@@ -383,8 +383,7 @@ def test_processes_share_one_cache_and_fetch_every_file_once(raw):
 def test_a_process_killed_while_it_fetches_leaves_nothing_that_hinders(raw):
     with serving(raw, {"train-0000.npy": ["silent in the middle"]}) as server:
         reader = subprocess.Popen([sys.executable, "-c", READER, server.address, "0"])
-        while not server.planted:
-            assert reader.poll() is None
+        assert server.stalled.wait(60)
         reader.kill()
         reader.wait()
         far = open_place(server.address, QUICK)
