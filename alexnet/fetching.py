@@ -4,9 +4,9 @@ An address is SCHEME://HOST/FOLDER, of any scheme that fsspec knows. What a serv
 
 refuses (401, 403, other 4xx), has no such file (404)        said at once, since asking again changes nothing
 busy or broken (408, 429, 5xx), connection lost or reset,
-silent, slower than `Patience.bytes_per_second`, cut short   asked again, `Patience.attempts` times in all, after the
+silent, slower than `Patience.bytes_per_second`, cut off     asked again, `Patience.attempts` times in all, after the
                                                              pause that Retry-After names if it names one
-other bytes than the sha256 says                             asked again, `Patience.wrong` times in all
+other bytes than the sha256 says, more or fewer              asked again, `Patience.wrong` times in all
 """
 
 import hashlib
@@ -215,8 +215,6 @@ def _into(file: IO[bytes], address: str, size: int | None, patience: Patience) -
             raise _OtherBytes(f"of what is longer than {size:,} bytes")
         digest.update(piece)
         file.write(piece)
-    if size is not None and length < size:
-        raise _Unfinished(f"cut short after {length:,} of {size:,} bytes")
     return digest.hexdigest()
 
 
