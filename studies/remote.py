@@ -55,7 +55,7 @@ def pictures(folder: Path) -> Prepared:
 
 
 def planned(folder: Path) -> dict[str, list[str]]:
-    """200 faults over all files: every kind as often as any other, at most two at a file that has wrong bytes."""
+    """200 faults over all files, every kind as often as any other, two or three for a file: fewer than are too many."""
     chance = random.Random(SEED)
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".npy", ".json"))
     kinds = [PASSING[i % len(PASSING)] for i in range(FAULTS)]

@@ -65,7 +65,7 @@ def stubs(folder: Path, **scripts: str) -> dict[str, str]:
 
 
 def stopped_by(number: int, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Starts it, sends the signal when the first epoch is told, and waits for its end: exit code and output."""
+    """Starts it, sends the signal when the line of the first epoch is told, and waits for its end: exit code and output."""
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     )
@@ -73,7 +73,7 @@ def stopped_by(number: int, command: list[str], environment: dict[str, str]) -> 
     told = []
     for line in process.stdout:
         told.append(line)
-        if re.search(r"\b1/8\b", line):
+        if re.match(r" +1 +\d", line):
             process.send_signal(number)
             break
     told += process.stdout.readlines()
