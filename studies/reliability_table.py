@@ -74,8 +74,8 @@ def table() -> str:
     remote = results["remote"]
     rows.append(
         (
-            f"training from a web server with {remote['faults']} faults of {len(remote['kinds'])} kinds (HTTP 408 to 503, "
-            f"resets, silence, trickle, cut and wrong bytes) over {remote['files']} files",
+            f"training from a web server with {remote['faults']} faults of {len(remote['kinds'])} kinds "
+            f"(HTTP 408 to 503, resets, silence, trickle, cut and wrong bytes) over {remote['files']} files",
             f"weights and optimiser {'equal' if remote['equal'] else 'NOT equal'} to a local run, byte for byte, after "
             f"{remote['requests']} requests; a shard that cannot be had is named: "
             + ", ".join(f"{kind} {code}" for kind, code in remote["lasting"].items()),

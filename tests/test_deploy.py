@@ -25,7 +25,7 @@ JOB = ROOT / "deploy/kubernetes/train.yaml"
 IN_POD = ROOT / "deploy/kubernetes/train-in-pod"
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
-RECIPE = (*TINY, "epochs=8", "--device", "cpu")
+RECIPE = (*TINY, "epochs=16", "evaluate_every=1", "--device", "cpu")
 
 
 @pytest.mark.parametrize(("path", "shell"), [(SBATCH, "bash"), (IN_POD, "sh")], ids=["slurm", "pod"])
@@ -65,19 +65,19 @@ def stubs(folder: Path, **scripts: str) -> dict[str, str]:
 
 
 def stopped_by(number: int, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Starts it, sends the signal when the line of the first epoch is told, and waits for its end: exit code and output."""
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    )
-    assert process.stdout is not None
+    """Starts it, sends the signal when the first epoch is told, and waits for its end: exit code and output."""
     told = []
-    for line in process.stdout:
-        told.append(line)
-        if re.match(r" +1 +\d", line):
-            process.send_signal(number)
-            break
-    told += process.stdout.readlines()
-    return process.wait(), "".join(told)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told.append(line)
+            if re.match(r" +1 +\d", line):
+                process.send_signal(number)
+                break
+        told += process.stdout.readlines()
+    return process.returncode, "".join(told)
 
 
 SRUN = 'while [[ "$1" == --* ]]; do shift; done; exec "$@"'
