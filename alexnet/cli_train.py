@@ -58,11 +58,12 @@ def train(
       alexnet train /data/ILSVRC2012 --recipe alexnet-2012 --dry-run
       alexnet train photos/ --parallel hybrid --nproc 4
       torchrun --nproc-per-node=4 -m alexnet train photos/ --parallel data --out runs/photos
+      alexnet train https://data.example.org/ilsvrc-prepared --recipe alexnet-2012
 
     Parameters
     ----------
     data
-        As for alexnet prepare, or a folder that it made.
+        As for alexnet prepare, or a folder that it made, or the address of one: https://HOST/FOLDER, s3://BUCKET/FOLDER.
     changes
         Fields of the recipe to change.
     recipe
@@ -226,7 +227,7 @@ def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
     prepared = prepared_of(opened, tables.prepared)
     with counting("verifying pictures") as progress:
         dataset.verify(prepared, progress)
-    print(f"{prepared.folder}: every picture is as it was prepared")
+    print(f"{prepared.place}: every picture is as it was prepared")
     if replay:
         found = replaying.replay(opened, prepared, choose_device(device))
         what = f"{found.steps} steps, and again with kill -9 at step {found.killed_at}, from {found.resumed_from} on"

@@ -42,6 +42,7 @@ class Split:
     labels: NDArray[np.int64]  # (N,), indices into the class names
     names: tuple[str, ...]  # where each picture came from
     shards: tuple[Shard, ...]
+    bring: Callable[[Shard], Shard] | None = None  # for shards that lie elsewhere: one that can be read here
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,7 +58,8 @@ class Split:
 
         Raises:
             IndexError: an index is out of range.
-            DataError: a JPEG is damaged.
+            DataError: a JPEG is damaged, or a shard that lies elsewhere cannot be had.
+            ResourceError: it did not come.
         """
         pictures = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         threads = min(8, os.cpu_count() or 1)
@@ -79,7 +81,8 @@ class Split:
         owners = np.searchsorted(self.starts, wanted, side="right") - 1
         for owner in np.unique(owners):
             here = np.flatnonzero(owners == owner)
-            yield self.shards[owner], here, wanted[here] - self.starts[owner]
+            shard = self.shards[owner] if self.bring is None else self.bring(self.shards[owner])
+            yield shard, here, wanted[here] - self.starts[owner]
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -91,7 +94,7 @@ class Split:
 class Prepared:
     """A prepared folder, opened."""
 
-    folder: Path
+    folder: Path  # of sets that lie elsewhere: their part of the cache
     source: str  # name of what was prepared
     size: int  # side of the pictures in pixels
     encoding: str  # "raw" or "jpeg"
@@ -103,6 +106,12 @@ class Prepared:
     color_stdevs: NDArray[np.float64]  # (3,), square roots of the eigenvalues of the RGB covariance, ascending
     color_vectors: NDArray[np.float64]  # (3, 3), its eigenvectors as columns
     fingerprint: str  # of the content: a copy elsewhere has the same
+    address: str | None = None  # where the files lie, if not in the folder
+
+    @property
+    def place(self) -> str:
+        """The folder, or the address, under which the set can be opened again."""
+        return str(self.folder) if self.address is None else self.address
 
 
 def open_prepared(folder: Path) -> Prepared:
@@ -112,7 +121,21 @@ def open_prepared(folder: Path) -> Prepared:
         DataError: there is no finished preparation, it is damaged, or of a version this program does not know.
     """
     folder = Path(folder)
-    facts = read_facts(folder)
+    return assemble(folder, read_facts(folder))
+
+
+def assemble(
+    folder: Path, facts: dict[str, Any], address: str | None = None, bring: Callable[[Shard], Shard] | None = None
+) -> Prepared:
+    """A prepared set from what its prepared.json says and the small files in the folder.
+
+    Args:
+        address: where the set lies, if not in the folder.
+        bring: see `Split`; None if the shards are in the folder.
+
+    Raises:
+        DataError: a small file is missing or damaged, or a shard that should be there is not complete.
+    """
     try:
         size, encoding = facts["size"], facts["encoding"]
         class_names = tuple(facts["class_names"])
@@ -121,12 +144,14 @@ def open_prepared(folder: Path) -> Prepared:
             if name in facts["splits"]:
                 entries = facts["splits"][name]["shards"]
                 shards = tuple(
-                    open_shard(shard_path(folder, name, number, encoding), size, entry["json_sha256"])
+                    open_shard(
+                        shard_path(folder, name, number, encoding), size, entry["json_sha256"], here=bring is None
+                    )
                     for number, entry in enumerate(entries)
                 )
                 labels = np.concatenate([shard.labels for shard in shards])
                 names = tuple(each for shard in shards for each in shard.names)
-                splits[name] = Split(name, size, labels, names, shards)
+                splits[name] = Split(name, size, labels, names, shards, bring)
         statistics = {key: np.array(values, np.float64) for key, values in facts["statistics"].items()}
         mean_image = read_checked(folder / MEAN_IMAGE, facts["mean_image_sha256"])
         mean: NDArray[np.float32] = np.load(io.BytesIO(mean_image), allow_pickle=False)
@@ -143,25 +168,28 @@ def open_prepared(folder: Path) -> Prepared:
             statistics["color_stdevs"],
             statistics["color_vectors"],
             facts["fingerprint"],
+            address,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder / PREPARED, f"{type(error).__name__}: {error}") from error
 
 
 def verify(prepared: Prepared, progress: Callable[[int, int], None] | None = None) -> None:
-    """Reads every byte of a prepared folder and compares it with what was written.
+    """Reads every byte of a prepared set and compares it with what was written; shards that lie elsewhere are fetched.
 
     Args:
-        prepared: the folder, opened (which has checked the small files).
+        prepared: the set, opened (which has checked the small files).
         progress: called with the number of files done and of all files.
 
     Raises:
         DataError: a file is not what was written; it is named.
     """
-    shards = [shard for split in prepared.splits.values() for shard in split.shards]
-    for done, shard in enumerate(shards):
+    shards = [(split, shard) for split in prepared.splits.values() for shard in split.shards]
+    for done, (split, shard) in enumerate(shards):
         if progress is not None:
             progress(done, len(shards))
+        if split.bring is not None:
+            split.bring(shard)
         if file_sha256(shard.path) != shard.sha256:
             raise damaged(shard.path, "its bytes are not the ones that were written")
     contents = {name: [(shard.labels, shard.sha256) for shard in each.shards] for name, each in prepared.splits.items()}
@@ -213,8 +241,21 @@ def read_facts(folder: Path) -> dict[str, Any]:
             fix="make one: alexnet prepare PICTURES FOLDER",
             code="E330",
         )
+    return check_facts(path.read_bytes(), folder)
+
+
+def check_facts(content: bytes, folder: Path | str) -> dict[str, Any]:
+    """What prepared.json says, its version and checksum checked.
+
+    Args:
+        folder: where it lies, for the message.
+
+    Raises:
+        DataError: it is damaged or of an unknown version.
+    """
+    path = Path(folder) / PREPARED
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(content)
         version = facts["version"]
         checksum = facts.pop("checksum")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

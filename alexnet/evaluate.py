@@ -182,14 +182,14 @@ def evaluate(
     """
     if split not in prepared.splits:
         raise DataError(
-            f"{prepared.folder} has no split {split!r}",
+            f"{prepared.place} has no split {split!r}",
             fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
             code="E325",
         )
     unknown = [name for name in prepared.class_names if name not in class_names]
     if unknown:
         raise DataError(
-            f"the network does not know these classes of {prepared.folder}: {_few(unknown)}",
+            f"the network does not know these classes of {prepared.place}: {_few(unknown)}",
             fix=f"It knows: {_few(class_names)}. Folder names must be the same as in training.",
             code="E326",
         )

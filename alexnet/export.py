@@ -106,7 +106,7 @@ def export(
         raise UsageError(f"--int8 with --format {form}", fix="Only ONNX is written in 8 bits.", code="E249")
     if split not in prepared.splits:
         raise DataError(
-            f"{prepared.folder} has no split {split!r}",
+            f"{prepared.place} has no split {split!r}",
             fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
             code="E325",
         )

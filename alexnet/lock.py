@@ -1,4 +1,4 @@
-"""One process at a time in a run folder."""
+"""One process at a time in a run folder, or at a file of the cache."""
 
 import json
 import os
@@ -39,6 +39,29 @@ def only_one(folder: Path) -> Iterator[None]:
     finally:
         (folder / OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def in_turn(lock: Path, seconds: float = -1) -> Iterator[bool]:
+    """Within it no other thread or process can be in a block with the same lock file; those that come wait.
+
+    Args:
+        seconds: to wait at the most; -1: for as long as it takes.
+
+    Yields:
+        whether the turn came.
+    """
+    waiting, came = FileLock(lock, timeout=seconds), True
+    with disk_errors(f"locking {lock}"):
+        try:
+            waiting.acquire()
+        except Timeout:
+            came = False
+    try:
+        yield came
+    finally:
+        if came:
+            waiting.release()
 
 
 def _owner(folder: Path) -> str:

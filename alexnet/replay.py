@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from alexnet.checkpoint import MODEL, TRAINING, load_checkpoint, name_of
-from alexnet.dataset import Prepared, open_prepared
+from alexnet.dataset import Prepared
 from alexnet.errors import ResourceError
+from alexnet.remote import open_place
 from alexnet.run import Run, create_run, open_run
 from alexnet.sums import read_sums
 from alexnet.train import Interrupted, Progress, train
@@ -70,7 +71,7 @@ def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEP
         about = dict(run.data)
         through, killed = (create_run(Path(folder) / n, run.recipe, run.class_names, about) for n in ("a", "b"))
         _some_steps(through, prepared, device, steps)
-        command = [sys.executable, "-m", "alexnet.replay", str(killed.folder), str(prepared.folder), str(kill_at)]
+        command = [sys.executable, "-m", "alexnet.replay", str(killed.folder), prepared.place, str(kill_at)]
         command += [str(device), str(torch.get_num_threads())]
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode != -signal.SIGKILL:
@@ -96,7 +97,7 @@ def _main(folder: str, prepared: str, at: str, device: str, threads: str) -> Non
     torch.set_num_threads(int(threads))
     train(
         open_run(Path(folder)),
-        open_prepared(Path(prepared)),
+        open_place(prepared),
         device=torch.device(device),
         monitor=_Killer(int(at)),
         save_seconds=0.0,

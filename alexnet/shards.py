@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +37,7 @@ class Shard:
     labels: NDArray[np.int64]  # (n,)
     pixels: NDArray[np.uint8] | None  # raw: (n, size, size, 3), mapped into memory
     offsets: NDArray[np.int64] | None  # jpeg: (n + 1,), picture i is bytes offsets[i]:offsets[i + 1]
+    content: NDArray[np.uint8] | None = None  # jpeg: the file mapped into memory, where it may vanish from the disk
 
 
 def shard_path(folder: Path, split: str, number: int, encoding: str) -> Path:
@@ -77,13 +78,14 @@ def write_shard(
     return facts if raw else facts | {"offsets": offsets}
 
 
-def open_shard(path: Path, size: int, json_sha256: str | None = None) -> Shard:
+def open_shard(path: Path, size: int, json_sha256: str | None = None, *, here: bool = True) -> Shard:
     """One shard with its names and labels; the pixels stay on disk.
 
     Args:
         path: the data file; the JSON file lies beside it.
         size: side of the pictures in pixels.
         json_sha256: of the JSON file, if it is known.
+        here: whether the data file is there already; if not, `mapped` gives the shard to read from when it is.
 
     Raises:
         DataError: a file is missing, or not as long as it should be, or the JSON file is not the one expected.
@@ -92,22 +94,34 @@ def open_shard(path: Path, size: int, json_sha256: str | None = None) -> Shard:
     try:
         facts = json.loads(read_checked(about, json_sha256))
         names, labels = tuple(facts["names"]), np.array(facts["labels"], np.int64)
-        if path.stat().st_size != facts["bytes"]:
+        if here and path.stat().st_size != facts["bytes"]:
             raise damaged(path, f"{path.stat().st_size:,} bytes instead of {facts['bytes']:,}")
         pixels, offsets = None, None
+        complete = len(names) == len(labels)
         if path.suffix == SUFFIXES["jpeg"]:
             offsets = np.array(facts["offsets"], np.int64)
-            complete = len(offsets) == len(labels) + 1
-        else:
-            pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-            complete = pixels.shape == (len(labels), size, size, 3) and pixels.dtype == np.uint8
-        if not complete or len(names) != len(labels):
+            complete &= len(offsets) == len(labels) + 1
+        elif here:
+            pixels = _mapped_pixels(path, len(labels), size)
+        if not complete:
             raise damaged(path, "it does not hold what its JSON file says")
         return Shard(path, facts["sha256"], names, labels, pixels, offsets)
     except FileNotFoundError as error:
         raise damaged(Path(error.filename), "the file is missing") from error
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(about, "not the JSON that was written") from error
+
+
+def mapped(shard: Shard, size: int) -> Shard:
+    """A shard that was opened before its data file was there, to read from now: its file may vanish again.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DataError: it does not hold what its JSON file says.
+    """
+    if shard.offsets is not None:
+        return replace(shard, content=np.memmap(shard.path, np.uint8, "r"))
+    return replace(shard, pixels=_mapped_pixels(shard.path, len(shard.labels), size))
 
 
 def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int = 1) -> NDArray[np.uint8]:
@@ -117,7 +131,7 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
         return raw
     assert shard.offsets is not None
     # Opened for every call: a split of a million pictures has more shards than a process may have files open.
-    data = np.memmap(shard.path, np.uint8, "r")
+    data = np.memmap(shard.path, np.uint8, "r") if shard.content is None else shard.content
     spans = [(shard.offsets[index], shard.offsets[index + 1]) for index in indices]
     pictures = np.empty((len(indices), size, size, 3), np.uint8)
 
@@ -164,6 +178,13 @@ def damaged(path: Path, reason: str) -> DataError:
         fix=f"delete the folder {path.parent} and prepare the pictures again",
         code="E333",
     )
+
+
+def _mapped_pixels(path: Path, count: int, size: int) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
+        raise damaged(path, "it does not hold what its JSON file says")
+    return pixels
 
 
 def _npy_header(file: IO[bytes], count: int, size: int) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from alexnet import named_sets
 from alexnet.errors import DataError, UsageError, printable
+from alexnet.fetching import is_address
 from alexnet.files import cache_folder
 from alexnet.ilsvrc import classes_by_ground_truth
 from alexnet.samples import Samples, Source, hold_out, listed
@@ -52,12 +53,17 @@ def open_source(
 
     Raises:
         DataError: the folder cannot be used as it is.
-        UsageError: `held_out` is out of range, or a package for the named set is missing.
+        UsageError: `held_out` is out of range, `spec` is an address, or a package for the named set is missing.
         ResourceError: a named set could not be downloaded.
     """
     if not 0 <= held_out < 1:
+        told = f"held_out is {held_out}, but must be a share from 0 to below 1"
+        raise UsageError(told, fix="choose for example 0.2", code="E223")
+    if is_address(spec):
         raise UsageError(
-            f"held_out is {held_out}, but must be a share from 0 to below 1", fix="choose for example 0.2", code="E223"
+            f"{spec} is an address: only prepared sets are read from one, by train, resume, evaluate and bench",
+            fix="Give the folder of the pictures; alexnet prepare PICTURES FOLDER makes what can be uploaded.",
+            code="E276",
         )
     path = Path(spec).expanduser()
     if path.is_dir():
@@ -189,8 +195,7 @@ def _split_places(root: Path, folders: dict[str, Path]) -> dict[str, Path]:
         places[split] = path
     if "train" in places and len(folders) > len(places):
         inside = [entry for entry in _entries(places["train"]) if _is_folder(entry) and not _ignored(entry.name)]
-        if not inside:
-            return {}
+        return places if inside else {}
     return places
 
 
@@ -244,8 +249,7 @@ def _walk(folder: Path, root: Path, inside_hidden: bool) -> tuple[list[str], Cou
 
 def _check_train(listing: _Listing, place: Path, empty_classes: bool) -> None:
     """Raises a DataError that says how to arrange the folders if `place` cannot be trained on."""
-    classes = listing.classes
-    example = f"one folder per class: {place / 'cat'}/*.jpg, {place / 'dog'}/*.jpg"
+    classes, example = listing.classes, f"one folder per class: {place / 'cat'}/*.jpg, {place / 'dog'}/*.jpg"
     empty = sorted(name for name, pictures in classes.items() if not pictures)
     if len(empty) == len(classes):
         if listing.loose:

@@ -27,6 +27,7 @@ from alexnet.lock import only_one
 from alexnet.model import Network
 from alexnet.optim import rate, set_rates
 from alexnet.prefetch import ahead
+from alexnet.remote import arriving
 from alexnet.run import Run, append_metrics, read_metrics
 from alexnet.signals import Asked, stop_signals
 from alexnet.team_step import shared_checkpoint, team_predict, team_step
@@ -163,11 +164,10 @@ def _go(
     """Takes the steps from where the trainer stands to the end of the run, or to before step `last`."""
     run, recipe, first = trainer.run, trainer.run.recipe, trainer.state.step
     per_epoch = steps_per_epoch(len(trainer.labels), recipe)
-    steps = per_epoch * recipe.epochs
-    last_save = time.monotonic()
+    steps, last_save = per_epoch * recipe.epochs, time.monotonic()
     end = steps if last is None else min(steps, last)
     batches = _batches(trainer, first, end, steps, per_epoch)
-    with ahead(batches, DEPTH) as made:
+    with arriving(trainer.prepared, trainer.upcoming()), ahead(batches, DEPTH) as made:
         for step in range(first, end if not _in_vain(trainer) else first):
             epoch, position = step // per_epoch + 1, step % per_epoch
             progress, warning = _step(trainer, guard, made, epoch, step, steps, per_epoch)

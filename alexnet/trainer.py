@@ -297,6 +297,13 @@ class Trainer:
         self.colors = replace(self.colors, mean=self.model.input_mean.cpu().clone())
         self.state = state
 
+    def upcoming(self) -> npt.NDArray[np.int64]:
+        """Positions in the training set of the pictures that the epoch under way will still visit, in order."""
+        recipe, per_epoch = self.run.recipe, steps_per_epoch(len(self.labels), self.run.recipe)
+        epoch, position = self.state.step // per_epoch + 1, self.state.step % per_epoch
+        order = epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1)
+        return order[position * recipe.batch_size :]
+
     def samples(self, epoch: int, position: int) -> npt.NDArray[np.int64]:
         """Positions in the training set of the pictures of a batch, over all processes."""
         planned, batches = self._planned

@@ -21,10 +21,12 @@ from alexnet.dataset import PREPARED, SPLITS, Prepared, epoch_order, open_prepar
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluate import Evaluation, evaluate
 from alexnet.exclusion import Excluded, leave_out
+from alexnet.fetching import is_address
 from alexnet.files import cache_folder, write_file
 from alexnet.identify import identify
 from alexnet.prepare import PrepareReport, cache_key, prepare
 from alexnet.recipes import Recipe, differences, for_classes
+from alexnet.remote import open_place
 from alexnet.report import write_report
 from alexnet.run import Run, create_run, open_run, sealing
 from alexnet.samples import Samples
@@ -47,7 +49,7 @@ def prepared_for(
     excluded: Sequence[Excluded] = (),
     exclusions: str = "",
 ) -> Prepared:
-    """The prepared pictures of a folder, prepared set or named set; prepared now if they never were.
+    """The prepared pictures of a folder, prepared set, its address or named set; prepared now if they never were.
 
     Args:
         tell: is given what preparing did.
@@ -58,15 +60,14 @@ def prepared_for(
     Raises:
         UsageError: if `data` is a folder that was prepared at another size, or without regard to `excluded`.
     """
-    folder = Path(data).expanduser()
-    if (folder / PREPARED).is_file():
+    if is_prepared(data):
         if excluded:
             raise UsageError(
                 f"{data} is prepared already: its pictures cannot be left out one by one",
                 fix=f"alexnet prepare PICTURES OTHER_FOLDER --exclude {exclusions}, and train on that.",
                 code="E283",
             )
-        prepared = open_prepared(folder)
+        prepared = open_place(data)
         if prepared.size != size:
             raise UsageError(
                 f"{data} was prepared at {prepared.size} pixels, the recipe wants {size}",
@@ -83,20 +84,21 @@ def prepared_for(
     return open_prepared(out)
 
 
+def is_prepared(data: str) -> bool:
+    """Whether that is a prepared folder, or an address, where nothing else can lie."""
+    return is_address(data) or (Path(data).expanduser() / PREPARED).is_file()
+
+
 def original_files(data: str) -> Samples | None:
     """The training pictures of a folder as they came; None for a prepared folder and for sets that have no files."""
-    folder = Path(data).expanduser()
-    if (folder / PREPARED).is_file() or not folder.is_dir():
+    if is_prepared(data) or not Path(data).expanduser().is_dir():
         return None
     return open_source(data).splits["train"]
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:
     """The recipe at the size at which the pictures were prepared, if `data` is a prepared folder."""
-    folder = Path(data).expanduser()
-    if not (folder / PREPARED).is_file():
-        return recipe
-    return replace(recipe, prepare_size=open_prepared(folder).size)
+    return replace(recipe, prepare_size=open_place(data).size) if is_prepared(data) else recipe
 
 
 def prepared_of(run: Run, tell: Callable[[PrepareReport], None], *, allow_changed: bool = False) -> Prepared:
@@ -114,9 +116,8 @@ def prepared_of(run: Run, tell: Callable[[PrepareReport], None], *, allow_change
             fix=f"alexnet evaluate {run.folder} PICTURES, or alexnet train PICTURES --weights {run.folder}",
             code="E256",
         )
-    folder = Path(run.data["prepared"])
-    if (folder / PREPARED).is_file():
-        prepared = open_prepared(folder)
+    if is_prepared(run.data["prepared"]):
+        prepared = open_place(run.data["prepared"])
     else:
         excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
         prepared = prepared_for(run.data["source"], run.recipe.prepare_size, tell, excluded=excluded)
@@ -147,7 +148,7 @@ def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared, exclu
     place = Path(data).expanduser()
     about: dict[str, Any] = {
         "source": str(place.resolve()) if place.exists() else data,
-        "prepared": str(prepared.folder.resolve()),
+        "prepared": prepared.address or str(prepared.folder.resolve()),
         "fingerprint": prepared.fingerprint,
     }
     if excluded:

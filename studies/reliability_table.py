@@ -14,7 +14,7 @@ BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 def table() -> str:
     """The rows in Markdown: what was done to it, what came of it, the command that does it again."""
-    results = {name: _read(name) for name in ("reliability", "fuzz_images", "doctor", "mutation")}
+    results = {name: _read(name) for name in ("reliability", "fuzz_images", "doctor", "mutation", "remote")}
     faults, fuzz, doctor = results["reliability"], results["fuzz_images"], results["doctor"]
     kills, bits, disk, memory = (faults[name] for name in ("kills", "bits", "disk", "memory"))
     cases = fuzz["rows"]
@@ -72,6 +72,17 @@ def table() -> str:
         ),
     ]
     rows[1:1] = _parallel(_read("parallel_faults"))
+    remote = results["remote"]
+    rows.append(
+        (
+            f"training from a web server with {remote['faults']} faults of {len(remote['kinds'])} kinds "
+            f"(HTTP 408 to 503, resets, silence, trickle, cut and wrong bytes) over {remote['files']} files",
+            f"weights and optimiser {'equal' if remote['equal'] else 'NOT equal'} to a local run, byte for byte, after "
+            f"{remote['requests']} requests; a shard that cannot be had is named: "
+            + ", ".join(f"{kind} {code}" for kind, code in remote["lasting"].items()),
+            remote["command"],
+        )
+    )
     lines = ["| what was done | what came of it | command |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {came} | `{command}` |" for what, came, command in rows)]) + "\n"
 

@@ -14,9 +14,9 @@ ORDER = """
 errors worker collectives draws allocator jit compiled cutting prefetch signals kernels layers optim samples
 statistics metrics page intervals charts
 files lock sums config fusion cifar_net model spread split towers hybrid ilsvrc images plots
-shards named_sets augment summary duplicates exclusion
+shards fetching named_sets augment summary duplicates exclusion
 wire opcodes caffemodel onnx_graph pickles stored
-dataset sources recipes small_variants variants explain identify
+dataset remote sources recipes small_variants variants explain identify
 rows ingredients
 plans evaluate views run checkpoint conv1 exact divergence weights
 decoding mistakes suspects inspection trainer
@@ -84,7 +84,7 @@ SHOWS = {
 }
 
 # Help, and the work on files, must not wait for PyTorch.
-WITHOUT_TORCH = ("errors", "images", "sources", "prepare", "dataset", "cli")
+WITHOUT_TORCH = ("errors", "images", "sources", "prepare", "dataset", "remote", "cli")
 
 LONG = {"images": 370}  # all that a picture can be, in one place
 LONGEST = 350

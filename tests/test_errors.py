@@ -24,7 +24,7 @@ from PIL import Image
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 import alexnet
-from alexnet import errors, replay, variants
+from alexnet import errors, fetching, replay, variants
 from alexnet.ablate import jobs_of
 from alexnet.answering import of_onnx, of_program, open_answering
 from alexnet.check import check_network
@@ -54,6 +54,7 @@ from alexnet.parallel import check_same, check_scheme, launch, meeting_in_vain
 from alexnet.predict import find_images
 from alexnet.prepare import prepare
 from alexnet.recipes import from_json, override, to_json
+from alexnet.remote import open_place
 from alexnet.report import write_report
 from alexnet.run import Run, create_run, open_run
 from alexnet.samples import Samples, Source
@@ -203,6 +204,20 @@ def png(size: tuple[int, int] = (4, 4)) -> bytes:
     return out.getvalue()
 
 
+def far(s: Scene, spoil: Callable[[Path], object] = str, **environment: str) -> object:
+    """The first picture of `prepared_small`, read through fsspec after something was done to its folder."""
+    patch, folder = s.get("monkeypatch"), prepared_small(s)
+    for name, value in {"ALEXNET_CACHE": str(s / "cache"), **environment}.items():
+        patch.setenv(name, value)
+    spoil(folder)
+    return open_place(f"file://{folder}", HASTY).splits["train"].read([0])
+
+
+def refused_by_server(s: Scene) -> object:
+    s.refuse(fetching, "open_address", PermissionError("AccessDenied"))
+    return open_place("s3://bucket/set")
+
+
 def half_finished(s: Scene) -> Path:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -233,6 +248,9 @@ def full_disk(s: Scene) -> object:
     usage = type(shutil.disk_usage("."))(10**12, 10**12, 0)
     s.get("monkeypatch").setattr(shutil, "disk_usage", lambda path: usage)
     return prepare(small(), s / "out", size=500)
+
+
+HASTY = fetching.Patience(sleep=lambda seconds: None)
 
 
 def without(package: str, ask: Callable[[], object]) -> Callable[[Scene], object]:
@@ -620,6 +638,10 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E275", lambda s: check_scheme(override(DEMO, ["lrn_per_tower=false"]), "towers", 2, exact=False)),
     ("E299", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E299", lambda s: check_scheme(override(DEMO, ["towers_talk=false"]), "hybrid", 2, exact=False)),
+    ("E276", lambda s: open_source("https://a.org/photos")),
+    ("E277", without("aiohttp", lambda: open_place("https://a.org/set"))),
+    ("E278", lambda s: open_place("https://me:word@a.org/set")),
+    ("E279", lambda s: open_place("gopher://a.org/set")),
     ("E280", lambda s: doctored(s, "--out", s.file("a", b"x"))),
     ("E281", lambda s: doctored(s, "--out", s / "photos" / "out")),
     ("E282", lambda s: s.cli("doctor", prepared_small(s), "--out", s / "doctor")),
@@ -701,6 +723,14 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E350", lambda s: prepared_of(run_of(s, fingerprint="0"), print)),
     ("E351", lambda s: prepared_of(replace(run_of(s), class_names=("a", "cat")), print)),
     ("E352", unreadable_photo),
+    ("E353", lambda s: open_place(f"file://{s / 'none'}")),
+    ("E354", lambda s: far(s, lambda folder: (folder / "train-0000.npy").unlink())),
+    ("E355", refused_by_server),
+    (
+        "E356",
+        lambda s: far(s, lambda f: (f / "train-0000.npy").write_bytes(bytes((f / "train-0000.npy").stat().st_size))),
+    ),
+    ("E357", lambda s: far(s, lambda folder: (folder / "prepared.json").write_text("<html>"))),
     ("E359", of_photos("cat/1.jpg", "new\nline/1.jpg")),
     ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
     ("E380", excluding(b"\xff")),
@@ -717,6 +747,9 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E501", lambda s: refused_by_disk(28)),
     ("E502", lambda s: refused_by_disk(5)),
     ("E503", ended_by_itself),
+    ("E504", lambda s: far(s, ALEXNET_CACHE_GB="0.0000001")),
+    ("E505", lambda s: open_place("http://127.0.0.1:9/set", HASTY)),
+    ("E506", lambda s: far(s, ALEXNET_CACHE_GB="200G")),
     ("E510", lambda s: gone("Connection closed by peer [127.0.0.1]:1")),
     ("E510", lambda s: gone("Timed out waiting 60000ms for recv operation to complete")),
     ("E511", killed_too_often),
