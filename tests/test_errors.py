@@ -497,7 +497,12 @@ def unequal(s: Scene) -> object:
 
 
 def asked(
-    method: str, path: str, content: bytes = b"", *, before: Callable[[Any, Scene], object] | None = None, **settings: Any
+    method: str,
+    path: str,
+    content: bytes = b"",
+    *,
+    before: Callable[[Any, Scene], object] | None = None,
+    **settings: Any,
 ) -> Callable[[Scene], object]:
     """What a service of the trained run says to a request; `headers` are settings as well."""
     headers = settings.pop("headers", {})

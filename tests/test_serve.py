@@ -219,7 +219,7 @@ def test_a_mistake_is_answered_in_words(ask, method, path, content, status, code
 def test_a_class_that_is_not_known_and_a_form_are_explained(ask, trained):
     data = (trained / "photos/red/0.png").read_bytes()
     answer = ask.post("/v1/why?class=dög", content=data)
-    assert (answer.status_code, answer.json()["code"]) == (422, "E246")
+    assert (answer.status_code, answer.json()["code"]) == (404, "E246")
     answer = ask.post("/v1/predict", files={"image": data})
     assert (answer.status_code, answer.json()["code"]) == (415, "E361")
 
