@@ -139,9 +139,8 @@ def run_service(
     from alexnet.train import choose_device
 
     service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
-    service.warm_up()
     port = listener.getsockname()[1]
-    say(service_lines(settings, port, [each.name for each in service.models], index is not None))
+    lines = service_lines(settings, port, [each.name for each in service.models], index is not None)
 
     def reload() -> None:
         try:
@@ -151,9 +150,11 @@ def run_service(
         else:
             say([f"new weights: {', '.join(changed) or 'none have changed'}"])
 
-    # A signal is handled in the middle of anything, so the work goes to a thread.
-    running = server(create_app(service), settings, lambda: threading.Thread(target=reload, daemon=True).start())
-    running.run(sockets=[listener])
+    def reload_beside() -> None:
+        # A signal is handled in the middle of anything, so the work goes to a thread.
+        threading.Thread(target=reload, daemon=True).start()
+
+    server(create_app(service), settings, lambda: say(lines), reload_beside).run(sockets=[listener])
     say(["stopped"])
 
 

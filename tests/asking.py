@@ -38,14 +38,8 @@ def in_a_thread(*runs: Path, index: Path | None = None, **changes: Any) -> Itera
     """A service of these runs with changed settings."""
     settings = Settings(**{"port": 0, **changes})
     service = Service(Models(runs, device=torch.device("cpu")), settings, index)
-    made = server(create_app(service), settings, lambda: None)
-    started, startup = threading.Event(), made.startup
-
-    async def starting(sockets: list[socket.socket] | None = None) -> None:
-        await startup(sockets=sockets)
-        started.set()
-
-    made.startup = starting  # type: ignore[method-assign]
+    started = threading.Event()
+    made = server(create_app(service), settings, started.set, lambda: None)
     listener = listen(settings)
     thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
     thread.start()
