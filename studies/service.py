@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -23,19 +24,23 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
-from asking import answer_of, connect, head, in_a_process
-from asking_anything import picture
-from recording import ROOT, machine
-from service_attacks import attacks, contract, gone, malformed, oversize, slow
-from service_load import closed_loop, open_loop, quantiles, request_of
-from service_seen import CPU, PHOTO, counted, of_2012, small
 
-from alexnet.checkpoint import TrainingState, load_model, save_checkpoint
-from alexnet.evaluate import predict_probabilities
-from alexnet.images import prepare_image
-from alexnet.model import build_model
-from alexnet.run import open_run
-from alexnet.weights import fingerprint
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent / "tests"), str(HERE)]
+
+from asking import answer_of, connect, head, in_a_process  # noqa: E402
+from asking_anything import picture  # noqa: E402
+from recording import ROOT, machine  # noqa: E402
+from service_attacks import attacks, contract, gone, malformed, oversize, slow  # noqa: E402
+from service_load import closed_loop, open_loop, quantiles, request_of  # noqa: E402
+from service_seen import CPU, PHOTO, counted, of_2012, small  # noqa: E402
+
+from alexnet.checkpoint import TrainingState, load_model, save_checkpoint  # noqa: E402
+from alexnet.evaluate import predict_probabilities  # noqa: E402
+from alexnet.images import prepare_image  # noqa: E402
+from alexnet.model import build_model  # noqa: E402
+from alexnet.run import open_run  # noqa: E402
+from alexnet.weights import fingerprint  # noqa: E402
 
 RESULTS = ROOT / "results" / "service.json"
 

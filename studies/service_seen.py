@@ -2,22 +2,17 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import httpx
+from asking import Process
+from asking_anything import picture
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "tests"), str(HERE)]
-
-from asking import Process  # noqa: E402
-from asking_anything import picture  # noqa: E402
-
-from alexnet.checkpoint import TrainingState, save_checkpoint  # noqa: E402
-from alexnet.model import build_model  # noqa: E402
-from alexnet.recipes import for_classes  # noqa: E402
-from alexnet.run import create_run  # noqa: E402
-from alexnet.variants import find_recipe  # noqa: E402
+from alexnet.checkpoint import TrainingState, save_checkpoint
+from alexnet.model import build_model
+from alexnet.recipes import for_classes
+from alexnet.run import create_run
+from alexnet.variants import find_recipe
 
 PHOTO = picture(500, 375, 0, "JPEG")
 CPU = ("--device", "cpu")
