@@ -121,8 +121,8 @@ def _load(part: Any) -> str:
 def _backpressure(part: Any) -> str:
     refused, accepted = part["refused"], part["accepted"]
     return (
-        f"{_statuses(part)}; refused with Retry-After in {refused['p50_ms']} ms (p99 {refused['p99_ms']}), accepted p99 "
-        f"{accepted['p99_ms']:.0f} ms where 64 pictures take {part['queue_by_throughput_ms']:.0f}; the next answer "
+        f"{_statuses(part)}; refused with Retry-After in {refused['p50_ms']} ms (p99 {refused['p99_ms']}), accepted "
+        f"p99 {accepted['p99_ms']:.0f} ms where 64 pictures take {part['queue_by_throughput_ms']:.0f}; the next answer "
         f"after {part['next_answer']['ms']:.0f} ms"
     )
 
