@@ -85,8 +85,8 @@ def test_replay_of_a_short_run_takes_all_of_its_steps(start, prepared):
 
 def test_replay_notices_what_does_not_follow_from_the_recipe(start, prepared, monkeypatch):
     calls = iter(range(100, 200))
-    order = alexnet.train.epoch_order
-    monkeypatch.setattr(alexnet.train, "epoch_order", lambda count, seed, epoch: order(count, next(calls), epoch))
+    order = alexnet.trainer.epoch_order
+    monkeypatch.setattr(alexnet.trainer, "epoch_order", lambda count, seed, epoch: order(count, next(calls), epoch))
     found = replay(start("run"), prepared, CPU, steps=4)
     assert found.different == ("model.safetensors", "training.safetensors")
 
@@ -326,7 +326,7 @@ def test_nan_stops_the_run_at_that_step_and_names_layer_and_pictures(start, fit,
         fit(run)
     record = json.loads((run.folder / "diverged.json").read_text())
     assert (record["step"], record["epoch"], record["first_bad"]) == (7, 2, where)
-    order = alexnet.train.epoch_order(26, 0, 2)[16:24]  # the third batch of the second epoch
+    order = alexnet.dataset.epoch_order(26, 0, 2)[16:24]  # the third batch of the second epoch
     assert record["pictures"] == [prepared.splits["train"].names[i] for i in order]
     for which in ("best", "last"):
         assert all(bool(torch.isfinite(t).all()) for t in load_model(run, which).state_dict().values())
