@@ -13,6 +13,10 @@ M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2
 SETTINGS = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 * 2**20))
 
 
+# All threads take from one heap; with one each, a service grows for hours before it has seen the worst of all.
+M_ARENA_MAX = -8
+
+
 def keep_memory() -> bool:
     """Tells glibc to keep freed memory; elsewhere, and under another allocator, it does nothing.
 
@@ -21,10 +25,19 @@ def keep_memory() -> bool:
     Returns:
         Whether all settings were taken.
     """
+    return _tell(SETTINGS)
+
+
+def share_heap() -> bool:
+    """Tells glibc to serve threads that are yet to start from one heap; see `keep_memory`."""
+    return _tell(((M_ARENA_MAX, 1),))
+
+
+def _tell(settings: tuple[tuple[int, int], ...]) -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(name, value) == 1 for name, value in SETTINGS])
+    return all([mallopt(name, value) == 1 for name, value in settings])

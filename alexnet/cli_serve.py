@@ -105,7 +105,8 @@ def listen(settings: Settings) -> socket.socket:
         ResourceError: E524, the address is in use or not ours.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once only if the socket says that it is TCP; else they wait 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
@@ -132,12 +133,14 @@ def run_service(
     """Loads the runs and answers until a signal asks to stop."""
     import threading
 
+    from alexnet.allocator import share_heap
     from alexnet.deadlines import server
     from alexnet.served import Models
     from alexnet.service import create_app
     from alexnet.serving import Service
     from alexnet.train import choose_device
 
+    share_heap()
     service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
     port = listener.getsockname()[1]
     lines = service_lines(settings, port, [each.name for each in service.models], index is not None)

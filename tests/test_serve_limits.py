@@ -1,5 +1,6 @@
 """What the service refuses: foreign names and pages, too much, too slow; and that nobody else is hindered by it."""
 
+import asyncio
 import io
 import socket
 import tarfile
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet.cli_serve import service_lines, with_token
+from alexnet.cli_serve import listen, service_lines, with_token
 from alexnet.counters import Counters
 from alexnet.errors import DataError
 from alexnet.limits import Settings
@@ -373,3 +374,20 @@ def test_counts_are_written_as_prometheus_reads_them():
         *("seconds_count 4", "seconds_sum 12.5"),
         *("# HELP waiting Now.", "# TYPE waiting gauge", "waiting 3"),
     ]
+
+
+def test_answers_do_not_wait_for_an_acknowledgement():
+    """Of two small packets the second would wait 40 ms for the client's delayed ACK of the first."""
+
+    async def nodelay():
+        accepted = asyncio.get_running_loop().create_future()
+        listener = listen(Settings(port=0))
+        port = listener.getsockname()[1]
+        async with await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listener):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            theirs = (await accepted).get_extra_info("socket")
+            found = theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            writer.close()
+        return found
+
+    assert asyncio.run(nodelay())
