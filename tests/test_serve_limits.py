@@ -385,9 +385,11 @@ def test_answers_do_not_wait_for_an_acknowledgement():
         port = listener.getsockname()[1]
         async with await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listener):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            theirs = (await accepted).get_extra_info("socket")
-            found = theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            writer.close()
+            theirs = await accepted
+            found = theirs.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for end in (writer, theirs):
+                end.close()
+                await end.wait_closed()
         return found
 
     assert asyncio.run(nodelay())
