@@ -13,7 +13,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from alexnet import cli_data, cli_explore, cli_lab, cli_networks, cli_runs, cli_train
+from alexnet import cli_data, cli_explore, cli_lab, cli_networks, cli_runs, cli_serve, cli_train
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -51,6 +51,7 @@ for verb in (
     cli_explore.why,
     cli_explore.export,
     cli_explore.parity,
+    cli_serve.serve,
 ):
     app.command(verb)
 app.command(cli_networks.import_weights, name="import")

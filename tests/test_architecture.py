@@ -32,12 +32,13 @@ features onnx_writer answering parity model_card quantize export sheets similar 
 ablate
 tables_lab tables_explore
 lab_page
-cli_runs cli_train cli_networks cli_data cli_lab cli_explore
+limits counters tarball replies problems access batching deadlines served serving routes service
+cli_runs cli_train cli_networks cli_data cli_lab cli_explore cli_serve
 cli
 __main__
 """
 
-VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore"}
+VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore", "cli_serve"}
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
@@ -64,12 +65,14 @@ SHOWS = {
     "quantize": {"export"},
     "export": {"tables_explore", "cli_explore"},
     "parity": {"export", "tables_explore", "cli_explore"},
-    "sheets": {"similar", "filters", "why", "cli_explore"},
-    "similar": {"tables_explore", "cli_explore"},
+    "sheets": {"similar", "filters", "why", "cli_explore", "served", "routes"},
+    "similar": {"tables_explore", "cli_explore", "served"},
     "filters": {"tables_explore", "cli_explore"},
-    "why": {"tables_explore", "cli_explore"},
-    "features": {"similar", "tables_explore", "cli_explore"},
+    "why": {"tables_explore", "cli_explore", "served"},
+    "features": {"similar", "tables_explore", "cli_explore", "served", "routes"},
     "tables_explore": {"cli_explore"},
+    "service": {"cli_serve"},
+    "routes": {"service"},
     "workflow": {"demo", "lab", "compare"} | VERBS,
     "demo": {"cli_runs"},
     "cli_runs": {"cli"},
@@ -78,6 +81,7 @@ SHOWS = {
     "cli_data": {"cli"},
     "cli_lab": {"cli"},
     "cli_explore": {"cli"},
+    "cli_serve": {"cli"},
     "cli": {"__main__"},
 }
 

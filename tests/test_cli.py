@@ -26,6 +26,7 @@ VERBS = (
     *("summary", "recipes", "diff", "check", "bench", "identify", "import"),
     *("ablate", "compare", "ensemble"),
     *("filters", "features", "similar", "why", "export", "parity"),
+    "serve",
 )
 
 

@@ -1,0 +1,173 @@
+"""The verb that answers requests of other programs over HTTP."""
+
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from alexnet.errors import AlexNetError, ResourceError, UsageError
+from alexnet.limits import Settings
+
+TOKEN = "ALEXNET_TOKEN"
+
+
+def serve(
+    *runs: Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    index: Path | None = None,
+    token: str | None = None,
+    allow_host: Annotated[tuple[str, ...], Parameter(name="--allow-host")] = (),
+    max_batch: int = 32,
+    queue: int = 64,
+    checkpoint: Literal["best", "last"] = "best",
+    device: str = "auto",
+) -> None:
+    """Answer requests over HTTP: what is on a picture, pictures like it, why, and what each layer says.
+
+    Listens to this machine only; with --host it listens to others, and whoever asks needs a token. Ctrl-C or SIGTERM
+    answers what has been asked and stops. SIGHUP, or POST /v1/reload, loads the weights anew.
+
+    For example:
+      alexnet serve runs/photos
+      alexnet serve runs/photos runs/flowers --index photos/ --port 8080
+
+    Parameters
+    ----------
+    runs
+        The run folders; the first one answers where a request names none.
+    host
+        The address to listen to; 0.0.0.0 for all of this machine.
+    port
+        The port; 0 for any that is free.
+    index
+        A folder of pictures for /v1/similar.
+    token
+        What whoever asks must know; by default $ALEXNET_TOKEN, else beyond this machine a new one, which is printed.
+    allow_host
+        A further name under which the server may be asked for.
+    max_batch
+        The most pictures computed at once.
+    queue
+        The most pictures that wait; more are answered 503.
+    checkpoint
+        The best on the held-out pictures, or the last.
+    device
+        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+    """
+    if not runs:
+        raise UsageError("alexnet serve needs RUN", fix="alexnet serve --help shows what it takes.", code="E202")
+    check_installed()
+    secret = token or os.environ.get(TOKEN) or None
+    settings = Settings(
+        host=host, port=port, hosts=allow_host, token=secret, max_batch=max_batch, queue=max(queue, max_batch)
+    )
+    if not settings.loopback and secret is None:
+        settings = Settings(**{**vars(settings), "token": secrets.token_urlsafe(24)})
+    listener = listen(settings)
+    try:
+        run_service(runs, settings, listener, index=index, checkpoint=checkpoint, device=device)
+    finally:
+        listener.close()
+
+
+def check_installed() -> None:
+    """Refuses where the web server is missing.
+
+    Raises:
+        UsageError: E240.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"serving needs the package {error.name}, which is not installed",
+            fix="Install it: pip install 'alexnet[serve]'",
+            code="E240",
+        ) from None
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket bound to the address, which nobody can connect to until the server runs.
+
+    Raises:
+        ResourceError: E524, the address is in use or not ours.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        said = (getattr(error, "strerror", "") or str(error)).lower()
+        raise ResourceError(
+            f"cannot listen on {settings.host} port {settings.port}: {said}",
+            fix=f"Choose another port: --port {settings.port % 65535 + 1}, or --port 0 for any that is free.",
+            code="E524",
+        ) from None
+    return listener
+
+
+def run_service(
+    runs: tuple[Path, ...],
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    index: Path | None,
+    checkpoint: str,
+    device: str,
+) -> None:
+    """Loads the runs and answers until a signal asks to stop."""
+    import threading
+
+    from alexnet.deadlines import server
+    from alexnet.served import Models
+    from alexnet.service import create_app
+    from alexnet.serving import Service
+    from alexnet.train import choose_device
+
+    service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
+    service.warm_up()
+    port = listener.getsockname()[1]
+    say(service_lines(settings, port, [each.name for each in service.models], index is not None))
+
+    def reload() -> None:
+        try:
+            changed = service.reload()
+        except AlexNetError as error:
+            say([f"the weights stay as they are: {error}"])
+        else:
+            say([f"new weights: {', '.join(changed) or 'none have changed'}"])
+
+    # A signal is handled in the middle of anything, so the work goes to a thread.
+    running = server(create_app(service), settings, lambda: threading.Thread(target=reload, daemon=True).start())
+    running.run(sockets=[listener])
+    say(["stopped"])
+
+
+def service_lines(settings: Settings, port: int, names: list[str], similar: bool) -> list[str]:
+    """What is said when the server listens: where, whom it answers from, what to type, how to stop."""
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{shown}:{port}"
+    secret = f" -H 'Authorization: Bearer {settings.token}'" if settings.token else ""
+    lines = [
+        f"serving {', '.join(names)} at {url}",
+        f"try:  curl{secret} --data-binary @cat.jpg {url}/v1/predict",
+        f"all routes: {url}/openapi.json" + ("" if similar else "  (/v1/similar needs --index PHOTOS)"),
+    ]
+    if settings.token and not settings.loopback:
+        lines.append("whoever asks needs the token; traffic is not encrypted: put a proxy with TLS before it")
+    return [*lines, "Ctrl-C stops; what has been asked is answered first"]
+
+
+def say(lines: list[str]) -> None:
+    """Lines for people, at once, also into a file."""
+    for line in lines:
+        print(line, flush=True)
+    sys.stdout.flush()

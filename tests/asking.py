@@ -1,0 +1,128 @@
+"""A service on a free port for tests and studies: in a thread of this process, or in a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from alexnet.cli_serve import listen
+from alexnet.deadlines import server
+from alexnet.limits import Settings
+from alexnet.served import Models
+from alexnet.service import create_app
+from alexnet.serving import Service
+
+
+class Running(NamedTuple):
+    """A service that answers."""
+
+    port: int
+    service: Service
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextlib.contextmanager
+def in_a_thread(*runs: Path, index: Path | None = None, **changes: Any) -> Iterator[Running]:
+    """A service of these runs with changed settings."""
+    settings = Settings(**{"port": 0, **changes})
+    service = Service(Models(runs, device=torch.device("cpu")), settings, index)
+    made = server(create_app(service), settings, lambda: None)
+    started, startup = threading.Event(), made.startup
+
+    async def starting(sockets: list[socket.socket] | None = None) -> None:
+        await startup(sockets=sockets)
+        started.set()
+
+    made.startup = starting  # type: ignore[method-assign]
+    listener = listen(settings)
+    thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
+    thread.start()
+    assert started.wait(60)
+    try:
+        yield Running(listener.getsockname()[1], service)
+    finally:
+        made.should_exit = True
+        thread.join()
+
+
+class Process(NamedTuple):
+    """`alexnet serve` in a process of its own."""
+
+    port: int
+    process: "subprocess.Popen[str]"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Sends a signal and waits for the end: the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def in_a_process(*arguments: object, **environment: str) -> Iterator[Process]:
+    """`alexnet serve` with these arguments, on a free port."""
+    command = [sys.executable, "-m", "alexnet", "serve", *map(str, arguments), "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
+    )
+    assert process.stdout is not None
+    said = [process.stdout.readline()]
+    while said[-1] and not said[-1].startswith("serving "):
+        said.append(process.stdout.readline())
+    try:
+        assert said[-1], "".join(said)
+        yield Process(int(said[-1].rstrip().rpartition(":")[2]), process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def connect(port: int, seconds: float = 60) -> socket.socket:
+    """A plain connection."""
+    return socket.create_connection(("127.0.0.1", port), timeout=seconds)
+
+
+def head(length: int, path: str = "/v1/predict", *more: str, method: str = "POST") -> bytes:
+    """The headers of a request."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}", *more]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Answer(NamedTuple):
+    """What came back on a plain connection."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def answer_of(connection: socket.socket) -> Answer:
+    """Reads one answer with a Content-Length."""
+    file = connection.makefile("rb")
+    status = int(file.readline().split()[1])
+    headers = {}
+    while (line := file.readline().strip()) != b"":
+        name, _, value = line.decode().partition(": ")
+        headers[name.lower()] = value
+    return Answer(status, headers, file.read(int(headers.get("content-length", "0"))))
