@@ -33,12 +33,14 @@ ablate
 tables_lab tables_explore
 lab_page
 limits counters tarball replies problems access batching deadlines served serving routes service
-cli_runs cli_train cli_networks cli_data cli_lab cli_explore cli_serve
+tuning look patches pictures neighbours progress contrast
+explorer_state explorer_routes
+cli_runs cli_train cli_networks cli_data cli_lab cli_explore cli_serve cli_page
 cli
 __main__
 """
 
-VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore", "cli_serve"}
+VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore", "cli_serve", "cli_page"}
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
@@ -81,7 +83,9 @@ SHOWS = {
     "cli_data": {"cli"},
     "cli_lab": {"cli"},
     "cli_explore": {"cli"},
-    "cli_serve": {"cli"},
+    "cli_serve": {"cli", "cli_page"},
+    "cli_page": {"cli"},
+    "explorer_routes": {"cli_page"},
     "cli": {"__main__"},
 }
 
