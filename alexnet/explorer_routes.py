@@ -210,11 +210,11 @@ async def asking(request: Request, run: str, what: Literal["save", "stop"]) -> R
     return JSONResponse({"process": ask(served.run, what), "asked": what})
 
 
-@router.get("/explorer/compare")
-async def compare(request: Request) -> Response:
-    """Runs side by side, as far as nothing must be computed."""
+@router.get("/explorer/{run}/compare")
+async def compare(request: Request, run: str) -> Response:
+    """Runs on the same pictures side by side, as far as nothing must be computed."""
     service, explorer = service_of(request), _explorer(request)
-    every = list(service.models)
+    every = _alike(service, run)
     runs = [served.run for served in every]
 
     def read() -> dict[str, Any]:
@@ -235,21 +235,18 @@ async def compare(request: Request) -> Response:
     return JSONResponse(await service.queue.decode(read))
 
 
-@router.get("/explorer/contrast")
-async def contrast(request: Request) -> Response:
-    """What all runs say of the same held-out pictures."""
+@router.get("/explorer/{run}/contrast")
+async def contrast(request: Request, run: str) -> Response:
+    """What all runs on the same pictures say of those that were held out."""
     service, explorer = service_of(request), _explorer(request)
-    every = list(service.models)
-    shelves = [explorer.shelf(served, "test", "val") for served in every]
-    first = every[0].run.data.get("fingerprint")
-    other = next((served for served in every[1:] if served.run.data.get("fingerprint") != first), None)
-    if len(every) < 2 or other is not None:
-        name = "" if other is None else f": {every[0].name} and {other.name} were trained on different pictures"
+    every = _alike(service, run)
+    if len(every) < 2:
         raise UsageError(
-            f"there are no two runs to compare on the same pictures{name}",
+            f"no other run here was trained on the pictures of {run}",
             fix="Start it with runs of one set: alexnet explore RUN RUN.",
             code="E393",
         )
+    shelves = [explorer.shelf(served, "test", "val") for served in every]
     found = []
     for served, shelf in zip(every, shelves, strict=True):
         gathered = await explorer.gathered(request, service, served, shelf, Answering)
@@ -292,6 +289,13 @@ async def _picture(request: Request, run: str, name: str) -> tuple[Service, Expl
 async def _compute(request: Request, service: Service, function: Any) -> Any:
     async with service.queue.room() as room:
         return await service.compute(request, room, function)
+
+
+def _alike(service: Service, run: str) -> list[Served]:
+    """The run and the others on the same prepared pictures and classes, in their order."""
+    chosen = service.models.get(run)
+    wanted = chosen.run.data.get("fingerprint"), chosen.class_names
+    return [s for s in service.models if s is chosen or (s.run.data.get("fingerprint"), s.class_names) == wanted]
 
 
 def _plan(served: Served) -> list[dict[str, Any]]:

@@ -160,7 +160,7 @@ def unit_kernel(model: Network, layer: str, unit: int) -> dict[str, Any] | None:
         group = unit // (len(weights) // convolution.groups)
         inputs = [int(i) + group * len(own) for i in chosen]
         own = own[chosen]
-    bias = None if convolution.bias is None else float(convolution.bias[unit])
+    bias = None if convolution.bias is None else float(convolution.bias.detach()[unit])
     count = len(weights[unit])
     return {"layer": name, "bias": bias, "inputs": inputs, "of": count, "first": first, **as_bytes(own)}
 

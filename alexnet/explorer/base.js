@@ -87,6 +87,15 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+// Three figures at least, and no powers of ten where a reader expects none.
+export const short = (value) => Math.abs(value) >= 100 ? number(Math.round(value)) : Math.abs(value) >= 1e-3 || value === 0 ? String(Number(value.toPrecision(3))) : value.toExponential(1);
+// As many columns as fill whole rows, at most `most`.
+export function columns(element, count, most) {
+  let wide = Math.min(count, most);
+  for (let n = wide; n >= most / 2; n--) if (count % n === 0) { wide = n; break; }
+  element.style.setProperty("--columns", wide);
+  return element;
+}
 export const number = (value) => value.toLocaleString(words.lang === "zh" ? "zh-CN" : "en-US");
 export function waiting(key = "computing") { return h("p", { class: "wait", role: "status" }, t(key)); }
 export function said(error) { return error.name === "AbortError" ? "" : h("p", { class: "said", role: "alert" }, error.message); }

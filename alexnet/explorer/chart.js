@@ -14,14 +14,15 @@ export function chart(title, lines, { log = false, unit = "" } = {}) {
   if (!points.length) return h("figure", { class: "chart" }, h("h3", {}, title), h("p", { class: "muted" }, "–"));
   const f = log ? Math.log10 : (y) => y, ys = points.map(([, y]) => f(y)), xs = points.map(([x]) => x);
   let low = log ? Math.min(...ys) : Math.min(0, ...ys), high = Math.max(...ys);
-  if (high - low < 1e-9) { high += log ? .5 : 1; low -= log ? .5 : 0; }
+  if (log) { low = Math.floor(low + 1e-9); high = Math.ceil(high - 1e-9); }
+  if (high - low < 1e-9) { high += 1; low -= log ? 1 : 0; }
   const first = Math.min(...xs), last = Math.max(...xs, first + 1), X = (x) => L + (W - L - R) * (x - first) / (last - first), Y = (y) => H - B - (H - B - T) * (f(y) - low) / (high - low);
-  const raw = (high - low) / 4, base = 10 ** Math.floor(Math.log10(raw)), nice = [1, 2, 5, 10].map((m) => m * base).find((m) => m >= raw);
+  const raw = log ? 1 : (high - low) / 4, base = 10 ** Math.floor(Math.log10(raw)), nice = [1, 2, 5, 10].map((m) => m * base).find((m) => m >= raw);
   const ticks = [];
   for (let y = Math.ceil(low / nice) * nice; y <= high + 1e-9; y += nice) ticks.push(y);
   const wide = Math.max(1, Math.ceil((last - first) / 6)), marks = [];
   for (let x = first; x <= last; x += wide) marks.push(x);
-  const at = (y) => H - B - (H - B - T) * (y - low) / (high - low), show = (y) => log ? (10 ** y).toExponential(0) : String(Number(y.toPrecision(3)));
+  const at = (y) => H - B - (H - B - T) * (y - low) / (high - low), show = (y) => log ? String(Number((10 ** y).toPrecision(1))) : String(Number(y.toPrecision(3)));
   const about = `${title}: ${lines.map((line) => `${line.name} ${line.points.at(-1)?.[1]?.toPrecision?.(3) ?? "–"}${unit}`).join(", ")}`;
   return h("figure", { class: "chart" }, h("h3", {}, title), h("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": about },
     ticks.map((y) => [h("line", { class: "grid", x1: L, x2: W - R, y1: at(y), y2: at(y) }), h("text", { x: L - 6, y: at(y) + 4, "text-anchor": "end" }, show(y) + unit)]).flat(),

@@ -1,6 +1,6 @@
 // Filters: the kernels of conv1 as in Figure 3, by tower, in several orders, over the epochs that the run has kept.
 
-import { arrows, ask, chips, go, h, percent, route, show, state, t } from "./base.js";
+import { arrows, ask, chips, columns, go, h, percent, route, show, state, t } from "./base.js";
 import { decode, kernelCanvas } from "./paint.js";
 
 export function kernelSheet(found, tower, order, chosen, choose) {
@@ -8,8 +8,8 @@ export function kernelSheet(found, tower, order, chosen, choose) {
   const numbers = [...Array(each).keys()].map((i) => tower * each + i);
   if (order !== "network") numbers.sort((a, b) => tuning[a][order] - tuning[b][order]);
   const bytes = found.bytes;
-  return arrows(h("div", { class: "kernels", role: "group", "aria-label": t("tower", { n: tower + 1 }) }, numbers.map((unit) =>
-    h("button", { type: "button", title: String(unit), id: `kernel-${unit}`, "aria-label": `${t("kernel")} ${unit}`, "aria-pressed": String(unit === chosen), onclick: () => choose(unit) }, kernelCanvas(bytes, unit * channels * height * width, channels, height, width)))));
+  return arrows(columns(h("div", { class: "kernels", role: "group", "aria-label": t("tower", { n: tower + 1 }) }, numbers.map((unit) =>
+    h("button", { type: "button", title: String(unit), id: `kernel-${unit}`, "aria-label": `${t("kernel")} ${unit}`, "aria-pressed": String(unit === chosen), onclick: () => choose(unit) }, kernelCanvas(bytes, unit * channels * height * width, channels, height, width)))), each, 16));
 }
 
 export function drawFilters(main, run) {

@@ -1,6 +1,6 @@
 // Look: a picture, what the network says of it, the network as two towers, and what every map and unit shows.
 
-import { arrows, ask, chips, go, h, number, percent, route, said, show, state, t } from "./base.js";
+import { arrows, ask, chips, columns, go, h, number, percent, route, said, short, show, state, t } from "./base.js";
 import { decode, kernelCanvas, mapCanvas, ramp, vectorCanvas } from "./paint.js";
 
 const cache = new Map();
@@ -49,7 +49,6 @@ export function chooser(run) {
     h("div", { class: "drop" }, h("span", {}, t("drop")), input,
       h("button", { type: "button", onclick: () => input.click() }, t("choose")),
       navigator.mediaDevices && h("button", { type: "button", onclick: () => webcam() }, t("webcam"))),
-    run.samples.length > 0 && h("h3", { class: "muted" }, ""),
     arrows(h("div", { class: "samples", role: "group", "aria-label": t("samples") }, run.samples.map((each) =>
       h("button", { type: "button", title: each.truth || each.file, "aria-label": `${t("sample")} ${each.picture}: ${each.truth || ""}`, "aria-pressed": String(each.picture === state.img), onclick: () => go({ img: each.picture, class: null, crop: null }) },
         h("img", { src: pictureUrl(run, each.picture), alt: "", loading: "lazy" }))))),
@@ -114,7 +113,7 @@ function network(run, chosen) {
   const all = stages(run), lanes = run.towers, height = lanes > 1 ? 292 : 176, step = 126, left = 20;
   const width = left + 96 + all.length * step, middle = lanes > 1 ? [74, 206] : [86];
   const side = (stage) => stage.kind === "conv" ? 30 + 62 * Math.sqrt(stage.shape[1] / Math.max(...all.filter((each) => each.kind === "conv").map((each) => each.shape[1]))) : 0;
-  const wide = (stage) => stage.kind === "conv" ? side(stage) : 24, tall = (stage) => stage.kind === "conv" ? side(stage) : 104;
+  const wide = (stage) => stage.kind === "conv" ? side(stage) : 24, tall = (stage) => stage.kind === "conv" ? side(stage) : 92;
   const laneOf = (stage) => stage.towers > 1 ? middle : [(middle[0] + middle.at(-1)) / 2];
   const parts = [], wires = [];
   const center = (middle[0] + middle.at(-1)) / 2, photoSide = 84;
@@ -136,7 +135,7 @@ function network(run, chosen) {
     }).flat();
     const size = stage.kind === "conv" ? `${stage.shape[1]}×${stage.shape[2]}` : "", maps = lanesHere.length > 1 ? `${split}+${split}` : `${stage.shape[0]}`;
     const label = `${stage.name}: ${stage.shape[0]} ${t(stage.kind === "conv" ? "maps" : "units")}${size ? `, ${size}` : ""}${stage.meets ? `, ${t("meets")}` : ""}`;
-    const pick = () => go({ layer: stage.parts.find((each) => each.kind === "activation")?.name && state.layer && false || stage.name, unit: null });
+    const pick = () => go({ layer: stage.name, unit: null });
     parts.push(h("g", { class: "stage", id: `stage-${stage.name}`, role: "button", tabindex: 0, "aria-label": label, "aria-pressed": String(stage.parts.some((each) => each.name === chosen)), onclick: pick, onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); } } },
       h("rect", { class: "focus", x: left + 98 + i * step, y: 2, width: step - 4, height: height - 4, rx: 8 }), h("rect", { x: left + 98 + i * step, y: 2, width: step - 4, height: height - 4, fill: "transparent" }), slabs,
       h("text", { class: "name", x: x + wide(stage) / 2, y: height - 24, "text-anchor": "middle" }, stage.name), h("text", { x: x + wide(stage) / 2, y: height - 8, "text-anchor": "middle" }, `${size ? `${size} · ` : ""}${maps}`)));
@@ -179,9 +178,9 @@ function mapGrid(run, layer, found, chosen, scale, choose) {
       return h("div", { class: "tower" }, title, each > 24 && h("small", {}, t("strongest", { n: 24, of: number(each) })), arrows(grid));
     }
     const size = found.width > 20 ? "l" : found.width < 8 ? "s" : "";
-    return h("div", { class: "tower" }, title, arrows(h("div", { class: `maps ${size}`, role: "group", "aria-label": layer.name }, units.map((unit) =>
-      h("button", { type: "button", id: `unit-${unit}`, "aria-label": `${t("map")} ${unit}, ${t("limit")} ${found.limits[unit].toPrecision(3)}`, title: `${unit}`, "aria-pressed": String(unit === chosen), onclick: () => choose(unit) },
-        mapCanvas(found, unit, scale === "layer" ? found.limits[unit] / most : 1, table))))));
+    return h("div", { class: "tower" }, title, arrows(columns(h("div", { class: `maps ${size}`, role: "group", "aria-label": layer.name }, units.map((unit) =>
+      h("button", { type: "button", id: `unit-${unit}`, "aria-label": `${t("map")} ${unit}, ${t("limit")} ${short(found.limits[unit])}`, title: `${unit}`, "aria-pressed": String(unit === chosen), onclick: () => choose(unit) },
+        mapCanvas(found, unit, scale === "layer" ? found.limits[unit] / most : 1, table)))), each, found.width > 20 ? 12 : 16)));
   };
   return h("div", { class: "towers" }, [...Array(layer.towers).keys()].map(tower));
 }
@@ -191,7 +190,7 @@ function drawUnit(run, layer, found, unit, place) {
   const kernel = h("div"), patches = h("div");
   place.replaceChildren(h("div", { class: "bar-head" }, h("h2", {}, `${layer.name} · ${t(flat ? "unit" : "map")} ${unit}`), tower && h("span", { class: "pill" }, t("tower", { n: tower }))),
     h("div", { class: "unit" },
-      flat ? h("p", {}, `${t("value")}: `, h("b", {}, (Math.sign(found.bytes[unit]) * found.limits[unit]).toPrecision(4))) : h("div", { class: "big" }, h("figure", {}, mapCanvas(found, unit), h("figcaption", {}, `${t("itsmap")} ${found.height}×${found.width}, ${t("limit")} ${found.limits[unit].toPrecision(3)}`)), kernel),
+      flat ? h("p", {}, `${t("value")}: `, h("b", {}, (Math.sign(found.bytes[unit]) * found.limits[unit]).toPrecision(4))) : h("div", { class: "big" }, h("figure", {}, mapCanvas(found, unit), h("figcaption", {}, `${t("itsmap")} ${found.height}×${found.width}, ${t("limit")} ${short(found.limits[unit])}`)), kernel),
       h("div", {}, h("h3", {}, t("patches")), patches)));
   show(kernel, ask(route(run.name, "kernel", layer.name, unit)), ({ kernel: own }) => {
     if (!own) return h("p", { class: "muted" }, t("nokernel"));
@@ -215,7 +214,7 @@ function drawUnit(run, layer, found, unit, place) {
         context.drawImage(image, x0 * side, y0 * side, w, tall, (96 - w * times) / 2, (96 - tall * times) / 2, w * times, tall * times);
       };
       image.src = pictureUrl(run, each.picture);
-      return h("button", { type: "button", title: each.file || each.picture, "aria-label": `${each.truth || each.picture}, ${each.value.toPrecision(3)}`, onclick: () => go({ img: each.picture, class: null }) }, canvas, `${each.truth || ""} ${each.value.toPrecision(2)}`);
+      return h("button", { type: "button", title: each.file || each.picture, "aria-label": `${each.truth || each.picture}, ${short(each.value)}`, onclick: () => go({ img: each.picture, class: null }) }, canvas, `${each.truth || ""} ${short(each.value)}`);
     })), h("small", {}, t("among", { n: number(gathered.pictures), split: t(`split.${gathered.split}`) }))]);
 }
 
@@ -226,7 +225,7 @@ export function drawLook(main, run, setup, again) {
   const stage = stages(run).find((each) => each.parts.some((part) => part.name === layer.name)) || stages(run)[0];
   if (!again || !main.querySelector("#frames")) {
     main.replaceChildren(
-      h("div", { class: "two" },
+      h("div", { class: "two slim" },
         h("section", { class: "card" }, h("div", { class: "bar-head" }, h("h2", {}, t("look.title"))), chooser(run)),
         h("section", { class: "card" }, h("div", { class: "pic" },
           h("div", {}, photo(run, img, t("prepared", { n: run.prepare_size }), h("div", { id: "frames" })), h("div", { class: "crops", id: "crops", role: "group", "aria-label": t("crops") }), h("small", { id: "cropnote" })),

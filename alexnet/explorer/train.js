@@ -31,7 +31,7 @@ export function drawTrain(main, run) {
       kernels.replaceChildren(h("div", { class: "bar-head" }, h("h2", {}, t("evolving")), h("span", { class: "grow" }, h("button", { type: "button", onclick: () => go({ tab: "filters" }) }, t("tab.filters")))),
         h("div", { class: "charts" }, each.map((some, i) => {
           const [units, channels, height, width] = some.shape, seen = decode({ ...some, shape: [units, height, width] });
-          return h("figure", {}, h("div", { class: "kernels", "aria-hidden": "true" }, [...Array(Math.min(units, 16)).keys()].map((j) => { const unit = Math.floor(j * units / Math.min(units, 16)); return h("button", { type: "button", tabindex: -1, disabled: true }, kernelCanvas(seen.bytes, unit * channels * height * width, channels, height, width)); })), h("figcaption", {}, `${t("epoch")} ${shown[i]}`));
+          return h("figure", {}, h("div", { class: "kernels", "aria-hidden": "true" }, [...Array(Math.min(units, 16)).keys()].map((j) => { const unit = Math.floor(j * units / Math.min(units, 16)); return h("span", {}, kernelCanvas(seen.bytes, unit * channels * height * width, channels, height, width)); })), h("figcaption", {}, `${t("epoch")} ${shown[i]}`));
         })));
     } catch { kernels.hidden = true; }
   };
@@ -42,7 +42,7 @@ export function drawTrain(main, run) {
     const last = found.rows.at(-1) || {}, held = [...found.rows].reverse().find((row) => "val_top1_error" in row) || {};
     const share = found.steps ? found.step / found.steps : found.epoch / found.epochs, facts = [
       [t("epoch"), `${found.epoch} / ${found.epochs}`], [t("step"), found.steps ? `${number(found.step)} / ${number(found.steps)}` : number(found.step)],
-      [t("rate"), found.rate === null ? "–" : found.rate.toPrecision(2)], [t("speed"), found.images_per_second === null ? "–" : number(Math.round(found.images_per_second))],
+      [t("rate"), found.rate === null ? "–" : String(Number(found.rate.toPrecision(2)))], [t("speed"), found.images_per_second === null ? "–" : number(Math.round(found.images_per_second))],
       [t("spent"), found.seconds === null ? "–" : clock(found.seconds)], [t("left"), found.eta === null ? "–" : clock(found.eta)],
       [t("heldout"), held.val_top1_error === undefined ? "–" : `${(100 - 100 * held.val_top1_error).toFixed(1)} %`]];
     const bar = h("div");
