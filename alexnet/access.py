@@ -10,12 +10,13 @@ refused
 """
 
 import ipaddress
+import re
 import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from alexnet.counters import Counters
 from alexnet.errors import AlexNetError, UntrustedFileError
@@ -39,6 +40,7 @@ SECURITY_HEADERS = (
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(self), microphone=(), geolocation=()"),
 )
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII)
 COOKIE = "alexnet_token"
 OPEN = ("/healthz", "/readyz")  # for those who watch over the server; they tell nothing
 
@@ -110,7 +112,7 @@ class Access:
             )
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         navigating = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
-        if (origin is not None and urlsplit(origin).netloc.lower() != host.lower()) or (
+        if (origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())) or (
             site not in ("none", "same-origin") and not navigating
         ):
             raise UntrustedFileError(
@@ -134,19 +136,15 @@ class Access:
 
     def known(self, host: str) -> bool:
         """Whether a Host header names this server; a port is not compared, since tunnels change it."""
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
-        except ValueError:
-            return False
-        if name in self.names:
-            return True
-        if self.settings.loopback:
-            return False
+        found = HOST.fullmatch(host)
+        name = (found[1] or found[2]).lower() if found else ""
+        if self.settings.loopback or not name:
+            return name in self.names
         try:
             # A name can be made to point here by its owner, a number cannot.
             ipaddress.ip_address(name)
         except ValueError:
-            return False
+            return name in self.names
         return True
 
     def entering(self, scope: Scope) -> str:

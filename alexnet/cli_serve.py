@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,17 +63,22 @@ def serve(
     if not runs:
         raise UsageError("alexnet serve needs RUN", fix="alexnet serve --help shows what it takes.", code="E202")
     check_installed()
-    secret = token or os.environ.get(TOKEN) or None
-    settings = Settings(
-        host=host, port=port, hosts=allow_host, token=secret, max_batch=max_batch, queue=max(queue, max_batch)
+    given = token or os.environ.get(TOKEN) or None
+    settings = with_token(
+        Settings(host=host, port=port, hosts=allow_host, token=given, max_batch=max_batch, queue=max(queue, max_batch))
     )
-    if not settings.loopback and secret is None:
-        settings = Settings(**{**vars(settings), "token": secrets.token_urlsafe(24)})
     listener = listen(settings)
     try:
         run_service(runs, settings, listener, index=index, checkpoint=checkpoint, device=device)
     finally:
         listener.close()
+
+
+def with_token(settings: Settings) -> Settings:
+    """The settings, with a new token if others can reach the service and none was given."""
+    if settings.loopback or settings.token is not None:
+        return settings
+    return replace(settings, token=secrets.token_urlsafe(24))
 
 
 def check_installed() -> None:
@@ -133,9 +139,8 @@ def run_service(
     from alexnet.train import choose_device
 
     service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
-    service.warm_up()
     port = listener.getsockname()[1]
-    say(service_lines(settings, port, [each.name for each in service.models], index is not None))
+    lines = service_lines(settings, port, [each.name for each in service.models], index is not None)
 
     def reload() -> None:
         try:
@@ -145,9 +150,11 @@ def run_service(
         else:
             say([f"new weights: {', '.join(changed) or 'none have changed'}"])
 
-    # A signal is handled in the middle of anything, so the work goes to a thread.
-    running = server(create_app(service), settings, lambda: threading.Thread(target=reload, daemon=True).start())
-    running.run(sockets=[listener])
+    def reload_beside() -> None:
+        # A signal is handled in the middle of anything, so the work goes to a thread.
+        threading.Thread(target=reload, daemon=True).start()
+
+    server(create_app(service), settings, lambda: say(lines), reload_beside).run(sockets=[listener])
     say(["stopped"])
 
 

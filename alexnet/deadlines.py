@@ -9,6 +9,7 @@ dropped.
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,11 +143,17 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that ends with success after SIGTERM and Ctrl-C, and calls `reload` on SIGHUP."""
+    """uvicorn that tells when it listens, ends with success after SIGTERM and Ctrl-C, and calls `reload` on SIGHUP."""
 
-    def __init__(self, config: uvicorn.Config, reload: Callable[[], None]):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], reload: Callable[[], None]):
         super().__init__(config)
+        self._ready = ready
         self._reload = reload
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        self._ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -169,7 +176,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def server(app: Any, settings: Settings, reload: Callable[[], None]) -> Server:
+def server(app: Any, settings: Settings, ready: Callable[[], None], reload: Callable[[], None]) -> Server:
     """A server of an application, not yet running: `server.run(sockets=[...])`."""
     config = uvicorn.Config(
         app,
@@ -183,4 +190,4 @@ def server(app: Any, settings: Settings, reload: Callable[[], None]) -> Server:
         timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=settings.stop_seconds,
     )
-    return Server(config, reload)
+    return Server(config, ready, reload)

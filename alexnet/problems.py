@@ -25,6 +25,7 @@ TITLES = {
 # By code; what is not here is 422: the request was understood, and what it asks for cannot be done.
 STATUS = {
     "E235": 404,
+    "E246": 404,
     "E266": 404,
     "E267": 405,
     "E268": 404,

@@ -25,6 +25,7 @@ MISTAKES: dict[int | str, dict[str, Any]] = {
         "content": {"application/problem+json": PROBLEM},
     }
     for status, about in {
+        400: "Not HTTP",
         401: "The token is missing or wrong",
         403: "Asked by a foreign name or page",
         404: "No such path, run or layer",

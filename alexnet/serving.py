@@ -44,7 +44,7 @@ class Service:
         if kind == "multipart/form-data":
             raise DataError(
                 "the body is a form (multipart/form-data), not a picture",
-                fix="Send the bytes alone: curl --data-binary @cat.jpg URL, or -T cat.jpg -X POST; not -F.",
+                fix="Send the bytes alone: curl --data-binary @cat.jpg URL; not -F.",
                 code="E361",
             )
         self.queue.check()  # before the upload, not after it

@@ -70,9 +70,103 @@ def table() -> str:
             f"{100 * share:.1f} % killed by the tests; least in {weakest['module']}, {weakest['killed %']} %",
             "make mutation",
         ),
+        *service_rows(_read("service")),
     ]
     lines = ["| what was done | what came of it | command |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {came} | `{command}` |" for what, came, command in rows)]) + "\n"
+
+
+def service_rows(found: Any) -> list[tuple[str, str, str]]:
+    """The rows of the service, of those parts that have been run."""
+    rows = [(what, came(found[name]), found[name]["command"]) for name, what, came in SERVICE if name in found]
+    return [(f"`alexnet serve`: {what}", came, command) for what, came, command in rows]
+
+
+def _oversize(part: Any) -> str:
+    said, cut = part["says so"], part["chunked"]
+    return (
+        f"{_statuses(said)} after {said['p50_ms']} ms (most {said['most_ms']}), {_statuses(cut)} after {cut['p50_ms']} "
+        f"(most {cut['most_ms']}); memory {part['megabytes_more']:+.1f} MB"
+    )
+
+
+def _slow(part: Any) -> str:
+    last = part["last_closed_after_seconds"]
+    beside, alone = part["ordinary_beside_them"], part["ordinary_alone"]
+    return (
+        f"{sum(part['closed'].values())} closed, the last after {last['silent']} s (silent), {last['headers']} s "
+        f"(headers), {last['body']} s (body); p95 of an ordinary client {beside['p95_ms']} ms, without them "
+        f"{alone['p95_ms']}"
+    )
+
+
+def _malformed(part: Any) -> str:
+    fivefold = sum(count for status, count in part["statuses"].items() if status.startswith("5"))
+    return (
+        f"{_statuses(part)}, {fivefold} of 5xx; median {part['p50_ms']} ms; memory "
+        f"{part['megabytes_after_the_first_1000']:.0f} MB after the first 1,000, {part['megabytes_at_the_end']:.0f} "
+        f"at the end; open files {part['open_files'][0]} and {part['open_files'][1]}"
+    )
+
+
+def _load(part: Any) -> str:
+    batches, single, light = part["batches"], part["one at a time"], part["at_80_percent"]
+    return (
+        f"{batches['per_second']} pictures a second in batches of {part['mean_batch']} on average, "
+        f"{single['per_second']} one at a time: {part['times']}x; only {_statuses(batches)}; at 80 % load p50 "
+        f"{light['p50_ms']:.0f} ms, p99 {light['p99_ms']:.0f}"
+    )
+
+
+def _backpressure(part: Any) -> str:
+    refused, accepted = part["refused"], part["accepted"]
+    return (
+        f"{_statuses(part)}; refused with Retry-After in {refused['p50_ms']} ms (p99 {refused['p99_ms']}), accepted "
+        f"p99 {accepted['p99_ms']:.0f} ms where 64 pictures take {part['queue_by_throughput_ms']:.0f}; the next answer "
+        f"after {part['next_answer']['ms']:.0f} ms"
+    )
+
+
+def _attacks(part: Any) -> str:
+    told = ", ".join(f"{name} {'/'.join(found)}" for name, found in part["statuses"].items() if name != "rightful")
+    return f"{told}; policy and nosniff on {part['with_policy_and_nosniff']} of {part['answers']} answers"
+
+
+def _statuses(part: Any) -> str:
+    return ", ".join(f"{count:,} x {status}" for status, count in part["statuses"].items())
+
+
+SERVICE: tuple[tuple[str, str, Any], ...] = (
+    ("oversize", "20 requests each of more than 20 MB that say so, and that do not", _oversize),
+    ("slow", "200 connections that are silent or drip headers or a body", _slow),
+    ("malformed", "mutated and cut pictures, bombs, broken archives, one after the other", _malformed),
+    (
+        "contract",
+        "everything schemathesis makes of its OpenAPI description",
+        lambda part: f"{part['requests']:,} requests, failures: {part['failures']}",
+    ),
+    ("load", "64 clients on the network of 2012", _load),
+    ("backpressure", "256 clients on a queue of 64", _backpressure),
+    (
+        "gone",
+        "500 clients that ask and hang up",
+        lambda part: (
+            f"{part['not_computed']} not computed, {part['computed_of_them']} computed; open files "
+            f"{part['open_files'][0]} before, {part['open_files'][1]} after"
+        ),
+    ),
+    (
+        "stop",
+        "SIGTERM with 32 requests in flight",
+        lambda part: f"{_statuses(part)}, exit code {part['exit_code']} after {part['seconds']} s",
+    ),
+    ("attacks", "foreign names and pages, no token, on every route", _attacks),
+    (
+        "reload",
+        "weights exchanged ten times under the requests of 8 clients",
+        lambda part: f"{part['requests']:,} answers of {part['models']} models, {part['wrong']} wrong or lost",
+    ),
+)
 
 
 def with_table(page: str) -> str:

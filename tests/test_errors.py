@@ -27,6 +27,7 @@ from alexnet.ablate import jobs_of
 from alexnet.answering import of_onnx, of_program, open_answering
 from alexnet.check import check_network
 from alexnet.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
+from alexnet.cli_serve import check_installed
 from alexnet.config import AlexNetConfig, grid_sizes
 from alexnet.dataset import open_prepared
 from alexnet.divergence import diverged
@@ -511,6 +512,75 @@ def unequal(s: Scene) -> object:
     return s.cli("export", trained_run(s), "--format", "hf", "--out", s / "hf", "--split", "val")
 
 
+def asked(
+    method: str,
+    path: str,
+    content: bytes = b"",
+    *,
+    before: Callable[[Any, Scene], object] | None = None,
+    **settings: Any,
+) -> Callable[[Scene], object]:
+    """What a service of the trained run says to a request; `headers` are settings as well."""
+    headers = settings.pop("headers", {})
+
+    def go(s: Scene) -> object:
+        httpx = pytest.importorskip("httpx")
+        from asking import in_a_thread
+
+        with in_a_thread(trained_run(s), **settings) as running:
+            if before is not None:
+                before(running, s)
+            return in_words(httpx.request(method, running.url + path, content=content, headers=headers).json())
+
+    return go
+
+
+def told(first: bytes, **settings: Any) -> Callable[[Scene], object]:
+    """What a service says to a connection that sends these bytes and no more."""
+
+    def go(s: Scene) -> object:
+        from asking import answer_of, connect, in_a_thread
+
+        with in_a_thread(trained_run(s), **settings) as running, connect(running.port) as connection:
+            connection.sendall(first)
+            return in_words(answer_of(connection).json)
+
+    return go
+
+
+def in_words(problem: dict[str, Any]) -> str:
+    return f"{problem['code']} {problem['what']}\n{problem['fix']}"
+
+
+def fill_queue(running: Any, s: Scene) -> None:
+    running.service.queue.taken = running.service.settings.queue
+
+
+def break_prediction(running: Any, s: Scene) -> None:
+    from alexnet.served import Served
+
+    s.refuse(Served, "predict", ZeroDivisionError())
+
+
+def taken_port(s: Scene) -> object:
+    import socket
+
+    from alexnet.cli_serve import listen
+    from alexnet.limits import Settings
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return listen(Settings(port=taken.getsockname()[1]))
+
+
+def tar(*names: str) -> bytes:
+    import tarfile
+
+    with tarfile.open(fileobj=(out := io.BytesIO()), mode="w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    return out.getvalue()
+
+
 # In the order of errors.txt.
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
@@ -519,6 +589,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E202", lambda s: s.cli("train")),
     ("E202", lambda s: s.cli("evaluate", "RUN", "--views")),
     ("E202", lambda s: s.cli("bench")),
+    ("E202", lambda s: s.cli("serve")),
     ("E203", lambda s: s.cli("evaluate", "RUN", "--views", "many")),
     ("E204", lambda s: s.cli("diff", "a", "b", "c")),
     ("E205", lambda s: s.cli("evaluate", "RUN", "--views", "1", "--views", "10")),
@@ -552,6 +623,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E240", without("scipy.io", lambda: read_mat(Path("meta.mat")))),
     ("E240", without("onnx", lambda: onnx_model(tiny_network(), 28, "uint8", {}))),
     ("E240", without("onnxruntime", lambda: of_onnx("x.onnx", b""))),
+    ("E240", without("uvicorn", lambda: check_installed())),
     ("E241", lambda s: open_answering(s.folder)),
     ("E242", foreign_onnx),
     ("E243", lambda s: s.cli("parity", trained_run(s), imported(s), s.file("a.png", png()))),
@@ -577,6 +649,12 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E262", lambda s: trainable(s, "growing_crops=[]", "batch_size=1")),
     ("E263", lambda s: s.cli("predict", "RUN", "a.jpg", "--topk", "0")),
     ("E264", lambda s: s.cli("predict", "RUN")),
+    ("E265", asked("POST", "/v1/predict?views=5")),
+    ("E265", asked("POST", "/v1/similar?k=many")),
+    ("E266", asked("GET", "/v1/nothing")),
+    ("E267", asked("GET", "/v1/predict")),
+    ("E268", asked("POST", "/v1/similar", png())),
+    ("E269", asked("POST", "/v1/predict?run=other", png())),
     ("E280", lambda s: doctored(s, "--out", s.file("a", b"x"))),
     ("E281", lambda s: doctored(s, "--out", s / "photos" / "out")),
     ("E282", lambda s: s.cli("doctor", prepared_small(s), "--out", s / "doctor")),
@@ -658,6 +736,13 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E351", lambda s: prepared_of(replace(run_of(s), class_names=("a", "cat")), print)),
     ("E352", unreadable_photo),
     ("E359", of_photos("cat/1.jpg", "new\nline/1.jpg")),
+    ("E360", asked("POST", "/v1/predict", b"x" * 11, body_bytes=10)),
+    ("E361", asked("POST", "/v1/predict", headers={"content-type": "multipart/form-data; boundary=a"})),
+    ("E362", asked("POST", "/v1/predict/batch", b"hello")),
+    ("E363", asked("POST", "/v1/predict/batch", tar())),
+    ("E364", asked("POST", "/v1/predict/batch", tar("a.jpg", "b.jpg", "c.jpg"), max_batch=2)),
+    ("E365", told(b"GET / HTTP/1.1\r\n", header_seconds=0.1)),
+    ("E366", told(b"hello\r\n\r\n")),
     ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
     ("E380", excluding(b"\xff")),
     ("E381", excluding("red/1.png")),
@@ -673,6 +758,11 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E501", lambda s: refused_by_disk(28)),
     ("E502", lambda s: refused_by_disk(5)),
     ("E503", ended_by_itself),
+    ("E520", asked("POST", "/v1/predict", png(), before=fill_queue)),
+    ("E521", asked("POST", "/v1/predict", png(), all_bodies_bytes=10)),
+    ("E522", told(b"", connections=0)),
+    ("E523", asked("POST", "/v1/predict", png(), before=break_prediction)),
+    ("E524", taken_port),
     ("E540", offline),
     ("E541", full_disk),
     ("E542", no_memory),
@@ -695,6 +785,9 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E663", lambda s: s.cli("parity", trained_run(s), other_network(s), s.file("a.png", png()))),
     ("E664", lossy),
     ("E665", damaged_kernels),
+    ("E670", asked("GET", "/v1/runs", headers={"host": "evil.example"})),
+    ("E671", asked("GET", "/v1/runs", headers={"origin": "http://evil.example"})),
+    ("E672", asked("GET", "/v1/runs", token="secret")),
 ]
 
 
