@@ -84,7 +84,7 @@ def race(slow: str) -> Callable[[Studies], Found]:
             return "", WAITING
         ratio, exact = found
         least = "" if exact else "at least "
-        text = f"{slow} needs {least}{_times(ratio)} the epochs of ReLU"
+        text = f"{slow} needs {least}{_times(ratio, ' the epochs of ReLU')}"
         if ratio.low is None:
             return text, WAITING
         return text, REPRODUCED if ratio.low > 1 else NOT
@@ -104,10 +104,10 @@ def six_times(studies: Studies) -> Found:
     return text, REPRODUCED if ratio.low <= 6 <= ratio.high else NOT
 
 
-def _times(ratio: Interval) -> str:
+def _times(ratio: Interval, what: str = "") -> str:
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.mean:.2f} times, one seed"
-    return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times, {ratio.count} seeds"
+        return f"{ratio.mean:.2f} times{what}, one seed"
+    return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times{what}, {ratio.count} seeds"
 
 
 def lrn(base: str) -> Callable[[Studies], Found]:
