@@ -1,6 +1,7 @@
 """The verb that opens the page on which one looks into networks."""
 
 import secrets
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Literal
@@ -64,14 +65,20 @@ def explore(
 
         service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings)
         explorer = Explorer(service.models, lambda run: prepared_of(run, lambda report: None), index)
-        service.warm_up()
         app = create_app(service)
         add_explorer(app, explorer)
         url = address(settings, listener.getsockname()[1])
-        say([f"open {url}", "Ctrl-C stops"])
-        if browser:
-            webbrowser.open(url)
-        server(app, settings, lambda: None).run(sockets=[listener])
+
+        def ready() -> None:
+            say([f"open {url}", "Ctrl-C stops"])
+            if browser:
+                # Some browsers return only when they are closed.
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+        def reload() -> None:
+            threading.Thread(target=service.reload, daemon=True).start()
+
+        server(app, settings, ready, reload).run(sockets=[listener])
         say(["stopped"])
     finally:
         listener.close()

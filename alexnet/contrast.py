@@ -73,7 +73,9 @@ def contrasted(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     return {
         "split": first.split,
         "images": first.count,
-        "errors": [{"top1": e.top1_error, "top5": e.top5_error if len(e.class_names) > 5 else None} for e in evaluations],
+        "errors": [
+            {"top1": e.top1_error, "top5": e.top5_error if len(e.class_names) > 5 else None} for e in evaluations
+        ],
         "pairs": [{**asdict(pair), "difference": pair.difference} for pair in pairs(evaluations)],
         "disputed": [
             {

@@ -8,9 +8,9 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from alexnet import look
-from alexnet.conv1 import effective_kernels, kernel_history
 from alexnet.contrast import contrasted, differing, ingredients_between, recorded
-from alexnet.errors import UsageError
+from alexnet.conv1 import effective_kernels, kernel_history
+from alexnet.errors import DataError
 from alexnet.explorer_state import Answering, Exciting, Explorer, Near
 from alexnet.features import central_view, check_layer, last_hidden
 from alexnet.filters import tower_colors
@@ -133,7 +133,7 @@ async def filters(request: Request, run: str, epoch: int | None = None) -> Respo
     history = dict(await service.queue.decode(lambda: kernel_history(served.run)))
     kernels = effective_kernels(served.model) if epoch is None else history.get(epoch)
     if kernels is None:
-        raise UsageError(
+        raise DataError(
             f"{served.name} has no kernels of conv1" + ("" if epoch is None else f" of epoch {epoch}"),
             fix=f"Epochs kept: {', '.join(map(str, history)) or 'none'}.",
             code="E392",
@@ -175,9 +175,7 @@ async def similar(request: Request, run: str, name: str) -> Response:
     shelf = explorer.shelf(served, "index", "train", "test", "val")
     gathered = await explorer.gathered(request, service, served, shelf, Near)
     own = int(name.rpartition("-")[2]) if name.startswith(f"{shelf.kind}-") else None
-    found = await _compute(
-        request, service, lambda: gathered.found.of(served.model, picture, k=SIMILAR, leave_out=own)
-    )
+    found = await _compute(request, service, lambda: gathered.found.of(served.model, picture, k=SIMILAR, leave_out=own))
     return JSONResponse(
         {
             **explorer.about(served, name),
@@ -241,7 +239,7 @@ async def contrast(request: Request, run: str) -> Response:
     service, explorer = service_of(request), _explorer(request)
     every = _alike(service, run)
     if len(every) < 2:
-        raise UsageError(
+        raise DataError(
             f"no other run here was trained on the pictures of {run}",
             fix="Start it with runs of one set: alexnet explore RUN RUN.",
             code="E393",

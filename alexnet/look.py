@@ -138,18 +138,16 @@ def unit_kernel(model: Network, layer: str, unit: int) -> dict[str, Any] | None:
     Raises:
         UsageError: there is no such layer or unit.
     """
-    layers = list(model.layers.named_children())
-    place = check_layer(model, layer)
-    source = next((i for i in range(place, -1, -1) if kind_of(layers[i][1]) in ("conv", "fc")), None)
-    if source is None or not isinstance(layers[source][1], nn.Conv2d) or any(
-        isinstance(each, nn.Flatten) for _, each in layers[source:place + 1]
-    ):
+    layers = list(model.layers.named_children())[: check_layer(model, layer) + 1]
+    convolutions = [i for i, (_, each) in enumerate(layers) if isinstance(each, nn.Conv2d)]
+    if not convolutions or any(isinstance(each, nn.Flatten | LocalConv) for _, each in layers[convolutions[-1] :]):
         return None
-    name, convolution = layers[source]
+    name, convolution = layers[convolutions[-1]]
+    assert isinstance(convolution, nn.Conv2d)
     weights = convolution.weight.detach().float().cpu().numpy()
     check_unit(layer, unit, len(weights))
     own = weights[unit]
-    first = source == min(i for i, (_, each) in enumerate(layers) if isinstance(each, nn.Conv2d))
+    first = len(convolutions) == 1
     if first:
         scale = model.input_scale.detach().float().cpu().numpy().reshape(3, 1, 1)
         own = own * (scale if len(own) == 3 else scale.mean())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,11 +80,12 @@ class Excited:
             flat = values.float().reshape(len(values), values.shape[1], -1)
             highest, place = flat.max(2)
             found = (highest.cpu().numpy(), np.array(numbers, np.int64)[:, None].repeat(flat.shape[1], 1))
-            news = (*found, place.cpu().numpy())
+            news: tuple[NDArray[Any], ...] = (*found, place.cpu().numpy())
             old = self._best.get(layer)
-            joined = news if old is None else tuple(np.concatenate(pair) for pair in zip(old, news, strict=True))
-            order = np.argsort(-joined[0], axis=0, kind="stable")[:TOP]
-            first, second, third = (np.take_along_axis(each, order, 0) for each in joined)
+            if old is not None:
+                news = tuple(np.concatenate((old[i], news[i])) for i in range(3))
+            order = np.argsort(-news[0], axis=0, kind="stable")[:TOP]
+            first, second, third = (np.take_along_axis(each, order, 0) for each in news)
             self._best[layer] = first, second, third
             self._width[layer] = values.shape[3] if values.ndim == 4 else 1
         self.seen += len(numbers)
@@ -92,9 +94,7 @@ class Excited:
         """The pictures, the values and the rows and columns in the map, largest value first."""
         values, numbers, places = (each[:, unit] for each in self._best[layer])
         rows, columns = np.divmod(places, self._width[layer])
-        return [
-            (int(n), float(v), int(r), int(c)) for n, v, r, c in zip(numbers, values, rows, columns, strict=True)
-        ]
+        return [(int(n), float(v), int(r), int(c)) for n, v, r, c in zip(numbers, values, rows, columns, strict=True)]
 
 
 def _one(value: int | tuple[int, ...] | str) -> int:

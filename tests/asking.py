@@ -44,7 +44,10 @@ def in_a_thread(
     settings = Settings(**{"port": 0, **changes})
     service = Service(Models(runs, device=torch.device("cpu")), settings, index)
     started = threading.Event()
-    made = server(create_app(service), settings, started.set, lambda: None)
+    app = create_app(service)
+    if adding is not None:
+        adding(app, service)
+    made = server(app, settings, started.set, lambda: None)
     listener = listen(settings)
     thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -23,7 +23,7 @@ from alexnet.config import AlexNetConfig, LeNetConfig
 from alexnet.contrast import differing, known_ingredient
 from alexnet.dataset import open_prepared
 from alexnet.errors import UsageError
-from alexnet.evaluate import as_batch, predict_probabilities
+from alexnet.evaluate import predict_probabilities
 from alexnet.features import central_view, layer_names
 from alexnet.ingredients import INGREDIENTS
 from alexnet.lock import only_one
@@ -76,7 +76,9 @@ def test_a_unit_moves_with_the_pixels_of_its_field_and_with_no_others(config):
 def test_the_fields_of_2012_are_those_of_its_arithmetic():
     fields = receptive_fields(build_model(RECIPES["alexnet-2012"].model))
     # 11; + 2 * 4; + 4 * 8; + 2 * 8; + 2 * 16 for each of three
-    assert {name: (fields[name].size, fields[name].stride) for name in ("conv1", "pool1", "conv2", "pool2", "conv5")} == {
+    assert {
+        name: (fields[name].size, fields[name].stride) for name in ("conv1", "pool1", "conv2", "pool2", "conv5")
+    } == {
         "conv1": (11, 4),
         "pool1": (19, 8),
         "conv2": (51, 8),
@@ -192,7 +194,9 @@ def test_towers_meet_where_a_layer_has_the_maps_of_both():
     assert meeting() == ["conv3", "fc6", "fc7", "fc8"]
     assert meeting("model.towers_talk=false") == ["fc8"]
     assert meeting("model.towers=1") == []
-    assert [x["meets"] for x in look.plan(build_model(LeNetConfig()))] == [False] * len(look.plan(build_model(LeNetConfig())))
+    assert [x["meets"] for x in look.plan(build_model(LeNetConfig()))] == [False] * len(
+        look.plan(build_model(LeNetConfig()))
+    )
 
 
 def test_pictures_that_were_sent_are_forgotten_oldest_first():
@@ -314,7 +318,10 @@ def client(trained):
     httpx = pytest.importorskip("httpx")
     from asking import exploring
 
-    with exploring(trained / "run") as running, httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client:
+    with (
+        exploring(trained / "run") as running,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=60) as client,
+    ):
         yield client
 
 
