@@ -1,4 +1,4 @@
-"""Runs beside one another: what differs in their recipes, and whether one of the ingredients of 2012 is what differs."""
+"""Runs beside one another: what differs in their recipes, and whether that is one ingredient of 2012."""
 
 import json
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ async def images(request: Request, run: str | None = None) -> Response:
 @router.get("/explorer/{run}/picture/{name}")
 async def picture_png(request: Request, run: str, name: str) -> Response:
     """A picture as the run's recipe prepares it."""
-    _, _, served, picture = await _picture(request, run, name)
+    *_, picture = await _picture(request, run, name)
     png = await service_of(request).queue.decode(lambda: png_bytes(picture))
     return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=600"})
 

@@ -31,7 +31,8 @@ class Field:
 def receptive_fields(model: Network) -> dict[str, Field]:
     """The field of every layer by name, from kernel, stride and padding; the whole view from the first flat layer on.
 
-    Zeros behind the picture move nothing. Norms count as pointwise: what a neighbourhood norm adds at the rim is left out.
+    Zeros behind the picture move nothing. Norms count as pointwise: what a norm by neighbours adds at the rim is left
+    out.
     """
     start, size, stride, flat = 0.0, 1, 1, False
     found = {}

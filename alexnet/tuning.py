@@ -1,4 +1,4 @@
-"""What the kernels of conv1 are tuned to: orientation and frequency by their spectrum, colour as in `alexnet.filters`."""
+"""What the kernels of conv1 are tuned to: orientation and frequency by the spectrum, colour by `alexnet.filters`."""
 
 from dataclasses import dataclass
 

@@ -82,15 +82,13 @@ def measured(page: Page, url: str, pictures: list[Path]) -> dict[str, Any]:
     """Times from drop to classes, and from a click on a layer to its maps."""
     page.goto(f"{url}#look?lang=en")
     settled(page)
-    page.evaluate(
-        "async () => { window.classes = (await (await fetch('/explorer/setup')).json()).runs[0].classes.length }"
-    )
+    setup = "async () => { window.classes = (await (await fetch('/explorer/setup')).json()).runs[0].classes.length }"
+    page.evaluate(setup)
     drops = []
     for picture in pictures:
         drops.append(page.evaluate(DROP, [picture.name, list(picture.read_bytes())]))
         settled(page)
     stages = page.evaluate("() => [...document.querySelectorAll('g.stage')].map((each) => each.id.slice(6))")
-    # A new picture each time, whose maps the page has not asked for when the first layer is clicked.
     first, again = [], []
     for picture in pictures[:SWITCHES]:
         page.set_input_files("input[type=file]", picture)

@@ -18,7 +18,7 @@ export function drawCompare(main, run, setup) {
     const own = errors && 100 * (errors[each.to].top1 - errors[each.from].top1), own5 = errors && errors[each.to].top5 !== null && 100 * (errors[each.to].top5 - errors[each.from].top5);
     return h("div", { class: "claim" }, h("p", {}, h("b", {}, each.name), ` · ${each.what}`), errors && h("p", {}, t("added", { from: names[each.from], to: names[each.to] })),
       table([t("points"), t("here"), ...(each.paper ? [t("paper")] : []), ...(each.notebook ? [t("notebook")] : [])], [[t("top1"), points(own), ...(each.paper ? [points(each.paper.top1)] : []), ...(each.notebook ? [points(each.notebook.top1)] : [])], ...(own5 === false || own5 === undefined ? [] : [[t("top5"), points(own5), ...(each.paper ? [points(each.paper.top5)] : []), ...(each.notebook ? [points(each.notebook.top5)] : [])]])]),
-      each.claim && h("small", { lang: "en" }, `${t("section")} ${each.section}: ${each.claim}`));
+      each.claim && h("small", { lang: "en" }, `${t("section", { n: each.section })}: ${each.claim}`));
   });
   const first = ask(route(run.name, "compare"));
   show(recipe, first, (found) => [h("h2", {}, t("differs")), found.fields.length ? table([t("field"), ...found.runs.map((each) => each.name)], found.fields.map((each) => [each.field, ...each.values.map(cell)])) : h("p", {}, t("nodiffers")), h("ul", { lang: "en" }, found.fields.filter((each) => each.note).map((each) => h("li", {}, h("small", {}, `${each.field}: ${each.note}`))))]);

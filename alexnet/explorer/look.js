@@ -148,9 +148,8 @@ function network(run, chosen) {
 
 // The four strongest maps of each tower of a stage, drawn into its slab.
 async function fillStage(run, img, svg, stage) {
-  const layer = stage.kind === "conv" ? (stage.parts.find((each) => each.kind === "activation") || stage).name : stage.name;
   let found;
-  try { found = await mapsOf(run, img, layer); } catch { return; }
+  try { found = await mapsOf(run, img, stage.name); } catch { return; }
   const table = ramp();
   for (const place of svg.querySelectorAll(`[data-stage="${stage.name}"]`)) {
     const [x, y, w, tall] = place.dataset.box.split(",").map(Number), lanes = stage.towers, each = found.units / lanes, first = each * place.dataset.lane;
@@ -234,11 +233,13 @@ export function drawLook(main, run, setup, again) {
       h("div", { class: "two wide" }, h("section", { class: "card", id: "maps" }), h("section", { class: "card stick", id: "unit", "aria-live": "off" })));
     ask(route(run.name, "answers", img)).then((found) => drawAnswers(run, main, found)).catch((error) => main.querySelector("#answers")?.replaceChildren(said(error)));
   }
-  const net = network(run, layer.name), old = main.querySelector("#net .net");
-  main.querySelector("#net").replaceChildren(net);
-  if (old) net.scrollLeft = old.scrollLeft;
-  const svg = net.firstChild;
-  for (const each of stages(run)) fillStage(run, img, svg, each);
+  const drawn = main.querySelector("#net .net");
+  if (drawn) for (const each of stages(run)) drawn.querySelector(`#stage-${each.name}`).setAttribute("aria-pressed", String(each === stage || each.name === stage.name));
+  else {
+    const net = network(run, layer.name);
+    main.querySelector("#net").replaceChildren(net);
+    for (const each of stages(run)) fillStage(run, img, net.firstChild, each);
+  }
   const maps = main.querySelector("#maps"), unitPlace = main.querySelector("#unit");
   show(maps, mapsOf(run, img, layer.name), (found) => {
     const unit = Math.min(state.unit === undefined ? found.limits.indexOf(Math.max(...found.limits)) : Number(state.unit), found.units - 1);
