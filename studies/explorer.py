@@ -128,6 +128,8 @@ def main() -> None:
         ROOT / "results" / "explorer.json",
         ("torch", "fastapi", "uvicorn", "playwright"),
         threads=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        load=os.getloadavg()[0],  # of the machine at the end, beside its cores
+        cores=os.cpu_count(),
         **times,
         screenshots=len(list(out.glob("*.png"))),
         console_errors=len(wrong),

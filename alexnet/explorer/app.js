@@ -9,7 +9,7 @@ import { drawTrain } from "./train.js";
 import { drawCompare } from "./compare.js";
 
 const TABS = { look: drawLook, filters: drawFilters, why: drawWhy, similar: drawSimilar, train: drawTrain, compare: drawCompare };
-let setup = null, leave = null, seen = null;
+let setup = null, leave = null, seen = null, framed = null;
 
 function theme() {
   const chosen = state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
@@ -31,7 +31,7 @@ function drawFrame(run) {
       h("button", { class: "tool", lang: words.lang === "zh" ? "en" : "zh-CN", onclick: () => go({ lang: words.lang === "zh" ? "en" : "zh" }) }, words.lang === "zh" ? "EN" : "中文"),
       h("button", { class: "tool", "aria-label": t(`theme.${other}`), title: t(`theme.${other}`), onclick: () => go({ theme: other }) }, now === "dark" ? "☀" : "☾")),
     h("nav", { class: "tabs", "aria-label": t("tabs") }, Object.keys(TABS).map((tab) =>
-      h("a", { href: address({ tab }), "aria-current": tab === state.tab ? "page" : null, onclick: (event) => { event.preventDefault(); go({ tab }); } }, t(`tab.${tab}`))))));
+      h("a", { "data-tab": tab, href: address({ tab }), "aria-current": tab === state.tab ? "page" : null, onclick: (event) => { event.preventDefault(); go({ tab }); } }, t(`tab.${tab}`))))));
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
@@ -50,7 +50,10 @@ async function draw() {
   const key = JSON.stringify([state.tab, run.name, words.lang, theme(), state.img]);
   const focus = document.activeElement?.id;
   if (leave) leave();
-  drawFrame(run);
+  const frame = JSON.stringify([state.tab, run.name, words.lang, theme()]);
+  if (framed !== frame) drawFrame(run);
+  else for (const link of document.querySelectorAll("nav.tabs a")) link.href = address({ tab: link.dataset.tab });
+  framed = frame;
   leave = TABS[state.tab](main, run, setup, seen === key) || null;
   if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
   seen = key;
