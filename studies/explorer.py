@@ -69,7 +69,7 @@ def settled(page: Page) -> None:
     """Waits until nothing is on its way."""
     page.wait_for_selector("main .card")
     page.wait_for_load_state("networkidle")
-    page.wait_for_function("() => !document.querySelector('.wait')", timeout=120_000)
+    page.wait_for_function("() => !document.querySelector('.wait, [aria-busy]')", timeout=120_000)
 
 
 def quantiles(milliseconds: list[float]) -> dict[str, Any]:

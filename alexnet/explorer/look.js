@@ -243,7 +243,9 @@ export function drawLook(main, run, setup, again) {
   const maps = main.querySelector("#maps"), unitPlace = main.querySelector("#unit");
   show(maps, mapsOf(run, img, layer.name), (found) => {
     const unit = Math.min(state.unit === undefined ? found.limits.indexOf(Math.max(...found.limits)) : Number(state.unit), found.units - 1);
-    drawUnit(run, layer, found, unit, unitPlace);
+    // The maps come first: the unit is drawn after the frame that shows them.
+    unitPlace.setAttribute("aria-busy", "true");
+    requestAnimationFrame(() => setTimeout(() => { unitPlace.removeAttribute("aria-busy"); if (unitPlace.isConnected) drawUnit(run, layer, found, unit, unitPlace); }));
     const choose = (next) => {
       go({ layer: layer.name, unit: next }, { quiet: true });
       for (const each of maps.querySelectorAll("[id^=unit-]")) each.setAttribute("aria-pressed", String(each.id === `unit-${next}`));
