@@ -56,7 +56,7 @@ $(BIN)/pip:
 
 .venv/.demo: $(BIN)/pip pyproject.toml
 	@echo "installing alexnet and what it needs into .venv (torch is large)"
-	$(BIN)/pip install --quiet --editable '.[digits]'
+	$(BIN)/pip install --quiet --editable '.[digits,serve]'
 	@touch $@
 
 .venv/.dev: $(BIN)/pip pyproject.toml

@@ -13,7 +13,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from alexnet import cli_data, cli_explore, cli_lab, cli_networks, cli_runs, cli_serve, cli_train
+from alexnet import cli_data, cli_explore, cli_lab, cli_networks, cli_page, cli_runs, cli_serve, cli_train
 from alexnet.allocator import keep_memory
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
@@ -52,6 +52,7 @@ for verb in (
     cli_explore.export,
     cli_explore.parity,
     cli_serve.serve,
+    cli_page.explore,
 ):
     app.command(verb)
 app.command(cli_networks.import_weights, name="import")

@@ -54,6 +54,7 @@ def run_demo(out: Path) -> None:
     print_table("", ("network", "parameters", "epochs", "time", "test accuracy", "wrong"), rows)
     alexnet = folders["AlexNet"]
     print(f"Look:  {alexnet / 'report.html'}  (open it in a browser)")
+    print(f"       alexnet explore {alexnet} {folders['LeNet']}")
     print("Next:  alexnet train PHOTOS          your own pictures, one folder for each class")
     print(f"       alexnet evaluate {alexnet}")
     print("       alexnet summary               the network of 2012, layer by layer")

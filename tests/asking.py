@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +16,13 @@ import torch
 
 from alexnet.cli_serve import listen
 from alexnet.deadlines import server
+from alexnet.explorer_routes import add_explorer
+from alexnet.explorer_state import Explorer
 from alexnet.limits import Settings
 from alexnet.served import Models
 from alexnet.service import create_app
 from alexnet.serving import Service
+from alexnet.workflow import prepared_of
 
 
 class Running(NamedTuple):
@@ -34,12 +37,17 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def in_a_thread(*runs: Path, index: Path | None = None, **changes: Any) -> Iterator[Running]:
+def in_a_thread(
+    *runs: Path, index: Path | None = None, adding: Callable[[Any, Service], None] | None = None, **changes: Any
+) -> Iterator[Running]:
     """A service of these runs with changed settings."""
     settings = Settings(**{"port": 0, **changes})
     service = Service(Models(runs, device=torch.device("cpu")), settings, index)
     started = threading.Event()
-    made = server(create_app(service), settings, started.set, lambda: None)
+    app = create_app(service)
+    if adding is not None:
+        adding(app, service)
+    made = server(app, settings, started.set, lambda: None)
     listener = listen(settings)
     thread = threading.Thread(target=made.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -49,6 +57,16 @@ def in_a_thread(*runs: Path, index: Path | None = None, **changes: Any) -> Itera
     finally:
         made.should_exit = True
         thread.join()
+
+
+def exploring(*runs: Path, index: Path | None = None, **changes: Any) -> contextlib.AbstractContextManager[Running]:
+    """The page of `alexnet explore` for these runs."""
+
+    def adding(app: Any, service: Service) -> None:
+        pictures = Explorer(service.models, lambda run: prepared_of(run, lambda report: None), index)
+        add_explorer(app, pictures)
+
+    return in_a_thread(*runs, adding=adding, **changes)
 
 
 class Process(NamedTuple):

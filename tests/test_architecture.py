@@ -35,12 +35,14 @@ ablate
 tables_lab tables_explore
 lab_page
 limits counters tarball replies problems access batching deadlines served serving routes service
-cli_runs cli_train cli_networks cli_data cli_lab cli_explore cli_serve
+tuning look patches pictures neighbours progress contrast
+explorer_state explorer_routes
+cli_runs cli_train cli_networks cli_data cli_lab cli_explore cli_serve cli_page
 cli
 __main__
 """
 
-VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore", "cli_serve"}
+VERBS = {"cli_runs", "cli_train", "cli_networks", "cli_data", "cli_lab", "cli_explore", "cli_serve", "cli_page"}
 
 # What only people see is used by nothing below it: module -> those that may import it.
 SHOWS = {
@@ -67,13 +69,19 @@ SHOWS = {
     "quantize": {"export"},
     "export": {"tables_explore", "cli_explore"},
     "parity": {"export", "tables_explore", "cli_explore"},
-    "sheets": {"similar", "filters", "why", "cli_explore", "served", "routes"},
-    "similar": {"tables_explore", "cli_explore", "served"},
-    "filters": {"tables_explore", "cli_explore"},
-    "why": {"tables_explore", "cli_explore", "served"},
-    "features": {"similar", "tables_explore", "cli_explore", "served", "routes"},
+    "sheets": {
+        *("similar", "filters", "why", "cli_explore", "served", "routes"),
+        *("look", "explorer_state", "neighbours", "pictures"),
+    },
+    "similar": {"tables_explore", "cli_explore", "served", "neighbours"},
+    "filters": {"tables_explore", "cli_explore", "tuning", "explorer_routes"},
+    "why": {"tables_explore", "cli_explore", "served", "explorer_routes"},
+    "features": {
+        *("similar", "tables_explore", "cli_explore", "served", "routes"),
+        *("look", "neighbours", "patches", "explorer_routes"),
+    },
     "tables_explore": {"cli_explore"},
-    "service": {"cli_serve"},
+    "service": {"cli_serve", "cli_page"},
     "routes": {"service"},
     "workflow": {"demo", "lab", "compare"} | VERBS,
     "demo": {"cli_runs"},
@@ -83,7 +91,9 @@ SHOWS = {
     "cli_data": {"cli"},
     "cli_lab": {"cli"},
     "cli_explore": {"cli"},
-    "cli_serve": {"cli"},
+    "cli_serve": {"cli", "cli_page"},
+    "cli_page": {"cli"},
+    "explorer_routes": {"cli_page"},
     "cli": {"__main__"},
 }
 

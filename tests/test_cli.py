@@ -27,6 +27,7 @@ VERBS = (
     *("ablate", "compare", "ensemble"),
     *("filters", "features", "similar", "why", "export", "parity"),
     "serve",
+    "explore",
 )
 
 
@@ -208,6 +209,7 @@ def test_the_demo_compares_both_networks_on_the_digits(alexnet, tmp_path, monkey
     outcome = alexnet("demo", "--out", tmp_path / "demo")
     assert outcome.code == 0, outcome.err
     assert "61,706" in outcome.out
+    assert f"alexnet explore {tmp_path / 'demo/alexnet'} {tmp_path / 'demo/lenet'}" in outcome.out
     for name in ("lenet", "alexnet"):
         (figures,) = (
             e

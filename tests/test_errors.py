@@ -39,7 +39,7 @@ from alexnet.evaluate import evaluate, predict_probabilities
 from alexnet.exact import check_conditions
 from alexnet.export import check_out
 from alexnet.features import check_ending, check_layer
-from alexnet.files import disk_errors
+from alexnet.files import disk_errors, file_sha256
 from alexnet.filters import conv1_kernels
 from alexnet.identify import identify
 from alexnet.ilsvrc import read_mat
@@ -54,6 +54,7 @@ from alexnet.optim import build_optimizer
 from alexnet.parallel import check_same, check_scheme, launch, meeting_in_vain
 from alexnet.predict import find_images
 from alexnet.prepare import prepare
+from alexnet.progress import ask as ask_training
 from alexnet.recipes import from_json, override, to_json
 from alexnet.remote import open_place
 from alexnet.report import write_report
@@ -62,7 +63,7 @@ from alexnet.samples import Samples, Source
 from alexnet.similar import update_index
 from alexnet.sources import open_source
 from alexnet.stored import read_stored
-from alexnet.sums import lines, read_sums
+from alexnet.sums import SUMS, lines, read_sums
 from alexnet.team_run import check_out as check_named
 from alexnet.train import choose_device
 from alexnet.trainer import check_recipe
@@ -587,6 +588,44 @@ def asked(
     return go
 
 
+def paged(path: str, *, index: Path | None = None) -> Callable[[Scene], object]:
+    """What the page of the trained run says at an address."""
+
+    def go(s: Scene) -> object:
+        httpx = pytest.importorskip("httpx")
+        from asking import exploring
+
+        run = trained_run(s)
+        with exploring(run, index=index) as running:
+            return in_words(httpx.get(running.url + path.replace("RUN", run.name), timeout=60).json())
+
+    return go
+
+
+def imported_only(s: Scene) -> object:
+    """A run whose pictures are gone, and no folder of others."""
+    httpx = pytest.importorskip("httpx")
+    from asking import exploring
+
+    copy = copied_run(s)
+    about = json.loads((copy / "data.json").read_text())
+    (copy / "data.json").write_text(json.dumps({**about, "imported": "weights"}))
+    (copy / SUMS).write_bytes(lines({name: file_sha256(copy / name) for name in read_sums(copy)}))
+    with exploring(copy) as running:
+        return in_words(httpx.get(f"{running.url}/explorer/run/patches/conv1/0", timeout=60).json())
+
+
+def not_ours(s: Scene) -> object:
+    """A process that trains and may not be asked."""
+
+    run = Run(s / "run", LENET, (), {})
+    run.folder.mkdir()
+    with only_one(run.folder):
+        s.get("monkeypatch").setattr("alexnet.progress.holds_lock", lambda folder, owner: True)
+        s.refuse(os, "pidfd_open", PermissionError(1, "Operation not permitted"))
+        return ask_training(run, "stop")
+
+
 def told(first: bytes, **settings: Any) -> Callable[[Scene], object]:
     """What a service says to a connection that sends these bytes and no more."""
 
@@ -728,6 +767,9 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E284", no_kernels),
     ("E285", lambda s: decayed([["conv9", 1.0]])),
     ("E286", lambda s: decayed([["conv1", 1.0], ["conv1", 2.0]])),
+    ("E287", paged("/explorer/RUN/kernel/conv1/99")),
+    ("E288", paged("/explorer/RUN/answers/test-99")),
+    ("E289", lambda s: ask_training(open_run(trained_run(s)), "stop")),
     ("E290", lambda s: s.cli("ablate")),
     ("E290", lambda s: variants_of("")),
     ("E290", lambda s: variants_of("no-lnr")),
@@ -824,8 +866,13 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E383", excluding('{"split": "train", "name": "red/1.png", "sha256": "0123"}')),
     ("E384", all_red),
     ("E385", stranger),
+    ("E386", paged(f"/explorer/RUN/answers/{32 * '0'}")),
+    ("E387", imported_only),
+    ("E388", lambda s: paged("/explorer/RUN/answers/index-0", index=s.tree("photos/1.jpg") / "photos")(s)),
     ("E390", lambda s: searched(s, s.tree("photos/1.jpg") / "photos")),
     ("E391", lambda s: searched(s, s / "nowhere")),
+    ("E392", paged("/explorer/RUN/filters?epoch=99")),
+    ("E393", paged("/explorer/RUN/contrast")),
     ("E401", lambda s: thrown(diverged(s.folder, "the loss became nan at step 7", "conv1", {}, 0.1))),
     ("E404", other_bytes),
     ("E501", no_room),
@@ -844,6 +891,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E522", told(b"", connections=0)),
     ("E523", asked("POST", "/v1/predict", png(), before=break_prediction)),
     ("E524", taken_port),
+    ("E530", not_ours),
     ("E540", offline),
     ("E541", full_disk),
     ("E542", no_memory),
