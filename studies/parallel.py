@@ -43,8 +43,8 @@ EQUAL = [
 ]
 TEAMS = [("none", 1), ("data", 2), ("towers", 2), ("hybrid", 2), ("data", 4), ("hybrid", 4)]
 TRAININGS = {
-    "digits": ("--recipe", "demo", "epochs=4"),
-    "photos": ("--recipe", "small-photos", "model.width=0.125", "model.init=kaiming", "epochs=4"),
+    "digits": ("--recipe", "demo", "epochs=3"),
+    "photos": ("--recipe", "small-photos", "model.width=0.125", "model.init=kaiming", "epochs=2"),
 }
 
 
@@ -97,6 +97,8 @@ def train(photos: str, done: dict[str, Any], keep: Any, only: str) -> None:
         alone: dict[str, Any] = {}
         for scheme, size in TEAMS:
             name = f"{data}: {scheme}, {size}"
+            if only not in name:
+                continue
             if name not in done:
                 with tempfile.TemporaryDirectory() as folder:
                     run = Path(folder) / "run"
