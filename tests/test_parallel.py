@@ -85,20 +85,20 @@ JOBS = {
 
 
 def start_teams(folder: Path, jobs: dict[int, list]) -> dict[int, list[list]]:
-    """Runs jobs in so many processes, the largest team first; what each process says.
+    """Runs jobs in so many processes, the smallest team first; what each process says.
 
-    A smaller team is some of the same processes: to start one costs more than what it then does.
+    The teams share processes: to start one costs more than what it then does.
     """
-    sizes = sorted(jobs, reverse=True)
+    sizes = sorted(jobs)
     (folder / "jobs.json").write_text(json.dumps([(size, jobs[size]) for size in sizes]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, HERE / "team_worker.py"]
     processes = [
         subprocess.Popen([*command, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE)
-        for rank in range(sizes[0])
+        for rank in range(sizes[-1])
     ]
     said = [process.communicate()[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * sizes[0], said
+    assert [process.returncode for process in processes] == [0] * sizes[-1], said
     return {
         size: [json.loads((folder / f"said-{size}-{rank}.json").read_text()) for rank in range(size)] for size in sizes
     }
