@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from conftest import call, write_photos
 from disturbing import ALEXNET, job, saved, torchrun, wait_for
 from test_parallel import farthest
 
+from alexnet.errors import ResourceError, UsageError
 from alexnet.metrics import read_rows
-from alexnet.parallel import launch
-from alexnet.run import create_run, open_run
+from alexnet.parallel import ENDED, launch
+from alexnet.run import create_run
+from alexnet.team_run import ending
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -53,14 +56,18 @@ def alone(tmp_path_factory):
     ("scheme", "start", "like"),
     [("hybrid", "nproc", "plain"), ("data", "nproc", "tuned"), ("hybrid", "torchrun", "tuned")],
 )
-def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, scheme, start, like):
+def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, capfd, scheme, start, like):
     run, photos = tmp_path / "run", alone / "photos"
     options = (*SMALL, f"epochs={EPOCHS}", "--out", run, "--parallel", scheme)
     options += ("--weights", alone / "plain") if like == "tuned" else ()
-    command = torchrun("train", photos, *options) if start == "torchrun" else (*ALEXNET, "train", photos, *options)
-    with job(*command, *(("--nproc", 2) if start == "nproc" else ()), said=tmp_path / "said") as started:
-        assert started.end() == 0, started.said()
-        assert started.said().count("report.html") == 1  # told by one of them
+    if start == "torchrun":
+        with job(*torchrun("train", photos, *options), said=tmp_path / "said") as started:
+            assert started.end() == 0, started.said()
+            said = started.said()
+    else:
+        assert call("train", photos, *options, "--nproc", 2).code == 0
+        said = capfd.readouterr().out
+    assert said.count("report.html") == 1  # told by one of them
     assert {path.name for path in run.iterdir()} >= COMPLETE
     assert sorted(path.name for path in (run / "conv1").glob("*.npy")) == sorted(
         path.name for path in (alone / like / "conv1").glob("*.npy")
@@ -74,9 +81,9 @@ def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, scheme, s
     evaluations = [json.loads((path / "evaluation.json").read_text()) for path in (alone / like, run)]
     log_losses = [[part["log_loss"] for part in each] for each in evaluations]
     assert log_losses[1] == pytest.approx(log_losses[0], rel=1e-5)
-    said = [call("predict", photos / "red/0.png", "--run", path, "--format", "json") for path in (alone / like, run)]
-    assert said[1].code == 0, said[1].err
-    answers = [{top["class"]: top["probability"] for top in json.loads(each.out)["top"]} for each in said]
+    looked = [call("predict", photos / "red/0.png", "--run", path, "--format", "json") for path in (alone / like, run)]
+    assert looked[1].code == 0, looked[1].err
+    answers = [{top["class"]: top["probability"] for top in json.loads(each.out)["top"]} for each in looked]
     assert answers[1] == pytest.approx(answers[0], rel=1e-5)
 
 
@@ -99,28 +106,40 @@ def test_a_run_goes_from_towers_to_one_process_to_hybrid_to_data(alone, tmp_path
             wait_for(lambda before=before: saved(run) > before + 2, f"steps after {before}")
             os.kill(started.pid, signal.SIGTERM)
             assert started.end() == 143, started.said()
-    with job(*ALEXNET, *legs[-1], said=tmp_path / "said") as started:
-        assert started.end() == 0, started.said()
+    assert call(*legs[-1]).code == 0
     notes = [row["text"] for row in read_rows(run / "metrics.jsonl")[0] if row["kind"] == "note"]
     crossings = [note.partition("processes ")[2] for note in notes if note.startswith("inexact")]
     assert crossings == ["2, towers -> 1", "1 -> 2, hybrid", "2, hybrid -> 2, data"]
-    print("FAR", farthest(whole, run))
     assert farthest(whole, run) < 1e-3
     assert {path.name for path in run.iterdir()} >= COMPLETE
 
 
-@pytest.mark.parametrize("fault", ["no run", "no pictures"])
-def test_a_mistake_that_another_start_would_repeat_is_told_once(prepared, tiny, tmp_path, capfd, fault):
-    """Without pictures the first process fails while the other waits for it."""
-    run = tmp_path / "run"
-    if fault == "no pictures":
-        about = {"source": str(tmp_path / "gone"), "prepared": str(tmp_path / "gone"), "fingerprint": "0" * 64}
-        create_run(run, tiny, prepared.class_names, about)
-        assert open_run(run).data == about
+def test_pictures_that_are_gone_are_told_once(prepared, tiny, tmp_path, capfd):
+    """The first process looks for them while the other waits; the agent does not start them again."""
+    about = {"source": str(tmp_path / "gone"), "prepared": str(tmp_path / "gone"), "fingerprint": "0" * 64}
+    run = create_run(tmp_path / "run", tiny, prepared.class_names, about).folder
     code = launch(["resume", str(run), "--parallel", "data", "--device", "cpu"], 2, max_restarts=3, exact=False)
     said = capfd.readouterr().err
-    assert code == {"no run": 2, "no pictures": 3}[fault]
+    assert code == 3
     assert said.count("alexnet: E") == 1, said
+
+
+def test_a_mistake_of_all_processes_is_told_by_the_first(tmp_path, monkeypatch, capsys):
+    """One that starting again may mend goes on to the agent; once the run has ended, the others leave."""
+    ended = tmp_path / "ended"
+    monkeypatch.setenv(ENDED, str(ended))
+    with pytest.raises(ResourceError), ending(SimpleNamespace(rank=0)):
+        raise ResourceError("it is gone", fix="Do it.", code="E510")
+    assert not ended.exists()
+    one, other = ending(SimpleNamespace(rank=1)), ending(SimpleNamespace(rank=0))
+    one.__enter__(), other.__enter__()  # both are at work when the mistake comes
+    mistake = UsageError("no such run", fix="Make it.", code="E253")
+    for process in (one, other):
+        with pytest.raises(SystemExit) as leaving:
+            process.__exit__(UsageError, mistake, None)
+        assert leaving.value.code == 0  # so that the agent does not start it again
+    assert ended.read_text() == "2"
+    assert capsys.readouterr().err == "alexnet: E253 no such run\nMake it.\n"
 
 
 @pytest.mark.gpu
