@@ -7,6 +7,7 @@ bytes are left out. A count is that of the process that sends most.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 from alexnet.collectives import Scheme
@@ -67,7 +68,8 @@ def bill(recipe: Recipe, scheme: Scheme, size: int) -> Bill:
     hybrid: the gradients of the convolutions as with data; its pictures of pool5 to all others and their gradients
     back; its part of fc6 and fc7, and of the logits, forward, and backward the others' parts of the first two.
     """
-    model = build_model(recipe.model)
+    with torch.device("meta"):
+        model = build_model(recipe.model)
     counts = summarise(model)
     if scheme == "data":
         return _data(recipe, model, counts, size)

@@ -13,6 +13,7 @@ from alexnet.team_run import (
     Division,
     Meeting,
     check_out,
+    ending,
     meet,
     own_device,
     silent,
@@ -176,17 +177,18 @@ def resume(
     from alexnet.train import choose_device
     from alexnet.workflow import prepared_of
 
-    opened = open_run(run)
     meeting = meet(division)
-    place = own_device(choose_device(device), meeting)
-    check_scheme(opened.recipe, division.scheme, size_of(meeting, division), exact=division.exact)
-    tell = tables.prepared if speaks(meeting) else silent
+    with ending(meeting):
+        opened = open_run(run)
+        place = own_device(choose_device(device), meeting)
+        check_scheme(opened.recipe, division.scheme, size_of(meeting, division), exact=division.exact)
+        tell = tables.prepared if speaks(meeting) else silent
 
-    def find_pictures() -> "Prepared":
-        return prepared_of(opened, tell, allow_changed=allow_inexact)
+        def find_pictures() -> "Prepared":
+            return prepared_of(opened, tell, allow_changed=allow_inexact)
 
-    prepared = find_pictures() if meeting is None else meeting.first_on_each_machine(find_pictures)
-    _train(opened, prepared, place, save_seconds, division, meeting, allow_inexact=allow_inexact)
+        prepared = find_pictures() if meeting is None else meeting.first_on_each_machine(find_pictures)
+        _train(opened, prepared, place, save_seconds, division, meeting, allow_inexact=allow_inexact)
 
 
 def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:

@@ -161,13 +161,14 @@ def meeting_in_vain() -> Iterator[None]:
 
 @contextmanager
 def own_run(run: Run, team: Team) -> Iterator[Run]:
-    """The run for the leader; for others one with the same recipe in a folder that goes away."""
+    """The run for the leader; for others one with the same recipe and data in a folder that goes away."""
+    data = team.share(dict(run.data))  # what the run is to start from, see `weights.check_fingerprint`
     if team.leads:
         yield run
         return
     with tempfile.TemporaryDirectory(prefix="alexnet-") as folder:
         (Path(folder) / "checkpoints").mkdir()
-        yield replace(run, folder=Path(folder))
+        yield replace(run, folder=Path(folder), data=data)
 
 
 def worker_environment(size: int, *, exact: bool, ended: Path) -> dict[str, str]:

@@ -137,10 +137,16 @@ class Meeting:
         if self.node_rank > 0:
             with meeting_in_vain():
                 self.store.wait([done])
-        made = make()
-        if self.node_rank == 0:
-            with meeting_in_vain():
-                self.store.set(done, "1")
+            if self.store.get(done) != b"made":
+                sys.exit(0)  # the first one says what is wrong
+        outcome = "nothing"
+        try:
+            made = make()
+            outcome = "made"
+        finally:
+            if self.node_rank == 0:
+                with meeting_in_vain():
+                    self.store.set(done, outcome)
         return made
 
 
@@ -162,7 +168,7 @@ def together(
         return
     check_scheme(run.recipe, division.scheme, meeting.size, exact=division.exact)
     at = {"store": meeting.store, "rank": meeting.rank, "size": meeting.size}
-    with _ending(meeting), process_group(device, division.hang_seconds, **at) as (rank, size):
+    with process_group(device, division.hang_seconds, **at) as (rank, size):
         team = team_of(run.recipe, division.scheme, rank, size, exact=division.exact)
         places = team.objects(place())
         settings = settings_of(run.recipe, division.scheme, team.piece, conditions(prepared, device))
@@ -177,8 +183,10 @@ def together(
 
 
 @contextmanager
-def _ending(meeting: Meeting) -> Iterator[None]:
+def ending(meeting: Meeting | None) -> Iterator[None]:
     """Within it a mistake that another start would repeat ends the run instead, with its message told by one process.
+
+    For a process that `train_in_workers` started; for others it is nothing.
 
     Raises:
         ResourceError: another process is gone; the agent starts all of them again.
@@ -186,7 +194,7 @@ def _ending(meeting: Meeting) -> Iterator[None]:
     from alexnet.parallel import ENDED
 
     ended = os.environ.get(ENDED)
-    if ended is None:  # torchrun was typed by hand: every process tells its mistake
+    if meeting is None or ended is None:  # where torchrun was typed by hand every process tells its mistake
         yield
         return
     if Path(ended).exists():
@@ -198,9 +206,8 @@ def _ending(meeting: Meeting) -> Iterator[None]:
     except AlexNetError as error:
         if isinstance(error, ResourceError) and error.code in ("E510", "E516"):
             raise
-        if meeting.rank == 0 or not Path(ended).exists():
-            _end(ended, error.exit_code)
-            print(f"alexnet: {error}", file=sys.stderr) if meeting.rank == 0 else None
+        if _end(ended, error.exit_code):
+            print(f"alexnet: {error}", file=sys.stderr)
         sys.exit(0)
     except SystemExit as leaving:
         if meeting.rank == 0 and leaving.code:
@@ -208,10 +215,14 @@ def _ending(meeting: Meeting) -> Iterator[None]:
         sys.exit(0)
 
 
-def _end(path: str, code: int) -> None:
-    temporary = Path(f"{path}.{os.getpid()}")
-    temporary.write_text(str(code))
-    temporary.replace(path)
+def _end(path: str, code: int) -> bool:
+    """Leaves the exit code of the run; whether this process is the first to do so."""
+    try:
+        with Path(path).open("x") as file:
+            file.write(str(code))
+    except FileExistsError:
+        return False
+    return True
 
 
 def check_out(out: Path | None) -> Path:

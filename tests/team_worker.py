@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "studies"))
 from gradients import follow
 
 CPU = torch.device("cpu")
+PATIENCE = 600.0  # seconds; a larger team waits until the smaller one is done
 
 
 def bytes_sent() -> int:
@@ -47,33 +48,40 @@ def trained(folder: Path, name: str, recipe: str, scheme: str, rank: int, size: 
         create_run(out, like.recipe, like.class_names, like.data)
     team = team_of(like.recipe, scheme, rank, size, exact=exact)
     team.largest(0)  # the run folder is there
-    with own_run(Run(out, like.recipe, like.class_names, like.data), team) as run:
+    data = like.data if team.leads else {}  # as `alexnet train` under torchrun
+    with own_run(Run(out, like.recipe, like.class_names, data), team) as run:
         before = bytes_sent()
         with suppress(Interrupted):
             train(run, open_prepared(folder / "prepared"), device=CPU, monitor=Silent(), team=team, **options)
         return {"sent": dict(team.sent), "tcp": bytes_sent() - before}
 
 
+def answer(folder: Path, rank: int, size: int, job: dict) -> dict:
+    """Does one job as one of `size` processes; what came of it, or the mistake."""
+    try:
+        if "follow" in job:
+            recipe = override(find_recipe(job["follow"]), job["changes"])
+            team = team_of(recipe, job["scheme"], rank, size, exact=False)
+            return follow(team, recipe, job["counts"], double=job["double"])
+        if "same" in job:
+            team = team_of(open_run(folder / job["same"]).recipe, "data", rank, size, exact=False)
+            check_same(team, {"epochs": 3, "optim.lr": (rank + 1) / 100})
+            return {}
+        return trained(folder, rank=rank, size=size, **job)
+    except AlexNetError as error:
+        return {"error": str(error)}
+
+
 def main() -> None:
-    store, rank, size, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
-    jobs = json.loads((folder / "jobs.json").read_text())
-    out = []
-    with process_group(CPU, 60, store=dist.FileStore(store, size), rank=rank, size=size):
-        for job in jobs:
-            try:
-                if "follow" in job:
-                    recipe = override(find_recipe(job["follow"]), job["changes"])
-                    team = team_of(recipe, job["scheme"], rank, size, exact=False)
-                    out.append(follow(team, recipe, job["counts"], double=job["double"]))
-                elif "same" in job:
-                    team = team_of(open_run(folder / job["same"]).recipe, "data", rank, size, exact=False)
-                    check_same(team, {"epochs": 3, "optim.lr": (rank + 1) / 100})
-                else:
-                    out.append(trained(folder, rank=rank, size=size, **job))
-            except AlexNetError as error:
-                out.append({"error": str(error)})
-    (folder / f"said-{size}-{rank}.json").write_text(json.dumps(out))
+    for size, jobs in json.loads((folder / "jobs.json").read_text()):
+        if rank >= size:
+            continue
+        store = dist.FileStore(str(folder / f"store-{size}"), size)
+        with process_group(CPU, PATIENCE, store=store, rank=rank, size=size):
+            out = [answer(folder, rank, size, job) for job in jobs]
+        (folder / f"said-{size}-{rank}.json").write_text(json.dumps(out))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ FOLLOWED = {
             ("lenet", [], True),
         )
         for scheme in schemes
-        if scheme != "towers" or recipe == "alexnet-2012"
+        if (scheme != "towers" or recipe == "alexnet-2012") and (size, recipe) != (4, "lenet")
     ]
     for size, schemes in {2: ("towers", "data", "hybrid"), 4: ("data", "hybrid")}.items()
 }
@@ -72,32 +72,41 @@ JOBS = {
         job("exact-2", exact=True),
         job("exact-first", exact=True, max_steps=5),
         {"same": "lrn"},
+        job("swapped-2", "swapped"),
         *FOLLOWED[2],
     ],
     4: [
         job("data-4"),
-        job("batch-4", "batch"),
         job("exact-4", exact=True),
         job("hybrid-4", scheme="hybrid"),
-        job("hybrid-batch-4", "batch", scheme="hybrid"),
         *FOLLOWED[4],
     ],
 }
 
 
-def start_team(folder: Path, size: int, jobs: list) -> list[list]:
-    """Runs jobs in `size` processes; what each of them says."""
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    store = folder / f"store-{size}"
+def start_teams(folder: Path, jobs: dict[int, list]) -> dict[int, list[list]]:
+    """Runs jobs in so many processes, the smallest team first; what each process says.
+
+    The teams share processes: to start one costs more than what it then does.
+    """
+    sizes = sorted(jobs)
+    (folder / "jobs.json").write_text(json.dumps([(size, jobs[size]) for size in sizes]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, HERE / "team_worker.py", str(store)]
+    command = [sys.executable, HERE / "team_worker.py"]
     processes = [
-        subprocess.Popen([*command, str(rank), str(size), str(folder)], env=environment, stderr=subprocess.PIPE)
-        for rank in range(size)
+        subprocess.Popen([*command, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE)
+        for rank in range(sizes[-1])
     ]
     said = [process.communicate()[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * size, said
-    return [json.loads((folder / f"said-{size}-{rank}.json").read_text()) for rank in range(size)]
+    assert [process.returncode for process in processes] == [0] * sizes[-1], said
+    return {
+        size: [json.loads((folder / f"said-{size}-{rank}.json").read_text()) for rank in range(size)] for size in sizes
+    }
+
+
+def start_team(folder: Path, size: int, jobs: list) -> list[list]:
+    """Runs jobs in `size` processes; what each of them says."""
+    return start_teams(folder, {size: jobs})[size]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +120,9 @@ def teams(prepared, tiny, tmp_path_factory):
         train(run, prepared, device=CPU, monitor=Silent())
     run = create_run(folder / "exact-1", open_run(folder / "lrn").recipe, prepared.class_names, about)
     train(run, prepared, device=CPU, monitor=Silent(), team=team_of(run.recipe, "data", 0, 1, exact=True))
-    return folder, {size: start_team(folder, size, jobs) for size, jobs in JOBS.items()}
+    warm = override(open_run(folder / "lrn").recipe, [f"weights={folder / 'lrn'}"])
+    create_run(folder / "swapped", warm, prepared.class_names, {**about, "weights": "0" * 64})
+    return folder, start_teams(folder, JOBS)
 
 
 def stored(folder: Path):
@@ -132,14 +143,15 @@ def farthest(one: Path, other: Path) -> float:
     return max(differences)
 
 
-@pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize(
-    ("recipe", "name"), [("lrn", "data"), ("batch", "batch"), ("lrn", "hybrid"), ("batch", "hybrid-batch")]
+    ("recipe", "name"),
+    [
+        *(("lrn", "data-2"), ("lrn", "data-4"), ("lrn", "hybrid-2"), ("lrn", "hybrid-4")),
+        *(("batch", "batch-2"), ("batch", "hybrid-batch-2")),
+    ],
 )
-def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, name, size):
+def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, name):
     folder = teams[0]
-    name = f"{name}-{size}"
-    print("FAR", name, farthest(folder / recipe, folder / name))
     assert farthest(folder / recipe, folder / name) < 2e-4
     one, team = stored(folder / recipe).state, stored(folder / name).state
     assert (one.step, one.best_step, one.best_error) == (team.step, team.best_step, team.best_error)
@@ -203,6 +215,13 @@ def test_processes_with_other_settings_are_refused_by_name(teams):
     place = JOBS[2].index({"same": "lrn"})
     for said in teams[1][2]:
         assert said[place]["error"].splitlines()[0] == "E271 optim.lr is 0.01 in process 0 and 0.02 in process 1"
+
+
+def test_no_process_starts_from_other_weights_than_the_run_was_made_for(teams):
+    """Those that do not lead know only from the leader which they are."""
+    place = next(i for i, asked in enumerate(JOBS[2]) if asked.get("name") == "swapped-2")
+    for said in teams[1][2]:
+        assert said[place]["error"].startswith(f"E349 {teams[0] / 'lrn'} no longer holds the weights")
 
 
 @pytest.mark.parametrize(
