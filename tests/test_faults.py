@@ -14,7 +14,7 @@ from test_parallel import start_team
 
 from alexnet.errors import UsageError
 from alexnet.exact import check_conditions, conditions
-from alexnet.parallel import SHARE_STORE, settings_of, team_of, worker_environment
+from alexnet.parallel import SHARE_STORE, launch, settings_of, team_of, worker_environment
 from alexnet.run import IDENTITY, create_run, open_run, read_metrics
 from alexnet.sums import SUMS
 from alexnet.train import train
@@ -124,13 +124,25 @@ def test_a_node_that_dies_with_the_leader_leaves_the_rest_to_the_other(start, pr
 # --- the parts, in this process --------------------------------------------------------------------------------------
 
 
-def test_workers_have_a_store_of_their_own_and_time_to_save(tmp_path):
+def test_workers_have_a_store_of_their_own(tmp_path):
     """With the store of the agent restarts on gloo fail now and then."""
     given = worker_environment(2, exact=False, ended=tmp_path)
     assert SHARE_STORE == "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
     assert given[SHARE_STORE] == "1"
-    assert int(given["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) == 600
     assert given["ALEXNET_LAUNCHER"] == str(os.getpid())
+
+
+def test_the_agent_gives_workers_time_to_save(monkeypatch):
+    """By itself it kills them 30 seconds after it has asked them to stop."""
+    given = []
+
+    def agent_of(config, program):
+        given.append(config.shutdown_timeout)
+        return lambda *arguments: None
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", agent_of)
+    assert launch(["resume", "run"], 2, max_restarts=0, exact=False) == 0
+    assert given == [600]
 
 
 @pytest.mark.parametrize(("started", "told"), [({"RANK": "1"}, "done\n"), ({}, "done\ncleaned up\n")])
