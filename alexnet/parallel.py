@@ -194,21 +194,22 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=size,
-        run_id=f"alexnet-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=max_restarts,
-        monitor_interval=0.1,
-    )
     with tempfile.TemporaryDirectory(prefix="alexnet-") as folder:
         ended = Path(folder) / "ended"
         before = dict(os.environ)
         os.environ.update(worker_environment(size, exact=exact, ended=ended))
         try:
+            # It reads how long workers may take to save from the environment.
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=size,
+                run_id=f"alexnet-{os.getpid()}",
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=max_restarts,
+                monitor_interval=0.1,
+            )
             with _passing_on(Path(folder)):
                 elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
         except SignalException as stopped:

@@ -137,15 +137,13 @@ def sealing(run: Run, *names: str) -> Iterator[None]:
 
 def environment() -> dict[str, Any]:
     """Versions, machine and command of this process."""
-    import torchvision
-
     from alexnet import __version__
 
     return {
         "alexnet": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": installed("torchvision"),
         "numba": installed("numba"),
         "platform": platform.platform(),
         "processor": processor_name(),

@@ -1,12 +1,14 @@
-"""What a process that others started owes them: ends when they are gone, hears their signals, wakes the stopped."""
+"""What a process that others started owes them: ends when they are gone, and fast, hears signals, wakes the stopped."""
 
 import os
 import platform
 import signal
+import sys
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 LAUNCHER = "ALEXNET_LAUNCHER"  # the process id of `alexnet train --nproc`
 POLL = 0.5  # seconds between two looks at whether the parent is still there
@@ -34,6 +36,26 @@ def end_with_parent() -> None:
 
     if os.name == "posix":
         threading.Thread(target=watch, daemon=True, name="end with parent").start()
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Within it a process that torchrun started, and that is done or leaves with a code, ends without more ado.
+
+    The interpreter's own clean-up takes more than a second with PyTorch loaded, while the agent waits for it, and can
+    be held up by threads that wait for a process that is gone. Files are closed and locks given back before.
+    """
+    leaving: Any = None
+    try:
+        yield
+    except SystemExit as error:
+        leaving = error.code
+    if "RANK" not in os.environ or not isinstance(leaving, int | None):
+        sys.exit(leaving)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(leaving or 0)
 
 
 def nothing_to_save_yet() -> None:
