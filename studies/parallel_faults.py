@@ -130,7 +130,7 @@ def nodes(folder: Path) -> dict[str, Any]:
     data, run, chance = pictures(folder / "pictures").folder, folder / "run", random.Random(SEED)
     undisturbed(folder, *ALEXNET, *train(data, folder / "whole", "--parallel", "data", "--exact"))
     command = agent(folder / "meeting", *train(data, run, "--parallel", "data", "--exact"), restarts=4 * NODES)
-    led, seconds = [], []
+    came, led, seconds = 0, [], []
     with ExitStack() as stack:
         started = [stack.enter_context(job(*command, said=folder / f"said-{n}.txt")) for n in range(2)]
         for number in range(NODES):
@@ -144,11 +144,12 @@ def nodes(folder: Path) -> dict[str, Any]:
             moment, at = time.monotonic(), saved(run)
             until_saved(run, at + 1, started[0])
             seconds.append(time.monotonic() - moment)
+            came += saved(run) > at + 1
             started.append(stack.enter_context(job(*command, said=folder / f"said-{number + 2}.txt")))
         codes = [each.end(4 * PATIENCE) for each in started]
     return {
         "disturbed": NODES,
-        "came_back": len(seconds),
+        "came_back": came,
         "dead_node_had_the_leader": sum(led),
         "exit_codes": codes,
         "seconds_to_the_next_step": {"median": round(statistics.median(seconds), 1), "most": round(max(seconds), 1)},

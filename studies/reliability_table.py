@@ -94,7 +94,7 @@ def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         "data": "`kill -9` of a random one of two processes, `--parallel data`, 400 steps",
         "towers": "`kill -9` of a random one of two processes, `--parallel towers` under torchrun, 400 steps",
         "hangs": "SIGSTOP of a random one of two processes, `--hang-seconds {hang_seconds}`",
-        "nodes": "dead nodes of two under torchrun, {dead_node_had_the_leader} with the leader, `--exact`",
+        "nodes": "one of two nodes under torchrun dies ({dead_node_had_the_leader} had the leader), `--exact`",
     }
     rows = []
     for name, what in done.items():
@@ -105,7 +105,8 @@ def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
                 f"{part['load']} processes wanted the two cores); weights and optimiser "
                 f"{'equal' if part['equal'] else 'NOT equal'} to the undisturbed run, byte for byte"
             )
-            rows.append((f"{part['disturbed']} times: {what.format(**part)}", came, part["command"]))
+            times = "once" if part["disturbed"] == 1 else f"{part['disturbed']} times"
+            rows.append((f"{times}: {what.format(**part)}", came, part["command"]))
     return rows
 
 
