@@ -48,8 +48,11 @@ class _Lingering:
         # abort() does nothing to a connection that is closed by then.
         asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
         if self._uploading() and self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
-            self._transport.resume_reading()
+            try:
+                self._transport.write_eof()
+                self._transport.resume_reading()
+            except OSError:  # the client has hung up, and asyncio does not know yet
+                self._transport.abort()
         else:
             self._transport.close()
 

@@ -46,10 +46,10 @@ async def closed_loop(port: int, requests: list[bytes], clients: int, seconds: f
                 answer = await ask(reader, writer, requests[turn % len(requests)])
                 found.append(answer)
                 turn += clients
-                if answer.status == 503:
+                if answer.status == 503:  # it closes, since it has not read the picture
+                    writer.close()
                     await asyncio.sleep(0.05)
-                    if b"close" in requests[0]:
-                        break
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except (OSError, asyncio.IncompleteReadError):
             found.append(Asked(time.monotonic(), 0, 0.0, False))
         finally:

@@ -3,14 +3,16 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -89,21 +91,25 @@ class Process(NamedTuple):
 def in_a_process(*arguments: object, **environment: str) -> Iterator[Process]:
     """`alexnet serve` with these arguments, on a free port."""
     command = [sys.executable, "-m", "alexnet", "serve", *map(str, arguments), "--port", "0"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
-    )
-    assert process.stdout is not None
-    said = [process.stdout.readline()]
-    while said[-1] and not said[-1].startswith("serving "):
-        said.append(process.stdout.readline())
-    try:
-        assert said[-1], "".join(said)
-        yield Process(int(said[-1].rstrip().rpartition(":")[2]), process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
+    # A pipe that nobody reads would stop a server that has much to log.
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command, stdout=said, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
+        )
+        try:
+            while not (ready := re.search(r"^serving .*:(\d+)$", _so_far(said), re.MULTILINE)):
+                assert process.poll() is None, _so_far(said)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.02)
+            yield Process(int(ready[1]), process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def _so_far(file: IO[str]) -> str:
+    return os.pread(file.fileno(), 2**20, 0).decode()
 
 
 def connect(port: int, seconds: float = 60) -> socket.socket:

@@ -1,6 +1,7 @@
 """What the service refuses: foreign names and pages, too much, too slow; and that nobody else is hindered by it."""
 
 import asyncio
+import errno
 import io
 import socket
 import tarfile
@@ -16,6 +17,7 @@ from PIL import Image
 
 from alexnet.cli_serve import listen, service_lines, with_token
 from alexnet.counters import Counters
+from alexnet.deadlines import _Lingering
 from alexnet.errors import DataError
 from alexnet.limits import Settings
 from alexnet.tarball import pictures_of
@@ -393,3 +395,27 @@ def test_answers_do_not_wait_for_an_acknowledgement():
         return found
 
     assert asyncio.run(nodelay())
+
+
+def test_a_client_that_has_hung_up_already_is_no_mistake():
+    class Transport:
+        aborted = False
+
+        def can_write_eof(self):
+            return True
+
+        def is_closing(self):
+            return False
+
+        def write_eof(self):
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        def abort(self):
+            self.aborted = True
+
+    async def closed():
+        transport = Transport()
+        _Lingering(transport, 60, lambda: True).close()
+        return transport.aborted
+
+    assert asyncio.run(closed())
