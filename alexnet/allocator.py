@@ -13,8 +13,13 @@ M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD = -4, -1, -2
 SETTINGS = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 256 * 2**20))
 
 
-# All threads take from one heap; with one each, a service grows for hours before it has seen the worst of all.
-M_ARENA_MAX = -8
+# For a service, in which one large picture would leave its mark for ever: all threads take from one heap, and
+# large blocks go back as soon as they are free. Pillow holds pictures in blocks of 16 MiB.
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+OF_A_SERVICE = (
+    *((M_ARENA_MAX, 1), (M_MMAP_MAX, 65536), (M_MMAP_THRESHOLD, 8 * 2**20)),
+    *((M_TRIM_THRESHOLD, 32 * 2**20), (M_TOP_PAD, 4 * 2**20)),
+)
 
 
 def keep_memory() -> bool:
@@ -28,9 +33,9 @@ def keep_memory() -> bool:
     return _tell(SETTINGS)
 
 
-def share_heap() -> bool:
-    """Tells glibc to serve threads that are yet to start from one heap; see `keep_memory`."""
-    return _tell(((M_ARENA_MAX, 1),))
+def stay_small() -> bool:
+    """Tells glibc, before threads start, that the process is a service; see `keep_memory`."""
+    return _tell(OF_A_SERVICE)
 
 
 def _tell(settings: tuple[tuple[int, int], ...]) -> bool:

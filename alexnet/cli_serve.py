@@ -133,14 +133,14 @@ def run_service(
     """Loads the runs and answers until a signal asks to stop."""
     import threading
 
-    from alexnet.allocator import share_heap
+    from alexnet.allocator import stay_small
     from alexnet.deadlines import server
     from alexnet.served import Models
     from alexnet.service import create_app
     from alexnet.serving import Service
     from alexnet.train import choose_device
 
-    share_heap()
+    stay_small()
     service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
     port = listener.getsockname()[1]
     lines = service_lines(settings, port, [each.name for each in service.models], index is not None)
