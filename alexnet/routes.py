@@ -3,20 +3,35 @@
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from alexnet import replies
 from alexnet.counters import CONTENT_TYPE
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.features import check_layer, last_hidden, npy_bytes
-from alexnet.problems import problem
+from alexnet.problems import problem, wrong_parameter
 from alexnet.served import Served, activation_sheet, png_bytes
 from alexnet.serving import Service, service_of
 from alexnet.sheets import Pixels
 from alexnet.tarball import pictures_of
 
-router = APIRouter()
+
+def plain_query(request: Request) -> None:
+    """Refuses what would be read in silence as something else: a parameter twice, or blanks around a number.
+
+    Raises:
+        UsageError: E265.
+    """
+    items = request.query_params.multi_items()
+    for name, value in items:
+        if value != value.strip():
+            raise wrong_parameter(name, "there are blanks around its value")
+        if sum(name == other for other, _ in items) > 1:
+            raise wrong_parameter(name, "it is given more than once")
+
+
+router = APIRouter(dependencies=[Depends(plain_query)])
 
 PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 MISTAKES: dict[int | str, dict[str, Any]] = {

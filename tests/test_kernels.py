@@ -340,7 +340,9 @@ def test_where_nothing_can_be_written_the_loops_are_compiled_anew(tmp_path):
 
 
 def test_the_allocator_takes_its_settings_on_glibc_and_does_nothing_elsewhere(monkeypatch):
-    code = "import platform; from alexnet.allocator import *; print(keep_memory(), stay_small(), platform.libc_ver()[0])"
+    code = (
+        "import platform; from alexnet.allocator import *; print(keep_memory(), stay_small(), platform.libc_ver()[0])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert done[:2] == 2 * [str("glibc" in done)]
     monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))

@@ -419,3 +419,9 @@ def test_a_client_that_has_hung_up_already_is_no_mistake():
         return transport.aborted
 
     assert asyncio.run(closed())
+
+
+@pytest.mark.parametrize("query", ["k=2&k=3", "k=%092", "k=2%20", "views=1&views=1"])
+def test_a_parameter_that_is_given_twice_or_with_blanks_is_refused(running, query):
+    answer = httpx.post(f"http://127.0.0.1:{running.port}/v1/predict?{query}", content=b"x", headers=KEY)
+    assert (answer.status_code, answer.json()["code"]) == (422, "E265")
