@@ -26,8 +26,13 @@ def demo(*, out: Path = Path("runs/demo")) -> None:
         Folder for the runs of the two networks; what an earlier demo left there is replaced.
     """
     from alexnet.demo import run_demo
+    from alexnet.train import Interrupted
 
-    run_demo(out)
+    try:
+        run_demo(out)
+    except Interrupted as stopped:
+        print("alexnet: stopped; alexnet demo begins anew", file=sys.stderr)
+        sys.exit(128 + stopped.signal_number)
 
 
 def prepare(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alexnet.checkpoint import checkpoint_name
+from alexnet.errors import AlexNetError
 from alexnet.parallel import SHARE_STORE
 from alexnet.run import open_run
 from alexnet.sums import read_sums
@@ -125,7 +126,7 @@ def saved(run: Path) -> int:
     """The step of the last checkpoint, 0 before the first."""
     try:
         name = checkpoint_name(open_run(run), "LAST")
-    except Exception:
+    except (AlexNetError, OSError):  # it is being made
         return 0
     return int(name.removeprefix("step-")) if name else 0
 

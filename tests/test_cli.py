@@ -18,6 +18,7 @@ from alexnet.recipes import flat, from_json, override
 from alexnet.run import open_run, read_metrics
 from alexnet.tables import duration, percent
 from alexnet.terminal import clock
+from alexnet.train import Interrupted
 from alexnet.variants import RECIPES
 from alexnet.workflow import new_run_folder
 
@@ -433,3 +434,12 @@ def test_a_run_folder_that_exists_is_refused_before_anything_is_prepared(alexnet
     outcome = alexnet("train", photos, "--out", tmp_path / "run")
     one_clear_message(outcome, 2, "E252", "alexnet resume")
     assert sorted(cache.rglob("*")) == before
+
+
+def test_a_demo_that_is_stopped_says_so(alexnet, monkeypatch, tmp_path):
+    def stopped(*arguments, **named):
+        raise Interrupted(3, 15)
+
+    monkeypatch.setattr("alexnet.demo.train", stopped)
+    outcome = alexnet("demo", "--out", tmp_path / "demo")
+    assert (outcome.code, outcome.err) == (143, "alexnet: stopped; alexnet demo begins anew\n")
