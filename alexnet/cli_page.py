@@ -6,7 +6,7 @@ import webbrowser
 from pathlib import Path
 from typing import Literal
 
-from alexnet.cli_serve import check_installed, listen, say
+from alexnet.cli_serve import check_installed, listen, reload_beside, say
 from alexnet.errors import UsageError
 from alexnet.limits import Settings
 
@@ -75,10 +75,7 @@ def explore(
                 # Some browsers return only when they are closed.
                 threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
-        def reload() -> None:
-            threading.Thread(target=service.reload, daemon=True).start()
-
-        server(app, settings, ready, reload).run(sockets=[listener])
+        server(app, settings, ready, lambda: reload_beside(service)).run(sockets=[listener])
         say(["stopped"])
     finally:
         listener.close()

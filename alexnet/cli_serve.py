@@ -4,14 +4,18 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 from alexnet.limits import Settings
+
+if TYPE_CHECKING:
+    from alexnet.serving import Service
 
 TOKEN = "ALEXNET_TOKEN"
 
@@ -131,8 +135,6 @@ def run_service(
     device: str,
 ) -> None:
     """Loads the runs and answers until a signal asks to stop."""
-    import threading
-
     from alexnet.allocator import stay_small
     from alexnet.deadlines import server
     from alexnet.served import Models
@@ -144,6 +146,16 @@ def run_service(
     service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
     port = listener.getsockname()[1]
     lines = service_lines(settings, port, [each.name for each in service.models], index is not None)
+    server(create_app(service), settings, lambda: say(lines), lambda: reload_beside(service)).run(sockets=[listener])
+    say(["stopped"])
+
+
+def reload_beside(service: "Service") -> None:
+    """Loads the weights anew and says what came of it, on a thread: a signal is handled in the middle of anything.
+
+    The process ends after the thread: one that is cut off while PyTorch has the interpreter's lock aborts all of it
+    (pytorch/pytorch#38228).
+    """
 
     def reload() -> None:
         try:
@@ -153,12 +165,7 @@ def run_service(
         else:
             say([f"new weights: {', '.join(changed) or 'none have changed'}"])
 
-    def reload_beside() -> None:
-        # A signal is handled in the middle of anything, so the work goes to a thread.
-        threading.Thread(target=reload, daemon=True).start()
-
-    server(create_app(service), settings, lambda: say(lines), reload_beside).run(sockets=[listener])
-    say(["stopped"])
+    threading.Thread(target=reload, name="reload").start()
 
 
 def service_lines(settings: Settings, port: int, names: list[str], similar: bool) -> list[str]:

@@ -43,7 +43,8 @@ def ending_at_once() -> Iterator[None]:
     """Within it a process that torchrun started, and that is done or leaves with a code, ends without more ado.
 
     The interpreter's own clean-up takes more than a second with PyTorch loaded, while the agent waits for it, and can
-    be held up by threads that wait for a process that is gone. Files are closed and locks given back before.
+    be held up by threads that wait for a process that is gone, or aborted by gloo's, which may still hold tensors
+    (pytorch/pytorch#190489). Files are closed and locks given back before.
     """
     leaving: Any = None
     try:

@@ -1,5 +1,6 @@
 """One process of a team, started by test_parallel.py: python team_worker.py JOB STORE RANK SIZE FOLDER."""
 
+import faulthandler
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from alexnet.recipes import override
 from alexnet.run import Run, create_run, open_run
 from alexnet.train import Interrupted, train
 from alexnet.variants import find_recipe
+from alexnet.worker import ending_at_once
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "studies"))
 from gradients import follow
@@ -85,4 +87,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    faulthandler.enable()
+    os.environ["RANK"] = sys.argv[1]  # ends as a worker of torchrun does
+    with ending_at_once():
+        main()
