@@ -1,4 +1,4 @@
-"""How fast the page of `alexnet explore` answers, and what it looks like: results/explorer.json and screenshots.
+"""How fast the page of `alexnet explore` answers, what it takes and looks like: results/explorer.json and screenshots.
 
 python studies/explorer.py RUN RUN PICTURES SHOTS
 
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from recording import ROOT, record
 
 from alexnet.predict import find_images
 
 DROPS = 50
 SWITCHES = 5  # times through all layers
+FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 TABS = ("look", "filters", "why", "similar", "train", "compare")
 
 # The file goes the way of a drop: an event with a DataTransfer. Drawn means that the next frame has been shown.
@@ -40,6 +41,16 @@ DROP = """async ([name, bytes]) => {
   const began = performance.now();
   window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
   return (await drawn) - began;
+}"""
+DROPPED = """([name, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name));
+  window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+PASTED = """([name, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/jpeg" }));
+  window.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
 }"""
 SWITCH = """async (stage) => {
   const began = performance.now();
@@ -100,6 +111,37 @@ def measured(page: Page, url: str, pictures: list[Path]) -> dict[str, Any]:
     return {"drop_to_top5": quantiles(drops), "layer_switch": quantiles(first), "layer_switch_again": quantiles(again)}
 
 
+def ways(browser: Browser, url: str, run: str, picture: Path) -> dict[str, bool]:
+    """For each way a picture comes to the page, and tab on which it does, whether the chosen run answers for it."""
+    given = [picture.name, list(picture.read_bytes())]
+    arrived = {}
+    for way, tab in (
+        *((DROPPED, tab) for tab in TABS),
+        (PASTED, "filters"),
+        (PASTED, "why"),
+        ("file", "similar"),
+        ("webcam", "why"),
+    ):
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"{url}#{tab}?lang=en&run={run}")
+        settled(page)
+        before = page.evaluate("() => location.hash")
+        with page.expect_response(lambda response: response.url.endswith("/explorer/images?run=" + run)) as answer:
+            if way == "file":
+                page.set_input_files("input[type=file]", picture)
+            elif way == "webcam":
+                page.get_by_role("button", name="use the webcam").click()
+                page.wait_for_function("() => document.querySelector('video')?.videoWidth > 0")
+                page.get_by_role("button", name="Take the picture").click()
+            else:
+                page.evaluate(way, given)
+        settled(page)
+        named = {DROPPED: "drop", PASTED: "paste"}.get(way, way)
+        arrived[f"{named} on {tab}"] = answer.value.ok and page.evaluate("() => location.hash") != before
+        page.close()
+    return arrived
+
+
 def main() -> None:
     """Measures, takes the screenshots and writes the file."""
     first, second, folder, shots = sys.argv[1:]
@@ -108,8 +150,9 @@ def main() -> None:
     out, wrong, elsewhere, wide = Path(shots), [], [], []
     out.mkdir(parents=True, exist_ok=True)
     with explored(first, second) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         times = measured(browser.new_page(viewport={"width": 1280, "height": 900}), url, pictures)
+        arrived = ways(browser, url, Path(second).name, pictures[0])
         for language, theme, width in ((a, b, c) for a in ("en", "zh") for b in ("light", "dark") for c in (1280, 360)):
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
@@ -131,6 +174,7 @@ def main() -> None:
         load=os.getloadavg()[0],  # of the machine at the end, beside its cores
         cores=os.cpu_count(),
         **times,
+        arrived=arrived,
         screenshots=len(list(out.glob("*.png"))),
         console_errors=len(wrong),
         requests_elsewhere=len(elsewhere),

@@ -1,15 +1,27 @@
 // The frame of the page: header, tabs, language, theme; each tab is a module with one function that draws it.
 
 import { address, ask, go, h, loadWords, onGo, readAddress, said, state, t, words } from "./base.js";
-import { drawLook, usePicture } from "./look.js";
+import { drawLook } from "./look.js";
+import { usePicture } from "./picture.js";
 import { drawFilters } from "./filters.js";
 import { drawWhy } from "./why.js";
 import { drawSimilar } from "./similar.js";
 import { drawTrain } from "./train.js";
 import { drawCompare } from "./compare.js";
 
-const TABS = { look: drawLook, filters: drawFilters, why: drawWhy, similar: drawSimilar, train: drawTrain, compare: drawCompare };
-let setup = null, leave = null, seen = null, framed = null;
+const TABS = {
+  look: drawLook,
+  filters: drawFilters,
+  why: drawWhy,
+  similar: drawSimilar,
+  train: drawTrain,
+  compare: drawCompare,
+};
+let setup = null,
+  shown = null,
+  leave = null,
+  seen = null,
+  framed = null;
 
 function theme() {
   const chosen = state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
@@ -18,20 +30,70 @@ function theme() {
 }
 
 function drawFrame(run) {
-  const now = theme(), other = now === "dark" ? "light" : "dark";
+  const now = theme(),
+    other = now === "dark" ? "light" : "dark";
   document.documentElement.lang = words.lang === "zh" ? "zh-CN" : "en";
   document.title = `${t(`tab.${state.tab}`)} · AlexNet Explorer`;
   document.getElementById("skip").textContent = t("skip");
   document.getElementById("foot").textContent = t("foot");
-  document.getElementById("top").replaceChildren(h("div", { class: "head" },
-    h("h1", { class: "mark" }, h("img", { src: "/page/icon.svg", alt: "" }), "AlexNet", h("span", {}, "Explorer")),
-    h("div", { class: "tools" },
-      setup && h("select", { "aria-label": t("run"), onchange: (event) => go({ run: event.target.value, layer: null, unit: null, class: null, epoch: null }) },
-        setup.runs.map((each) => h("option", { value: each.name, selected: each.name === run.name }, each.name))),
-      h("button", { class: "tool", lang: words.lang === "zh" ? "en" : "zh-CN", onclick: () => go({ lang: words.lang === "zh" ? "en" : "zh" }) }, words.lang === "zh" ? "EN" : "中文"),
-      h("button", { class: "tool", "aria-label": t(`theme.${other}`), title: t(`theme.${other}`), onclick: () => go({ theme: other }) }, now === "dark" ? "☀" : "☾")),
-    h("nav", { class: "tabs", "aria-label": t("tabs") }, Object.keys(TABS).map((tab) =>
-      h("a", { "data-tab": tab, href: address({ tab }), "aria-current": tab === state.tab ? "page" : null, onclick: (event) => { event.preventDefault(); go({ tab }); } }, t(`tab.${tab}`))))));
+  document.getElementById("top").replaceChildren(
+    h(
+      "div",
+      { class: "head" },
+      h("h1", { class: "mark" }, h("img", { src: "/page/icon.svg", alt: "" }), "AlexNet", h("span", {}, "Explorer")),
+      h(
+        "div",
+        { class: "tools" },
+        setup &&
+          h(
+            "select",
+            {
+              "aria-label": t("run"),
+              onchange: (event) => go({ run: event.target.value, layer: null, unit: null, class: null, epoch: null }),
+            },
+            setup.runs.map((each) => h("option", { value: each.name, selected: each.name === run.name }, each.name)),
+          ),
+        h(
+          "button",
+          {
+            class: "tool",
+            lang: words.lang === "zh" ? "en" : "zh-CN",
+            onclick: () => go({ lang: words.lang === "zh" ? "en" : "zh" }),
+          },
+          words.lang === "zh" ? "EN" : "中文",
+        ),
+        h(
+          "button",
+          {
+            class: "tool",
+            "aria-label": t(`theme.${other}`),
+            title: t(`theme.${other}`),
+            onclick: () => go({ theme: other }),
+          },
+          now === "dark" ? "☀" : "☾",
+        ),
+      ),
+      h(
+        "nav",
+        { class: "tabs", "aria-label": t("tabs") },
+        Object.keys(TABS).map((tab) =>
+          h(
+            "a",
+            {
+              "data-tab": tab,
+              href: address({ tab }),
+              "aria-current": tab === state.tab ? "page" : null,
+              onclick: (event) => {
+                event.preventDefault();
+                go({ tab });
+              },
+            },
+            t(`tab.${tab}`),
+          ),
+        ),
+      ),
+    ),
+  );
   document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
@@ -43,8 +105,13 @@ async function draw() {
   try {
     if (words.lang !== lang || !Object.keys(words.all).length) await loadWords(lang);
     setup ??= await ask("/explorer/setup");
-  } catch (error) { drawFrame(null); main.replaceChildren(said(error)); return; }
+  } catch (error) {
+    drawFrame(null);
+    main.replaceChildren(said(error));
+    return;
+  }
   const run = setup.runs.find((each) => each.name === state.run) || setup.runs[0];
+  shown = run;
   state.img ??= run.samples[0]?.picture;
   // A unit chosen by hand must not scroll the page back to its top, so only what has changed is drawn.
   const key = JSON.stringify([state.tab, run.name, words.lang, theme(), state.img]);
@@ -63,14 +130,18 @@ onGo(draw);
 addEventListener("popstate", draw);
 addEventListener("hashchange", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); document.getElementById("main").focus(); });
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
-  if (file && setup) usePicture(file);
+  if (file && shown) usePicture(shown, file);
 });
-for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => {
-  event.preventDefault();
-  document.querySelector(".drop")?.classList.toggle("over", kind === "dragover");
-  if (kind === "drop" && event.dataTransfer.files[0]) usePicture(event.dataTransfer.files[0]);
-});
+for (const kind of ["dragover", "drop"])
+  addEventListener(kind, (event) => {
+    event.preventDefault();
+    document.querySelector(".drop")?.classList.toggle("over", kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files[0] && shown) usePicture(shown, event.dataTransfer.files[0]);
+  });
 draw();
