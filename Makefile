@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Modules on which it hangs that data and runs are what they are said to be: alexnet/NAME.py, with tests/test_NAME.py.
-PROVEN := images dataset shards draws checkpoint sums
+# Modules on which it hangs that data and runs are what they are said to be.
+PROVEN := data/images data/dataset data/shards rng runs/checkpoint storage/checksums
 comma := ,
 space := $(subst x,,x x)
 
@@ -26,11 +26,11 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 coverage: .venv/.dev  ## every branch of the PROVEN modules is taken by their own tests
-	$(BIN)/coverage run --include=$(subst $(space),$(comma),$(PROVEN:%=alexnet/%.py)) -m pytest $(PROVEN:%=tests/test_%.py)
+	$(BIN)/coverage run --include=$(subst $(space),$(comma),$(PROVEN:%=alexnet/%.py)) -m pytest $(foreach m,$(PROVEN),tests/$(dir $(m))test_$(notdir $(m)).py)
 	$(BIN)/coverage report
 
 mutation: .venv/.dev  ## which mutants of the PROVEN modules their own tests kill; results/mutation.json; a quarter of an hour
-	$(BIN)/python studies/mutation.py $(PROVEN)
+	$(BIN)/python -m studies.robustness.mutation $(PROVEN)
 
 bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour; with PHOTOS=folder (which has train/) the data path too
 	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done
@@ -42,11 +42,11 @@ bench-photos: .venv/.dev  ## the photos recipe beside torchvision's; hours, need
 	$(BIN)/python benchmarks/time_to_accuracy.py $(PHOTOS)
 
 study: .venv/.dev  ## one study anew, or what is missing of it: make study NAME=figure_1 DATA=cifar10 (hours; see its --help)
-	$(BIN)/python studies/$(NAME).py $(DATA) $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m studies.paper.$(NAME) $(DATA) $(if $(JOBS),--jobs $(JOBS))
 
 figures: .venv/.dev  ## results/*.svg and docs/claims.md from the rows of the studies
-	$(BIN)/python studies/figures.py
-	$(BIN)/python studies/claims.py
+	$(BIN)/python -m studies.claims.figures
+	$(BIN)/python -m studies.claims.claims
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -4,16 +4,7 @@ Every message says what is wrong, where, and how to fix it. The command line pri
 and leaves with `exit_code`; a Python caller gets an ordinary exception.
 """
 
-import unicodedata
-
-
-def printable(text: str, keep: str = "") -> str:
-    """The text with control characters and bytes that are not UTF-8 as escapes, since file names may hold both.
-
-    Args:
-        keep: control characters that may stay.
-    """
-    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
+from alexnet.text import printable
 
 
 class AlexNetError(Exception):

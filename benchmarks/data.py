@@ -23,14 +23,14 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from alexnet.allocator import keep_memory
-from alexnet.augment import AugmentConfig, ColorStatistics, training_views
-from alexnet.dataset import Prepared, epoch_order, open_prepared
-from alexnet.evaluate import as_batch
-from alexnet.model import center
-from alexnet.prepare import prepare
-from alexnet.sources import open_source
-from alexnet.views import read_views
+from alexnet.data.augment import ColorStatistics, training_views
+from alexnet.data.crops import as_batch, center_crop
+from alexnet.data.dataset import Prepared, open_prepared
+from alexnet.data.loader import epoch_order, read_views
+from alexnet.data.prepare import prepare
+from alexnet.data.sources import open_source
+from alexnet.kernels.allocator import keep_memory
+from alexnet.recipes.config import AugmentConfig
 
 SIZE, CROP, BATCH, BATCHES = 256, 224, 128, 4
 CONFIG = AugmentConfig()
@@ -87,7 +87,7 @@ def main() -> None:
         prepare(open_source(options.photos), Path(scratch) / "prepared", size=SIZE, encoding="raw")
         prepared = open_prepared(Path(scratch) / "prepared")
         split = prepared.splits["train"]
-        mean = center(torch.from_numpy(prepared.mean_image).permute(2, 0, 1), CROP).contiguous()
+        mean = center_crop(torch.from_numpy(prepared.mean_image).permute(2, 0, 1), CROP).contiguous()
         colors = ColorStatistics(mean, prepared.color_stdevs, prepared.color_vectors)
         theirs = loader(as_jpegs(prepared, Path(scratch) / "jpegs"), prepared)
         epoch = 0

@@ -20,9 +20,10 @@ from measuring import report
 from plain import onnx_bytes, plain_copy
 from turns import in_turns, serve
 
-from alexnet.allocator import keep_memory
-from alexnet.config import AlexNetConfig
-from alexnet.model import Network, build_model
+from alexnet.kernels.allocator import keep_memory
+from alexnet.models.build import build_model
+from alexnet.models.network import Network
+from alexnet.recipes.config import AlexNetConfig
 
 OURS = "ours"
 AGAINST = ("plain", "plain, keeps memory", "onnxruntime")

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from measuring import interleaved, report
 from torch import Tensor, nn
 
-from alexnet.allocator import keep_memory
-from alexnet.kernels import Chain, momentum_step, run_chain
+from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.operators import Chain, momentum_step, run_chain
 
 Maps = Callable[[Tensor], Tensor]
 LRN = {"lrn_size": 5, "lrn_scale": 2e-5, "lrn_k": 2.0, "towers": 2}

@@ -35,13 +35,16 @@ from torchvision.datasets import ImageFolder
 from torchvision.models import alexnet as torchvision_alexnet
 from torchvision.transforms import v2
 
-from alexnet.evaluate import top_k_error
-from alexnet.recipes import override
-from alexnet.run import environment
-from alexnet.terminal import TrainingMonitor
-from alexnet.train import choose_device, train
-from alexnet.variants import find_recipe
-from alexnet.workflow import prepared_for, report_run, start_run
+from alexnet.cli.terminal import TrainingMonitor
+from alexnet.data.open import prepared_for
+from alexnet.evaluation.evaluate import top_k_error
+from alexnet.kernels.device import choose_device
+from alexnet.recipes.named import find_recipe
+from alexnet.recipes.recipe import override
+from alexnet.report.run_report import report_run
+from alexnet.runs.environment import environment
+from alexnet.runs.start import start_run
+from alexnet.training.loop import train
 
 Optimiser = Callable[[Any], torch.optim.Optimizer]
 BASELINES: dict[str, Optimiser] = {
@@ -56,7 +59,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def ours(photos: str, seed: int, out: Path, *changes: str) -> dict[str, Any]:
     """One run of `alexnet train PHOTOS seed=SEED CHANGES` and its figures."""
     recipe = override(find_recipe("photos"), [f"seed={seed}", *changes])
-    prepared = prepared_for(photos, recipe.prepare_size, lambda report: None)
+    prepared = prepared_for(photos, recipe.prepare_size)
     run = start_run(out, recipe, photos, prepared)
     clock, processor = time.monotonic(), time.process_time()
     with TrainingMonitor() as monitor:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.layers import Dropout, LocalResponseNorm, PadRightBottom, WithinMapNorm
-from alexnet.model import Network
+from alexnet.models.layers import Dropout, LocalResponseNorm, PadRightBottom, WithinMapNorm
+from alexnet.models.network import Network
 
 
 class PlainNorm(nn.Module):

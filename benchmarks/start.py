@@ -20,11 +20,11 @@ import numpy as np
 from measuring import interleaved, report
 from PIL import Image
 
-from alexnet.checkpoint import TrainingState, save_checkpoint
-from alexnet.config import AlexNetConfig
-from alexnet.model import build_model
-from alexnet.recipes import Recipe
-from alexnet.run import create_run
+from alexnet.models.build import build_model
+from alexnet.recipes.config import AlexNetConfig
+from alexnet.recipes.recipe import Recipe
+from alexnet.runs.checkpoint import TrainingState, save_checkpoint
+from alexnet.runs.run import create_run
 
 BARE = """
 import sys, torch

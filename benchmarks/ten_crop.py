@@ -26,12 +26,13 @@ from plain import plain_copy
 from torch import Tensor, nn
 from turns import in_turns, serve
 
-from alexnet.allocator import keep_memory
-from alexnet.augment import ten_crop
-from alexnet.config import AlexNetConfig, InputNorm
-from alexnet.evaluate import view_probabilities
-from alexnet.fusion import run_layers
-from alexnet.model import Network, build_model
+from alexnet.data.crops import ten_crop
+from alexnet.evaluation.views import view_probabilities
+from alexnet.kernels.allocator import keep_memory
+from alexnet.models.build import build_model
+from alexnet.models.fusion import run_layers
+from alexnet.models.network import Network
+from alexnet.recipes.config import AlexNetConfig, InputNorm
 
 CORNERS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))
 LAYERS = 5  # pad1 to relu1

@@ -18,7 +18,7 @@ from typing import Any
 
 from photos import THEIRS, ours, theirs
 
-from alexnet.run import environment
+from alexnet.runs.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
 BASELINE = "Adam 1e-4"

@@ -1,0 +1,140 @@
+"""What the verbs print when they are done: results as tables, or as JSON and CSV for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from alexnet.cli.terminal import console, print_table
+from alexnet.data.dataset import SPLITS
+from alexnet.data.prepare import PrepareReport
+from alexnet.doctor.examine import PAGE, Examination, next_steps, summary
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.predict import Prediction
+from alexnet.runs.run import Run
+from alexnet.text import percent, printable
+
+CLASSES_SHOWN = 30
+
+
+def plan(rows: Mapping[str, str]) -> None:
+    """What is about to happen."""
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        say(f"{name:<{width}}  {value}")
+
+
+def say(text: str) -> None:
+    """One line, wrapped by the terminal."""
+    console().print(Text(printable(text)))
+
+
+def prepared(report: PrepareReport) -> None:
+    """What preparing did: every class counted, every picture left out with its reason."""
+    if report.already_done:
+        say(f"pictures   prepared before: {report.folder}")
+        return
+    kept = sum(sum(counts.values()) for counts in report.counts.values())
+    say(f"prepared {kept} pictures in {report.seconds:.1f} s: {report.folder}")
+    for note in report.notes:
+        say(f"  note: {note}")
+    for kind, count in report.oddities.items():
+        say(f"  {count} {kind}")
+    for skipped in report.skipped:
+        say(f"  left out: {skipped.name}: {skipped.reason}")
+    splits = [split for split in SPLITS if split in report.counts]
+    names = list(report.counts["train"])
+    rows = [(name, *(str(report.counts[split].get(name, 0)) for split in splits)) for name in names[:CLASSES_SHOWN]]
+    if len(names) > CLASSES_SHOWN:
+        rows.append((f"... {len(names) - CLASSES_SHOWN} more", *("" for _ in splits)))
+    print_table("", ("class", *splits), rows)
+
+
+def evaluation(result: Evaluation) -> None:
+    """The figures of one evaluation and of every class."""
+    facts = result.summary()
+    say(
+        f"{result.split}, {result.count} pictures, {result.views} view{'s' if result.views > 1 else ''}: "
+        f"top-1 error {percent(result.top1_error)} (accuracy {percent(1 - result.top1_error)}), "
+        f"top-5 error {percent(facts['top5_error'])}, log-loss {result.log_loss:.3f}"
+    )
+    rows = [(name, str(c["images"]), percent(c["top1_error"])) for name, c in facts["classes"].items()]
+    print_table("", ("class", "pictures", "top-1 error"), rows)
+
+
+def results(run: Run, evaluations: Sequence[Evaluation], page: Path) -> None:
+    """The end of a run."""
+    rows = [
+        (
+            e.split,
+            str(e.views),
+            str(e.count),
+            percent(1 - e.top1_error),
+            percent(e.summary()["top5_error"]),
+            f"{e.log_loss:.3f}",
+        )
+        for e in evaluations
+    ]
+    print_table("", ("split", "views", "pictures", "top-1 accuracy", "top-5 error", "log-loss"), rows)
+    say(f"report: {page}")
+    say(f"next:   alexnet predict {run.folder} PICTURE.jpg")
+
+
+def predictions(answers: Iterable[Prediction], form: str) -> int:
+    """Prints the answers as table, json (one object a line) or csv; returns how many pictures could not be read."""
+    unreadable, rows, errors = 0, [], []
+    writer = csv.writer(sys.stdout)
+    if form == "csv":
+        writer.writerow(["path", "rank", "class", "probability", "error"])
+    for answer in answers:
+        unreadable += bool(answer.error)
+        if form == "json":
+            top = [{"class": name, "probability": p} for name, p in answer.top]
+            record = {"path": str(answer.path), "top": top, "error": answer.error or None}
+            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        elif form == "csv":
+            lines = [(str(rank), name, f"{p:.6f}", "") for rank, (name, p) in enumerate(answer.top, 1)]
+            writer.writerows((answer.path, *line) for line in lines or [("", "", "", answer.error)])
+        elif answer.error:
+            errors.append(answer.error)
+        else:
+            for rank, (name, p) in enumerate(answer.top):
+                rows.append(("" if rank else str(answer.path), name, "█" * round(20 * p), percent(p)))
+    if form == "table":
+        print_table("", ("picture", "class", "", "probability"), rows, left=3)
+        for error in errors:
+            say(f"not read: {error}")
+    return unreadable
+
+
+def examination(found: Examination) -> None:
+    """How many of each kind, the worst leak, and what to do next."""
+    counts = summary(found)
+    looked = len(found.inspection.looks)
+    say(f"looked at {looked:,} pictures of {len(found.findings.classes)} classes; nothing was changed")
+    rows = [(name, f"{count:,}") for name, count in counts.items() if count]
+    if rows:
+        print_table("", ("found", "how many"), rows)
+    else:
+        say("nothing is wrong with them")
+    looks = found.inspection.looks
+    for group in found.findings.groups[:1]:  # the worst comes first
+        where = "two splits" if group.leak else "two classes" if group.conflict else "one class"
+        names = " and ".join(looks[i].name for i in group.pictures[:2])
+        say(f"in {where}, for example: {names} ({', '.join(group.how)})")
+    remarks = found.findings.class_remarks
+    for remark in remarks[:5]:
+        say(f"note: {remark}")
+    if len(remarks) > 5:
+        say(f"note: {len(remarks) - 5} more classes of which there are too few pictures")
+    say(f"page:   {found.folder / PAGE}")
+    excluded = len(found.findings.excluded)
+    if excluded:
+        say(f"to be left out, if you agree: {excluded:,} picture{'s' * (excluded > 1)}")
+    *sentences, command = next_steps(found)
+    for sentence in sentences:
+        say(f"next:   {sentence}")
+    print(f"next:   {command}")  # not wrapped: it is there to be copied

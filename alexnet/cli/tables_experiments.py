@@ -1,0 +1,112 @@
+"""What the verbs of the laboratory print."""
+
+from collections.abc import Sequence
+
+from alexnet.cli.tables import say
+from alexnet.cli.terminal import print_table
+from alexnet.evaluation.compare import Pair
+from alexnet.evaluation.ensemble import Ensemble
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.experiments.ablation import Effect, claimed, interval, remarks
+from alexnet.recipes.ingredients import INGREDIENTS
+from alexnet.text import percent
+
+
+def ingredients() -> None:
+    """All ingredients, what one would type for each, and what the paper says."""
+    rows = [
+        (i.name, " ".join(i.changes) or "(alexnet evaluate RUN --views 10)", i.what, claimed(i.paper) or i.claim[:60])
+        for i in INGREDIENTS
+    ]
+    print_table("", ("ingredient", "what one would type", "what it is", "the paper"), rows, left=4)
+
+
+def effects(found: Sequence[Effect], split: str, views: int) -> None:
+    """The table of an ablation."""
+    rows = [
+        (
+            effect.variant,
+            str(len(effect.seeds)),
+            *(interval(effect.differences.get(m)) for m in ("top1_error", "top5_error", "train_error")),
+            claimed(effect.ingredient.paper if effect.ingredient else None),
+            claimed(effect.ingredient.notebook if effect.ingredient else None),
+            remarks(effect),
+        )
+        for effect in found
+    ]
+    say(
+        f"points of error that each change adds on {split}, {views} view{'s' * (views > 1)}, and the 95 % interval of "
+        "the paired difference over seeds; top-1 / top-5 of the paper and of its notebook are on ImageNet"
+    )
+    columns = ("variant", "seeds", "top-1", "top-5", "training", "paper", "2012", "")
+    print_table("", columns, rows)
+    if any(len(effect.seeds) == 1 for effect in found):
+        say("with one seed there is no interval: a difference may be chance")
+
+
+def comparison(names: Sequence[str], evaluations: Sequence[Evaluation], found: Sequence[Pair]) -> None:
+    """Every run, and every two of them."""
+    first = evaluations[0]
+    rows = [
+        (
+            name,
+            percent(e.top1_error),
+            percent(e.top5_error if len(e.class_names) > 5 else None),
+            f"{e.log_loss:.3f}",
+        )
+        for name, e in zip(names, evaluations, strict=True)
+    ]
+    plural = "s" * (first.views > 1)
+    print_table(
+        f"{first.split}, {first.count} pictures, {first.views} view{plural}",
+        ("run", "top-1 error", "top-5 error", "log-loss"),
+        rows,
+    )
+    table = [
+        (
+            f"{names[pair.first]} / {names[pair.second]}",
+            str(pair.only_first),
+            str(pair.only_second),
+            f"{100 * pair.difference / first.count:+.1f}",
+            f"{pair.p:.2g}",
+        )
+        for pair in found
+    ]
+    columns = ("pair", "only the first is right", "only the second", "points that the second errs more", "p (McNemar)")
+    print_table("", columns, table)
+
+
+def ensemble(names: Sequence[str], result: Ensemble, weights_on: str | None) -> None:
+    """Each network, their mean, and all together."""
+    five = len(result.together.class_names) > 5
+    gain1, each1 = result.gain("top1_error")
+    gain5, _ = result.gain("top5_error")
+    rows = [
+        (
+            name,
+            f"{weight:.2f}",
+            percent(member.top1_error),
+            percent(member.top5_error if five else None),
+            f"{member.log_loss:.3f}",
+            f"{-100 * gain:+.1f}",
+        )
+        for name, weight, member, gain in zip(names, result.weights, result.members, each1, strict=True)
+    ]
+    top1, top5 = result.together.top1_error, result.together.top5_error
+    log_loss = result.together.log_loss
+    mean_loss = log_loss + result.gain("log_loss")[0]
+    rows += [
+        (
+            "mean of them",
+            "",
+            percent(top1 + gain1),
+            percent(top5 + gain5 if five else None),
+            f"{mean_loss:.3f}",
+            f"{-100 * gain1:+.1f}",
+        ),
+        ("together", "", percent(top1), percent(top5 if five else None), f"{log_loss:.3f}", ""),
+    ]
+    split = result.together.split
+    how = f"weights found on {weights_on}" if weights_on else "equal weights"
+    columns = ("network", "weight", "top-1 error", "top-5 error", "log-loss", "together against it")
+    print_table(f"{split}, {result.together.count} pictures, {how}", columns, rows)

@@ -1,0 +1,5 @@
+"""Any images to batches, in the order of the pipeline.
+
+Reading order: `images`, `samples`, `public_sets`, `sources`, `exclusions`, `prepare_plan`, `prepare_shards`,
+`pixel_statistics`, `prepare`, `shards`, `dataset`, `remote`, `open`, `crops`, `augment`, `loader`.
+"""

@@ -1,0 +1,171 @@
+"""From a prepared split to the views of a training batch, the shortest way there is.
+
+`read_views` gives what `augment.training_views` makes of `Split.read`, bit for bit. For crops and centres on a CPU it
+takes one pass, straight from the shards in memory or mapped from disk, with a compiled loop; everything else, and all
+where numba is missing, goes through PyTorch. So no result depends on which way was taken.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from queue import SimpleQueue
+from threading import Event, Semaphore, Thread
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.data.augment import ColorStatistics, shifts_at, training_views, windows
+from alexnet.data.crops import as_batch
+from alexnet.data.dataset import Split
+from alexnet.data.shards import read_shard
+from alexnet.recipes.config import AugmentConfig
+from alexnet.recipes.recipe import Recipe
+from alexnet.rng import Indices
+
+
+@lru_cache
+def compiled() -> ModuleType | None:
+    """The module of compiled loops, or None where numba is missing."""
+    try:
+        from alexnet.kernels import crop_loops as module
+    except ImportError:
+        return None
+    return module
+
+
+def read_views(
+    split: Split,
+    size: int,
+    config: AugmentConfig,
+    colors: ColorStatistics,
+    *,
+    seed: int,
+    epoch: int,
+    samples: Indices,
+    subtract_mean: bool = False,
+) -> Tensor:
+    """The views of some pictures in one epoch; arguments as in `augment.training_views`.
+
+    Args:
+        subtract_mean: for networks that do not do it themselves, as all of `alexnet.models.network` do.
+
+    Returns:
+        (N, 3, size, size) in new memory, 0..255; uint8 where nothing changes the pixels, else float32, channels_last.
+    """
+    module = compiled()
+    names: dict[str, Any] = {"seed": seed, "epoch": epoch, "samples": samples}
+    if module is None or config.view == "zoom" or config.jitter:
+        views = training_views(as_batch(split.read(samples)), size, config, colors, **names)
+        return views - colors.mean if subtract_mean else views
+    offsets, mirrored = windows(split.size, size, config, **names)
+    shifts = shifts_at(config, colors, **names)
+    loop = module.cut_bytes
+    tail: tuple[Any, ...] = ()
+    if shifts is not None or subtract_mean:
+        shrinks = shifts is not None and config.color_shrink
+        noise = torch.zeros(len(samples), 3) if shifts is None else config.color_noise * shifts
+        mean, nothing = _rows(colors.mean, size), np.zeros((1, 3 * size), np.float32)
+        # Without any shrinking the mean would be taken away and given back, with two roundings.
+        middle, back = mean if shrinks or subtract_mean else nothing, nothing if subtract_mean or not shrinks else mean
+        divisor = np.float32(1.0 + config.color_noise if shrinks else 1.0)
+        loop, tail = module.cut, (noise.numpy(), middle, back, divisor)
+    out = np.empty((len(samples), size, 3 * size), np.float32 if tail else np.uint8)
+    for shard, here, inside in split.places(samples):
+        if shard.pixels is None:
+            pictures, inside = read_shard(shard, inside, split.size), np.arange(len(here))
+        else:
+            # A plain array on the same memory: numba looks a memmap up anew at every call.
+            pictures = shard.pixels.view(np.ndarray)
+        loop(pictures, inside, here, offsets, mirrored, *tail, out)
+    return torch.from_numpy(out.reshape(len(samples), size, size, 3)).permute(0, 3, 1, 2)
+
+
+def _rows(mean: Tensor, size: int) -> NDArray[np.float32]:
+    """(3, size, size) or (3, 1, 1) as rows of interleaved channels: (size or 1, 3 * size)."""
+    width = size if mean.shape[-1] == 1 else mean.shape[-1]
+    rows = mean.expand(3, -1, width).permute(1, 2, 0).reshape(-1, 3 * width)
+    return np.ascontiguousarray(rows.numpy(), np.float32)
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which an epoch visits the samples: a permutation of 0..count-1.
+
+    A pure function of its arguments, the same on every machine and with every NumPy: the raw stream of a bit
+    generator is guaranteed to stay, what `Generator.permutation` makes of it is not.
+    """
+    keys = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
+    return np.argsort(keys, kind="stable")
+
+
+def batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """`order` cut into consecutive pieces of `batch_size`; the last may be shorter."""
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+    """Within it, the same items in the same order, made by one thread before they are asked for.
+
+    An exception of `items` is raised to the reader in the place of the item. When the block is left, however, the
+    thread finishes the item it is at and is gone.
+
+    Args:
+        items: used by the thread alone, from the first item on.
+        depth: most items that are made, or in the making, and not yet taken; 0 makes each when it is asked for.
+    """
+    if depth == 0:
+        yield items
+        return
+    room, stop = Semaphore(depth), Event()
+    ready: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while True:
+                room.acquire()
+                if stop.is_set():
+                    return
+                ready.put((next(items), None))
+        except BaseException as error:  # the end of the items as well
+            ready.put((None, error))
+
+    def taken() -> Iterator[T]:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            room.release()
+            yield item  # type: ignore[misc]  # None only beside an error
+
+    # A daemon: if even the wait for its end is cut off by Ctrl-C, the process still ends.
+    thread = Thread(target=work, name="alexnet-prefetch", daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        room.release()
+        thread.join()
+
+
+def epoch_batches(order: npt.NDArray[np.int64], recipe: Recipe) -> list[npt.NDArray[np.int64]]:
+    """Batches in order; a single image left over joins the batch before it, for batch norm needs two."""
+    parts = batches(order, recipe.batch_size)
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [np.concatenate(parts[-2:])]
+    return parts
+
+
+def steps_per_epoch(count: int, recipe: Recipe) -> int:
+    """Steps in which an epoch over that many pictures is done."""
+    return len(epoch_batches(np.arange(count), recipe))

@@ -1,0 +1,230 @@
+"""A `Source` -> a prepared folder: every picture decoded once, 256x256 uint8 in shards, statistics over train.
+
+Every file is written under another name, flushed to the disk and renamed, and `prepared.json` comes last: a folder
+without it is not prepared. After an interruption finished shards are used again; a second run on a finished folder
+does nothing. The format is described in `alexnet.data.dataset`.
+"""
+
+import hashlib
+import io
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.data import dataset
+from alexnet.data.pixel_statistics import PixelSums
+from alexnet.data.prepare_plan import (
+    GO_ON,
+    Plan,
+    check_space,
+    choose_settings,
+    claim_folder,
+    identities_of,
+    plan_shards,
+    refuse_inside,
+    same_or_refuse,
+    source_key,
+)
+from alexnet.data.prepare_shards import make_shards, unreadable
+from alexnet.data.samples import Source
+from alexnet.data.shards import canonical
+from alexnet.errors import DataError, UsageError
+from alexnet.progress import ProgressCallback, silent
+from alexnet.storage.files import TEMPORARY, disk_errors, write_file
+
+RAW_LIMIT_BYTES = 8_000_000_000
+JPEG_QUALITY = 95
+SHARD_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A picture that could not be read."""
+
+    split: str
+    name: str  # as in the source
+    reason: str
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What `prepare` did."""
+
+    folder: Path
+    size: int
+    encoding: str  # "raw" or "jpeg"
+    counts: dict[str, dict[str, int]]  # split -> class -> pictures kept
+    skipped: tuple[Skipped, ...]
+    oddities: dict[str, int]  # in how many pictures: "enlarged", "rotated by EXIF", "transparent", ...
+    notes: tuple[str, ...]  # of the source
+    fingerprint: str
+    seconds: float
+    already_done: bool  # the folder was finished before, nothing was written
+    reused_shards: int  # left by an interrupted run
+
+
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    size: int = 256,
+    encoding: str = "auto",
+    raw_limit_bytes: int = RAW_LIMIT_BYTES,
+    jpeg_quality: int = JPEG_QUALITY,
+    workers: int | None = None,
+    strict: bool = False,
+    shard_images: int = SHARD_IMAGES,
+    progress: ProgressCallback = silent,
+) -> PrepareReport:
+    """Writes the pictures of `source` into the folder `out`, or goes on where an earlier call was interrupted.
+
+    Args:
+        source: from `alexnet.data.sources.open_source`.
+        out: a new or empty folder, or one this function has worked on with the same arguments.
+        size: side of the prepared squares in pixels.
+        encoding: "raw" (3 bytes a pixel, fast), "jpeg" (about a fifth), or "auto": raw up to `raw_limit_bytes`.
+        raw_limit_bytes: see `encoding`.
+        jpeg_quality: 1..95, in Pillow's scale.
+        workers: threads; as many as processors if None. The result does not depend on it.
+        strict: the first unreadable picture is an error; otherwise it is skipped and listed in the report.
+        shard_images: pictures per file.
+        progress: called in the caller's thread with pictures done and pictures in all, a few times a second.
+
+    Raises:
+        DataError: `out` holds something else; a picture is unreadable and `strict`; a class or split has lost all.
+        ResourceError: too little space on the disk.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(
+            f"workers={workers}: at least one is needed",
+            fix="leave it out to use all processors",
+            code="E222",
+        )
+    begin = time.monotonic()
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
+    identities = identities_of(source)
+    key = source_key(source, settings, identities)
+    refuse_inside(source, out)
+    if (out / dataset.PREPARED).exists():
+        facts = dataset.read_facts(out)
+        same_or_refuse(out, facts["settings"] | {"pictures": facts["key"]}, settings | {"pictures": key})
+        dataset.open_prepared(out)
+        if strict and facts["skipped"]:
+            raise unreadable(*facts["skipped"][0])
+        return _report(out, facts, begin, already_done=True)
+
+    claim_folder(out, source, settings, shard_images)
+    plans = plan_shards(source, out, settings, identities, shard_images)
+    check_space(out, plans, settings)
+    sums = PixelSums(size)
+    shards = make_shards(plans, settings, sums, strict=strict, workers=workers, progress=progress)
+    facts = _facts(source, settings, key, plans, shards)
+    _refuse_losses(source, facts)
+    _finish(out, plans, facts, sums)
+    reused = sum(shard["reused"] for shard in shards)
+    return _report(out, dataset.read_facts(out), begin, reused_shards=reused)
+
+
+def cache_key(
+    source: Source,
+    size: int = 256,
+    encoding: str = "auto",
+    raw_limit_bytes: int = RAW_LIMIT_BYTES,
+    jpeg_quality: int = JPEG_QUALITY,
+) -> str:
+    """sha256 of all that decides what `prepare` would write, without reading the pictures of folders.
+
+    Names, labels, file sizes and modification times (for arrays the pixels) and the arguments; not where the folder
+    lies, so a moved one has the same key.
+    """
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
+    return source_key(source, settings, identities_of(source))
+
+
+def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:
+    """No class may lose its last picture silently: the network could never learn, or never be tested on it."""
+    for split, samples in source.splits.items():
+        for label in np.unique(samples.labels):
+            name = source.class_names[label]
+            if facts["counts"][split][name] == 0:
+                lost = {samples.names[index] for index in np.flatnonzero(samples.labels == label)}
+                picture, reason = next(each[1:] for each in facts["skipped"] if each[0] == split and each[1] in lost)
+                raise DataError(
+                    f"no picture of {name} in {split} could be read (for example {picture}: {reason})",
+                    fix="replace the pictures, or remove the class",
+                    code="E339",
+                )
+
+
+def _facts(
+    source: Source, settings: dict[str, Any], key: str, plans: list[Plan], shards: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What prepared.json says, without the statistics."""
+    made = list(zip(plans, shards, strict=True))
+    splits, counts, content = {}, {}, {}
+    for split in source.splits:
+        mine = [shard for plan, shard in made if plan.split == split]
+        labels = Counter(label for shard in mine for label in shard["labels"])
+        counts[split] = {name: labels[index] for index, name in enumerate(source.class_names)}
+        content[split] = [(np.array(shard["labels"], np.int64), shard["sha256"]) for shard in mine]
+        splits[split] = {
+            "count": labels.total(),
+            "shards": [{field: shard[field] for field in ("sha256", "json_sha256", "bytes")} for shard in mine],
+        }
+    return {
+        "version": dataset.FORMAT_VERSION,
+        "source": source.name,
+        "notes": source.notes,
+        "size": settings["size"],
+        "encoding": settings["encoding"],
+        "settings": settings,
+        "key": key,
+        "class_names": source.class_names,
+        "splits": splits,
+        "counts": counts,
+        "skipped": [[plan.split, *each] for plan, shard in made for each in shard["skipped"]],
+        "oddities": dict(sum((Counter(shard["oddities"]) for shard in shards), Counter())),
+        "fingerprint": dataset.fingerprint(source.class_names, content),
+    }
+
+
+def _finish(out: Path, plans: list[Plan], facts: dict[str, Any], sums: PixelSums) -> None:
+    """Writes what makes the folder a prepared one, and removes what an interrupted run has left over."""
+    buffer = io.BytesIO()
+    np.save(buffer, sums.mean_image(), allow_pickle=False)
+    mean_image = buffer.getvalue()
+    facts = facts | {
+        "statistics": sums.color_statistics(),
+        "mean_image_sha256": hashlib.sha256(mean_image).hexdigest(),
+    }
+    checksum = hashlib.sha256(canonical(facts)).hexdigest()
+    with disk_errors(f"writing {out}", GO_ON):
+        write_file(out / dataset.MEAN_IMAGE, mean_image)
+        write_file(out / dataset.PREPARED, canonical(facts | {"checksum": checksum}))
+        needed = {dataset.PREPARED, dataset.MEAN_IMAGE}
+        needed.update(path.name for plan in plans for path in (plan.path, plan.path.with_suffix(".json")))
+        for path in out.iterdir():
+            if path.name not in needed and (path.suffix == TEMPORARY or path.name == dataset.UNFINISHED):
+                path.unlink()
+
+
+def _report(
+    out: Path, facts: dict[str, Any], begin: float, already_done: bool = False, reused_shards: int = 0
+) -> PrepareReport:
+    return PrepareReport(
+        folder=out,
+        size=facts["size"],
+        encoding=facts["encoding"],
+        counts=facts["counts"],
+        skipped=tuple(Skipped(*each) for each in facts["skipped"]),
+        oddities=facts["oddities"],
+        notes=tuple(facts["notes"]),
+        fingerprint=facts["fingerprint"],
+        seconds=time.monotonic() - begin,
+        already_done=already_done,
+        reused_shards=reused_shards,
+    )

@@ -1,0 +1,164 @@
+"""What a preparation must write and whether it may: settings, keys that tell changed pictures, one plan per shard."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.data.dataset import FORMAT_VERSION, UNFINISHED
+from alexnet.data.samples import Samples, Source
+from alexnet.data.shards import SUFFIXES, canonical, shard_path
+from alexnet.errors import DataError, ResourceError, UsageError
+from alexnet.storage.files import disk_errors, temporary_for, write_file
+
+# Photos at quality 95 take about half a byte a pixel; the reserve is for pictures with more detail.
+JPEG_BYTES_PER_PIXEL = 1.0
+
+GO_ON = "Make room or choose another folder, then run the same again: finished parts are kept."
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One shard to write."""
+
+    split: str
+    path: Path
+    samples: Samples
+    start: int
+    stop: int
+    key: str  # of what the shard must hold
+
+
+def choose_settings(
+    source: Source, size: int, encoding: str, raw_limit_bytes: int, jpeg_quality: int
+) -> dict[str, Any]:
+    """The arguments that decide about the content, "auto" resolved."""
+    if encoding not in ("auto", *SUFFIXES):
+        raise UsageError(f"there is no encoding {encoding!r}", fix="choose auto, raw or jpeg", code="E220")
+    if size < 1:
+        raise UsageError(
+            f"size is {size} pixels, but must be at least 1", fix="choose 256, as the paper does", code="E221"
+        )
+    if encoding == "auto":
+        raw_bytes = sum(len(samples) for samples in source.splits.values()) * size * size * 3
+        encoding = "raw" if raw_bytes <= raw_limit_bytes else "jpeg"
+    return {"size": size, "encoding": encoding} | ({"jpeg_quality": jpeg_quality} if encoding == "jpeg" else {})
+
+
+def identities_of(source: Source) -> dict[str, list[str]]:
+    """Split -> for every sample a string that changes when its picture does."""
+    return {split: _identities(samples) for split, samples in source.splits.items()}
+
+
+def _identities(samples: Samples) -> list[str]:
+    if samples.arrays is not None:
+        return [hashlib.sha256(pixels.tobytes()).hexdigest() for pixels in samples.arrays]
+    assert samples.root is not None
+    return [_file_identity(os.path.join(samples.root, name)) for name in samples.names]
+
+
+def _file_identity(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        # A dangling link, for instance: reading it fails later, with a reason for the list of skipped pictures.
+        return f"unreadable:{error.errno}"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _samples_key(samples: Samples, identities: Sequence[str], start: int, stop: int) -> bytes:
+    digest = hashlib.sha256()
+    for index in range(start, stop):
+        line = f"{samples.names[index]}\0{samples.labels[index]}\0{identities[index]}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.digest()
+
+
+def source_key(source: Source, settings: dict[str, Any], identities: dict[str, list[str]]) -> str:
+    """sha256 of all that decides what the prepared folder will hold."""
+    digest = hashlib.sha256(canonical([FORMAT_VERSION, settings, source.class_names]))
+    for split, samples in source.splits.items():
+        digest.update(split.encode() + _samples_key(samples, identities[split], 0, len(samples)))
+    return digest.hexdigest()
+
+
+def plan_shards(
+    source: Source, out: Path, settings: dict[str, Any], identities: dict[str, list[str]], shard_images: int
+) -> list[Plan]:
+    """All shards of all splits, in order."""
+    plans = []
+    for split, samples in source.splits.items():
+        for number, start in enumerate(range(0, len(samples), shard_images)):
+            stop = min(start + shard_images, len(samples))
+            content = _samples_key(samples, identities[split], start, stop)
+            key = hashlib.sha256(canonical([FORMAT_VERSION, settings]) + content).hexdigest()
+            path = shard_path(out, split, number, settings["encoding"])
+            plans.append(Plan(split, path, samples, start, stop, key))
+    return plans
+
+
+def refuse_inside(source: Source, out: Path) -> None:
+    """Prepared folders among the class folders would be taken for a class the next time; hidden ones are not."""
+    target = out.resolve()
+    for samples in source.splits.values():
+        root = samples.root.resolve() if samples.root is not None else None
+        if root is None or not target.is_relative_to(root):
+            continue
+        if not any(part.startswith(".") for part in target.relative_to(root).parts):
+            raise DataError(
+                f"{out} lies inside the folder of the pictures, {root}", fix="choose another folder", code="E334"
+            )
+
+
+def same_or_refuse(out: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises a DataError that names the fields in which a folder differs from what is asked for."""
+    different = [name for name in sorted(there | asked) if there.get(name) != asked.get(name)]
+    if different:
+        changes = ", ".join(
+            name if name == "pictures" else f"{name}: {there.get(name)} there, {asked.get(name)} asked for"
+            for name in different
+        )
+        raise DataError(f"{out} was prepared from something else ({changes})", fix="choose another folder", code="E335")
+
+
+def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_images: int) -> None:
+    """Makes `out` the folder of this preparation, or finds that it is already."""
+    roots = sorted({str(samples.root.resolve()) for samples in source.splits.values() if samples.root is not None})
+    asked = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
+    claim = out / UNFINISHED
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file, not a folder", fix="choose another folder", code="E336")
+    if claim.is_file():
+        try:
+            there = json.loads(claim.read_bytes())
+        except ValueError as error:
+            raise DataError(
+                f"{claim} is damaged", fix=f"delete {out}, or choose another folder", code="E338"
+            ) from error
+        same_or_refuse(out, there, asked)
+        return
+    if out.is_dir() and any(entry.name != temporary_for(claim).name for entry in out.iterdir()):
+        raise DataError(
+            f"{out} holds other files", fix="choose a new or empty folder; nothing in it was touched", code="E337"
+        )
+    with disk_errors(f"making {out}", GO_ON):
+        out.mkdir(parents=True, exist_ok=True)
+        write_file(claim, canonical(asked))
+
+
+def check_space(out: Path, plans: list[Plan], settings: dict[str, Any]) -> None:
+    """Raises a ResourceError if what is still to be written will not fit."""
+    pictures = sum(plan.stop - plan.start for plan in plans if not plan.path.exists())
+    per_pixel = 3 if settings["encoding"] == "raw" else JPEG_BYTES_PER_PIXEL
+    needed = pictures * settings["size"] ** 2 * per_pixel
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise ResourceError(
+            f"{pictures} pictures need about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {out}",
+            fix="make room, choose a folder on another disk, a smaller size, or --encoding jpeg",
+            code="E541",
+        )

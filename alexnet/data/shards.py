@@ -1,0 +1,201 @@
+"""One shard: up to 1,024 pictures of a split in one file, and a JSON file beside it that says what they are.
+
+train-0000.npy     uint8 (n, size, size, 3) if the encoding is "raw", mapped into memory when read
+train-0000.jpegs   or n JPEG files end to end if the encoding is "jpeg"
+train-0000.json    names and labels of the n pictures, offsets of the JPEGs, sha256 of the file above
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet.errors import DataError
+from alexnet.storage.files import file_sha256, writing
+
+SUFFIXES = {"raw": ".npy", "jpeg": ".jpegs"}
+
+# Below this many pictures starting threads costs more than they save.
+THREADS_FROM = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Up to 1,024 pictures in one file."""
+
+    path: Path
+    sha256: str
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]  # (n,)
+    pixels: NDArray[np.uint8] | None  # raw: (n, size, size, 3), mapped into memory
+    offsets: NDArray[np.int64] | None  # jpeg: (n + 1,), picture i is bytes offsets[i]:offsets[i + 1]
+    content: NDArray[np.uint8] | None = None  # jpeg: the file mapped into memory, where it may vanish from the disk
+
+
+def shard_path(folder: Path, split: str, number: int, encoding: str) -> Path:
+    """Name of a shard. Derived, never read from a file: a prepared folder cannot point outside of itself."""
+    return folder / f"{split}-{number:04d}{SUFFIXES[encoding]}"
+
+
+def write_shard(
+    path: Path, pictures: Iterable[tuple[str, int, NDArray[np.uint8]]], count: int, size: int, jpeg_quality: int | None
+) -> dict[str, Any]:
+    """Writes the data file of one shard, whole or not at all.
+
+    Args:
+        path: the data file.
+        pictures: name, label and pixels (size, size, 3) of each.
+        count: how many `pictures` there are at the most.
+        size: side of the pictures in pixels.
+        jpeg_quality: in Pillow's scale, or None to write raw pixels.
+
+    Returns:
+        what the JSON file must say of it.
+    """
+    raw = jpeg_quality is None
+    names, labels, offsets = [], [], [0]
+    with writing(path) as file:
+        if raw:
+            _npy_header(file, count, size)
+        for name, label, pixels in pictures:
+            content = pixels.tobytes() if jpeg_quality is None else _jpeg(pixels, jpeg_quality)
+            file.write(content)
+            names.append(name)
+            labels.append(label)
+            offsets.append(offsets[-1] + len(content))
+        length = file.tell()
+        if raw and len(names) < count:
+            _npy_header(file, len(names), size)
+    facts = {"names": names, "labels": labels, "bytes": length, "sha256": file_sha256(path)}
+    return facts if raw else facts | {"offsets": offsets}
+
+
+def open_shard(path: Path, size: int, json_sha256: str | None = None, *, here: bool = True) -> Shard:
+    """One shard with its names and labels; the pixels stay on disk.
+
+    Args:
+        path: the data file; the JSON file lies beside it.
+        size: side of the pictures in pixels.
+        json_sha256: of the JSON file, if it is known.
+        here: whether the data file is there already; if not, `mapped` gives the shard to read from when it is.
+
+    Raises:
+        DataError: a file is missing, or not as long as it should be, or the JSON file is not the one expected.
+    """
+    about = path.with_suffix(".json")
+    try:
+        facts = json.loads(read_checked(about, json_sha256))
+        names, labels = tuple(facts["names"]), np.array(facts["labels"], np.int64)
+        if here and path.stat().st_size != facts["bytes"]:
+            raise damaged(path, f"{path.stat().st_size:,} bytes instead of {facts['bytes']:,}")
+        pixels, offsets = None, None
+        complete = len(names) == len(labels)
+        if path.suffix == SUFFIXES["jpeg"]:
+            offsets = np.array(facts["offsets"], np.int64)
+            complete &= len(offsets) == len(labels) + 1
+        elif here:
+            pixels = _mapped_pixels(path, len(labels), size)
+        if not complete:
+            raise damaged(path, "it does not hold what its JSON file says")
+        return Shard(path, facts["sha256"], names, labels, pixels, offsets)
+    except FileNotFoundError as error:
+        raise damaged(Path(error.filename), "the file is missing") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(about, "not the JSON that was written") from error
+
+
+def mapped(shard: Shard, size: int) -> Shard:
+    """A shard that was opened before its data file was there, to read from now: its file may vanish again.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        DataError: it does not hold what its JSON file says.
+    """
+    if shard.offsets is not None:
+        return replace(shard, content=np.memmap(shard.path, np.uint8, "r"))
+    return replace(shard, pixels=_mapped_pixels(shard.path, len(shard.labels), size))
+
+
+def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int = 1) -> NDArray[np.uint8]:
+    """The pictures at `indices` (n,) of one shard, (n, size, size, 3); JPEGs are decoded by `threads` threads."""
+    if shard.pixels is not None:
+        raw: NDArray[np.uint8] = shard.pixels[indices]
+        return raw
+    assert shard.offsets is not None
+    # Opened for every call: a split of a million pictures has more shards than a process may have files open.
+    data = np.memmap(shard.path, np.uint8, "r") if shard.content is None else shard.content
+    spans = [(shard.offsets[index], shard.offsets[index + 1]) for index in indices]
+    pictures = np.empty((len(indices), size, size, 3), np.uint8)
+
+    def decode(position: int) -> None:
+        start, stop = spans[position]
+        try:
+            with Image.open(io.BytesIO(data[start:stop].tobytes()), formats=["JPEG"]) as image:
+                if (image.mode, image.size) != ("RGB", (size, size)):
+                    raise ValueError(f"{image.mode}, {image.size[0]} x {image.size[1]}")
+                pictures[position] = np.asarray(image)
+        except Exception as error:
+            # Decoders answer broken bytes with almost any exception type.
+            raise damaged(shard.path, f"picture {shard.names[indices[position]]} cannot be decoded") from error
+
+    if threads == 1 or len(indices) < THREADS_FROM:
+        for position in range(len(indices)):
+            decode(position)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(decode, range(len(indices))))
+    return pictures
+
+
+def canonical(values: Any) -> bytes:
+    """JSON with one spelling per value, in ASCII, so names that are not Unicode survive as well."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def read_checked(path: Path, sha256: str | None) -> bytes:
+    """A small file as bytes; DataError if it is missing or has another sha256."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise damaged(path, "the file is missing") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise damaged(path, "its bytes are not the ones that were written")
+    return content
+
+
+def damaged(path: Path, reason: str) -> DataError:
+    """The error for a file of a prepared folder that is not what was written."""
+    return DataError(
+        f"{path} is damaged: {reason}",
+        fix=f"delete the folder {path.parent} and prepare the pictures again",
+        code="E333",
+    )
+
+
+def _mapped_pixels(path: Path, count: int, size: int) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if pixels.shape != (count, size, size, 3) or pixels.dtype != np.uint8:
+        raise damaged(path, "it does not hold what its JSON file says")
+    return pixels
+
+
+def _npy_header(file: IO[bytes], count: int, size: int) -> None:
+    """Header of a .npy file of `count` pictures. NumPy leaves room in it, so its length does not depend on count."""
+    file.seek(0)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    buffer = io.BytesIO()
+    # Full colour resolution: the nets see 256 pixels, not a photo from afar.
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()

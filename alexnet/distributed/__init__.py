@@ -1,0 +1,5 @@
+"""One run on several processes.
+
+Reading order: `collectives`, `data_parallel`, `tensor_parallel`, `towers`, `hybrid`, `cost`, `process`, `launch`,
+`rendezvous`.
+"""

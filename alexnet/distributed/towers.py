@@ -1,0 +1,77 @@
+"""The towers of 2012, one in each process: half of every layer's maps and units, which meet where the network says.
+
+A process has the rows of every weight, bias and buffer that belong to its tower: of a grouped convolution those of its
+group. Before a layer that sees both towers, after pool2, pool5, fc6 and fc7, the activations are gathered (forward) and
+their gradients added where they came from (backward); after fc8 the logits are gathered. Nothing else crosses, and
+every process has the whole batch, so the steps are those of one process up to the order of sums.
+
+Source: [code] layers-145.cfg, where each layer names its GPU; section 3.2 of the paper.
+"""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from alexnet.distributed.collectives import Team
+from alexnet.distributed.tensor_parallel import Meet, keep_part, place_columns
+from alexnet.errors import UsageError
+from alexnet.models.layers import LocalResponseNorm, TowerLinear
+from alexnet.models.network import Network
+from alexnet.recipes.config import AlexNetConfig, ModelConfig
+
+
+def check_towers(config: ModelConfig, size: int) -> None:
+    """Refuses a network that does not fall into as many towers as there are processes.
+
+    Raises:
+        UsageError: it has other towers, or LRN across their border.
+    """
+    towers = config.towers if isinstance(config, AlexNetConfig) else 1
+    if size != towers or size < 2:
+        raise UsageError(
+            f"{size} processes for a network of {towers} tower{'s' * (towers > 1)}",
+            fix="Give each tower a process: --nproc 2 with model.towers=2. A network of one tower: --parallel data.",
+            code="E275",
+        )
+    assert isinstance(config, AlexNetConfig)
+    if config.norm == "lrn" and not config.lrn_per_tower and {config.norm1, config.norm2} != {"none"}:
+        raise UsageError(
+            "response normalisation across the border of the towers needs both in one process",
+            fix="Use model.lrn_per_tower=true, or --parallel data.",
+            code="E275",
+        )
+
+
+def meetings(model: Network) -> dict[str, int]:
+    """The layers that see all towers after others saw one, with the maps or units that they take."""
+    found: dict[str, int] = {}
+    for name, layer in model.layers.named_children():
+        if isinstance(layer, nn.Linear) and not isinstance(layer, TowerLinear):
+            found[name] = layer.in_features
+        elif isinstance(layer, nn.Conv2d) and layer.groups == 1 and name != "conv1":
+            found[name] = layer.in_channels
+    return found
+
+
+def split_towers(model: Network, team: Team) -> frozenset[str]:
+    """Leaves of a network the layers of this process's tower; changed in place. Gives the names of all layers.
+
+    Raises:
+        UsageError: see `check_towers`.
+    """
+    check_towers(model.config, team.size)
+    place_columns(model.layers, team)
+    seeing_all = meetings(model)
+    layers: list[tuple[str, nn.Module]] = []
+    for name, layer in model.layers.named_children():
+        if name in seeing_all:
+            layers.append((f"meet_{name}", Meet(team, seeing_all[name])))
+        if isinstance(layer, nn.Conv2d):
+            layer.groups = 1
+        if isinstance(layer, TowerLinear | LocalResponseNorm):
+            layer.towers = 1
+        keep_part(layer, team)
+        layers.append((name, layer))
+    layers.append(("meet_logits", Meet(team, model.config.num_classes, last=True)))
+    model.layers = nn.Sequential(OrderedDict(layers))
+    return frozenset(name for name, _ in layers)

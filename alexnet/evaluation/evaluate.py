@@ -1,0 +1,176 @@
+"""How good a network is: error rates and log-loss over a split, from one view or ten, every image counted once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from alexnet.data.crops import as_batch
+from alexnet.data.dataset import Prepared
+from alexnet.data.images import Pixels
+from alexnet.errors import DataError, UsageError
+from alexnet.evaluation.views import view_probabilities
+from alexnet.models.network import Network
+from alexnet.progress import ProgressCallback, silent
+from alexnet.text import listed
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network says of every image of a split, and what that is worth."""
+
+    split: str
+    views: int
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]  # of the images, N
+    labels: npt.NDArray[np.int64]  # (N,)
+    probabilities: npt.NDArray[np.float32]  # (N, classes)
+
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self.labels)
+
+    @cached_property
+    def top1_error(self) -> float:
+        """Share of the images whose class is not the most probable, in [0, 1]."""
+        return top_k_error(self.probabilities, self.labels, 1)
+
+    @cached_property
+    def top5_error(self) -> float:
+        """Share of the images whose class is not among the five most probable, in [0, 1]."""
+        return top_k_error(self.probabilities, self.labels, 5)
+
+    @cached_property
+    def log_loss(self) -> float:
+        """Mean of -log of the probability of the right class, in nats."""
+        right = self.probabilities[np.arange(self.count), self.labels].astype(np.float64)
+        return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+    @cached_property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """(classes, classes) counts: row the true class, column the most probable one."""
+        classes = len(self.class_names)
+        pairs = self.labels * classes + self.probabilities.argmax(1)
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures as a plain dictionary, errors in [0, 1]."""
+        totals = self.confusion.sum(1)
+        return {
+            "split": self.split,
+            "views": self.views,
+            "images": self.count,
+            "top1_error": self.top1_error,
+            "top5_error": self.top5_error if len(self.class_names) > 5 else None,
+            "log_loss": self.log_loss,
+            "classes": {
+                name: {
+                    "images": int(total),
+                    "top1_error": float(1 - self.confusion[i, i] / total) if total else None,
+                }
+                for i, (name, total) in enumerate(zip(self.class_names, totals, strict=True))
+            },
+        }
+
+
+def top_k_error(probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64], k: int) -> float:
+    """Share of rows whose label is not among the k largest, with fractional credit on ties, in [0, 1].
+
+    A label that ties with others for the last places is counted as right with the probability that a fair draw would
+    pick it ([code] src/layer_kernels.cu:55-119), so a network that answers everything alike gets no credit for it.
+    """
+    right = probabilities[np.arange(len(labels)), labels][:, None]
+    larger = (probabilities > right).sum(1)
+    equal = (probabilities == right).sum(1)
+    credit = np.clip((k - larger) / np.maximum(equal, 1), 0.0, 1.0)
+    return float(1.0 - credit.mean())
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: Network,
+    read: Callable[[npt.NDArray[np.int64]], Pixels],
+    count: int,
+    *,
+    views: int = 1,
+    batch_size: int = 64,
+    precision: str = "float32",
+    progress: ProgressCallback = silent,
+) -> npt.NDArray[np.float32]:
+    """Class probabilities of images 0..count-1, each looked at once: (count, classes) float32.
+
+    Args:
+        read: gives uint8 (n, H, W, 3) pictures by index.
+        progress: told (done, count) after every batch.
+
+    Raises:
+        UsageError: if views is neither 1 nor 10, or the pictures are smaller than the network's crop.
+    """
+    if views not in (1, 10):
+        raise UsageError(
+            f"views={views}: a network is tested on 1 view (the centre) or on 10", fix="Choose 1 or 10.", code="E225"
+        )
+    model.eval()
+    device = model.input_mean.device
+    out: list[npt.NDArray[np.float32]] = []
+    for start in range(0, count, batch_size):
+        batch = read(np.arange(start, min(start + batch_size, count)))
+        if batch.shape[1] < model.config.crop_size:
+            raise UsageError(
+                f"pictures prepared at {batch.shape[1]} pixels are smaller than the network's crop of "
+                f"{model.config.crop_size}",
+                fix="Prepare them at the size that the recipe of the run names (prepare_size).",
+                code="E229",
+            )
+        images = as_batch(batch).to(device)
+        out.append(view_probabilities(model, images, views, precision).float().cpu().numpy())
+        progress("evaluating", start + len(batch), count)
+    return np.concatenate(out)
+
+
+def evaluate(
+    model: Network,
+    prepared: Prepared,
+    split: str,
+    *,
+    class_names: tuple[str, ...],
+    views: int = 1,
+    batch_size: int = 64,
+    precision: str = "float32",
+    progress: ProgressCallback = silent,
+    predict: Callable[..., npt.NDArray[np.float32]] = predict_probabilities,
+) -> Evaluation:
+    """Looks at every image of a split once.
+
+    Args:
+        predict: what looks, if not this process alone.
+        class_names: the classes of the network in the order of its outputs; the data may have them in another order or
+            lack some.
+
+    Raises:
+        DataError: if the split is missing or holds classes that the network does not know.
+    """
+    if split not in prepared.splits:
+        raise DataError(
+            f"{prepared.place} has no split {split!r}",
+            fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
+            code="E325",
+        )
+    unknown = [name for name in prepared.class_names if name not in class_names]
+    if unknown:
+        raise DataError(
+            f"the network does not know these classes of {prepared.place}: {listed(unknown, most=20)}",
+            fix=f"It knows: {listed(class_names, most=20)}. Folder names must be the same as in training.",
+            code="E326",
+        )
+    data = prepared.splits[split]
+    to_output = np.array([class_names.index(name) for name in prepared.class_names], np.int64)
+    probabilities = predict(
+        model, data.read, len(data), views=views, batch_size=batch_size, precision=precision, progress=progress
+    )
+    return Evaluation(split, views, class_names, tuple(data.names), to_output[data.labels], probabilities)

@@ -1,0 +1,4 @@
+"""Many runs, and what they prove.
+
+Reading order: `results`, `runner`, `ablation`, `page`.
+"""

@@ -1,0 +1,175 @@
+"""Anything that answers prepared pictures with logits: a run folder, an ONNX file, an exported program, a folder.
+
+All are asked the same way, so that two of them can be compared: uint8 pictures as preparation cuts them go in, logits
+of the central view come out.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet.data.crops import as_batch
+from alexnet.errors import UntrustedFileError, UsageError
+from alexnet.evaluation.views import CentralView
+from alexnet.models.network import Network
+from alexnet.progress import ProgressCallback, silent
+from alexnet.runs.checkpoint import load_model
+from alexnet.runs.run import open_run
+from alexnet.weights.identify import identify
+
+ABOUT = "alexnet.json"  # in an exported program
+BATCH = 32
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answering:
+    """Something that can be asked."""
+
+    name: str
+    kind: str
+    class_names: tuple[str, ...]
+    prepare_size: int  # pixels a side of the pictures that it takes
+    logits: Callable[[NDArray[np.uint8]], Logits]  # (N, size, size, 3) in 0..255 to (N, classes)
+
+
+def open_answering(path: Path, *, trust: bool = False, checkpoint: str = "best") -> Answering:
+    """Opens what `alexnet train` or `alexnet export` made.
+
+    Args:
+        trust: whether an exported program may be opened, which can run code.
+        checkpoint: of a run, the best or the last.
+
+    Raises:
+        UsageError: it is none of these, or a package is missing.
+        UntrustedFileError: an exported program without `trust`, or a damaged file.
+    """
+    if (path / "recipe.json").is_file():
+        run = open_run(path)
+        return of_network(str(path), "run", load_model(run, checkpoint), run.class_names, run.recipe.prepare_size)
+    if (path / "model.safetensors").is_file():
+        found = identify(path / "model.safetensors")
+        return of_network(str(path), "folder", found.network, found.class_names, found.recipe.prepare_size)
+    if path.suffix == ".onnx" and path.is_file():
+        return of_onnx(str(path), path.read_bytes())
+    if path.suffix == ".pt2" and path.is_file():
+        if not trust:
+            raise UntrustedFileError(
+                f"{path} is an exported program, and PyTorch can be made to run foreign code while it opens one",
+                fix="Add --trust if you made it yourself.",
+                code="E661",
+            )
+        return of_program(str(path), path.read_bytes())
+    raise UsageError(
+        f"{path} is nothing that can be asked: no run folder, ONNX file (.onnx), exported program (.pt2) or exported "
+        "folder",
+        fix="alexnet train makes runs, alexnet export the others.",
+        code="E241",
+    )
+
+
+def of_network(name: str, kind: str, network: Network, class_names: tuple[str, ...], prepare_size: int) -> Answering:
+    """A network of this program, in PyTorch as it is."""
+    view = CentralView(network.eval())
+
+    def logits(pictures: NDArray[np.uint8]) -> Logits:
+        with torch.inference_mode():
+            answer: Logits = view(as_batch(pictures).to(network.input_mean.device))[0].float().cpu().numpy()
+            return answer
+
+    return Answering(name, kind, class_names, prepare_size, logits)
+
+
+def of_onnx(name: str, content: bytes) -> Answering:
+    """An ONNX file of `alexnet.export.onnx`, in onnxruntime on the processor.
+
+    Raises:
+        UsageError: onnxruntime is not installed, or the file was not written by this program.
+        UntrustedFileError: it cannot be loaded.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError(
+            "an ONNX file is run by the package onnxruntime, which is not installed",
+            fix="Install it: pip install 'alexnet[export]'",
+            code="E240",
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for every reason, none with a common base
+        raise _damaged(name, error) from None
+    about = dict(session.get_modelmeta().custom_metadata_map)
+    given = session.get_inputs()[0]
+    if "class_names" not in about or "recipe" not in about:
+        raise UsageError(
+            f"{name} was not written by alexnet export: nothing tells how its pictures are prepared",
+            fix="alexnet import makes a run of it, which alexnet parity can open.",
+            code="E242",
+        )
+    kind = np.uint8 if given.type == "tensor(uint8)" else np.float32
+
+    def logits(pictures: NDArray[np.uint8]) -> Logits:
+        channels_first = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), kind)
+        return np.asarray(session.run(["logits"], {given.name: channels_first})[0], np.float32)
+
+    return Answering(name, "ONNX", tuple(json.loads(about["class_names"])), int(given.shape[2]), logits)
+
+
+def of_program(name: str, content: bytes) -> Answering:
+    """An exported program of `alexnet.export.write`. Opening one can run code: see `open_answering`.
+
+    Raises:
+        UntrustedFileError: it cannot be opened, or was not written by this program.
+    """
+    extra: dict[str, Any] = {ABOUT: ""}
+    try:
+        program = torch.export.load(io.BytesIO(content), extra_files=extra).module()
+        about = json.loads(extra[ABOUT])
+        class_names, size = tuple(about["class_names"]), int(about["recipe"]["prepare_size"])
+    except Exception as error:  # of a damaged archive almost any
+        raise _damaged(name, error) from None
+
+    def logits(pictures: NDArray[np.uint8]) -> Logits:
+        with torch.inference_mode():
+            answer: Logits = program(as_batch(pictures))[0].float().numpy()
+            return answer
+
+    return Answering(name, "exported program", class_names, size, logits)
+
+
+def ask(
+    asked: Answering,
+    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    count: int,
+    progress: ProgressCallback = silent,
+) -> Logits:
+    """Logits of pictures 0..count-1, (count, classes); `read` gives uint8 (n, size, size, 3) by index."""
+    rows = []
+    for start in range(0, count, BATCH):
+        stop = min(start + BATCH, count)
+        rows.append(asked.logits(read(np.arange(start, stop))))
+        progress("comparing", stop, count)
+    return np.concatenate(rows)
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """Probabilities of rows of logits."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def _damaged(name: str, error: Exception) -> UntrustedFileError:
+    said = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return UntrustedFileError(
+        f"{name} cannot be opened: {said}", fix="Export it again with alexnet export.", code="E662"
+    )

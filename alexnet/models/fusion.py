@@ -1,0 +1,59 @@
+"""Which neighbours among the layers run as one operator: the chains of `alexnet.kernels.operators`.
+
+A norm by itself reads and writes maps that no longer fit into the cache, and so do the ReLU and the pooling next to it.
+Together they read once and write a quarter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from alexnet.kernels.operators import Chain, run_chain
+from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
+
+
+def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """One layer after the other, chains of them as one; the same values as `nn.Sequential`."""
+    position = 0
+    while position < len(layers):
+        chain, count = chain_from(layers[position:])
+        x = run_chain(x, chain) if count > 1 else layers[position](x)
+        position += count
+    return x
+
+
+def chain_from(layers: Sequence[nn.Module]) -> tuple[Chain, int]:
+    """The longest chain that starts with the first layer, and how many layers it is; 1 if that is not in a chain."""
+    chain, count = Chain(), 0
+    for layer in layers:
+        longer = extended(chain, layer)
+        if longer is None:
+            break
+        chain, count = longer, count + 1
+    return chain, max(count, 1)
+
+
+def extended(chain: Chain, layer: nn.Module) -> Chain | None:
+    """The chain with one more layer, or None where that would change the order of its stages or hide the layer."""
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        return None  # somebody wants to see this layer run
+    empty, normed, pooled = chain == Chain(), chain.lrn_size or chain.map_size, chain.pool > 0
+    if chain.relu_last:
+        return None
+    if isinstance(layer, nn.ReLU):
+        if empty:
+            return replace(chain, relu_first=True)
+        return replace(chain, relu_last=True) if pooled else None
+    if isinstance(layer, LocalResponseNorm) and not normed and not pooled:
+        return replace(layer.stage(), relu_first=chain.relu_first)
+    if isinstance(layer, WithinMapNorm) and not chain.map_size and not pooled:
+        stage = layer.stage()
+        if chain.lrn_size and stage.beta != chain.beta:
+            return None
+        return replace(chain, map_size=stage.map_size, map_scale=stage.map_scale, beta=stage.beta)
+    if isinstance(layer, nn.MaxPool2d) and not pooled:
+        plain = layer.padding == 0 and layer.dilation == 1 and not layer.return_indices
+        if plain and isinstance(layer.kernel_size, int) and isinstance(layer.stride, int):
+            return replace(chain, pool=layer.kernel_size, stride=layer.stride, ceil=bool(layer.ceil_mode))
+    return None

@@ -1,0 +1,179 @@
+"""The layers of 2012 that PyTorch does not have in the form in which they won.
+
+All act on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIPS 2012; [code] the released source of the
+same year, `computerhistory/AlexNet-Source-Code`.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet.kernels.operators import Chain, run_chain
+
+
+class LocalResponseNorm(nn.Module):
+    """Normalisation across neighbouring maps, never across the border between two towers.
+
+    b_f = a_f / (k + alpha / size * sum of a_j^2 over the `size` maps around f) ^ beta     ([code] layer.py:1179-1186)
+
+    The code divides alpha by `size`; the formula in section 3.3 of the paper does not. To get the paper's text, pass
+    `alpha * size`. Each tower's C / towers maps are normalised on their own, as they lay on different GPUs.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float, k: float, towers: int = 1):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k, self.towers = size, alpha, beta, k, towers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return run_chain(x, self.stage())
+
+    def stage(self) -> Chain:
+        """The norm as a stage of a chain."""
+        scale = self.alpha / self.size
+        return Chain(lrn_size=self.size, lrn_scale=scale, lrn_k=self.k, towers=self.towers, beta=self.beta)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, towers={self.towers}"
+
+
+class WithinMapNorm(nn.Module):
+    """Normalisation by the `size` x `size` neighbourhood in the same map; nowhere in the paper.
+
+    b = a / (1 + alpha / size^2 * sum of a^2 over the window, clipped at the border) ^ beta
+
+    Source: [code] layers-145.cfg:107-117.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float):
+        super().__init__()
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        return run_chain(x, self.stage())
+
+    def stage(self) -> Chain:
+        """The norm as a stage of a chain."""
+        return Chain(map_size=self.size, map_scale=self.alpha / self.size**2, beta=self.beta)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, alpha={self.alpha}, beta={self.beta}"
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask comes from a generator of its own, seeded anew for every step of a run.
+
+    With `scale_at_test` the mask only zeroes and testing multiplies by the kept share, as in 2012 ([code]
+    src/layer.cu:1126-1135); otherwise training divides by it ("inverted", as everywhere today). The two give the same
+    function at test time for the same weights only up to that factor, so it belongs to the network's definition.
+    """
+
+    def __init__(self, p: float, scale_at_test: bool):
+        super().__init__()
+        self.p, self.scale_at_test = p, scale_at_test
+        self.generator: torch.Generator | None = None
+        # Where the activations are a part of those of the whole batch or network, the mask is the same part: how many
+        # there are of all, and which of them come in. None: all of them.
+        self.rows: tuple[int, slice | Tensor] | None = None
+        self.columns: tuple[int, slice] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep = 1.0 - self.p
+        if not self.training:
+            return x * keep if self.scale_at_test else x
+        if self.rows is None and self.columns is None:
+            mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        else:
+            count, rows = self.rows or (len(x), slice(None))
+            units, columns = self.columns or (x.shape[1], slice(None))
+            whole = x.new_empty((count, units, *x.shape[2:])).bernoulli_(keep, generator=self.generator)
+            mask = whole[rows][:, columns].contiguous()
+        return x * mask if self.scale_at_test else x * mask.div_(keep)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, scale_at_test={self.scale_at_test}"
+
+
+class TowerLinear(nn.Linear):
+    """A fully connected layer in which each tower sees only its own features: one block per tower.
+
+    (N, in_features) to (N, out_features), the features of the first tower before those of the second. The weight is
+    (out_features, in_features / towers), as that of a grouped convolution.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, towers: int):
+        super().__init__(in_features // towers, out_features, bias)
+        self.towers = towers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, groups=self.towers).squeeze(2)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, towers={self.towers}"
+
+
+class FirstConv(nn.Conv2d):
+    """The convolution on the picture, its bias added afterwards.
+
+    For channels_last maps and 3 channels oneDNN sums the gradient of the bias in a loop that takes as long as that of
+    all weights (100 of 210 ms at batch 128); PyTorch's own sum takes 12.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self._conv_forward(x, self.weight, None)
+        return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
+
+
+class LocalConv(nn.Module):
+    """A convolution whose filters and biases are its own at every place: the "local" layers of cuda-convnet.
+
+    (N, in_channels, side, side) to (N, out_channels, side, side), odd kernel, stride 1, zeros around. The weight is
+    (side, side, kernel * kernel * in_channels, out_channels), the inputs of a place row by row and, in a pixel, channel
+    by channel: one matrix product a place, and a window that is copied in runs of kernel * in_channels numbers where
+    the channels of a pixel lie side by side. The bias is (out_channels, side, side). Source: [code] layers-cifar,
+    type=local.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, side: int):
+        super().__init__()
+        self.in_channels, self.out_channels, self.kernel, self.side = in_channels, out_channels, kernel, side
+        self.weight = nn.Parameter(torch.zeros(side, side, kernel * kernel * in_channels, out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels, side, side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = self.kernel // 2
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin, margin, margin, margin))
+        windows = padded.unfold(1, self.kernel, 1).unfold(2, self.kernel, 1)  # (N, side, side, C, kernel, kernel)
+        places = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), self.weight.shape[2])
+        y = torch.bmm(places, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
+        out: Tensor = y.view(self.side, self.side, len(x), self.out_channels).permute(2, 3, 0, 1) + self.bias
+        return out.contiguous(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, side={self.side}"
+
+
+def activation_layer(name: Literal["relu", "tanh", "sigmoid"]) -> nn.Module:
+    """The non-linearity of that name."""
+    layers: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+    return layers[name]()
+
+
+class PadRightBottom(nn.Module):
+    """Zeros on the right and at the bottom only, so that a convolution without padding reaches the last pixel.
+
+    The 2012 code counts 1 + ceil((size - kernel) / stride) windows ([code] layer.py:1004) and reads zeros, that is the
+    mean pixel, beyond the picture. For 224 pixels, an 11x11 kernel and stride 4 that is 55 windows and 3 pixels.
+    """
+
+    def __init__(self, kernel: int, stride: int):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = (-(size - self.kernel) % self.stride for size in x.shape[-2:])
+        return F.pad(x, (0, right, 0, down))
+
+    def extra_repr(self) -> str:
+        return f"kernel={self.kernel}, stride={self.stride}"

@@ -1,0 +1,339 @@
+"""The recipes that have a name: ours, and everything that has been called AlexNet since 2012, as settings of one code.
+
+`alexnet diff A B` says what sets two of them apart, and docs/fidelity.md where each setting comes from. Published error
+rates are on ILSVRC-2012 validation, top-1 / top-5 in %, and were not measured here: that takes a GPU and the pictures.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+
+from alexnet.errors import UsageError
+from alexnet.recipes.config import AlexNetConfig, AugmentConfig, LeNetConfig, OptimConfig
+from alexnet.recipes.named_small import (
+    CIFAR_11PCT,
+    CIFAR_13PCT,
+    CIFAR_18PCT,
+    CIFAR_19PCT,
+    CIFAR_80SEC,
+    FIGURE_1,
+    SMALL_CIFAR,
+    SMALL_PHOTOS,
+)
+from alexnet.recipes.recipe import Recipe, override
+
+ALEXNET_2012 = Recipe(augment=AugmentConfig(chunk=32), reshuffle=False)
+"""Net 145 of the released source, trained as its diary says: 40.7 / 18.2 with ten views (section 6.1 of the paper).
+
+alexnet train /data/ILSVRC2012 --recipe alexnet-2012
+"""
+
+ALEXNET_PAPER = Recipe(
+    name="alexnet-paper",
+    model=AlexNetConfig(
+        lrn_alpha=5e-4, lrn_per_tower=False, norm1="after-activation", within_map_norm=False, init="paper"
+    ),
+    augment=AugmentConfig(color_noise_until=None, color_shrink=False, color_scale="eigenvalue"),
+    optim=OptimConfig(
+        bias_lr_factor=1.0,
+        decay_biases=True,
+        conv1_drop_epochs=(25, 51, 79),
+        conv1_freeze_epoch=None,
+        biases_follow=True,
+    ),
+)
+"""The text of the paper taken literally (sections 3 to 5). The epochs of its three drops are not in it: the diary's.
+
+alexnet train /data/ILSVRC2012 --recipe alexnet-paper
+"""
+
+CAFFE = Recipe(
+    name="caffe",
+    model=AlexNetConfig(
+        crop_size=227,
+        conv1_padding=0,
+        lrn_k=1.0,
+        lrn_per_tower=False,
+        norm1="after-activation",
+        within_map_norm=False,
+        dropout_scale_at_test=False,
+        init="caffe",
+        bias=0.1,
+    ),
+    augment=AugmentConfig(color_noise=0.0),
+    optim=OptimConfig(
+        drop_epochs=(21, 41, 61, 81),
+        conv1_drop_epochs=(21, 41, 61, 81),
+        conv1_freeze_epoch=None,
+        biases_follow=True,
+    ),
+    batch_size=256,
+    reshuffle=False,
+)
+"""BVLC AlexNet, models/bvlc_alexnet of Caffe: 42.9 / 19.8 with the centre.
+
+alexnet train /data/ILSVRC2012 --recipe caffe
+
+Two things are not as there: Caffe squashes pictures to 256 x 256 instead of cutting the middle out, and subtracts the
+part of the mean image that lies under the crop, not its middle.
+"""
+
+CAFFENET = override(replace(CAFFE, name="caffenet"), ["norm1=after-pool", "norm2=after-pool", "bias=1.0"])
+"""BVLC reference CaffeNet: as `caffe`, but pooling before LRN, and biases of 1: 42.6 / 19.6 with the centre.
+
+alexnet train /data/ILSVRC2012 --recipe caffenet
+"""
+
+ALEXNET_OWT = Recipe(
+    name="alexnet-owt",
+    model=AlexNetConfig(
+        channels=(64, 192, 384, 256, 256),
+        towers=1,
+        conv1_padding=2,
+        pool_rounding="floor",
+        pool5_grid=6,
+        norm="none",
+        within_map_norm=False,
+        dropout_place="before",
+        dropout_scale_at_test=False,
+        init="torch",
+        input_norm="standardise",
+    ),
+    augment=AugmentConfig(view="zoom", color_noise=0.0, min_area=0.08),
+    optim=OptimConfig(
+        algorithm="sgd",
+        bias_lr_factor=1.0,
+        weight_decay=1e-4,
+        decay_biases=True,
+        drop_epochs=(31, 61),
+        conv1_drop_epochs=(31, 61),
+        conv1_freeze_epoch=None,
+        biases_follow=True,
+    ),
+    batch_size=256,
+)
+"""The one-tower network of 2014 ("One weird trick") that torchvision ships, with its reference training: 43.5 / 20.9.
+
+alexnet train photos/ --recipe alexnet-owt
+"""
+
+ALEXNET_D2L = Recipe(
+    name="alexnet-d2l",
+    model=AlexNetConfig(
+        num_classes=10,
+        in_channels=1,
+        towers=1,
+        conv1_padding=1,
+        pool_rounding="floor",
+        norm="none",
+        within_map_norm=False,
+        dropout_scale_at_test=False,
+        init="xavier",
+        bias=0.0,
+        input_norm="unit",
+    ),
+    augment=AugmentConfig(view="center", flip=False, color_noise=0.0),
+    optim=OptimConfig(algorithm="sgd", bias_lr_factor=1.0, momentum=0.0, weight_decay=0.0, schedule="constant"),
+    prepare_size=224,
+    epochs=10,
+)
+"""The chapter of "Dive into Deep Learning" (8.1), on Fashion-MNIST enlarged to 224 pixels; `in_channels=3` for colour.
+
+alexnet train fashion-mnist --recipe alexnet-d2l
+"""
+
+LENET = Recipe(
+    name="lenet",
+    model=LeNetConfig(),
+    augment=AugmentConfig(view="crop", flip=False, color_noise=0.0),
+    optim=OptimConfig(algorithm="adamw", lr=0.004, bias_lr_factor=1.0, schedule="one-cycle", warmup=0.1),
+    prepare_size=32,
+    epochs=80,
+    batch_size=64,
+    evaluate_every=10,
+)
+"""LeNet-5 with the sigmoids and average pooling of 1998, on small grey pictures; half of the demo.
+
+alexnet train digits --recipe lenet
+
+Measured: 99.4 % on the test digits in 8 seconds (benchmarks/results/demo.json).
+"""
+
+NET_147 = replace(ALEXNET_2012, name="net-147", model=AlexNetConfig(pooling="plain"))
+"""Net 145 with 2 x 2 pooling that does not overlap: 41.1 / 18.5, 0.4 / 0.3 worse.
+
+alexnet train /data/ILSVRC2012 --recipe net-147
+"""
+
+NET_148 = replace(ALEXNET_2012, name="net-148", model=AlexNetConfig(norm="none", within_map_norm=False))
+"""Net 145 without any normalisation: 42.0 / 19.4, 1.4 / 1.2 worse.
+
+alexnet train /data/ILSVRC2012 --recipe net-148
+"""
+
+NET_145_HALF = replace(
+    ALEXNET_2012, name="net-145-half", model=AlexNetConfig(towers=1, channels=(48, 128, 192, 192, 256))
+)
+"""One of the two towers, with conv5 and the fc layers of both: on ILSVRC-2010 1.7 / 1.2 worse than net 145.
+
+alexnet train /data/ILSVRC2012 --recipe net-145-half
+"""
+
+NET_150 = replace(
+    ALEXNET_2012,
+    name="net-150",
+    model=AlexNetConfig(towers_talk=False, channels=(96, 320, 384, 384, 256), fc_features=(8192, 4096)),
+)
+"""Two towers that meet only in fc8, conv2 wider: 41.8 / 19.3, 1.2 / 1.1 worse.
+
+alexnet train /data/ILSVRC2012 --recipe net-150
+
+That fc6 has 4,096 units in each tower follows from the 60.7 million parameters of the source.
+"""
+
+NET_167 = replace(
+    ALEXNET_2012,
+    name="net-167",
+    model=AlexNetConfig(norm2="none", within_map_norm=False),
+    optim=OptimConfig(schedule="dexp"),
+)
+"""Net 145 with LRN in layer 1 alone, and the smooth rates of 2013: 40.5 / 18.1, no loss.
+
+alexnet train /data/ILSVRC2012 --recipe net-167
+"""
+
+FINETUNE = Recipe(
+    name="finetune",
+    model=ALEXNET_OWT.model,
+    augment=AugmentConfig(view="zoom", color_noise=0.0, min_area=0.35),
+    optim=OptimConfig(algorithm="nesterov", bias_lr_factor=1.0, old_lr_factor=0.1, schedule="one-cycle", warmup=0.1),
+    weights="imagenet",
+    epochs=15,
+    batch_size=64,
+)
+"""Goes on from trained weights, on your classes: a new fc8 at the full rate, all else at a tenth of it.
+
+alexnet train photos/ --weights imagenet
+
+The chain of 2012 from 21,843 classes to 1,000 did the same (net 146). `--weights FILE` puts the network of the file in.
+"""
+
+PHOTOS = Recipe(
+    name="photos",
+    model=AlexNetConfig(
+        crop_size=160,
+        test_size=160,
+        channels=(64, 192, 384, 256, 256),
+        fc_features=(1024, 1024),
+        towers=1,
+        conv1_padding=2,
+        pool5_grid=3,
+        norm="batch",
+        dropout_place="before",
+        dropout_scale_at_test=False,
+        init="kaiming",
+        input_norm="standardise",
+    ),
+    augment=AugmentConfig(
+        view="zoom",
+        color_noise=0.1,
+        color_noise_until=None,
+        color_shrink=False,
+        min_area=0.35,
+        max_aspect=4 / 3,
+        rotation=10.0,
+        jitter=0.3,
+        mixup=0.5,
+        mixup_alpha=0.2,
+        cutmix=0.5,
+    ),
+    optim=OptimConfig(
+        algorithm="adamw", lr=0.002, bias_lr_factor=1.0, weight_decay=0.1, schedule="one-cycle", warmup=0.1
+    ),
+    prepare_size=192,
+    epochs=64,
+    batch_size=64,
+    label_smoothing=0.1,
+    growing_crops=((0.0, 96), (0.4, 128), (0.8, 160)),
+    average_decay=0.998,
+    evaluate_every=4,
+)
+"""AlexNet as one would train it today on a few thousand pictures and a laptop; the default of `alexnet train PHOTOS`.
+
+Against 2012: batch norm in place of LRN, one tower of the widths of 2014, narrow fc layers on a 3x3 grid so that crops
+of any size fit, He's initialisation, AdamW on one cycle, label smoothing, random parts of the picture instead of
+shifted windows, mixup or cutmix in every batch, crops that grow from 96 to 160 pixels, and an average of the weights.
+
+alexnet train photos/
+
+Measured on 3,068 clothing photos of 10 classes: 85.2 % on validation, 82.4 % on test, mean of three seeds, in 12.7
+minutes on two cores (benchmarks/results/photos.json).
+"""
+
+DEMO = Recipe(
+    name="demo",
+    model=AlexNetConfig(
+        crop_size=28,
+        width=0.125,
+        conv1_kernel=5,
+        conv1_stride=1,
+        conv1_padding=2,
+        init="kaiming",
+        input_norm="standardise",
+        dropout_scale_at_test=False,
+    ),
+    augment=AugmentConfig(view="crop", flip=False, color_noise=0.0),
+    optim=OptimConfig(algorithm="adamw", lr=0.002, bias_lr_factor=1.0, schedule="one-cycle", warmup=0.1),
+    prepare_size=32,
+    epochs=20,
+    batch_size=64,
+    evaluate_every=5,
+)
+"""AlexNet with everything of 2012 in it, an eighth as wide and on crops of 28 pixels; the other half of the demo.
+
+alexnet train digits --recipe demo
+
+Measured: 99.4 % on the test digits in 16 seconds (benchmarks/results/demo.json).
+"""
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        PHOTOS,
+        FINETUNE,
+        ALEXNET_2012,
+        ALEXNET_PAPER,
+        CAFFE,
+        CAFFENET,
+        ALEXNET_OWT,
+        ALEXNET_D2L,
+        LENET,
+        NET_145_HALF,
+        NET_147,
+        NET_148,
+        NET_150,
+        NET_167,
+        DEMO,
+        CIFAR_80SEC,
+        CIFAR_19PCT,
+        CIFAR_18PCT,
+        CIFAR_13PCT,
+        CIFAR_11PCT,
+        FIGURE_1,
+        SMALL_CIFAR,
+        SMALL_PHOTOS,
+    )
+}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UsageError: if there is none; it lists those there are.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, list(RECIPES), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"no recipe {name!r}{hint}", fix=f"Recipes: {', '.join(RECIPES)}.", code="E210")
+    return RECIPES[name]

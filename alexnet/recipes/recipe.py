@@ -1,0 +1,182 @@
+"""A run is a frozen, complete record; a variation is an override of its fields.
+
+`alexnet train DATA --recipe photos epochs=20 model.dropout=0.3` changes two fields of a recipe; the run folder keeps
+the whole. No number that matters stands anywhere else.
+"""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from alexnet.errors import UsageError
+from alexnet.recipes.config import AlexNetConfig, AugmentConfig, CifarNetConfig, LeNetConfig, OptimConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run does, apart from the pictures. The defaults are those of 2012.
+
+    Two of 2012 are set by the recipe `alexnet-2012` alone: the fixed order and one crop for 32 consecutive pictures.
+    """
+
+    name: str = "alexnet-2012"
+    model: Annotated[AlexNetConfig | LeNetConfig | CifarNetConfig, Field(discriminator="architecture")] = field(
+        default_factory=AlexNetConfig
+    )
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    prepare_size: Annotated[int, Field(ge=8)] = 256  # shorter side of the prepared pictures, in pixels
+    weights: str | None = None  # start from these: a file, a run folder, or imagenet; the last layer starts anew
+    epochs: Annotated[int, Field(ge=1)] = 90
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the weights, the order, every crop and every mask
+    reshuffle: bool = True  # False: every epoch in the order of the first, as in 2012
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts alike, however few pictures
+    growing_crops: tuple[tuple[float, int], ...] = ()  # (share of the run, pixels): crop size from there on
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
+    precision: Literal["float32", "bfloat16"] = "float32"
+    evaluate_every: Annotated[int, Field(ge=1)] = 1  # epochs between two looks at the held-out pictures
+    patience: Annotated[int, Field(ge=0)] = 0  # looks without a better network after which the run ends; 0: none
+    on_nan: Literal["stop", "rollback"] = "stop"  # rollback: to the last checkpoint at half the rate, three times
+
+
+FIXED = ("name", "architecture")  # they say which recipe and network it is, so nobody overrides them
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+def to_json(recipe: Recipe) -> str:
+    """The recipe as indented JSON, complete."""
+    return json.dumps(asdict(recipe), indent=2, ensure_ascii=False)
+
+
+def from_json(text: str) -> Recipe:
+    """The recipe that `to_json` wrote.
+
+    Raises:
+        UsageError: if a field is unknown, missing or of the wrong kind.
+    """
+    values = json.loads(text)
+    recipe = _validated(values)
+    if json.loads(to_json(recipe)) != values:
+        raise UsageError(
+            "the stored recipe has fields that this version of alexnet does not know, or lacks some",
+            fix="Use the version of alexnet that made it.",
+            code="E215",
+        )
+    return recipe
+
+
+def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe with some fields changed.
+
+    Args:
+        changes: what stands on the command line: `field=value`, `--field=value` or `--field value` (two items), nested
+            fields with dots, `optim.lr=0.1`, or by their last part where only one field ends so, `lr=0.1`. Values are
+            numbers, words or JSON; hyphens in names count as underscores.
+
+    Raises:
+        UsageError: unknown field (with the nearest known ones), wrong type, or a value out of range.
+    """
+    values: dict[str, Any] = asdict(recipe)
+    for given, text in _pairs(changes):
+        name = _full_name(given, recipe)
+        target: Any = values
+        record: Any = recipe
+        *sections, last = name.split(".")
+        for section in sections:
+            if not isinstance(target.get(section), dict):
+                raise _unknown(name, section if section not in target else last, record)
+            target, record = target[section], getattr(record, section)
+        if last not in target or last in FIXED:
+            raise _unknown(name, last, record)
+        if isinstance(target[last], dict):
+            names = ", ".join(f"{name}.{f.name}" for f in fields(getattr(record, last)) if f.name not in FIXED)
+            raise UsageError(f"{name!r} is a group of fields, not one", fix=f"Give one of: {names}.", code="E212")
+        optional = type(None) in get_args(get_type_hints(type(record))[last])
+        target[last] = text if text == "none" and not optional else _parsed(text)
+    return _validated(values)
+
+
+def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Fields in which two recipes differ: dotted name -> (value in base, value in recipe)."""
+    ours, theirs = flat(recipe), flat(base)
+    return {name: (theirs.get(name), value) for name, value in ours.items() if theirs.get(name) != value}
+
+
+def flat(record: Any, prefix: str = "") -> dict[str, Any]:
+    """All fields of a nested record with dotted names, in order."""
+    out: dict[str, Any] = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if is_dataclass(value):
+            out.update(flat(value, f"{prefix}{f.name}."))
+        else:
+            out[prefix + f.name] = value
+    return out
+
+
+def for_classes(recipe: Recipe, num_classes: int) -> Recipe:
+    """The recipe with as many outputs as there are classes."""
+    return replace(recipe, model=replace(recipe.model, num_classes=num_classes))
+
+
+def _pairs(changes: Sequence[str]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    items = list(changes)
+    while items:
+        item = items.pop(0)
+        flagged = item.startswith("--")
+        name, equals, text = item.lstrip("-").partition("=")
+        if not equals:
+            if not flagged or not items:
+                raise UsageError(
+                    f"{item!r} is not a change of the recipe",
+                    fix="Write field=value, for example epochs=20.",
+                    code="E213",
+                )
+            text = items.pop(0)
+        pairs.append((name.replace("-", "_"), text))
+    return pairs
+
+
+def _full_name(name: str, recipe: Recipe) -> str:
+    ending = [known for known in flat(recipe) if known.rpartition(".")[2] == name]
+    return ending[0] if len(ending) == 1 else name
+
+
+def _parsed(text: str) -> Any:
+    if text in ("none", "None"):
+        return None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _validated(values: Any) -> Recipe:
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"] if part not in ("alexnet", "lenet", "cifar"))
+        raise UsageError(
+            f"{name}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}",
+            fix="Choose another value; alexnet recipes NAME shows those of a recipe.",
+            code="E214",
+        ) from None
+
+
+def _unknown(name: str, part: str, record: Any) -> UsageError:
+    known = [f.name for f in fields(record) if f.name not in FIXED]
+    prefix = name.rpartition(".")[0]
+    candidates = {k.rpartition(".")[2]: k for k in flat(record)} if not prefix else {k: f"{prefix}.{k}" for k in known}
+    near = difflib.get_close_matches(part, list(candidates), n=1)
+    hint = f"; did you mean {candidates[near[0]]!r}?" if near else ""
+    shown = ", ".join(f"{prefix}.{k}" if prefix else k for k in known)
+    return UsageError(f"no field {name!r} in the recipe{hint}", fix=f"Fields: {shown}.", code="E211")

@@ -1,0 +1,120 @@
+"""One HTML page about one run: how well it does, how it learned, where it errs, and how to repeat it.
+
+The page needs nothing but itself: no network, no script to be readable, pictures inside. The same run gives the
+same bytes. Its parts are in `sections`, what it looks like in `page` and `plots`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.data.dataset import Prepared
+from alexnet.errors import DataError
+from alexnet.evaluation.evaluate import Evaluation, evaluate
+from alexnet.evaluation.mistakes import confused_pairs, examples_of, worst_mistakes
+from alexnet.progress import ProgressCallback, silent
+from alexnet.report import sections
+from alexnet.report.figures import picture
+from alexnet.report.html import page
+from alexnet.runs.checkpoint import load_model
+from alexnet.runs.metrics import read_epochs
+from alexnet.runs.run import Run, sealing
+from alexnet.storage.files import disk_errors, write_file
+
+WORST = 25
+
+
+def write_report(
+    run: Path, evaluations: Sequence[Evaluation], images: Callable[[np.ndarray], np.ndarray], conv1: np.ndarray
+) -> Path:
+    """Write `report.html` into the run folder and return its path.
+
+    Args:
+        run: folder with recipe.json, environment.json and, where they exist, data.json and metrics.jsonl.
+        evaluations: the first is shown in detail, all of them in the headline table.
+        images: indices (n,) of pictures of the first evaluation -> uint8 (n, H, W, 3).
+        conv1: weights of the first layer (filters, 1 or 3 channels, kh, kw).
+    """
+    if not evaluations:
+        raise ValueError("a report needs at least one evaluation; evaluate the run first")
+    recipe, environment = _read_record(run / "recipe.json"), _read_record(run / "environment.json")
+    data = _read_record(run / "data.json") if (run / "data.json").exists() else {}
+    rows, unreadable = read_epochs(run / "metrics.jsonl")
+    shown, names = evaluations[0], [f"<bdi>{escape(name)}</bdi>" for name in evaluations[0].class_names]
+    worst = worst_mistakes(shown.labels, shown.probabilities, WORST)
+    pairs = confused_pairs(shown.confusion, 10 if len(names) <= sections.MATRIX_CLASSES else 20)
+    examples = [examples_of(shown, true, predicted) for true, predicted, _ in pairs]
+    wanted = np.unique(np.concatenate([worst, *examples]))  # each picture is asked for once, all in one call
+    pixels = dict(zip(wanted.tolist(), images(wanted), strict=True)) if len(wanted) else {}
+
+    thumbnails = ["".join(picture(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
+    parts = {
+        "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
+        "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
+        "confusion": ("What is taken for what", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
+        "classes": ("Class by class", sections.per_class(shown.confusion, names)),
+        "mistakes": ("Worst mistakes", sections.mistaken_pictures(shown, names, worst, pixels)),
+        "filters": ("What the first layer looks for", sections.first_layer(conv1, recipe)),
+        "recipe": ("Recipe and environment", sections.recipe_and_environment(recipe, data, environment)),
+    }
+    path = run / "report.html"
+    # A file name that is no UTF-8 reaches us as lone surrogates, which only this way can be written.
+    content = page(f"{recipe.get('name', run.name)}", parts).encode("utf-8", "backslashreplace")
+    with disk_errors(f"writing {path}"):
+        write_file(path, content)
+    return path
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is missing", fix="give the folder of a run, as `alexnet train` writes it", code="E327"
+        ) from None
+    except ValueError as error:
+        raise DataError(
+            f"{path} is no JSON: {error}", fix="restore it from a copy, or train again", code="E328"
+        ) from error
+    if not isinstance(record, dict):
+        raise DataError(
+            f"{path} holds a {type(record).__name__}, not an object of fields",
+            fix="restore it from a copy, or train again",
+            code="E328",
+        )
+    return record
+
+
+def report_run(run: Run, prepared: Prepared, *, progress: ProgressCallback = silent) -> tuple[list[Evaluation], Path]:
+    """Evaluates the best network of a run on what was held out and writes report.html.
+
+    One view, and ten where the recipe mirrors its pictures: half of the ten are mirrored, which says nothing of a
+    network that never saw a mirror image. Figures go to evaluation.json. The first evaluation, the one that the report
+    shows in detail, is with one view of test where there is one, else of val.
+    """
+    model = load_model(run)
+    splits: list[str] = [name for name in ("test", "val") if name in prepared.splits] or ["train"]
+    evaluations = []
+    for split in splits:
+        for views in (1, 10) if run.recipe.augment.flip else (1,):
+            evaluations.append(
+                evaluate(
+                    model,
+                    prepared,
+                    split,
+                    class_names=run.class_names,
+                    views=views,
+                    precision=run.recipe.precision,
+                    progress=progress,
+                )
+            )
+    figures = json.dumps([e.summary() for e in evaluations], indent=1, ensure_ascii=False)
+    with sealing(run, "evaluation.json", "report.html"):
+        write_file(run.folder / "evaluation.json", figures.encode())
+        conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
+        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1)
+    return evaluations, page

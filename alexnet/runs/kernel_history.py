@@ -1,0 +1,78 @@
+"""The kernels of conv1 at the end of every epoch of a run, so that one can watch them become edges and colours.
+
+RUN/conv1/epoch-00003.npy    float32 (kernels, channels, height, width); the epoch's row of the metrics has its SHA-256
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet.errors import UntrustedFileError
+from alexnet.models.network import Network
+from alexnet.runs.metrics import read_epochs
+from alexnet.runs.run import Run
+from alexnet.storage.files import disk_errors, write_file
+
+FOLDER = "conv1"  # of the files, and of their checksum in the row
+
+
+def effective_kernels(model: Network) -> NDArray[np.float32] | None:
+    """The weights of conv1 on the pixels as they go in: (kernels, channels, height, width); None if it has no conv1."""
+    layer = dict(model.layers.named_children()).get("conv1")
+    if not isinstance(layer, torch.nn.Conv2d):
+        return None
+    # A network with one channel sees the mean of the three.
+    scale = model.input_scale.view(1, 3, 1, 1) if model.in_channels == 3 else model.input_scale.mean()
+    weights = layer.weight * scale
+    return weights.detach().float().cpu().contiguous().numpy()
+
+
+def remember_kernels(run: Run, epoch: int, model: Network) -> dict[str, str]:
+    """Writes the kernels of an epoch into the run folder; what its row of the metrics must say of them.
+
+    Raises:
+        ResourceError: the disk refuses.
+    """
+    kernels = effective_kernels(model)
+    if kernels is None:
+        return {}
+    buffer = io.BytesIO()
+    np.save(buffer, kernels, allow_pickle=False)
+    with disk_errors(f"writing the kernels of epoch {epoch}"):
+        (run.folder / FOLDER).mkdir(exist_ok=True)
+        write_file(run.folder / FOLDER / _name(epoch), buffer.getvalue())
+    return {FOLDER: hashlib.sha256(buffer.getvalue()).hexdigest()}
+
+
+def kernel_history(run: Run) -> list[tuple[int, NDArray[np.float32]]]:
+    """The kernels at the end of each epoch, with its number, in order; an epoch whose file was removed is left out.
+
+    Raises:
+        UntrustedFileError: a file is not as it was written.
+    """
+    rows, _ = read_epochs(run.folder / "metrics.jsonl")
+    return [(row["epoch"], kernels) for row in rows if (kernels := _kernels(run, row)) is not None]
+
+
+def _kernels(run: Run, row: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    path = run.folder / FOLDER / _name(row["epoch"])
+    if FOLDER not in row or not path.exists():
+        return None
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != row[FOLDER]:
+        raise UntrustedFileError(
+            f"{path} is damaged: its bytes are not the ones that were written",
+            fix="Delete it: the run lives without it, and this epoch is left out.",
+            code="E665",
+        )
+    kernels: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
+    return kernels
+
+
+def _name(epoch: int) -> str:
+    return f"epoch-{epoch:05d}.npy"

@@ -1,0 +1,130 @@
+"""The run folder: the complete recipe, the environment and the metrics, every file written whole.
+
+RUN/recipe.json environment.json classes.json data.json   what the run is
+RUN/SHA256SUMS                                            checksums of these, and of what is written at the end
+RUN/metrics.jsonl                                         one JSON object a line, appended
+RUN/checkpoints/step-00000240/ RUN/LAST RUN/BEST          see `alexnet.runs.checkpoint`
+RUN/conv1/epoch-00003.npy                                 see `alexnet.runs.kernel_history`
+RUN/evaluation.json report.html                           written at the end
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.errors import UntrustedFileError, UsageError
+from alexnet.recipes.recipe import Recipe, from_json, to_json
+from alexnet.runs.environment import environment
+from alexnet.storage.checksums import SUMS, lines, read_sums, sums_of
+from alexnet.storage.files import disk_errors, file_sha256, temporary_for, write_file
+
+IDENTITY = ("recipe.json", "classes.json", "data.json", "environment.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what it was made for."""
+
+    folder: Path
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    data: Mapping[str, Any]  # source, prepared (folder), fingerprint
+
+
+def refuse_existing(folder: Path) -> None:
+    """Refuses a folder for a new run that holds something; what is left of one whose making was killed is nothing.
+
+    Raises:
+        UsageError: it exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or not _half_made(folder)):
+        raise UsageError(
+            f"{folder} exists and is not empty",
+            fix=f"Go on with it: alexnet resume {folder}. Or choose another folder with --out.",
+            code="E252",
+        )
+
+
+def _half_made(folder: Path) -> bool:
+    """Whether a folder is empty, or all that it holds is what `create_run` writes before the recipe makes it a run."""
+    names = {SUMS, *IDENTITY} - {"recipe.json"}
+    partial = {temporary_for(folder / name).name for name in (SUMS, *IDENTITY)}
+    found = {path.name for path in folder.iterdir()}
+    return found <= names | partial | {"checkpoints"} and not any((folder / "checkpoints").glob("*"))
+
+
+def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> Run:
+    """Makes a new run folder.
+
+    Raises:
+        UsageError: if the folder exists and is not empty.
+        ResourceError: if it cannot be written.
+    """
+    refuse_existing(folder)
+    files = {
+        "classes.json": json.dumps(class_names, ensure_ascii=False, indent=1).encode(),
+        "data.json": json.dumps(dict(data), indent=1).encode(),  # paths that are no UTF-8 as well
+        "environment.json": json.dumps(environment(), indent=1).encode(),
+        "recipe.json": to_json(recipe).encode(),
+    }
+    with disk_errors(f"making the run folder {folder}"):
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        # The recipe comes last: a folder that has it is a run.
+        for name, content in {SUMS: sums_of(files), **files}.items():
+            write_file(folder / name, content)
+    return Run(folder, recipe, class_names, data)
+
+
+def open_run(folder: Path) -> Run:
+    """Reads a run folder.
+
+    Raises:
+        UsageError: if it is none.
+        UntrustedFileError: if its files are damaged.
+    """
+    if not (folder / "recipe.json").is_file():
+        raise UsageError(
+            f"{folder} is not a run folder: it has no recipe.json", fix="alexnet train DATA makes one.", code="E253"
+        )
+    sums = read_sums(folder)
+    contents = {name: _checked(folder / name, sums.get(name)) for name in IDENTITY}
+    classes, data = (json.loads(contents[name]) for name in ("classes.json", "data.json"))
+    return Run(folder, from_json(contents["recipe.json"].decode()), tuple(classes), data)
+
+
+def _checked(path: Path, expected: str | None) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _changed(path, f"cannot be read: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _changed(path, "is not as it was written: damaged, or edited by hand")
+    return content
+
+
+def _changed(path: Path, how: str) -> UntrustedFileError:
+    return UntrustedFileError(
+        f"{path} {how}",
+        fix="Put it back from a copy. To train with another recipe, start a new run: alexnet train DATA field=value.",
+        code="E651",
+    )
+
+
+@contextmanager
+def sealing(run: Run, *names: str) -> Iterator[None]:
+    """Within it these files of a run are written (evaluation.json, report.html); then SHA256SUMS has them.
+
+    Raises:
+        ResourceError: the disk refuses.
+    """
+    with disk_errors(f"writing the report of {run.folder}"):
+        sums = {name: value for name, value in read_sums(run.folder).items() if name not in names}
+        # Without checksum while they change, so that a crash in between leaves nothing that looks damaged.
+        write_file(run.folder / SUMS, lines(sums))
+        yield
+        sums |= {name: file_sha256(run.folder / name) for name in names}
+        write_file(run.folder / SUMS, lines(sums))

@@ -1,0 +1,151 @@
+"""Mistakes as answers of the service: an error of `alexnet.errors` to a status and a JSON object.
+
+{"status": 422, "title": "Unprocessable Content", "code": "E304", "what": "...", "where": "picture", "fix": "..."}
+"""
+
+import json
+from typing import Any
+
+from alexnet.errors import AlexNetError, DataError, ResourceError, UntrustedFileError, UsageError
+from alexnet.text import printable
+
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+# By code; what is not here is 422: the request was understood, and what it asks for cannot be done.
+STATUS = {
+    "E235": 404,
+    "E246": 404,
+    "E266": 404,
+    "E267": 405,
+    "E268": 404,
+    "E269": 404,
+    "E305": 413,
+    "E360": 413,
+    "E361": 415,
+    "E364": 413,
+    "E365": 408,
+    "E366": 400,
+    "E520": 503,
+    "E521": 503,
+    "E522": 503,
+    "E523": 500,
+    "E670": 403,
+    "E671": 403,
+    "E672": 401,
+}
+CONTENT_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+
+
+def status_of(error: AlexNetError) -> int:
+    """The HTTP status of a mistake; 409 for a run that cannot be loaded again, 503 for lack of resources."""
+    if error.code in STATUS:
+        return STATUS[error.code]
+    if isinstance(error, UntrustedFileError):
+        return 409
+    return 503 if isinstance(error, ResourceError) else 422
+
+
+def problem(error: AlexNetError, where: str = "") -> dict[str, Any]:
+    """The JSON object of a mistake."""
+    status = status_of(error)
+    return {
+        "status": status,
+        "title": TITLES[status],
+        "code": error.code,
+        "what": printable(error.what),
+        "where": printable(where),
+        "fix": printable(error.fix),
+    }
+
+
+def encoded(error: AlexNetError, where: str = "") -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of the answer to a mistake."""
+    body = json.dumps(problem(error, where)).encode()
+    status = status_of(error)
+    headers = [("content-type", CONTENT_TYPE), ("content-length", str(len(body)))]
+    if status == 503:
+        headers.append(("retry-after", str(RETRY_SECONDS)))
+    if status == 401:
+        headers.append(("www-authenticate", "Bearer"))
+    return status, headers, body
+
+
+def too_large(limit: int) -> DataError:
+    """The body is longer than the limit."""
+    return DataError(
+        f"the request is longer than the limit of {limit:,} bytes",
+        fix="Send a smaller picture, or fewer at a time; 2,000 pixels a side are more than enough.",
+        code="E360",
+    )
+
+
+def too_slow(what: str, seconds: float) -> DataError:
+    """Headers or body did not arrive in time."""
+    return DataError(
+        f"the {what} of the request did not arrive within {seconds:g} seconds",
+        fix="Send it in one go, over a faster connection, or make the picture smaller.",
+        code="E365",
+    )
+
+
+def not_http() -> DataError:
+    """Bytes that are no HTTP request."""
+    return DataError(
+        "this is not an HTTP/1.1 request", fix="Use curl, a browser or an HTTP library, and http://.", code="E366"
+    )
+
+
+def full(limit: int) -> ResourceError:
+    """The queue has no room."""
+    return ResourceError(
+        f"{limit} pictures are waiting already", fix="Ask again in a second, or ask less at once.", code="E520"
+    )
+
+
+def too_many_bytes(limit: int) -> ResourceError:
+    """All requests together hold too many bytes."""
+    return ResourceError(
+        f"more than {limit:,} bytes are being received at once", fix="Ask again in a second.", code="E521"
+    )
+
+
+def too_many_connections(limit: int) -> ResourceError:
+    """More connections than allowed."""
+    return ResourceError(f"more than {limit} connections are open", fix="Ask again in a second.", code="E522")
+
+
+def unexpected() -> ResourceError:
+    """A defect of alexnet; the details go to the log of the server, not to the client."""
+    return ResourceError(
+        "the server made a mistake; its log has the details",
+        fix="Report it with that part of the log and the request.",
+        code="E523",
+    )
+
+
+def no_such_path(path: str) -> UsageError:
+    """Nothing answers there."""
+    return UsageError(f"there is nothing at {path}", fix="GET /openapi.json lists all paths.", code="E266")
+
+
+def no_such_method(method: str, path: str, allowed: str) -> UsageError:
+    """Something answers there, but not to this method."""
+    return UsageError(f"{path} does not answer to {method}", fix=f"Use {allowed}.", code="E267")
+
+
+def wrong_parameter(name: str, said: str) -> UsageError:
+    """A parameter of the query has a value that it cannot have."""
+    return UsageError(f"{name}: {said}", fix="GET /openapi.json says what each parameter may be.", code="E265")

@@ -1,0 +1,44 @@
+"""Words and numbers as people read them: names in messages, times, shares, file names."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with control characters and bytes that are not UTF-8 as escapes, since file names may hold both.
+
+    Args:
+        keep: control characters that may stay.
+    """
+    return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name: letters, digits, dots and hyphens, at most 50 of them."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:50] or "data"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Up to `most` names for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 0:07, 12:34 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, for estimates."""
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage."""
+    return "-" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,148 @@
+"""Every layer by itself: milliseconds forward and backward, and how much of the machine's matrix product it reaches.
+
+What `caffe time` was. Neighbours that run as one operator are one row, as in training.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.kernels.device import finish
+from alexnet.kernels.operators import run_chain
+from alexnet.models.fusion import chain_from
+from alexnet.models.network import Network
+from alexnet.models.summary import summarise
+from alexnet.training.bench import repeated
+
+PEAK_SIDE = 2048  # of the matrices whose product is the measure
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer, or a chain of them, for one batch."""
+
+    name: str
+    forward_ms: float
+    backward_ms: float
+    forward_flops: int  # of convolutions and fully connected layers: two for each multiply-add; else 0
+    backward_flops: int
+
+    def gflops(self) -> float:
+        """10^9 operations a second over both passes."""
+        return (self.forward_flops + self.backward_flops) / (self.forward_ms + self.backward_ms) / 1e6
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """A whole network."""
+
+    layers: tuple[LayerTime, ...]
+    peak_gflops: float  # of a product of two PEAK_SIDE x PEAK_SIDE matrices, float32, same device and threads
+    batch_size: int
+    threads: int
+    device: str
+
+    @property
+    def forward_ms(self) -> float:
+        """Sum over the layers."""
+        return sum(layer.forward_ms for layer in self.layers)
+
+    @property
+    def backward_ms(self) -> float:
+        """Sum over the layers."""
+        return sum(layer.backward_ms for layer in self.layers)
+
+    @property
+    def total(self) -> LayerTime:
+        """The sums as a row."""
+        flops = [(layer.forward_flops, layer.backward_flops) for layer in self.layers]
+        return LayerTime("all", self.forward_ms, self.backward_ms, *map(sum, zip(*flops, strict=True)))
+
+    def share_of_peak(self, layer: LayerTime) -> float:
+        """Of the matrix product, in [0, 1] but for noise."""
+        return layer.gflops() / self.peak_gflops
+
+
+def layer_flops(model: Network, batch_size: int) -> dict[str, tuple[int, int]]:
+    """Operations of every layer for a batch, forward and backward.
+
+    Backward is twice forward, once for the weights and once for the input; the first layer needs none for the picture.
+    """
+    flops = {}
+    first = True
+    for layer in summarise(model).layers:
+        forward = 2 * layer.multiply_adds * batch_size
+        flops[layer.name] = forward, forward if first else 2 * forward
+        first = first and not layer.learned
+    return flops
+
+
+def peak_gflops(device: torch.device, seconds: float = 1.0) -> float:
+    """What the machine makes of a large matrix product, in 10^9 operations a second."""
+    a, b = torch.randn(2, PEAK_SIDE, PEAK_SIDE, device=device).unbind()
+
+    def product() -> None:
+        torch.mm(a, b)
+        finish(device)
+
+    return 2 * PEAK_SIDE**3 / repeated(product, seconds) / 1e9
+
+
+def time_layers(model: Network, batch_size: int, device: torch.device, seconds: float = 20.0) -> LayerTimes:
+    """Runs every layer of a network on the output of the one before, in training mode."""
+    flops = layer_flops(model, batch_size)
+    model = model.to(device).to(memory_format=torch.channels_last).train()
+    size = model.config.crop_size
+    pixels = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8, device=device)
+    x = model.prepare_input(pixels).contiguous(memory_format=torch.channels_last)
+    groups = grouped(model)
+    rows = []
+    learned_before = False
+    for names, run in groups:
+        layers = [model.layers.get_submodule(name) for name in names]
+        weights = [p for layer in layers for p in layer.parameters()]
+        x = x.detach().requires_grad_(learned_before)
+        wanted = [*weights, *([x] if learned_before else [])]
+        forward, backward, x = _time_one(run, x, wanted, seconds / len(groups) / 2)
+        learned_before = learned_before or bool(weights)
+        forward_flops, backward_flops = (sum(flops[name][i] for name in names) for i in (0, 1))
+        rows.append(LayerTime(" ".join(names), 1e3 * forward, 1e3 * backward, forward_flops, backward_flops))
+    return LayerTimes(tuple(rows), peak_gflops(device), batch_size, torch.get_num_threads(), str(device))
+
+
+def grouped(model: Network) -> list[tuple[tuple[str, ...], Callable[[Tensor], Tensor]]]:
+    """The layers by name as the network runs them: one by one, or a chain of them as one."""
+    named = list(model.layers.named_children())
+    groups: list[tuple[tuple[str, ...], Callable[[Tensor], Tensor]]] = []
+    while named:
+        chain, count = chain_from([layer for _, layer in named])
+        run = (lambda x, chain=chain: run_chain(x, chain)) if count > 1 else named[0][1]
+        groups.append((tuple(name for name, _ in named[:count]), run))
+        named = named[count:]
+    return groups
+
+
+def _time_one(
+    run: Callable[[Tensor], Tensor] | nn.Module, x: Tensor, wanted: list[Tensor], seconds: float
+) -> tuple[float, float, Tensor]:
+    """Seconds forward, seconds backward, and the output."""
+
+    def forward() -> Tensor:
+        out: Tensor = run(x)
+        finish(x.device)
+        return out
+
+    forward_seconds = repeated(forward, seconds)
+    out = forward()
+    if not wanted:
+        return forward_seconds, 0.0, out
+    gradient: Any = torch.randn_like(out)
+
+    def backward() -> None:
+        torch.autograd.grad(out, wanted, gradient, retain_graph=True)
+        finish(x.device)
+
+    return forward_seconds, repeated(backward, seconds), out

@@ -1,0 +1,146 @@
+"""How weights move: the update of 2012, its rates per epoch, and the schedules of today.
+
+Parameters fall into four groups, because 2012 treats them differently: the weights, the biases (twice the rate, no
+decay), and the same two of conv1 (lower rate from epoch 67, frozen from 72). Gains and shifts of batch norm count as
+biases. Where a run starts from trained weights, the layers that do not come from there are two groups more, and so are
+the weights of every layer whose decay is its own.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.errors import UsageError
+from alexnet.kernels.operators import momentum_step
+from alexnet.recipes.config import OptimConfig
+
+
+class SGD2012(torch.optim.Optimizer):
+    """Momentum whose buffer holds rate-scaled steps: v <- m v - rate * (gradient + decay * w); w <- w + v.
+
+    Source: [code] src/weights.cu:146-198 and section 5 of the paper. torch.optim.SGD scales its buffer by the current
+    rate instead; the two differ for some steps after every change of the rate.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient and a rate above zero."""
+        assert closure is None
+        for group in self.param_groups:
+            rate, decay = group["lr"], group["weight_decay"]
+            weights = [w for w in group["params"] if w.grad is not None]
+            if rate == 0.0 or not weights:
+                continue
+            for w in weights:
+                if "momentum_buffer" not in self.state[w]:
+                    self.state[w]["momentum_buffer"] = torch.zeros_like(w)
+            momentum = group["momentum"]
+            weights = [
+                w for w in weights if not momentum_step(w, self.state[w]["momentum_buffer"], momentum, rate, decay)
+            ]
+            if not weights:
+                continue
+            buffers = [self.state[w]["momentum_buffer"] for w in weights]
+            torch._foreach_mul_(buffers, momentum)
+            torch._foreach_add_(buffers, [w.grad for w in weights], alpha=-rate)
+            if decay:
+                torch._foreach_add_(buffers, weights, alpha=-rate * decay)
+            torch._foreach_add_(weights, buffers)
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The groups, named; empty ones are left out.
+
+    Args:
+        new_layers: names of the layers that start anew in a run that starts from trained weights.
+
+    Raises:
+        UsageError: `layer_decay` names a layer without weights, or one twice.
+    """
+    own = dict(config.layer_decay)
+    groups: dict[str, list[Tensor]] = {
+        prefix + kind: [] for prefix in ("", "conv1_", "new_") for kind in ("weights", "biases")
+    }
+    decays = {name: config.weight_decay * (name.endswith("weights") or config.decay_biases) for name in groups}
+    layers: list[str] = []
+    for name, parameter in model.named_parameters():
+        layer = name.rpartition(".")[0].rpartition(".")[2]
+        prefix = "new_" if layer in new_layers else "conv1_" if layer == "conv1" else ""
+        # The bias of a layer that does not share it has as many dimensions as its maps.
+        weights = parameter.ndim > 1 and not name.endswith("bias")
+        group = prefix + ("weights" if weights else "biases")
+        if weights:
+            layers.append(layer)
+            if layer in own:
+                group = f"{prefix}{layer}_weights".replace("conv1_conv1", "conv1")
+                decays[group] = own[layer]
+        groups.setdefault(group, []).append(parameter)
+    if unknown := sorted(own.keys() - set(layers)):
+        raise UsageError(
+            f"optim.layer_decay names {', '.join(unknown)}, which the network does not have",
+            fix=f"Its layers with weights: {', '.join(layers)}.",
+            code="E285",
+        )
+    if len(own) < len(config.layer_decay):
+        raise UsageError("optim.layer_decay names a layer twice", fix="Give each layer once.", code="E286")
+    return [
+        {"name": name, "params": params, "lr": config.lr, "weight_decay": decays[name]}
+        for name, params in groups.items()
+        if params
+    ]
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> torch.optim.Optimizer:
+    """The optimiser of a configuration, over the groups of `parameter_groups`."""
+    groups = parameter_groups(model, config, new_layers)
+    if config.algorithm == "sgd-2012":
+        return SGD2012(groups, config.lr, config.momentum)
+    if config.algorithm in ("sgd", "nesterov"):
+        nesterov = config.algorithm == "nesterov" and config.momentum > 0
+        return torch.optim.SGD(groups, config.lr, config.momentum, nesterov=nesterov, fused=True)
+    return torch.optim.AdamW(groups, config.lr, betas=(config.momentum, 0.999), fused=True)
+
+
+def rate(config: OptimConfig, group: str, epoch: int, progress: float) -> float:
+    """The learning rate of a parameter group.
+
+    Args:
+        group: one of the names of `parameter_groups`.
+        epoch: counted from 1, as in the diary of 2012.
+        progress: share of the whole run that is done, in [0, 1).
+    """
+    conv1, biases = group.startswith("conv1"), group.endswith("biases")
+    base = config.lr * (config.bias_lr_factor if biases else 1.0)
+    if not group.startswith("new_"):
+        base *= config.old_lr_factor
+    if config.schedule == "constant":
+        return base
+    if config.schedule == "one-cycle":
+        if progress < config.warmup:
+            return base * progress / config.warmup
+        after = (progress - config.warmup) / (1.0 - config.warmup)
+        return base * 0.5 * (1.0 + math.cos(math.pi * after))
+    if config.schedule == "dexp":
+        if biases:  # schedB = dexp[10, .., 2]: a tenth from the middle of the run on
+            return base if progress < 0.5 else base / 10.0
+        plateau = min(int(progress * config.dexp_steps), config.dexp_steps - 1)
+        return base * math.pow(config.dexp_factor, -plateau / max(1, config.dexp_steps - 1))
+    if conv1 and config.conv1_freeze_epoch is not None and epoch >= config.conv1_freeze_epoch:
+        return 0.0
+    if biases and not config.biases_follow:
+        return base
+    drops = config.conv1_drop_epochs if conv1 else config.drop_epochs
+    return base / math.pow(10.0, sum(epoch >= at for at in drops))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:
+    """Gives every group its rate for this step and returns that of the weights."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate(config, group["name"], epoch, progress)
+    return rate(config, "new_weights", epoch, progress)

@@ -1,0 +1,109 @@
+"""Proof that a run goes on exactly: a few of its steps taken twice, once with a `kill -9` in between.
+
+`python -m alexnet.training.replay RUN PREPARED STEP DEVICE THREADS` is the process that kills itself at that step.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet.data.dataset import Prepared
+from alexnet.data.loader import steps_per_epoch
+from alexnet.data.remote import open_place
+from alexnet.errors import ResourceError
+from alexnet.runs.checkpoint import MODEL, TRAINING, load_checkpoint, name_of
+from alexnet.runs.run import Run, create_run, open_run
+from alexnet.storage.checksums import read_sums
+from alexnet.training.loop import train
+from alexnet.training.monitor import Interrupted, Progress
+
+STEPS = 8
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of it."""
+
+    steps: int
+    killed_at: int  # the step that was done and not yet saved
+    resumed_from: int
+    different: tuple[str, ...]  # files of the last checkpoint that are not the same bytes
+
+
+class _Silent:
+    def step(self, progress: Progress) -> None:
+        """Tells nothing."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Tells nothing."""
+
+    def note(self, text: str) -> None:
+        """Tells nothing."""
+
+
+class _Killer(_Silent):
+    """Kills its own process when a step is done, before it is saved."""
+
+    def __init__(self, at: int):
+        self.at = at
+
+    def step(self, progress: Progress) -> None:
+        if progress.step == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEPS) -> Replay:
+    """Trains the recipe of a run for a few steps from its start, through and killed in the middle, and compares.
+
+    Raises:
+        ResourceError: the process that was to be killed ended otherwise.
+    """
+    steps = min(steps, run.recipe.epochs * steps_per_epoch(len(prepared.splits["train"]), run.recipe))
+    kill_at = steps // 2 + 1
+    with tempfile.TemporaryDirectory(prefix="alexnet-replay-") as folder:
+        about = dict(run.data)
+        through, killed = (create_run(Path(folder) / n, run.recipe, run.class_names, about) for n in ("a", "b"))
+        _some_steps(through, prepared, device, steps)
+        command = [sys.executable, "-m", "alexnet.training.replay", str(killed.folder), prepared.place, str(kill_at)]
+        command += [str(device), str(torch.get_num_threads())]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        if ended.returncode != -signal.SIGKILL:
+            said = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
+            raise ResourceError(
+                f"the process that was to be killed ended by itself: {said[-1]}",
+                fix="Run the recipe by hand to see why: alexnet train DATA.",
+                code="E503",
+            )
+        stored = load_checkpoint(killed)
+        resumed_from = 0 if stored is None else stored.state.step
+        _some_steps(killed, prepared, device, steps - resumed_from)
+        sums = [read_sums(each.folder / "checkpoints" / name_of(steps)) for each in (through, killed)]
+    return Replay(steps, kill_at, resumed_from, tuple(n for n in (MODEL, TRAINING) if sums[0][n] != sums[1][n]))
+
+
+def _some_steps(run: Run, prepared: Prepared, device: torch.device, steps: int) -> None:
+    with suppress(Interrupted):
+        train(run, prepared, device=device, monitor=_Silent(), max_steps=steps)
+
+
+def _main(folder: str, prepared: str, at: str, device: str, threads: str) -> None:
+    torch.set_num_threads(int(threads))
+    train(
+        open_run(Path(folder)),
+        open_place(prepared),
+        device=torch.device(device),
+        monitor=_Killer(int(at)),
+        save_seconds=0.0,
+    )
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

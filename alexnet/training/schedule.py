@@ -1,0 +1,80 @@
+"""The crop size of every part of a run, and refusals of what could not be trained."""
+
+from dataclasses import replace
+
+from alexnet.data.dataset import Prepared
+from alexnet.errors import UsageError
+from alexnet.models.shapes import grid_sizes
+from alexnet.recipes.config import AlexNetConfig
+from alexnet.recipes.recipe import Recipe
+
+
+def crop_size_at(recipe: Recipe, progress: float) -> int:
+    """Pixels a side of the training crops when that share of the run is done."""
+    reached = [size for start, size in recipe.growing_crops if progress >= start]
+    return reached[-1] if reached else recipe.model.crop_size
+
+
+def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
+    """Refuses what could not be trained, before anything is spent.
+
+    Raises:
+        UsageError: crops that are larger than the pictures or leave nothing of them, growing crops that the network
+            cannot take or that do not grow, shares of mixing above one, a batch too small for batch norm.
+    """
+    config, grown = recipe.model, recipe.growing_crops
+    tested = prepared.size if config.test_size is None else config.test_size
+    trained = max(size for _, size in ((0.0, config.crop_size), *grown))
+    if recipe.augment.view != "zoom" and trained > prepared.size:
+        raise UsageError(
+            f"crops of {trained} pixels from pictures prepared at {prepared.size}",
+            fix=f"Use model.crop_size={prepared.size} or less, or prepare the pictures at a larger --size.",
+            code="E258",
+        )
+    if not config.crop_size <= tested <= prepared.size:
+        raise UsageError(
+            f"crops of {config.crop_size} pixels from pictures of {tested} at test time, prepared at {prepared.size}",
+            fix="Each must be at least as large as the one before: model.crop_size, model.test_size, prepare_size.",
+            code="E258",
+        )
+    if grown:
+        shares = [share for share, _ in grown]
+        if shares != sorted(shares) or not 0 <= shares[0] <= shares[-1] < 1:
+            raise UsageError(
+                f"growing_crops starts at the shares {shares}: they must rise from 0 to less than 1",
+                fix="For example growing_crops='[[0, 112], [0.5, 160]]'.",
+                code="E259",
+            )
+        if not isinstance(config, AlexNetConfig) or config.pool5_grid is None:
+            raise UsageError(
+                "growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only",
+                fix="Add model.pool5_grid=6, or leave growing_crops out.",
+                code="E259",
+            )
+        if config.input_norm == "mean-image":
+            raise UsageError(
+                "growing_crops cannot subtract a mean image of one size",
+                fix="Use input_norm=mean-pixel.",
+                code="E259",
+            )
+    for size in (config.crop_size, *(size for _, size in grown)):
+        grid_sizes(replace(config, crop_size=size))
+    if recipe.augment.mixup + recipe.augment.cutmix > 1:
+        raise UsageError(
+            f"augment.mixup={recipe.augment.mixup} and augment.cutmix={recipe.augment.cutmix} are shares of batches",
+            fix="Make them 1 or less together.",
+            code="E260",
+        )
+    if recipe.weights is None and recipe.optim.old_lr_factor != 1.0:
+        raise UsageError(
+            f"optim.old_lr_factor={recipe.optim.old_lr_factor} is for layers with trained weights, and there are none",
+            fix="Add --weights FILE, or use optim.old_lr_factor=1.",
+            code="E261",
+        )
+    batch_norm = isinstance(config, AlexNetConfig) and config.norm == "batch"
+    if batch_norm and min(recipe.batch_size, len(prepared.splits["train"])) < 2:
+        raise UsageError(
+            "batch norm needs at least 2 images in a batch",
+            fix="Use norm=lrn or a larger batch_size.",
+            code="E262",
+        )

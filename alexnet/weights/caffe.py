@@ -1,0 +1,299 @@
+"""Trained networks of Caffe: a small, strict reader of its binary files.
+
+The format is NetParameter of BVLC Caffe (src/caffe/proto/caffe.proto). Own code, because the containers of the protobuf
+package would hold each of AlexNet's 61 million weights as an object; here they are a view of the file until they are
+copied once.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.errors import DataError, UntrustedFileError
+from alexnet.weights.protobuf import (
+    BYTES,
+    MOST,
+    Bytes,
+    Damaged,
+    Fields,
+    as_bytes,
+    collect,
+    decimal,
+    fields,
+    nested,
+    real_number,
+    text,
+    whole_number,
+    whole_numbers,
+)
+
+MOST_LAYERS = 2000
+
+# Field numbers of LayerParameter and V1LayerParameter.
+LAYER = {"name": 1, "type": 2, "blobs": 7, "transform": 100, "convolution": 106, "data": 107, "inner_product": 117}
+LAYER |= {"lrn": 118, "pooling": 121, "relu": 123, "input": 143}
+V1_LAYER = {"v0": 1, "name": 4, "type": 5, "blobs": 6, "convolution": 10, "data": 11, "inner_product": 17, "lrn": 18}
+V1_LAYER |= {"pooling": 19, "relu": 30, "transform": 36}
+V1_TYPES = {1: "Accuracy", 4: "Convolution", 5: "Data", 6: "Dropout", 8: "Flatten", 9: "HDF5Data", 12: "ImageData"}
+V1_TYPES |= {14: "InnerProduct", 15: "LRN", 17: "Pooling", 18: "ReLU", 19: "Sigmoid", 20: "Softmax", 22: "Split"}
+V1_TYPES |= {21: "SoftmaxWithLoss", 23: "TanH", 24: "WindowData", 29: "MemoryData", 32: "DummyData", 36: "Silence"}
+
+OPERATIONS = {"ReLU": "relu", "LRN": "lrn", "Dropout": "dropout", "Sigmoid": "sigmoid", "TanH": "tanh"}
+OPERATIONS |= {"Softmax": "softmax", "SoftmaxWithLoss": "softmax"}
+# They change no number on the way from the picture to the answer.
+SILENT = {"Accuracy", "Data", "DummyData", "Flatten", "HDF5Data", "ImageData", "Input", "MemoryData", "Silence"}
+SILENT |= {"Split", "WindowData"}
+
+
+class CaffeModel(NamedTuple):
+    """What a caffemodel holds; layers are (name, weight, bias) in PyTorch's layout."""
+
+    kind: str
+    layers: list[tuple[str, NDArray[np.float32], NDArray[np.float32] | None]]
+    chain: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def read_caffemodel(content: memoryview, where: str) -> CaffeModel:
+    """Reads a caffemodel, of today's layers or of the older V1 layers.
+
+    Args:
+        content: the whole file.
+        where: its name, for messages.
+
+    Raises:
+        UntrustedFileError: the bytes are damaged.
+        DataError: they are well formed but the network is no plain chain of known layers; it names the layer.
+    """
+    try:
+        return _network(content, where)
+    except Damaged as error:
+        raise UntrustedFileError(
+            f"{where} is damaged: {error}", fix="Fetch it again and compare its size and checksum.", code="E610"
+        ) from None
+
+
+def _network(content: memoryview, where: str) -> CaffeModel:
+    layers: list[tuple[str, str, Fields]] = []
+    kinds = set()
+    inputs: list[list[int]] = []
+    dims: list[int] = []
+    for number, wire, value in fields(content):
+        if (number, wire) in ((100, BYTES), (2, BYTES)):
+            kinds.add(number)
+            layers.append(_layer(as_bytes(value), v1=number == 2, where=where))
+            if len(layers) > MOST_LAYERS:
+                raise Damaged(f"more than {MOST_LAYERS} layers")
+        elif number == 8 and wire == BYTES:
+            inputs.append(whole_numbers(collect(as_bytes(value), {1}).get(1, [])))
+        elif number == 4:
+            dims += whole_numbers([value])
+        if len(dims) > MOST or len(inputs) > MOST:
+            raise Damaged("more dimensions of the input than a network has")
+    if len(kinds) > 1:
+        raise DataError(
+            f"{where} mixes today's Caffe layers with V1 layers", fix="Save it again with one of them.", code="E346"
+        )
+    if len(dims) == 4:
+        inputs.append(dims)
+    chain = _Chain(where)
+    for name, kind, parts in layers:
+        chain.add(name, kind, parts)
+    chain.finish(inputs)
+    kind = "Caffe model, V1 layers" if 2 in kinds else "Caffe model"
+    return CaffeModel(kind, chain.layers, tuple(chain.operations), chain.facts)
+
+
+def _layer(message: Bytes, v1: bool, where: str) -> tuple[str, str, Fields]:
+    """Name, type and parts of a layer; the parts under the numbers of today's LayerParameter."""
+    numbers = V1_LAYER if v1 else LAYER
+    found = collect(message, set(numbers.values()))
+    if v1 and numbers["v0"] in found:
+        raise DataError(
+            f"{where} has the layers of Caffe before 2014 (V0)",
+            fix="Convert it: upgrade_net_proto_binary OLD NEW.",
+            code="E345",
+        )
+    name = text(found.get(numbers["name"], []))
+    if v1:
+        code = whole_numbers(found.get(numbers["type"], []) or [0])[-1]
+        kind = V1_TYPES.get(code, f"V1 type {code}")
+    else:
+        kind = text(found.get(numbers["type"], []))
+    return (
+        name,
+        kind,
+        {LAYER[part]: found[number] for part, number in numbers.items() if number in found and part in LAYER},
+    )
+
+
+class _Chain:
+    """Gathers layers, operations and constants in the order of the network."""
+
+    def __init__(self, where: str):
+        self.where = where
+        self.layers: list[tuple[str, NDArray[np.float32], NDArray[np.float32] | None]] = []
+        self.operations: list[str] = []
+        self.facts: dict[str, Any] = {}
+        self.convolutions = 0
+        self.crop = 0
+        self.pads: list[int] = []  # of each pooling
+
+    def add(self, name: str, kind: str, parts: Fields) -> None:
+        part = {key: nested(parts, LAYER[key]) for key in LAYER if key not in ("name", "type", "blobs")}
+        blobs = [_blob(as_bytes(blob)) for blob in parts.get(LAYER["blobs"], [])]
+        self._pixels(part["transform"], part["data"])
+        if kind == "Input" and part["input"]:
+            shapes = [whole_numbers(collect(as_bytes(shape), {1}).get(1, [])) for shape in part["input"].get(1, [])]
+            self._input(shapes)
+        elif kind == "Convolution":
+            self._convolution(name, part["convolution"], *self._weights(name, blobs))
+        elif kind == "InnerProduct":
+            self._inner_product(name, part["inner_product"], *self._weights(name, blobs))
+        elif kind == "Pooling":
+            self._pool(name, part["pooling"])
+        elif kind in OPERATIONS and not blobs:
+            if kind == "LRN":
+                self._lrn(name, part["lrn"])
+            if kind == "ReLU" and real_number(part["relu"], 1, 0.0) != 0:
+                raise self._foreign(name, "is a ReLU that lets negative numbers through")
+            self.operations.append(OPERATIONS[kind])
+        elif kind not in SILENT or blobs:
+            raise self._foreign(name, f"is of the type {kind or '(none)'}")
+
+    def finish(self, inputs: list[list[int]]) -> None:
+        """What can be said only when all layers are known."""
+        self._input(inputs)
+        if not self.layers:
+            return
+        weight = self.layers[0][1]
+        channels = weight.shape[1] if weight.ndim == 4 else 0
+        if self.crop and channels:
+            self.facts.setdefault("input", (channels, self.crop, self.crop))
+        if channels == 3:
+            self.facts["bgr"] = True  # Caffe reads pictures with OpenCV: blue, green, red
+        mean = self.facts.get("mean", ())
+        if len(mean) == 1:
+            self.facts["mean"] = mean * max(channels, 1)
+
+    def _weights(
+        self, name: str, blobs: list[NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        if not 1 <= len(blobs) <= 2:
+            raise Damaged(f"layer {name} has {len(blobs)} blobs where weights and biases are expected")
+        return blobs[0], blobs[1].reshape(-1) if len(blobs) == 2 else None
+
+    def _convolution(
+        self, name: str, part: Fields, weight: NDArray[np.float32], bias: NDArray[np.float32] | None
+    ) -> None:
+        if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
+            raise self._foreign(name, f"has weights of shape {weight.shape}, not those of a square convolution")
+        self.convolutions += 1
+        self._keep(name, weight, bias)
+        self.operations.append("conv")
+        if part:
+            if any(dilation != 1 for dilation in whole_numbers(part.get(18, []))):
+                raise self._foreign(name, "is a dilated convolution")
+            self.facts[f"conv{self.convolutions}"] = {
+                "stride": self._square(name, part, 6, (13, 14), 1),
+                "pad": self._square(name, part, 3, (9, 10), 0),
+                "kernel": weight.shape[2],
+                "groups": whole_number(part, 5, 1),
+            }
+
+    def _inner_product(
+        self, name: str, part: Fields, weight: NDArray[np.float32], bias: NDArray[np.float32] | None
+    ) -> None:
+        if weight.ndim == 4 and weight.shape[:2] == (1, 1):
+            weight = weight.reshape(weight.shape[2:])
+        if weight.ndim != 2:
+            raise self._foreign(name, f"has weights of shape {weight.shape}, not those of a fully connected layer")
+        self._keep(name, np.ascontiguousarray(weight.T) if whole_number(part, 6, 0) else weight, bias)
+        self.operations.append("fc")
+
+    def _keep(self, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> None:
+        if bias is not None and len(bias) != len(weight):
+            raise Damaged(f"layer {name} has {len(weight)} outputs and {len(bias)} biases")
+        self.layers.append((name, weight, bias))
+
+    def _pool(self, name: str, part: Fields) -> None:
+        method = whole_number(part, 1, 0)
+        if method > 1 or whole_number(part, 12, 0):
+            raise self._foreign(name, "pools at random" if method > 1 else "pools over the whole picture")
+        self.operations.append(("maxpool", "avgpool")[method])
+        if part:
+            sizes = self._square(name, part, 2, (5, 6), 1), self._square(name, part, 3, (7, 8), 1)
+            self.facts["pools"] = (*self.facts.get("pools", ()), sizes)
+            self.pads.append(self._square(name, part, 4, (9, 10), 0))
+            if any(self.pads):
+                self.facts["pool_pads"] = tuple((pad,) * 4 for pad in self.pads)
+
+    def _lrn(self, name: str, part: Fields) -> None:
+        if whole_number(part, 4, 0) != 0:
+            raise self._foreign(name, "normalises within a channel")
+        found = (
+            whole_number(part, 1, 5),
+            real_number(part, 2, 1.0),
+            real_number(part, 3, 0.75),
+            real_number(part, 5, 1.0),
+        )
+        if self.facts.setdefault("lrn", found) != found:
+            raise self._foreign(name, "normalises with other constants than the one before")
+
+    def _pixels(self, transform: Fields, data: Fields) -> None:
+        """Scale, mean and crop of a data layer; before 2014 they were in DataParameter."""
+        for part, crop, scale, mean in ((data, 5, 2, -1), (transform, 3, 1, 5)):
+            if scale in part:
+                self.facts["scale"] = real_number(part, scale, 1.0)
+            if mean in part:
+                values = b"".join(bytes(as_bytes(value)) for value in part[mean])
+                self.facts["mean"] = tuple(decimal(v) for v in np.frombuffer(values[: 4 * MOST], "<f4"))
+            self.crop = whole_number(part, crop, self.crop)
+
+    def _input(self, shapes: list[list[int]]) -> None:
+        for shape in shapes[:1]:
+            if len(shape) == 4:
+                self.facts["input"] = tuple(shape[1:])
+
+    def _square(self, name: str, part: Fields, both: int, each: tuple[int, int], default: int) -> int:
+        """A size that may be given once, once per direction, or as _h and _w."""
+        found = set(whole_numbers(part.get(both, []))) or {whole_number(part, number, default) for number in each}
+        if len(found) != 1:
+            raise self._foreign(name, "has different strides or pads across and down")
+        return found.pop()
+
+    def _foreign(self, name: str, what: str) -> DataError:
+        return DataError(
+            f"{self.where}: layer {name or '(without a name)'} {what}",
+            fix="What can be read is a plain chain of convolutions, pooling, LRN, ReLU and fully connected layers.",
+            code="E344",
+        )
+
+
+def _blob(message: Bytes) -> NDArray[np.float32]:
+    """Reads BlobProto: its numbers in its shape, or in the four dimensions of older files."""
+    shape: list[int] = []
+    legacy = [0, 0, 0, 0]
+    numbers: dict[int, Bytes | bytearray] = {}
+    for number, wire, value in fields(message):
+        if number in (5, 8):
+            if number in numbers:
+                joined = numbers[number]
+                numbers[number] = joined if isinstance(joined, bytearray) else bytearray(joined)
+                numbers[number] += as_bytes(value)  # type: ignore[operator]
+            else:
+                numbers[number] = as_bytes(value)
+        elif number == 7 and wire == BYTES:
+            shape = whole_numbers(collect(as_bytes(value), {1}).get(1, []))
+        elif 1 <= number <= 4:
+            legacy[number - 1] = whole_numbers([value])[-1]
+    field, size = (8, 8) if len(numbers.get(8, b"")) else (5, 4)
+    found = numbers.get(field, b"")
+    dims = shape or (legacy if any(legacy) else [len(found) // size])
+    if len(found) != size * math.prod(dims):
+        raise Damaged(f"a blob of {' x '.join(map(str, dims))} numbers has {len(found)} bytes of them")
+    if len(dims) > 32 or not found:
+        raise Damaged(f"a blob of {len(dims)} dimensions and {len(found)} bytes of numbers")
+    return np.frombuffer(found, f"<f{size}").astype(np.float32).reshape(dims)

@@ -1,0 +1,51 @@
+"""The weights that torchvision publishes, and the names of classes."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+
+from alexnet.errors import DataError, ResourceError
+from alexnet.storage.files import cache_folder, disk_errors
+
+IMAGENET = "imagenet"  # torchvision's published weights, by that name
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Names of classes, one a line; empty lines do not count.
+
+    Raises:
+        DataError: the file cannot be read as text.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read the class names in {path}: {error}",
+            fix="Give a text file in UTF-8 with one name a line.",
+            code="E348",
+        ) from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def published_weights() -> Path:
+    """torchvision's ImageNet weights of its AlexNet (233 MB), fetched once, checked against the hash in their name.
+
+    Raises:
+        ResourceError: they cannot be fetched.
+    """
+    from torchvision.models import AlexNet_Weights
+
+    url = AlexNet_Weights.IMAGENET1K_V1.url
+    name = url.rpartition("/")[2]
+    path: Path = cache_folder() / "weights" / name
+    if not path.is_file():
+        with disk_errors(f"keeping {name}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
+            except (URLError, RuntimeError, TimeoutError) as error:
+                raise ResourceError(
+                    f"cannot fetch {url}: {error}", fix=f"Fetch it elsewhere and give --weights {name}.", code="E540"
+                ) from None
+    return path

@@ -1,0 +1,40 @@
+"""Bodies for schemathesis: valid pictures and archives of them, where its own would be bytes without a meaning.
+
+The command line takes it as SCHEMATHESIS_HOOKS=harness.openapi_bodies.
+"""
+
+import io
+import tarfile
+
+import numpy as np
+import schemathesis
+from hypothesis import strategies as st
+from PIL import Image
+
+
+def picture(width: int, height: int, seed: int, kind: str) -> bytes:
+    """Noise of a seed as a file of some kind."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(out := io.BytesIO(), kind)
+    return out.getvalue()
+
+
+def archive(files: list[tuple[str, bytes]]) -> bytes:
+    """A tar archive of files."""
+    with tarfile.open(fileobj=(out := io.BytesIO()), mode="w") as written:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            written.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+SIDES = st.integers(1, 90)
+PICTURES = st.builds(picture, SIDES, SIDES, st.integers(0, 99), st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF"]))
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=120).filter(
+    lambda name: not name.startswith("._") and "/." not in name and not name.endswith("/")
+)
+ARCHIVES = st.lists(st.tuples(NAMES, PICTURES | st.binary(max_size=30)), min_size=1, max_size=4).map(archive)
+
+schemathesis.openapi.media_type("application/octet-stream", PICTURES)
+schemathesis.openapi.media_type("application/x-tar", ARCHIVES)

@@ -1,0 +1,126 @@
+"""What the studies share: their command line, subsets of pictures, and phases that build on the rows of those before.
+
+A study is a list of phases. A phase looks at the rows that are there and says which runs it wants; what has a row is
+never run again, so a study can be stopped at any moment and the same command goes on. Every run has one thread; two can
+go at a time with --jobs 2.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a run has one thread
+
+import torch
+
+from alexnet.errors import AlexNetError
+from alexnet.experiments import results, runner
+from alexnet.experiments.ablation import rows_for
+from alexnet.experiments.results import Row
+from alexnet.experiments.runner import Job
+from alexnet.storage.files import cache_folder
+from alexnet.text import duration, percent
+
+RESULTS = ROOT / "results"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed."""
+
+    name: str  # of the study
+    folders: tuple[str, ...]  # of pictures, in the order of the study's arguments
+    seeds: int
+    changes: tuple[str, ...]  # of every run, after the study's own
+    jobs: int
+    out: Path
+    runs: Path
+
+    def job(self, data: str, base: str, variant: str, changes: Sequence[str], seed: int, **options: Any) -> Job:
+        """A run of this study; its folder is removed when it has its row, unless `keep` says otherwise."""
+        options = {"keep": False, **options}
+        return Job(data, base, variant, (*changes, *self.changes), seed, study=self.name, **options)
+
+    def done(self, jobs: Sequence[Job]) -> list[Row]:
+        """The rows of those jobs that are done, in order."""
+        return rows_for(results.read(self.out), jobs, [runner.key(job) for job in jobs])
+
+
+Phase = Callable[[Options], list[Job]]
+
+
+def main(name: str, doc: str, data: Sequence[str], phases: Sequence[Phase], seeds: int = 3) -> Options:
+    """Runs a study from the command line.
+
+    Args:
+        doc: the docstring of the script, shown as help: question, sizes, minutes.
+        data: names of the folders of pictures that it takes.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for folder in data:
+        parser.add_argument(folder)
+    parser.add_argument("--seeds", type=int, default=seeds, help=f"0 to N-1 are run; {seeds} by default")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, one thread each")
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.jsonl")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/studies" / name, help="folders of runs under way")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="for a trial: change every run")
+    parser.add_argument("--dry-run", action="store_true", help="say what the next phase would run and cost, then stop")
+    typed = parser.parse_args()
+    folders = tuple(str(Path(getattr(typed, folder)).resolve()) for folder in data)
+    options = Options(name, folders, typed.seeds, tuple(typed.set), typed.jobs, typed.out, typed.runs)
+    torch.set_num_threads(1)
+    try:
+        for phase in phases:
+            _run_phase(options, phase, typed.dry_run)
+    except AlexNetError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(f"{name}: done, {len(results.read(options.out))} rows in {options.out}")
+    return options
+
+
+def _run_phase(options: Options, phase: Phase, dry_run: bool) -> None:
+    jobs = runner.waiting(phase(options), options.out)
+    if dry_run:
+        seconds = runner.estimate(jobs, torch.device("cpu"))
+        print(f"{options.name}: {len(jobs)} runs to do, {seconds / 60:.1f} minutes of one core", flush=True)
+        for job in jobs:
+            print(f"  {results.command(job.base, job.changes, job.seed)}")
+        sys.exit(0)
+    if not runner.run_jobs(jobs, options.out, options.runs, processes=options.jobs, tell=_tell):
+        print(f"{options.name}: stopped and saved; the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _tell(row: dict[str, Any], left: int) -> None:
+    split = results.reported_split([row])
+    error = percent(results.error(row, "top1_error", split)) if row["results"] else row["outcome"]
+    last = f"{len(row['curve'])} epochs, {split} {error}, {duration(row['seconds'] or 0)}"
+    print(f"{row['variant']}, seed {row['seed']}: {last}; {left} left", flush=True)
+
+
+def subset(folder: str, every: dict[str, int]) -> str:
+    """A folder of links to every n-th picture of each class, by name, for each split; made once, in the cache.
+
+    Args:
+        folder: with a folder for each split, and in it one for each class.
+        every: split -> n.
+    """
+    root = Path(folder)
+    out = cache_folder() / "subsets" / "-".join([root.name, *(f"{split}{n}" for split, n in every.items())])
+    if not (out / "complete").exists():
+        for split, n in every.items():
+            for kind in sorted(path for path in (root / split).iterdir() if path.is_dir()):
+                place = out / split / kind.name
+                place.mkdir(parents=True, exist_ok=True)
+                for picture in sorted(kind.iterdir())[::n]:
+                    if not (place / picture.name).is_symlink():
+                        (place / picture.name).symlink_to(picture.resolve())
+        (out / "complete").touch()
+    return str(out)

@@ -1,0 +1,204 @@
+"""Ablations end to end on tiny pictures: what is run, paired and recorded, and what comes out of it."""
+
+import json
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.errors import UsageError
+from alexnet.experiments import results, runner
+from alexnet.experiments.ablation import effects, jobs_of
+from alexnet.experiments.runner import Job
+from alexnet.recipes.ingredients import variants_of
+from alexnet.recipes.recipe import Recipe, override
+from alexnet.runs.checkpoint import load_model
+from alexnet.runs.run import open_run
+from alexnet.storage.jsonl import append
+from harness.small_runs import TINY, write_photos
+
+COMMON = [*TINY, "optim.schedule=constant", "epochs=2"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return str(write_photos(tmp_path_factory.mktemp("lab") / "photos"))
+
+
+def job(pictures, *changes: str, seed: int = 0, **options) -> Job:
+    return Job(pictures, "photos", "v", (*COMMON, *changes), seed, **options)
+
+
+def made_up(variant: str, seed: int, top1: float, train: float = 0.1, ten: float = 0.2, **more):
+    measured = {"test": {"1": {"top1_error": top1, "top5_error": None}, "10": {"top1_error": ten}}}
+    measured["train"] = {"1": {"top1_error": train}}
+    row = {
+        "variant": variant,
+        "seed": seed,
+        "outcome": "finished",
+        "results": measured,
+        "start_values": {"a": "1", "b": "2"},
+    }
+    return row | more
+
+
+def test_an_effect_is_the_mean_of_the_paired_differences():
+    found = [made_up("base", seed, 0.3 + seed / 10) for seed in range(3)]
+    found += [
+        made_up("tanh", seed, 0.3 + seed / 10 + d, start_values={"a": "1", "b": "3"})
+        for seed, d in enumerate((0.01, 0.02, 0.06))
+    ]
+    found += [made_up("no-lrn", 0, 0.35), made_up("no-lrn", 1, 0.9, results={}, outcome="diverged")]
+    tanh, no_lrn, ten = effects(found, variants_of("tanh,no-lrn,ten-views"), "test")
+    assert tanh.differences["top1_error"].mean == pytest.approx(0.03)
+    # s = sqrt(7e-4), t of 2 degrees 4.30265: 4.30265 * s / sqrt(3) = 0.065725
+    assert tanh.differences["top1_error"].high == pytest.approx(0.03 + 0.065725, abs=1e-5)
+    assert tanh.same_start == 0.5
+    assert "top5_error" not in tanh.differences  # three classes
+    assert (no_lrn.seeds, no_lrn.diverged) == ((0,), 1)
+    assert no_lrn.differences["top1_error"].low is None
+    assert ten.differences["top1_error"].mean == pytest.approx(np.mean([0.2 - 0.3, 0.2 - 0.4, 0.2 - 0.5]))
+
+
+def test_jobs_are_paired_and_the_same_run_is_wanted_once(pictures, tmp_path):
+    jobs = jobs_of(pictures, "photos", variants_of("relu,no-flips,augment.flip=false"), range(2), COMMON)
+    assert [(j.variant, j.seed) for j in jobs[:4]] == [
+        ("base", 0),
+        ("relu", 0),
+        ("no-flips", 0),
+        ("augment.flip=false", 0),
+    ]
+    left = runner.waiting(jobs, tmp_path / "none.jsonl")
+    assert [(j.variant, j.seed) for j in left] == [("base", 0), ("no-flips", 0), ("base", 1), ("no-flips", 1)]
+
+
+def test_start_values_of_a_seed_are_shared_as_far_as_they_are_drawn_alike():
+    base = Recipe(model=override(Recipe(), ["width=0.0625", "crop_size=64"]).model)
+    mine = runner.start_values(base)
+    assert set(mine.values()) == set(runner.start_values(override(base, ["activation=tanh", "norm=none"])).values())
+    assert mine != runner.start_values(override(base, ["seed=1"]))
+    one = runner.start_values(override(base, ["towers=1"]))  # conv2 has other shapes: what is drawn after it differs
+    assert one["conv1.weight"] == mine["conv1.weight"]
+    assert one["conv3.weight"] != mine["conv3.weight"]
+
+
+def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(pictures, tmp_path, alexnet):
+    row = runner.run_job(job(pictures, "augment.flip=false"), tmp_path / "runs", CPU)
+    assert row is not None
+    for name in ("settings", "recipe_sha256", "seed", "data", "environment", "commit", "curve", "results", "seconds"):
+        assert name in row
+    assert [epoch["epoch"] for epoch in row["curve"]] == [1, 2]
+    assert set(row["results"]) == {"train", "val"}
+    assert set(row["results"]["val"]) == {"1"}  # a network that saw no mirror images is not tested on them
+    assert row["data"]["pictures"] == {"train": 24, "val": 6}
+    assert str(tmp_path) not in json.dumps(row)
+    typed = shlex.split(row["command"])
+    assert typed[:3] == ["alexnet", "train", "DATA"]
+    outcome = alexnet("train", pictures, *shlex.split(row["command"])[3:], "--out", tmp_path / "typed")
+    assert outcome.code == 0, outcome.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    mine, theirs = (load_model(open_run(f), "last").state_dict() for f in (folder, tmp_path / "typed"))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_what_has_a_row_is_not_run_again_and_what_was_interrupted_goes_on(pictures, tmp_path, monkeypatch):
+    file, runs = tmp_path / "rows.jsonl", tmp_path / "runs"
+    jobs = [job(pictures, seed=seed, keep=seed == 0) for seed in range(2)]
+    assert runner.run_jobs(jobs[:1], file, runs)
+    assert runner.waiting(jobs, file) == jobs[1:]
+    recipe, prepared = runner.planned(jobs[1])
+    started = runner._opened(jobs[1], recipe, prepared, runs)
+    with pytest.raises(runner.Interrupted):
+        runner.train(started, prepared, device=CPU, monitor=runner.Silent(), max_steps=3)
+    seen = []
+    assert runner.run_jobs(
+        runner.waiting(jobs, file), file, runs, tell=lambda row, left: seen.append((row["seed"], left))
+    )
+    assert seen == [(1, 0)]
+    assert runner.waiting(jobs, file) == []
+    assert [folder.name[:7] for folder in runs.iterdir()] == ["v-seed0"]  # the other was not to be kept
+    whole = runner.run_job(jobs[1], tmp_path / "whole", CPU)
+    assert whole is not None
+    assert whole["results"] == results.read(file)[1]["results"]
+    with file.open("a") as torn:
+        torn.write('{"torn')
+    append(file, whole)
+    assert [row["seed"] for row in results.read(file)] == [0, 1, 1]
+
+
+def test_a_run_stops_at_the_end_of_the_epoch_that_is_good_enough(pictures, tmp_path):
+    long = runner.run_job(job(pictures, "epochs=6", views=(1,)), tmp_path / "long", CPU)
+    assert long is not None
+    errors = [epoch["train_top1_error"] for epoch in long["curve"]]
+    wanted = sorted(set(errors))[-2] + 1e-4  # rows are rounded
+    first = next(i for i, error in enumerate(errors) if error <= wanted)
+    row = runner.run_job(job(pictures, "epochs=6", views=(1,), until=wanted), tmp_path / "short", CPU)
+    assert row is not None
+    assert [e["train_top1_error"] for e in row["curve"]] == errors[: first + 1]
+    assert results.row_key(row) != results.row_key(long)
+
+
+def test_a_run_that_diverges_has_a_row_that_says_so(pictures, tmp_path):
+    wild = [
+        "optim.algorithm=sgd",
+        "optim.lr=1e9",
+        "average_decay=0",
+        "augment.mixup=0",
+        "augment.cutmix=0",
+        "model.norm=none",
+    ]
+    row = runner.run_job(job(pictures, *wild), tmp_path, CPU)
+    assert row is not None
+    assert (row["outcome"], row["results"]) == ("diverged", {})
+
+
+def test_the_verb_runs_reports_and_does_nothing_twice(pictures, tmp_path, alexnet):
+    out = tmp_path / "out"
+    typed = ["ablate", pictures, "--vary", "no-flips,ten-views,relu", "--seeds", "2", "--out", out]
+    typed += [item for change in [*COMMON, "epochs=1"] for item in ("--set", change)]
+    plan = alexnet(*typed, "--dry-run")
+    assert (plan.code, out.exists()) == (0, False), plan.err
+    assert "4 runs of photos, 4 to do" in plan.out
+    assert plan.out.count("alexnet train DATA") == 4
+    first = alexnet(*typed)
+    assert first.code == 0, first.err
+    assert "relu: photos is so already" in first.out
+    assert len(results.read(out / "rows.jsonl")) == 4
+    page = (out / "report.html").read_text()
+    assert "no-flips" in page
+    assert "without crops and mirrors the network overfits" in page
+    shutil.rmtree(out / "runs")
+    again = alexnet(*typed)
+    assert "4 runs of photos, 0 to do" in again.out
+    assert len(results.read(out / "rows.jsonl")) == 4
+    assert not (out / "runs").exists()
+
+
+def test_two_processes_give_the_rows_of_one(pictures, tmp_path):
+    jobs = [job(pictures, "epochs=1", seed=seed) for seed in range(2)]
+    assert runner.run_jobs(jobs, tmp_path / "two.jsonl", tmp_path / "two", processes=2)
+    assert runner.run_jobs(jobs, tmp_path / "one.jsonl", tmp_path / "one")
+    both = [{row["seed"]: row["results"] for row in results.read(tmp_path / f"{n}.jsonl")} for n in ("one", "two")]
+    assert both[0] == both[1]
+
+
+def test_mistakes_are_named(pictures, alexnet):
+    assert "E290" in alexnet("ablate", pictures, "--vary", "no-lnr").err
+    assert "E298" in alexnet("ablate", pictures, "--vary", "tanh", "--seeds", "0").err
+    assert alexnet("ablate", pictures, "--vary", "tanh", "--base", "nobody").code == 2
+    with pytest.raises(UsageError):
+        runner.run_jobs([], None, None, processes=0)  # type: ignore[arg-type]
+    shown = alexnet("ablate", "--list").out
+    assert "model.norm=none" in shown
+    assert "+1.4 / +1.2" in shown
+
+
+def test_settings_do_not_change_with_the_name_but_with_the_seed():
+    recipe = override(Recipe(), ["dropout=0.25"])
+    assert results.settings(recipe) == {"model.dropout": 0.25}
+    assert results.key_of(recipe, "f") != results.key_of(override(recipe, ["seed=1"]), "f")
+    assert results.key_of(recipe, "f") != results.key_of(recipe, "g")
+    assert results.recipe_sha256(recipe) != results.recipe_sha256(Recipe())

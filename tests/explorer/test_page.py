@@ -1,0 +1,209 @@
+"""The page of `alexnet explore` in a browser: Debian's Chromium, driven by Playwright, with nothing but this machine.
+
+Skips where either is missing. ALEXNET_CHROMIUM names another browser.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright", reason="Playwright is not installed: pip install '.[dev]'")
+pytest.importorskip("fastapi")
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from harness.service_process import Running, exploring
+
+CHROMIUM = os.environ.get("ALEXNET_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-noto-cjk")
+TABS = ("look", "filters", "why", "similar", "train", "compare")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def running(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    twin = tmp_path_factory.mktemp("twin") / "twin"
+    shutil.copytree(trained / "run", twin)
+    with exploring(trained / "run", twin) as service:
+        yield service
+
+
+class Watched:
+    """A page of its own, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, url: str, width: int = 1280, **settings: Any):
+        self.context = browser.new_context(viewport={"width": width, "height": 800}, **settings)
+        self.page: Page = self.context.new_page()
+        self.url = url
+        self.wrong: list[str] = []
+        self.elsewhere: list[str] = []
+        self.page.on("console", lambda m: self.wrong.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda r: None if self.near(r.url) else self.elsewhere.append(r.url))
+
+    def near(self, url: str) -> bool:
+        return url.startswith((self.url, "data:", "blob:"))
+
+    def open(self, address: str) -> Page:
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.url}/{address}")
+        self.settled()
+        return self.page
+
+    def settled(self) -> None:
+        self.page.wait_for_selector("main .card")
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_function("() => !document.querySelector('.wait, [aria-busy]')")
+
+
+@pytest.fixture
+def watched(browser: Browser, running: Running) -> Iterator[Any]:
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: Any) -> Watched:
+            made = Watched(browser, running.url, **settings)
+            stack.callback(made.context.close)
+            return made
+
+        yield make
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_tab_stands_without_mistakes_or_foreign_requests_and_fits(watched, language, width):
+    seen = watched(width=width)
+    for tab in TABS:
+        page = seen.open(f"#{tab}?lang={language}&theme={'dark' if width == 360 else 'light'}")
+        assert page.get_attribute("html", "lang") == {"en": "en", "zh": "zh-CN"}[language]
+        assert page.locator("nav [aria-current=page]").count() == 1
+        assert page.locator(".said").all_inner_texts() == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+        missing = page.evaluate(
+            "[...document.querySelectorAll('img')].filter((i) => i.complete && !i.naturalWidth).length"
+        )
+        assert missing == 0
+    assert seen.wrong == []
+    assert seen.elsewhere == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_is_accessible(watched, theme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    seen = watched()
+    for tab in TABS:
+        found = axe.Axe().run(seen.open(f"#{tab}?lang=en&theme={theme}")).response["violations"]
+        serious = [
+            (each["id"], [node["html"][:200] for node in each["nodes"]][:3])
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], tab
+
+
+def test_a_dropped_picture_is_answered_and_a_reload_restores_everything(watched, tmp_path):
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (30, 40, 3)).astype(np.uint8)).save(tmp_path / "a.png")
+    seen = watched()
+    page = seen.open("#look?lang=zh&theme=dark")
+    page.set_input_files("input[type=file]", tmp_path / "a.png")
+    page.wait_for_function("() => /img=[0-9a-f]{32}/.test(location.hash)")
+    seen.settled()
+    page.click("#stage-conv3")
+    seen.settled()
+    page.click("#unit-3")
+    page.wait_for_function("() => location.hash.includes('unit=3')")
+    seen.settled()
+    before = page.url, page.inner_text("#unit h2"), page.inner_text("#answers")
+    assert "conv3" in before[1]
+    page.reload()
+    seen.settled()
+    assert (page.url, page.inner_text("#unit h2"), page.inner_text("#answers")) == before
+    assert page.get_attribute("html", "data-theme") == "dark"
+    assert seen.wrong == []
+
+
+def test_keys_alone_lead_from_the_picture_to_a_unit(watched):
+    seen = watched()
+    page = seen.open("#look?lang=en")
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("(s) => document.activeElement.matches(s)", selector):
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
+
+    tab_to(".samples button")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => /img=\\w+-\\d+/.test(location.hash)")
+    seen.settled()
+    tab_to("#stage-conv2")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash.includes('layer=conv2')")
+    seen.settled()
+    tab_to("[id^=unit-]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash.includes('unit=')")
+    unit = page.evaluate("new URLSearchParams(location.hash.split('?')[1]).get('unit')")
+    assert page.inner_text("#unit h2") == f"conv2 · map {unit}"
+
+
+def test_why_follows_the_class_and_the_slider(watched):
+    seen = watched()
+    page = seen.open("#why?lang=en&method=saliency")
+    page.click(".bars li:nth-child(2) button")
+    page.wait_for_function("() => location.hash.includes('class=')")
+    seen.settled()
+    page.locator("#blend").fill("20")
+    assert page.evaluate("document.querySelector('.photo canvas').style.opacity") == "0.2"
+    assert "blend=20" in page.url
+    assert seen.wrong == []
+
+
+def test_a_server_that_goes_and_comes_back_costs_nothing(browser, trained):
+    with exploring(trained / "run") as first:
+        seen, port = Watched(browser, first.url), first.port
+        page = seen.open("#look?lang=en&layer=conv2&unit=1")
+        title = page.inner_text("#unit h2")
+    page.wait_for_selector("#banner:not([hidden])", timeout=10000)
+    address = page.url
+    with exploring(trained / "run", port=port):
+        page.wait_for_selector("#banner", state="hidden", timeout=10000)
+        seen.settled()
+        assert page.url == address
+        assert page.inner_text("#unit h2") == title
+        page.goto("about:blank")  # closes its connections, so that the server can stop at once
+    seen.context.close()
+
+
+def test_nothing_moves_where_motion_is_not_wanted(watched):
+    seen = watched(reduced_motion="reduce")
+    page = seen.open("#look?lang=en")
+    page.evaluate("document.body.append(Object.assign(document.createElement('p'), {className: 'wait'}))")
+    assert page.evaluate("getComputedStyle(document.querySelector('.wait'), '::before').animationName") == "none"
+
+
+def test_languages_and_themes_are_switched_and_stand_in_the_address(watched):
+    seen = watched(color_scheme="dark")
+    page = seen.open("#filters?lang=en")
+    assert page.get_attribute("html", "data-theme") == "dark"
+    page.click("header button:has-text('中文')")
+    page.wait_for_selector("nav :text('卷积核')")
+    page.click("header button:has-text('☀')")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'light'")
+    assert "lang=zh" in page.url
+    assert "theme=light" in page.url

@@ -1,0 +1,162 @@
+"""Exports are compared with the run before they exist; what is not equal is not written."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import alexnet.export.write as exporting
+from alexnet.data.dataset import open_prepared
+from alexnet.errors import UntrustedFileError
+from alexnet.evaluation.evaluate import evaluate, predict_probabilities
+from alexnet.export.backends import of_onnx, of_program, open_answering, softmax
+from alexnet.export.onnx import onnx_model
+from alexnet.export.parity import parity
+from alexnet.export.quantize import CALIBRATION, calibration_batches, quantized
+from alexnet.export.write import export, program_bytes
+from alexnet.models.build import build_model
+from alexnet.models.network import fingerprint
+from alexnet.recipes.config import LeNetConfig
+from alexnet.runs.checkpoint import load_model
+from alexnet.runs.run import open_run
+from alexnet.weights.identify import identify
+
+
+def opened(trained):
+    run = open_run(trained / "run")
+    return run, load_model(run), open_prepared(run.data["prepared"])
+
+
+def test_parity_by_hand():
+    found = parity(np.array([[0, 0], [0, 2]], np.float32), np.array([[0, 0], [math.log(3), 0]], np.float32))
+    # Rows (1/2, 1/2) and (1/2, 1/2); (1, e^2) / (1 + e^2) and (3/4, 1/4).
+    apart = 0.75 - 1 / (1 + math.e**2)
+    assert found.max_probability == pytest.approx(apart)
+    assert found.mean_probability == pytest.approx(apart / 2)
+    assert (found.max_logit, found.largest_logit, found.agreement) == (2, 2, 0.5)
+    assert not found.equal
+
+
+@pytest.mark.parametrize(("shift", "equal"), [(0.0, True), (5e-5, True), (3e-3, False), (math.nan, False)])
+def test_equal_is_what_lies_within_the_tolerance(shift, equal):
+    logits = np.array([[10.0, 0.0, 9.0]], np.float32)
+    assert parity(logits, logits + np.float32([shift, 0, 0])).equal == equal
+
+
+def test_softmax_stands_large_logits():
+    assert softmax(np.array([[1000.0, 1000.0]], np.float32)).tolist() == [[0.5, 0.5]]
+
+
+def test_an_onnx_file_answers_as_the_run_and_its_accuracy_is_that_of_evaluation(trained, tmp_path, alexnet):
+    pytest.importorskip("onnxruntime")
+    run, model, prepared = opened(trained)
+    found = export(run, model, prepared, tmp_path / "sub/a.onnx", form="onnx", split="val")
+    expected = 1 - evaluate(model, prepared, "val", class_names=run.class_names).top1_error
+    assert found.eager_accuracy == found.accuracy == pytest.approx(expected)
+    assert found.parity.pictures == len(prepared.splits["val"])
+    assert found.bytes == (tmp_path / "sub/a.onnx").stat().st_size
+    asked = open_answering(tmp_path / "sub/a.onnx")
+    assert (asked.class_names, asked.prepare_size) == (run.class_names, run.recipe.prepare_size)
+    outcome = alexnet("parity", trained / "run", tmp_path / "sub/a.onnx", trained / "photos")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "equal within 0.0001" in outcome.out
+
+
+def test_what_does_not_answer_as_the_run_is_not_written(trained, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    run, model, prepared = opened(trained)
+    right = exporting.onnx_model
+
+    def wrong(network, *arguments):
+        with torch.no_grad():
+            network.layers.fc8.bias[0] += 0.01
+            content = right(network, *arguments)
+            network.layers.fc8.bias[0] -= 0.01
+        return content
+
+    monkeypatch.setattr(exporting, "onnx_model", wrong)
+    with pytest.raises(UntrustedFileError, match="E660"):
+        export(run, model, prepared, tmp_path / "a.onnx", form="onnx", split="val")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_an_exported_program_takes_batches_of_any_size(trained):
+    run, model, prepared = opened(trained)
+    asked = of_program("p", program_bytes(model, prepared.size, exporting.about_run(run, model, prepared.size)))
+    images = prepared.splits["train"].read(range(5))
+    expected = predict_probabilities(model, images.__getitem__, 5)
+    for count in (1, 5):
+        np.testing.assert_allclose(softmax(asked.logits(images[:count])), expected[:count], atol=1e-5)
+    assert asked.class_names == run.class_names
+
+
+def test_a_folder_holds_the_same_weights_and_a_card_of_the_records(trained, tmp_path, alexnet):
+    run, model, _ = opened(trained)
+    outcome = alexnet("export", trained / "run", "--format", "hf", "--out", tmp_path / "hf")
+    assert (outcome.code, outcome.err) == (0, "")
+    found = identify(tmp_path / "hf/model.safetensors")
+    assert fingerprint(found.network) == fingerprint(model)
+    assert found.class_names == run.class_names
+    config = json.loads((tmp_path / "hf/config.json").read_text())
+    assert [config["id2label"][str(n)] for n in range(config["num_labels"])] == list(run.class_names)
+    card = (tmp_path / "hf/README.md").read_text()
+    assert card.startswith("---\n")
+    for record in json.loads((run.folder / "evaluation.json").read_text()):
+        row = f"| {record['split']} | {record['views']} | {record['images']} | {100 * record['top1_error']:.1f} |"
+        assert row in card
+    assert alexnet("parity", trained / "run", tmp_path / "hf", trained / "photos").code == 0
+
+
+def test_networks_that_differ_end_with_a_code(trained, tmp_path, alexnet):
+    run, model, prepared = opened(trained)
+    with torch.no_grad():
+        model.layers.fc8.weight.mul_(1.5)
+    export(run, model, prepared, tmp_path / "hf", form="hf", split="val")
+    outcome = alexnet("parity", trained / "run", tmp_path / "hf", trained / "photos")
+    assert outcome.code == 6
+    assert "NOT equal" in outcome.out
+
+
+def test_imported_weights_are_compared_on_the_pictures_that_one_names(trained, tmp_path, alexnet):
+    assert alexnet("export", trained / "run", "--format", "hf", "--out", tmp_path / "hf").code == 0
+    assert alexnet("import", tmp_path / "hf/model.safetensors", tmp_path / "run").code == 0
+    assert alexnet("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "b").err.startswith(
+        "alexnet: E256"
+    )
+    shutil.copytree(trained / "photos/red", tmp_path / "photos/red")
+    shutil.copytree(trained / "photos/blue", tmp_path / "photos/unheard of")
+    outcome = alexnet(
+        *("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "b"), "--data", tmp_path / "photos"
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    red = len(list((tmp_path / "photos/red").iterdir()))
+    assert f"top-1 accuracy on {red} pictures of train" in outcome.out
+    assert "None are recorded" in (tmp_path / "b/README.md").read_text()
+
+
+def test_eight_bits_are_a_quarter_as_large_and_lose_little(tmp_path):
+    """Against the whole network, on one with enough weights that they are most of the file."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = LeNetConfig(num_classes=5, crop_size=28, channels=(20, 50), fc_features=(300,), activation="relu")
+    model = build_model(config, seed=0).eval()
+    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 3), np.uint8)
+    whole = onnx_model(model, 28, "uint8", {"class_names": list("abcde"), "recipe": {}})
+    small = quantized(whole, calibration_batches(images.__getitem__, 40, "uint8"))
+    assert len(small) < 0.3 * len(whole)
+    first, second = (of_onnx("x", content).logits(images) for content in (whole, small))
+    assert 0 < np.abs(first - second).max() < 0.1 * np.ptp(first)
+    made = onnxruntime.InferenceSession(small, providers=["CPUExecutionProvider"])
+    assert [value.name for value in made.get_outputs()] == ["logits", "probabilities"]
+
+
+def test_the_ranges_come_from_pictures_of_the_whole_split():
+    images = np.arange(1000, dtype=np.uint16).reshape(-1, 1, 1, 1).repeat(3, 3)
+    batches = list(calibration_batches(images.__getitem__, 1000, "float32"))
+    numbers = np.concatenate(batches)[:, 0, 0, 0]
+    assert len(numbers) == CALIBRATION
+    assert (numbers[0], numbers[-1]) == (0, 999)
+    assert np.diff(numbers).max() <= 8

@@ -1,0 +1,211 @@
+"""The shape of the source: who may import whom, what is never used, how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import alexnet
+
+FOLDER = Path(alexnet.__file__).parent
+
+# Bottom to top: a package, or a file at the root, imports from those before it.
+ORDER = [
+    "text",
+    "errors",
+    "progress",
+    "rng",
+    "storage",
+    "recipes",
+    "kernels",
+    "models",
+    "data",
+    "weights",
+    "runs",
+    "distributed",
+    "evaluation",
+    "training",
+    "report",
+    "interpret",
+    "export",
+    "doctor",
+    "experiments",
+    "serving",
+    "explorer",
+    "cli",
+    "__main__",
+]
+
+# What only people see: imported by nothing below the shell, or only by the pages of its own package.
+SHOWN = {
+    "report": {"report", "doctor", "experiments", "cli"},
+    "doctor.page": {"doctor"},
+    "experiments.page": {"cli"},
+    "cli.terminal": {"cli"},
+    **{f"cli.{name}": {"cli"} for name in ("tables", "tables_networks", "tables_experiments", "tables_interpret")},
+}
+
+# Help, recipes, and the work on files must not wait for PyTorch.
+WITHOUT_TORCH = (
+    *("text", "errors", "rng", "storage", "recipes", "cli.main"),
+    *(
+        f"data.{name}"
+        for name in [
+            "image_files",
+            "images",
+            "samples",
+            "sources",
+            "exclusions",
+            "shards",
+            "dataset",
+            "remote",
+            "prepare",
+        ]
+    ),
+)
+
+LONGEST = 350
+
+NEVER_IMPORTED = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+NEVER_CALLED = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "yaml.load"}
+
+FILES = sorted(FOLDER.rglob("*.py"))
+TREES = {".".join(path.relative_to(FOLDER).with_suffix("").parts): ast.parse(path.read_text()) for path in FILES}
+MODULES = {name: tree for name, tree in TREES.items() if not name.endswith("__init__")}
+
+
+def module_of(name: str) -> str:
+    """`alexnet.data.images.Pixels`, `alexnet.data.images` or `alexnet.data` as the module or package that it names."""
+    parts = name.split(".")[1:]
+    return next((m for n in range(len(parts), 0, -1) if (m := ".".join(parts[:n])) in MODULES), ".".join(parts[:1]))
+
+
+def imports(nodes) -> set[str]:
+    """Dotted names of what these nodes import; of alexnet's own the modules, as alexnet.PACKAGE.MODULE."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            own_ones = node.module == "alexnet" or str(node.module).startswith("alexnet.")
+            found |= {f"alexnet.{module_of(name)}" for name in names} if own_ones else {str(node.module)}
+    return found
+
+
+def own(names: set[str]) -> set[str]:
+    return {module_of(name) for name in names if name.startswith("alexnet.")} - {"__version__"}
+
+
+def package(module: str) -> str:
+    """The room of a module: its package, or its own name at the root."""
+    return module.partition(".")[0]
+
+
+def at_import(tree: ast.Module) -> list[ast.stmt]:
+    """Statements that run when the module is imported, without those for type checkers."""
+    statements: list[ast.stmt] = []
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        statements.append(node)
+        if isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
+            waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return statements
+
+
+USED = {name: own(imports(ast.walk(tree))) for name, tree in TREES.items()}
+
+
+def test_every_file_is_read_and_every_package_has_its_place():
+    folders = {path.name for path in FOLDER.iterdir() if (path / "__init__.py").exists()}
+    assert {package(name) for name in MODULES} == set(ORDER)
+    assert folders == {name for name in ORDER if (FOLDER / name).is_dir()}
+    for folder in folders:
+        assert sum(package(name) == folder for name in MODULES) == len(list((FOLDER / folder).glob("*.py"))) - 1 > 1
+    assert not [path for path in FILES if len(path.relative_to(FOLDER).parts) > 2], "packages are two levels at most"
+    assert len(MODULES) > 140
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_follow_one_order_of_packages(name):
+    below = ORDER[: ORDER.index(package(name))]
+    assert {used for used in USED[name] if package(used) not in (*below, package(name))} == set()
+
+
+def test_within_a_package_imports_go_one_way_too():
+    """No module reaches itself, whichever way."""
+    for name in MODULES:
+        reached, waiting = set(), list(USED[name])
+        while waiting:
+            module = waiting.pop()
+            if module not in reached:
+                reached.add(module)
+                waiting += USED.get(module, ())
+        assert name not in reached
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name.endswith("__init__")])
+def test_opening_a_package_imports_nothing(name):
+    assert not imports(ast.walk(TREES[name]))
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_what_shows_things_to_people_is_used_only_where_it_may(shown):
+    users = {package(name) for name, used in USED.items() if {u for u in used if u == shown or package(u) == shown}}
+    assert users <= SHOWN[shown]
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_pytorch_is_not_needed_for_help_and_files(name):
+    reached, waiting = set(), [module for module in MODULES if module == name or package(module) == name]
+    assert waiting
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            waiting += own(imports(at_import(TREES[module]))) & set(TREES)
+    heavy = {
+        f"{module} imports {found}"
+        for module in reached
+        for found in imports(at_import(TREES[module]))
+        if found.split(".")[0] in ("torch", "torchvision", "safetensors", "matplotlib", "rich", "sklearn")
+    }
+    assert heavy == set()
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_nothing_that_could_run_foreign_code_is_used(name):
+    found = {module for module in imports(ast.walk(TREES[name])) if module.split(".")[0] in NEVER_IMPORTED}
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            safe = (name, called) == ("weights.pickles", "torch.load") and keywords.get("weights_only") == "True"
+            if called in NEVER_CALLED and not safe:
+                found.add(called)
+            if keywords.get("shell", "False") != "False":
+                found.add("shell=True")
+            if called in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False":
+                found.add("np.load that does not refuse pickles")
+    assert found == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_no_file_is_too_long_to_be_read_at_once(path):
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_every_file_and_all_that_is_public_says_what_it_is(name):
+    tree = TREES[name]
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+    assert ast.get_docstring(tree)

@@ -1,0 +1,106 @@
+"""The README says what is there: its modules, verbs, Python and figures are checked against the project itself."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import alexnet
+from alexnet.cli.main import app
+from harness import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_module_stands_in_the_table_of_packages():
+    table = README.partition("## The packages are the pipeline")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+)(?:\.py)?`", table))
+    modules = {path.stem for path in Path(alexnet.__file__).parent.rglob("*.py") if not path.stem.startswith("__")}
+    assert modules == named & modules
+
+
+def test_every_verb_in_it_exists_and_every_verb_there_is_stands_in_it():
+    assert set(re.findall(r"^alexnet (\w+)", "\n".join(blocks("bash")), re.MULTILINE)) <= set(app)
+    assert {name for name in app if not name.startswith("-")} <= set(re.findall(r"alexnet (\w+)", README))
+
+
+def test_its_python_runs(trained, tmp_path, monkeypatch, capsys):
+    (code,) = blocks("python")
+    Image.fromarray(np.full((30, 40, 3), (200, 30, 30), np.uint8)).save(tmp_path / "seven.png")
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    (tmp_path / "runs/demo/alexnet").symlink_to(trained / "run")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    answer, shapes = capsys.readouterr().out.splitlines()
+    assert answer in ("red", "green", "blue")
+    assert "'conv1': (1, 4, 20, 20)" in shapes  # a sixteenth of the 64 filters, at every pixel of a 20 x 20 crop
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict]:
+    path = ROOT / "benchmarks/results/photos.json"
+    return json.loads(path.read_text())["runs"]
+
+
+def test_its_figures_are_those_of_the_result_file(results):
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
+    shown = {
+        name.strip(" `*"): [float(x) for cell in cells for x in re.findall(r"\d+\.\d", cell)] for name, *cells in rows
+    }
+    for name in {run["name"] for run in results}:
+        runs = [run for run in results if run["name"] == name]
+        expected = []
+        for key in ("val, 1 view", "test, 1 view"):
+            values = [100 * run["accuracy"][key] for run in runs]
+            expected.append(round(statistics.mean(values), 1))
+            expected += [round(statistics.stdev(values), 1)] if len(values) > 1 else []
+        expected.append(round(statistics.mean(run["minutes"] for run in runs), 1))
+        assert shown[name] == expected, name
+
+
+def test_its_figures_of_the_demo_are_those_of_the_result_file():
+    for name, run in json.loads((ROOT / "benchmarks/results/demo.json").read_text())["networks"].items():
+        assert f"| {name} | {run['test_accuracy']} | {run['seconds']} | {run['parameters']} |" in README
+
+
+def test_its_speeds_are_those_of_the_table_of_results():
+    table = README.partition("## Speed")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([\d.]+(?:x| s|%)) \|$", table, re.MULTILINE)
+    results = (ROOT / "benchmarks/RESULTS.md").read_text()
+    assert len(shown) >= 5
+    for what, against, measured in shown:
+        row = re.compile(
+            rf"^\| {re.escape(what)} \| {re.escape(against.strip())} \| [^|]* \| {measured} \|", re.MULTILINE
+        )
+        assert row.search(results), (what, against, measured)
+
+
+def test_the_log_tells_what_the_experiment_with_the_starts_gave():
+    runs = [json.loads(line) for line in (ROOT / "results/will_it_train.jsonl").read_text().splitlines()]
+    log = (ROOT / "docs/log.md").read_text()
+    for run in runs:
+        left = run["leaves_plateau_in_epoch"] or "not within 20"
+        error = f"{100 * run['last_val_top1_error']:.1f}"
+        assert f"| {run['start']} | {run['seed']} | {left} | {run['last_loss']:.2f} | {error} |" in log
+    assert log.count("| source: ") + log.count("| paper") + log.count("| Caffe: ") == len(runs)
+
+
+def test_the_chinese_readme_has_the_same_code_and_the_same_figures():
+    chinese = (ROOT / "README.zh-CN.md").read_text()
+    code = re.compile(r"```\w+\n.*?```", re.DOTALL)
+    assert code.findall(chinese) == code.findall(README)
+
+    def figures(text: str) -> list[list[str]]:
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        return [found for row in rows if (found := re.findall(r"\d+\.\d", row))]
+
+    assert figures(chinese) == figures(README)

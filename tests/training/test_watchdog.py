@@ -1,0 +1,233 @@
+"""The guard on made-up losses, where every answer is known, and in training, on planted faults."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from alexnet.recipes.named import DEMO, LENET
+from alexnet.recipes.recipe import override
+from alexnet.runs.checkpoint import load_checkpoint
+from alexnet.runs.metrics import read_metrics
+from alexnet.runs.run import open_run
+from alexnet.training.check import Check, LayerCheck, Verdict
+from alexnet.training.monitor import Interrupted
+from alexnet.training.trainer import Trainer
+from alexnet.training.watchdog import Guard
+
+TEN = [100] * 10
+H = math.log(10)
+
+
+def seen(topic: str = "sound", update: float = 0.01) -> Check:
+    layer = LayerCheck("conv1", 1.0, 1.0, None, 0.5, 0.0, 0.1, update)
+    verdicts = (Verdict("ok" if topic == "sound" else "fatal", topic, f"a case of {topic}", "a fix"),)
+    return Check((layer,), H, H, H, 0.1, verdicts)
+
+
+def notes(guard: Guard, losses, check: Check | None = None, first: int = 1, begin: str = "sound"):
+    """(step, topic) of all that is said; without a check, a look after the first step is a failure."""
+    at = first
+
+    def look() -> Check:
+        if at == 1:
+            return seen(begin)
+        assert check is not None, "looked at a network that is not suspicious"
+        return check
+
+    said = []
+    for at, loss in enumerate(losses, first):
+        said.append((at, guard.step(at, loss, 0.9, look)))
+    return [(step, text.partition(":")[0]) for step, text in said if text]
+
+
+def guard(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Guard:
+    return Guard(override(recipe, ["schedule=constant", *changes]), counts, per_epoch)
+
+
+# --- made-up losses ------------------------------------------------------------------------------------------------
+
+
+def test_classes_of_equal_weight_have_the_entropy_of_equal_classes():
+    counts = [900, 90, 10]
+    frequencies = [n / 1000 for n in counts]
+    assert guard("class_weights=balanced", counts=counts).entropy == pytest.approx(math.log(3))
+    assert guard("label_smoothing=0", counts=counts).entropy == pytest.approx(
+        -sum(f * math.log(f) for f in frequencies)
+    )
+
+
+@pytest.mark.parametrize("transient", [[], [4.8] * 10 + [2.8] * 10])
+def test_a_loss_that_falls_is_not_even_looked_at(transient):
+    assert notes(guard(), [*transient, *(H * 0.99**i for i in range(600))]) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "topic", "step"),
+    [
+        (seen("plateau"), "plateau", 249),
+        (seen("slow"), "plateau", 249),
+        (seen("dead"), "dead units", 99),
+        (seen("saturated"), "dead units", 99),
+        (seen("sound"), "labels", 249),
+        (seen("sound", update=3.0), "rate", 249),
+    ],
+)
+def test_a_flat_loss_is_explained_by_what_the_network_shows(check, topic, step):
+    # The mean of 50 is there from step 50 on; 50 such steps, then 100, then 200.
+    assert notes(guard(), [H] * 3000, check) == [(step, topic)]
+
+
+def test_the_level_of_a_plateau_is_the_entropy_of_the_classes_not_their_number():
+    uneven = [910, *[10] * 9]
+    level = -(0.91 * math.log(0.91) + 0.09 * math.log(0.01))
+    assert notes(guard(counts=uneven), [level] * 300, seen()) == [(249, "labels")]
+    assert notes(guard(counts=uneven), [level * 0.9] * 300) == []
+    smoothed = -(0.919 * 0 + sum(p * math.log(p) for p in [0.9 * 0.91 + 0.01, *[0.9 * 0.01 + 0.01] * 9]))
+    assert notes(guard("label_smoothing=0.1", counts=uneven), [smoothed] * 300, seen()) == [(249, "labels")]
+
+
+def test_sigmoids_and_warmups_get_more_time():
+    sigmoid = notes(guard(recipe=LENET), [H] * 3000, seen())
+    warm = notes(guard("schedule=one-cycle", "warmup=0.5", "epochs=50"), [H] * 3000, seen())
+    assert [topic for _, topic in sigmoid + warm] == ["labels"] * 2
+    assert sigmoid[0][0] > 600
+    assert warm[0][0] > 500 + 200
+
+
+def test_a_flat_loss_after_a_faded_start_is_no_fault_of_the_labels():
+    # By then the network looks sound: it is about to leave, or the batch is a lucky one.
+    assert notes(guard(), [H] * 3000, seen("sound"), begin="plateau") == [(249, "plateau")]
+
+
+def test_a_guard_that_goes_on_remembers_a_faded_start():
+    first, second = guard(), guard()
+    notes(first, [H] * 100, seen("sound"), begin="plateau")
+    second.restore(first.memory(), [])
+    assert notes(second, [H] * 900, seen("sound"), first=101) == [(249, "plateau")]
+
+
+def test_looks_are_rare():
+    count = 0
+
+    def look() -> Check:
+        nonlocal count
+        count += 1
+        return seen("plateau")
+
+    watching = guard()
+    for step in range(1, 20001):
+        watching.step(step, H, 0.9, look)
+    assert 1 <= count <= 12
+
+
+@pytest.mark.parametrize(
+    ("losses", "step"),
+    [
+        ([3.1 * H] * 100, 20),  # soars at once
+        ([1.4 * H] * 200, 101),  # stays high after the transient
+        ([2.0] * 50 + [0.5] * 100 + [4.0] * 100, None),  # jumps after it had fallen
+    ],
+)
+def test_a_loss_above_chance_is_too_high_a_rate(losses, step):
+    found = notes(guard(), losses)
+    assert [topic for _, topic in found] == ["rate"]
+    assert found[0][0] == (step or 186)  # 36 of 50 at 4.0, the others at 0.5: 3.02 > 1.3 * ln 10 = 2.99
+
+
+def test_one_class_has_no_plateau():
+    assert notes(guard(counts=[50]), [0.0] * 3000) == []
+
+
+def row(training: float, held_out: float | None) -> dict:
+    return {"train_top1_error": training} | ({} if held_out is None else {"val_top1_error": held_out})
+
+
+def test_what_is_learned_but_of_no_use_is_said_once():
+    watching = guard()
+    rows = [row(0.9, 0.9), row(0.4, None), row(0.4, 0.88), row(0.3, 0.5), row(0.3, 0.9), row(0.2, None)]
+    assert [watching.epoch(r) for r in rows] == [None] * 6
+    assert watching.epoch(row(0.2, 0.89)).startswith("labels: ")
+    assert watching.epoch(row(0.1, 0.9)) is None
+
+
+@pytest.mark.parametrize("stop", [1, 60, 98, 99, 200, 249, 300])
+def test_a_guard_goes_on_from_its_memory_as_if_nothing_had_been(stop):
+    losses = [H + 0.01 * math.sin(i) for i in range(700)]
+    whole = notes(guard(), losses, seen())
+    first, second = guard(), guard()
+    before = notes(first, losses[:stop], seen())
+    second.restore(first.memory(), [{"kind": "epoch"}, *({"kind": "note", "text": f"{t}: x"} for _, t in before)])
+    assert before + notes(second, losses[stop:], seen(), first=stop + 1) == whole
+    assert len(whole) == 1
+    assert torch.equal(first.memory(), first.memory())
+
+
+# --- in training ---------------------------------------------------------------------------------------------------
+
+QUIET = ("evaluate_every=1000", "epochs=75", "input_norm=standardise")  # 300 steps, flat ones are judged at about 249
+
+
+def shuffled(trainer_batch):
+    """Targets that do not follow from the pictures, others in every step so that they cannot be remembered."""
+
+    def batch(self, samples, epoch, step, progress):
+        images, _ = trainer_batch(self, samples, epoch, step, progress)
+        generator = torch.Generator().manual_seed(step)
+        return images, torch.eye(3)[torch.randint(3, (len(images),), generator=generator)]
+
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("changes", "topic"),
+    [
+        (("init=paper", "lr=0.001"), "plateau"),
+        (("init=source", "bias=-100"), "dead units"),
+        (("width=0.25", "lr=0.002"), None),
+        (("width=0.25", "lr=0.002", "shuffled"), "labels"),
+        (("algorithm=adamw", "lr=0.3", "epochs=10"), "rate"),
+    ],
+)
+def test_a_planted_fault_gets_its_own_note_and_no_other(changes, topic, start, fit, monkeypatch):
+    if "shuffled" in changes:
+        monkeypatch.setattr(Trainer, "batch", shuffled(Trainer.batch))
+    run = start("run", *QUIET, *(change for change in changes if "=" in change))
+    said = fit(run).notes
+    assert [text.partition(":")[0] for text in said] == ([topic] if topic else [])
+    rows = [r for r in read_metrics(run) if r["kind"] == "note"]
+    assert [r["text"] for r in rows] == said
+    assert all(0 < r["step"] <= 300 for r in rows)
+    assert read_metrics(run)[-1]["kind"] == "epoch"
+
+
+def test_a_resumed_run_says_what_an_undisturbed_one_says(start, fit):
+    changes = (*QUIET, "init=paper", "lr=0.001")
+    whole, parts = start("whole", *changes), start("parts", *changes)
+    expected = fit(whole).notes
+    for steps in (120, 90, 60):
+        with pytest.raises(Interrupted):
+            fit(open_run(parts.folder), steps)
+    fit(open_run(parts.folder))
+    tell = [[(r["kind"], r["step"], r.get("text")) for r in read_metrics(run)] for run in (whole, parts)]
+    assert tell[0] == tell[1]
+    assert len(expected) == 1
+
+
+@pytest.mark.parametrize("norm", ["lrn", "batch"])
+def test_training_is_the_same_to_the_bit_whether_the_guard_looks_or_not(norm, start, fit, monkeypatch):
+    def always(self, step, loss, error, look):
+        assert len(look().layers) == 8
+
+    def never(self, step, loss, error, look):
+        return None
+
+    results = []
+    for name, step in (("always", always), ("never", never)):
+        monkeypatch.setattr(Guard, "step", step)
+        run = start(name, f"model.norm={norm}", "average_decay=0.9")
+        fit(run)
+        tensors, state = load_checkpoint(run)[:2]
+        results.append(({n: t.numpy().tobytes() for n, t in tensors.items()}, dataclasses.replace(state, seconds=0)))
+    assert results[0] == results[1]
