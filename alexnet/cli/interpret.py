@@ -226,27 +226,18 @@ def why(
     device
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     """
-    import torch
-
     from alexnet.cli import tables_interpret
-    from alexnet.data.images import prepare_image
-    from alexnet.evaluation.views import central_view
-    from alexnet.interpret.attribution import METHODS, class_index, explain_class, why_sheet
+    from alexnet.evaluation.classifier import classifier_of
+    from alexnet.interpret.attribution import METHODS, explain, why_sheet
     from alexnet.interpret.contact_sheet import save_png
     from alexnet.kernels.device import choose_device
-    from alexnet.runs.checkpoint import load_model
     from alexnet.runs.run import open_run
 
-    opened = open_run(run)
-    label = None if class_ is None else class_index(opened.class_names, class_)
-    picture = prepare_image(image, size=opened.recipe.prepare_size)
-    model = load_model(opened, checkpoint).to(choose_device(device))
-    view = central_view(model, picture[None])
-    with torch.inference_mode():
-        probabilities = torch.softmax(model(view), 1)[0].cpu().numpy()
-    label = int(probabilities.argmax()) if label is None else label
+    classifier = classifier_of(open_run(run), checkpoint, choose_device(device))
+    label = None if class_ is None else classifier.index_of(class_)
+    picture = classifier.prepare(image)
     methods = METHODS if method == "all" else (method,)
-    maps = [explain_class(model, view, label, each, patch=patch) for each in methods]
+    explained, maps = explain(classifier, picture, methods, label=label, patch=patch)
     target = out or Path(f"{image.stem}-why.png")
-    save_png(why_sheet(view, maps), target)
-    tables_interpret.why(methods, maps, opened.class_names[label], float(probabilities[label]), target)
+    save_png(why_sheet(classifier.view(picture), maps), target)
+    tables_interpret.why(methods, maps, explained.name, explained.probability, target)

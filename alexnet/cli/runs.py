@@ -141,27 +141,18 @@ def predict(
         auto, cpu, cuda, mps, or a torch device such as cuda:1.
     """
     from alexnet.cli import tables
+    from alexnet.evaluation.classifier import classifier_of
     from alexnet.evaluation.predict import find_images, refuse_unread
     from alexnet.evaluation.predict import predict as predict_images
     from alexnet.kernels.device import choose_device
-    from alexnet.runs.checkpoint import load_model
     from alexnet.runs.run import open_run
 
     if topk < 1:
         raise UsageError(f"--topk {topk}: at least one class must be named", fix="Use --topk 1 or more.", code="E263")
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     paths = find_images(named)
-    opened = open_run(run)
-    model = load_model(opened, checkpoint).to(choose_device(device))
-    answers = predict_images(
-        model,
-        paths,
-        class_names=opened.class_names,
-        prepare_size=opened.recipe.prepare_size,
-        views=views,
-        k=topk,
-        precision=opened.recipe.precision,
-    )
+    classifier = classifier_of(open_run(run), checkpoint, choose_device(device))
+    answers = predict_images(classifier, paths, views=views, k=topk)
     refuse_unread(tables.predictions(answers, format), len(paths))
 
 

@@ -22,7 +22,8 @@ from alexnet.doctor.findings import IMBALANCE, Findings, Group, Remark, Suspect,
 from alexnet.doctor.inspection import Inspection, inspect
 from alexnet.doctor.page import doctor_page
 from alexnet.errors import DataError, UsageError
-from alexnet.evaluation.evaluate import Evaluation, predict_probabilities
+from alexnet.evaluation.classifier import predict_probabilities
+from alexnet.evaluation.evaluate import Evaluation
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import Run, open_run

@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from alexnet.data.crops import as_batch
 from alexnet.data.dataset import Prepared
-from alexnet.data.images import Pixels
-from alexnet.errors import DataError, UsageError
-from alexnet.evaluation.views import view_probabilities
+from alexnet.errors import DataError
+from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
 from alexnet.text import listed
@@ -89,48 +86,6 @@ def top_k_error(probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArra
     equal = (probabilities == right).sum(1)
     credit = np.clip((k - larger) / np.maximum(equal, 1), 0.0, 1.0)
     return float(1.0 - credit.mean())
-
-
-@torch.inference_mode()
-def predict_probabilities(
-    model: Network,
-    read: Callable[[npt.NDArray[np.int64]], Pixels],
-    count: int,
-    *,
-    views: int = 1,
-    batch_size: int = 64,
-    precision: str = "float32",
-    progress: ProgressCallback = silent,
-) -> npt.NDArray[np.float32]:
-    """Class probabilities of images 0..count-1, each looked at once: (count, classes) float32.
-
-    Args:
-        read: gives uint8 (n, H, W, 3) pictures by index.
-        progress: told (done, count) after every batch.
-
-    Raises:
-        UsageError: if views is neither 1 nor 10, or the pictures are smaller than the network's crop.
-    """
-    if views not in (1, 10):
-        raise UsageError(
-            f"views={views}: a network is tested on 1 view (the centre) or on 10", fix="Choose 1 or 10.", code="E225"
-        )
-    model.eval()
-    device = model.input_mean.device
-    out: list[npt.NDArray[np.float32]] = []
-    for start in range(0, count, batch_size):
-        batch = read(np.arange(start, min(start + batch_size, count)))
-        if batch.shape[1] < model.config.crop_size:
-            raise UsageError(
-                f"pictures prepared at {batch.shape[1]} pixels are smaller than the network's crop of "
-                f"{model.config.crop_size}",
-                fix="Prepare them at the size that the recipe of the run names (prepare_size).",
-                code="E229",
-            )
-        images = as_batch(batch).to(device)
-        out.append(view_probabilities(model, images, views, precision).float().cpu().numpy())
-        progress("evaluating", start + len(batch), count)
-    return np.concatenate(out)
 
 
 def evaluate(

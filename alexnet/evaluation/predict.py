@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet.data.images import prepare_image
 from alexnet.data.sources import EXTENSIONS
 from alexnet.errors import AlexNetError, DataError, UsageError
-from alexnet.evaluation.evaluate import predict_probabilities
-from alexnet.models.network import Network
+from alexnet.evaluation.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -83,39 +81,23 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def predict(
-    model: Network,
-    paths: Sequence[Path],
-    *,
-    class_names: Sequence[str],
-    prepare_size: int,
-    views: int = 1,
-    k: int = 5,
-    batch_size: int = 32,
-    precision: str = "float32",
+    classifier: Classifier, paths: Sequence[Path], *, views: int = 1, k: int = 5, batch_size: int = 32
 ) -> Iterator[Prediction]:
-    """The k most probable classes of each file, in order; a file that cannot be read gives its reason.
-
-    Args:
-        prepare_size: pixels of the shorter side, as in the recipe that the network was trained with.
-    """
+    """The k most probable classes of each file, in order; a file that cannot be read gives its reason."""
     for start in range(0, len(paths), batch_size):
         chunk = paths[start : start + batch_size]
-        pictures, errors = {}, {}
+        images, errors = {}, {}
         for path in chunk:
             try:
-                pictures[path] = prepare_image(path, size=prepare_size)
+                images[path] = classifier.prepare(path)
             except AlexNetError as error:
                 errors[path] = error.what
-        answers = {}
-        if pictures:
-            images = np.stack(list(pictures.values()))
-            rows = predict_probabilities(
-                model, images.__getitem__, len(images), views=views, batch_size=batch_size, precision=precision
-            )
-            answers = dict(zip(pictures, rows, strict=True))
+        rows = classifier.probabilities(np.stack(list(images.values())), views, batch_size) if images else ()
+        answers = dict(zip(images, rows, strict=True))
         for path in chunk:
             if path in errors:
                 yield Prediction(path, (), errors[path])
             else:
-                best = np.argsort(-answers[path], kind="stable")[:k]
-                yield Prediction(path, tuple((class_names[i], float(answers[path][i])) for i in best))
+                yield Prediction(
+                    path, tuple((each.name, each.probability) for each in classifier.top(answers[path], k))
+                )

@@ -9,8 +9,8 @@ from torch import nn
 
 from alexnet.data.images import Pixels
 from alexnet.errors import UsageError
-from alexnet.evaluation.views import central_view
-from alexnet.interpret.features import Floats, activation
+from alexnet.evaluation.classifier import Classifier
+from alexnet.interpret.features import Floats, layer_values
 from alexnet.models.layers import Dropout, LocalConv, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
 from alexnet.models.network import Network, check_layer
 
@@ -62,13 +62,13 @@ def plan(model: Network) -> list[dict[str, Any]]:
     return out
 
 
-def maps_of(model: Network, picture: Pixels, layer: str) -> Floats:
+def maps_of(classifier: Classifier, picture: Pixels, layer: str) -> Floats:
     """What a layer gives for the central view of a prepared picture: (units, H, W), with 1 x 1 for units that are none.
 
     Raises:
         UsageError: there is no such layer.
     """
-    values = activation(model, central_view(model, picture[None]), layer)[0].cpu().contiguous().numpy()
+    values = layer_values(classifier, picture, layer)
     return np.ascontiguousarray(values.reshape(-1, 1, 1) if values.ndim == 1 else values)
 
 

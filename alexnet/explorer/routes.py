@@ -8,12 +8,11 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from alexnet.errors import DataError
-from alexnet.evaluation.classifier import top
-from alexnet.evaluation.views import central_answer, central_view, crop_boxes, view_answers
+from alexnet.evaluation.views import crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import contrasted, differing, ingredients_between, recorded
 from alexnet.explorer.state import Answering, Exciting, Explorer, Near
-from alexnet.interpret.attribution import Method, explain_class
+from alexnet.interpret.attribution import Method, explain
 from alexnet.interpret.contact_sheet import png_bytes
 from alexnet.interpret.features import last_hidden
 from alexnet.interpret.filters import tower_colors, tunings
@@ -54,9 +53,10 @@ async def images(request: Request, run: str | None = None) -> Response:
     served = service.models.get(run)
     data = await service.body(request)
     async with service.queue.room() as room:
-        picture = await service.queue.decode(lambda: served.picture(data, service.settings.max_pixels))
-        answer = await service.compute(request, room, lambda: central_answer(served.model, picture))
-    return JSONResponse({"picture": explorer.sent.add(data), "one": top(answer, served.class_names)})
+        classifier = served.classifier
+        picture = await service.queue.decode(lambda: classifier.prepare(data, service.settings.max_pixels))
+        answer = await service.compute(request, room, lambda: classifier.probabilities(picture[None])[0])
+    return JSONResponse({"picture": explorer.sent.add(data), "one": _top(served, answer)})
 
 
 @router.get("/explorer/{run}/picture/{name}")
@@ -71,20 +71,19 @@ async def picture_png(request: Request, run: str, name: str) -> Response:
 async def answers(request: Request, run: str, name: str) -> Response:
     """The most probable classes by one view and by ten, and by each of the ten."""
     service, explorer, served, picture = await _picture(request, run, name)
-    rows = await _compute(request, service, lambda: view_answers(served.model, picture))
+    rows = await _compute(request, service, lambda: served.classifier.crop_probabilities(picture))
     config = served.model.config
     boxes = crop_boxes(picture.shape[0], config.test_size, config.crop_size)
-    names = served.class_names
     crops = [
-        {"box": boxes[i % len(boxes)], "mirrored": i >= len(boxes), "top": top(row, names, 1)[0]}
+        {"box": boxes[i % len(boxes)], "mirrored": i >= len(boxes), "top": _top(served, row, 1)[0]}
         for i, row in enumerate(rows)
     ]
     central = rows[2 if len(rows) == 10 else 0]
     return JSONResponse(
         {
             **explorer.about(served, name),
-            "one": top(central, names),
-            "ten": top(rows.mean(0), names),
+            "one": _top(served, central),
+            "ten": _top(served, rows.mean(0)),
             "crops": crops,
             "mirrors": served.run.recipe.augment.flip,
         }
@@ -97,7 +96,7 @@ async def maps(request: Request, run: str, name: str, layer: str) -> Response:
     service, _, served, picture = await _picture(request, run, name)
     check_layer(served.model, layer)
     found = await _compute(
-        request, service, lambda: network_view.as_bytes(network_view.maps_of(served.model, picture, layer))
+        request, service, lambda: network_view.as_bytes(network_view.maps_of(served.classifier, picture, layer))
     )
     return JSONResponse({"layer": layer, **found})
 
@@ -159,18 +158,15 @@ async def why(
     if label is not None:
         network_view.check_unit("the last layer", label, len(served.class_names))
 
-    def explain() -> tuple[int, float, Any]:
-        answer = central_answer(served.model, picture)
-        chosen = int(answer.argmax()) if label is None else label
-        heat = explain_class(served.model, central_view(served.model, picture[None]), chosen, method)
-        return chosen, float(answer[chosen]), network_view.as_bytes(heat[None])
-
-    chosen, probability, heat = await _compute(request, service, explain)
+    explained, (heat,) = await _compute(
+        request, service, lambda: explain(served.classifier, picture, [method], label=label)
+    )
     config = served.model.config
     size = config.test_size or picture.shape[0]
     box = crop_boxes(size, None, config.crop_size)
-    about = {"class": chosen, "name": served.class_names[chosen], "probability": probability, "method": method}
-    return JSONResponse({**about, "box": box[2] if len(box) > 2 else box[0], **heat})
+    about = {"class": explained.index, "name": explained.name, "probability": explained.probability, "method": method}
+    box_shown = box[2] if len(box) > 2 else box[0]
+    return JSONResponse({**about, "box": box_shown, **network_view.as_bytes(heat[None])})
 
 
 @router.get("/explorer/{run}/similar/{name}")
@@ -299,6 +295,10 @@ def _alike(service: Service, run: str) -> list[Served]:
     chosen = service.models.get(run)
     wanted = chosen.run.data.get("fingerprint"), chosen.class_names
     return [s for s in service.models if s is chosen or (s.run.data.get("fingerprint"), s.class_names) == wanted]
+
+
+def _top(served: Served, probabilities: Any, k: int = 5) -> list[dict[str, Any]]:
+    return [asdict(each) for each in served.classifier.top(probabilities, k)]
 
 
 def _plan(served: Served) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ class Answering:
 
     def look(self, served: Served, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
         """Takes in some pictures."""
-        self.rows.append(served.predict(list(pictures), 1))
+        self.rows.append(served.classifier.probabilities(pictures))
 
     def evaluation(self, served: Served, shelf: Shelf) -> Evaluation:
         """The answers with the names and labels of the pictures."""
@@ -143,7 +143,7 @@ class Explorer:
         """
         place = find(self.shelves[served.name], name)
         if place is None:
-            return served.picture(self.sent.get(name), max_pixels)
+            return served.classifier.prepare(self.sent.get(name), max_pixels)
         pixels = place[0].read([place[1]])[0]
         if pixels is None:
             raise DataError(f"{place[0].names[place[1]]} cannot be read", fix="Choose another picture.", code="E388")

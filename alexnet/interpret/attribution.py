@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from alexnet.data.images import Pixels
 from alexnet.errors import UsageError
+from alexnet.evaluation.classifier import Classifier, ClassProbability
 from alexnet.interpret.contact_sheet import enlarged, resized, sheet
 from alexnet.models.fusion import run_layers
 from alexnet.models.network import Network
@@ -33,16 +34,25 @@ WARM, COLD = np.array([215, 48, 20]), np.array([33, 102, 172])  # speaks for the
 SHEET_SIDE = 448
 
 
-def class_index(class_names: Sequence[str], name: str) -> int:
-    """The output of a class.
+def explain(
+    classifier: Classifier,
+    image: Pixels,
+    methods: Sequence[Method],
+    *,
+    label: int | None = None,
+    patch: int | None = None,
+) -> tuple[ClassProbability, list[Map]]:
+    """What speaks for a class on one prepared image: the class explained, and a map (crop, crop) for each method.
 
-    Raises:
-        UsageError: the network does not know it.
+    Args:
+        label: the output to explain; by default the most probable one.
+        patch: pixels a side of the square that occludes; by default a seventh of the view.
     """
-    if name not in class_names:
-        shown = ", ".join(class_names[:20]) + (f" and {len(class_names) - 20} more" if len(class_names) > 20 else "")
-        raise UsageError(f"the network knows no class {name!r}", fix=f"It knows: {shown}.", code="E246")
-    return class_names.index(name)
+    probabilities = classifier.probabilities(image[None])[0]
+    chosen = int(probabilities.argmax()) if label is None else label
+    explained = ClassProbability(chosen, classifier.class_names[chosen], float(probabilities[chosen]))
+    view = classifier.view(image)
+    return explained, [explain_class(classifier.network, view, chosen, each, patch=patch) for each in methods]
 
 
 def explain_class(model: Network, view: Tensor, label: int, method: Method, *, patch: int | None = None) -> Map:

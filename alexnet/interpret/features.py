@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alexnet.data.images import prepare_image
+from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.views import central_view
 from alexnet.models.fusion import run_layers
 from alexnet.models.network import Network, check_layer
@@ -46,6 +47,15 @@ def activation(model: Network, images: Tensor, layer: str) -> Tensor:
     """What one layer gives for (N, 3, crop, crop) pixels 0..255; the layers behind it do not run."""
     layers = list(model.layers)[: check_layer(model, layer) + 1]
     return run_layers(layers, model.prepare_input(images)).float()
+
+
+def layer_values(classifier: Classifier, image: Pixels, layer: str) -> Floats:
+    """What a layer gives for the central view of one prepared image: (units,) or (maps, H, W).
+
+    Raises:
+        UsageError: E235, there is no such layer.
+    """
+    return activation(classifier.network, classifier.view(image), layer)[0].cpu().contiguous().numpy()
 
 
 def features(

@@ -1,6 +1,6 @@
 """The pictures most like one, twice: by the last hidden layer, and by the raw pixels, which see something else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from alexnet.data.crops import as_batch, shrink
 from alexnet.data.images import Pixels, prepare_image
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.views import central_view
 from alexnet.interpret.contact_sheet import sheet
 from alexnet.interpret.features import Floats, activation, features, last_hidden
-from alexnet.interpret.image_index import ROWS, Index, same_file
+from alexnet.interpret.image_index import ROWS, Entry, Index, same_file, update_index
 from alexnet.models.network import Network
 
 PIXEL_SIDE = 32  # at which raw pixels are compared
@@ -127,3 +128,47 @@ def answer_sheet(answers: Sequence[Answer], side: int = 128) -> Pixels:
         for answer in answers
     ]
     return sheet(rows, gap=6, first_apart=True)
+
+
+class LiveIndex:
+    """The index of a folder of pictures for each network, brought up to date whenever a file there has changed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._seen: dict[str, frozenset[tuple[str, int, int, int]]] = {}
+        self._indexes: dict[str, Index] = {}
+
+    def find(
+        self, classifier: Classifier, weights: str, picture: Pixels, k: int
+    ) -> tuple[Index, list[tuple[Entry, float]]]:
+        """The k pictures nearest to a prepared one in the last hidden layer, with their distances; nearest first.
+
+        Args:
+            weights: the fingerprint of the network.
+        """
+        index = self.index(classifier, weights)
+        vector = hidden_vectors(classifier.network, picture[None])[0]
+        rows, distances = nearest(index.vectors, vector, k)
+        return index, [(index.entries[row], float(distance)) for row, distance in zip(rows, distances, strict=True)]
+
+    def index(self, classifier: Classifier, weights: str) -> Index:
+        """The index as the files are now.
+
+        Raises:
+            DataError: E390, E391.
+        """
+        seen = frozenset(_stamps(self.folder))
+        if self._seen.get(weights) != seen:
+            network, size = classifier.network, classifier.prepare_size
+            self._indexes[weights] = update_index(network, self.folder, layer=last_hidden(network), prepare_size=size)
+            self._seen[weights] = seen
+        return self._indexes[weights]
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    for path in folder.rglob("*") if folder.is_dir() else [folder]:
+        try:
+            status = path.stat()
+        except OSError:
+            continue  # gone while we look
+        yield str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -56,20 +56,34 @@ def to_json(recipe: Recipe) -> str:
 
 
 def from_json(text: str) -> Recipe:
-    """The recipe that `to_json` wrote.
+    """The recipe that `to_json` wrote, in this version or an earlier one.
+
+    A field that a later version has added takes its default, which changes nothing by rule.
 
     Raises:
-        UsageError: if a field is unknown, missing or of the wrong kind.
+        UsageError: if a field is unknown or of the wrong kind.
     """
     values = json.loads(text)
     recipe = _validated(values)
-    if json.loads(to_json(recipe)) != values:
+    if unknown := _unknown_fields(values, json.loads(to_json(recipe))):
         raise UsageError(
-            "the stored recipe has fields that this version of alexnet does not know, or lacks some",
+            f"the stored recipe has fields that this version of alexnet does not know: {', '.join(unknown)}",
             fix="Use the version of alexnet that made it.",
             code="E215",
         )
     return recipe
+
+
+def _unknown_fields(values: dict[str, Any], known: dict[str, Any], prefix: str = "") -> list[str]:
+    """Fields of a stored record that the record read from it does not have, or has with another value."""
+    out = []
+    for name, value in values.items():
+        ours = known.get(name, ...)
+        if isinstance(value, dict) and isinstance(ours, dict):
+            out += _unknown_fields(value, ours, f"{prefix}{name}.")
+        elif value != ours:
+            out.append(prefix + name)
+    return out
 
 
 def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:

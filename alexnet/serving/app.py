@@ -13,7 +13,7 @@ A further page (the explorer) adds a router and its files before the application
         served = service.models.get(None)            # keep it: one answer, one model
         data = await service.body(request)           # bytes; limits and deadlines are on
         async with service.queue.room() as room:     # 503 if 64 pictures wait already
-            picture = await service.queue.decode(lambda: served.picture(data, service.settings.max_pixels))
+            picture = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
             # on the one thread that computes; not called if the client has gone by then
             found = await service.compute(request, room, lambda: slow(picture))
         return {...}

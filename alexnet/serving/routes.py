@@ -1,5 +1,6 @@
 """The routes for programs: /v1/..., and those for who watches over the server."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -8,9 +9,12 @@ from fastapi.responses import JSONResponse, Response
 
 from alexnet.data.images import Pixels
 from alexnet.errors import AlexNetError, UsageError
+from alexnet.evaluation.classifier import ClassProbability
+from alexnet.interpret.attribution import METHODS, why_sheet
+from alexnet.interpret.attribution import explain as explain_image
 from alexnet.interpret.contact_sheet import activation_sheet, png_bytes
-from alexnet.interpret.features import last_hidden, npy_bytes
-from alexnet.models.network import check_layer
+from alexnet.interpret.features import last_hidden, layer_values, npy_bytes
+from alexnet.models.network import check_layer, layer_names
 from alexnet.serving import schemas
 from alexnet.serving.counters import CONTENT_TYPE
 from alexnet.serving.models import Served
@@ -82,7 +86,9 @@ async def predict(request: Request, run: RunName = None, views: Views = schemas.
     async with service.queue.room() as room:
         picture = await _picture(service, served, data)
         key = (served, views)
-        rows = await service.together(request, room, key, [picture], lambda pictures: served.predict(pictures, views))
+        rows = await service.together(
+            request, room, key, [picture], lambda pictures: served.classifier.probabilities(np.stack(pictures), views)
+        )
     return {**_from(served), "views": views, "top": _top(served, rows[0], k)}
 
 
@@ -103,7 +109,9 @@ async def predict_batch(request: Request, run: RunName = None, views: Views = sc
         if read:
             items = list(read.values())
             key = (served, views)
-            rows = await service.together(request, room, key, items, lambda pictures: served.predict(pictures, views))
+            rows = await service.together(
+                request, room, key, items, lambda pictures: served.classifier.probabilities(np.stack(pictures), views)
+            )
             for number, row in zip(read, rows, strict=True):
                 answers[number]["top"] = _top(served, row, k)
     return {**_from(served), "views": views, "pictures": answers}
@@ -120,7 +128,9 @@ async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
     data = await service.body(request)
     async with service.queue.room() as room:
         picture = await _picture(service, served, data)
-        within, found = await service.compute(request, room, lambda: index.find(served, picture, k))
+        within, found = await service.compute(
+            request, room, lambda: index.find(served.classifier, served.model_id, picture, k)
+        )
     return {
         **_from(served),
         "layer": last_hidden(served.model),
@@ -143,13 +153,17 @@ async def why(
     async with service.queue.room() as room:
         picture = await _picture(service, served, data)
 
-        def explain() -> tuple[str, float, bytes]:
-            explained, probability, drawn = served.why(picture, method, class_name)
-            return explained, probability, png_bytes(drawn)
+        classifier = served.classifier
 
-        explained, probability, png = await service.compute(request, room, explain)
+        def explain() -> tuple[ClassProbability, bytes]:
+            label = None if class_name is None else classifier.index_of(class_name)
+            methods = [each for each in METHODS if method in ("all", each)]
+            explained, maps = explain_image(classifier, picture, methods, label=label)
+            return explained, png_bytes(why_sheet(classifier.view(picture), maps))
+
+        explained, png = await service.compute(request, room, explain)
     # A header has no letters beyond ASCII: the number of the class, whose name /v1/runs tells.
-    about = {"x-alexnet-class": str(served.class_names.index(explained)), "x-alexnet-probability": f"{probability:.6g}"}
+    about = {"x-alexnet-class": str(explained.index), "x-alexnet-probability": f"{explained.probability:.6g}"}
     return Response(png, media_type="image/png", headers={**_headers(served), **about})
 
 
@@ -169,7 +183,7 @@ async def activations(
     data = await service.body(request)
     async with service.queue.room() as room:
         picture = await _picture(service, served, data)
-        values = await service.compute(request, room, lambda: served.activations(picture, layer))
+        values = await service.compute(request, room, lambda: layer_values(served.classifier, picture, layer))
         if format == "png":
             png = await service.queue.decode(lambda: png_bytes(activation_sheet(values)))
             return Response(png, media_type="image/png", headers=_headers(served))
@@ -184,7 +198,7 @@ async def runs(request: Request) -> Any:
     """The runs that are served, their classes and layers."""
     return {
         "runs": [
-            {**_from(each), "classes": list(each.class_names), "layers": each.layers, "views": [1, 10]}
+            {**_from(each), "classes": list(each.class_names), "layers": layer_names(each.model), "views": [1, 10]}
             for each in service_of(request).models
         ]
     }
@@ -218,12 +232,12 @@ async def metrics(request: Request) -> Response:
 
 
 async def _picture(service: Service, served: Served, data: bytes) -> Pixels:
-    picture: Pixels = await service.queue.decode(lambda: served.picture(data, service.settings.max_pixels))
+    picture: Pixels = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
     return picture
 
 
 def _top(served: Served, row: Any, k: int) -> list[dict[str, Any]]:
-    return [{"index": i, "name": name, "probability": p} for i, name, p in served.top(row, k)]
+    return [asdict(each) for each in served.classifier.top(row, k)]
 
 
 def _from(served: Served) -> dict[str, str]:

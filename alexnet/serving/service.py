@@ -10,9 +10,10 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from alexnet.errors import DataError
+from alexnet.interpret.similar import LiveIndex
 from alexnet.serving.batching import Compute, Queue, Room
 from alexnet.serving.counters import service_counters
-from alexnet.serving.models import Models, Similar
+from alexnet.serving.models import Models
 from alexnet.serving.settings import Settings
 
 
@@ -28,7 +29,7 @@ class Service:
         self.settings = settings
         self.counters = service_counters()
         self.queue = Queue(settings, self.counters)
-        self.similar = None if index is None else Similar(index)
+        self.similar = None if index is None else LiveIndex(index)
         self.ready = False
         self.counters.gauge("alexnet_queue_pictures", "Pictures that wait or are computed.", self._waiting)
         self.counters.gauge("alexnet_model_info", "1 for the weights that answer now.", self._loaded)
@@ -89,10 +90,10 @@ class Service:
     def warm_up(self) -> None:
         """Computes one picture by each network, so that the first request finds compiled loops, and the index."""
         for served in self.models:
-            size = served.run.recipe.prepare_size
-            served.predict([np.zeros((size, size, 3), np.uint8)], 1)
+            size = served.classifier.prepare_size
+            served.classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
             if self.similar is not None:
-                self.similar.index(served)
+                self.similar.index(served.classifier, served.model_id)
         self.ready = True
 
     def _waiting(self) -> dict[tuple[tuple[str, str], ...], float]:

@@ -22,7 +22,7 @@ from alexnet.data.dataset import Prepared, Split, held_out_split
 from alexnet.data.images import prepare_image
 from alexnet.data.loader import epoch_batches, epoch_order, steps_per_epoch
 from alexnet.data.samples import Samples
-from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.kernels.device import finish
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.run import Run

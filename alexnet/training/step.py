@@ -17,7 +17,7 @@ from torch import Tensor
 from alexnet.distributed.collectives import Team, piece_count, sum_gradients, sum_in_order
 from alexnet.distributed.data_parallel import place_masks
 from alexnet.distributed.hybrid import hybrid_pass
-from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.models.network import Network
 from alexnet.recipes.recipe import Recipe
 from alexnet.training.divergence import runs_away

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from alexnet.data.images import prepare_image
-from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.models.build import build_model
 from alexnet.models.network import fingerprint
 from alexnet.runs.checkpoint import TrainingState, load_model, save_checkpoint

@@ -15,7 +15,8 @@ from torch import nn
 
 from alexnet.data.crops import shrink
 from alexnet.errors import DataError, UsageError
-from alexnet.evaluation.evaluate import Evaluation, evaluate, predict_probabilities, top_k_error
+from alexnet.evaluation.classifier import predict_probabilities
+from alexnet.evaluation.evaluate import Evaluation, evaluate, top_k_error
 from alexnet.evaluation.views import view_probabilities
 from alexnet.models.build import build_model
 

@@ -9,6 +9,7 @@ import pytest
 
 from alexnet.data.dataset import open_prepared
 from alexnet.errors import DataError
+from alexnet.evaluation.classifier import classifier_of
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images, predict
 from alexnet.runs.checkpoint import load_model
@@ -100,14 +101,7 @@ def test_last_and_best_answer_with_their_own_weights(trained, alexnet):
 def test_the_batch_size_changes_nothing_and_the_best_k_are_named(trained, batch_size):
     run = open_run(trained / "run")
     expected = answers_of(trained)
-    got = predict(
-        load_model(run),
-        list(expected),
-        class_names=run.class_names,
-        prepare_size=run.recipe.prepare_size,
-        k=2,
-        batch_size=batch_size,
-    )
+    got = predict(classifier_of(run), list(expected), k=2, batch_size=batch_size)
     for prediction, (path, row) in zip(got, expected.items(), strict=True):
         assert prediction.path == path
         best = sorted(row, key=lambda name: -row[name])[:2]

@@ -19,8 +19,8 @@ from PIL import Image
 from alexnet.data.crops import ten_crop
 from alexnet.data.dataset import open_prepared
 from alexnet.errors import UsageError
-from alexnet.evaluation.evaluate import predict_probabilities
-from alexnet.evaluation.views import central_answer, central_view, crop_boxes, view_answers
+from alexnet.evaluation.classifier import Classifier, predict_probabilities
+from alexnet.evaluation.views import central_view, crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import differing, known_ingredient
 from alexnet.explorer.pictures import Sent
@@ -170,19 +170,19 @@ def test_the_boxes_are_where_the_ten_crops_are_cut(test_size):
 
 def test_the_crops_average_to_what_ten_views_say():
     model, pictures = build_model(SMALL, seed=4).eval(), noise(1)
-    rows = view_answers(model, pictures[0])
+    classifier = Classifier(model, tuple(map(str, range(model.config.num_classes))), 52)
+    rows = classifier.crop_probabilities(pictures[0])
     assert rows.mean(0) == pytest.approx(predict_probabilities(model, pictures.__getitem__, 1, views=10)[0], abs=1e-6)
-    one = predict_probabilities(model, pictures.__getitem__, 1)[0]
-    assert central_answer(model, pictures[0]) == pytest.approx(one, abs=1e-6)
+    one = classifier.probabilities(pictures)[0]
     assert rows[2] == pytest.approx(one, abs=1e-6)
 
 
 def test_the_bytes_of_a_layer_are_its_values_to_half_a_step():
     model, picture = build_model(SMALL, seed=5).eval(), noise(1)[0]
-    true = model.activations(central_view(model, picture[None]))
+    true, classifier = model.activations(central_view(model, picture[None])), Classifier(model, (), 52)
     for layer in layer_names(model):
         if true[layer].ndim == 4:
-            shown = numbers(network_view.as_bytes(network_view.maps_of(model, picture, layer)))
+            shown = numbers(network_view.as_bytes(network_view.maps_of(classifier, picture, layer)))
             values = true[layer][0].detach().numpy()
             assert (np.abs(shown - values) <= np.abs(values).max((1, 2), keepdims=True) / 250 + 1e-5).all(), layer
 
@@ -343,7 +343,9 @@ def test_the_routes_tell_what_the_functions_find(client, trained):
     assert [x["probability"] for x in answers["one"]] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
     maps = client.get(f"/explorer/run/maps/{name['picture']}/conv2").json()
     assert np.allclose(
-        numbers(maps), network_view.maps_of(model, picture, "conv2"), atol=max(maps["limits"]) / 250 + 1e-5
+        numbers(maps),
+        network_view.maps_of(Classifier(model, (), len(picture)), picture, "conv2"),
+        atol=max(maps["limits"]) / 250 + 1e-5,
     )
     heat = client.get(f"/explorer/run/why/{name['picture']}?method=saliency&class=1").json()
     assert heat["name"] == run.class_names[1]

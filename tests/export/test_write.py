@@ -11,7 +11,8 @@ import torch
 import alexnet.export.write as exporting
 from alexnet.data.dataset import open_prepared
 from alexnet.errors import UntrustedFileError
-from alexnet.evaluation.evaluate import evaluate, predict_probabilities
+from alexnet.evaluation.classifier import predict_probabilities
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.export.backends import of_onnx, of_program, open_answering, softmax
 from alexnet.export.onnx import onnx_model
 from alexnet.export.parity import parity

@@ -36,8 +36,9 @@ from alexnet.data.sources import open_source
 from alexnet.distributed.collectives import Team
 from alexnet.distributed.launch import check_same, check_scheme, launch, meeting_in_vain
 from alexnet.distributed.rendezvous import check_out as check_named
+from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.ensemble import check_splits
-from alexnet.evaluation.evaluate import evaluate, predict_probabilities
+from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images
 from alexnet.experiments.ablation import jobs_of
 from alexnet.experiments.runner import run_jobs
@@ -655,9 +656,9 @@ def fill_queue(running: Any, s: Scene) -> None:
 
 
 def break_prediction(running: Any, s: Scene) -> None:
-    from alexnet.serving.models import Served
+    from alexnet.evaluation.classifier import Classifier
 
-    s.refuse(Served, "predict", ZeroDivisionError())
+    s.refuse(Classifier, "probabilities", ZeroDivisionError())
 
 
 def taken_port(s: Scene) -> object:

@@ -124,13 +124,13 @@ def test_every_answer_has_the_headers_of_a_careful_page(ask, path):
 
 
 def test_a_defect_is_told_without_its_traceback(trained, monkeypatch):
-    from alexnet.serving.models import Served
+    from alexnet.evaluation.classifier import Classifier
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
     with in_a_thread(trained / "run") as other:
-        monkeypatch.setattr(Served, "predict", broken)
+        monkeypatch.setattr(Classifier, "probabilities", broken)
         answer = httpx.post(f"{other.url}/v1/predict", content=png())
         assert (answer.status_code, answer.json()["code"]) == (500, "E523")
         assert "secret" not in answer.text

@@ -21,12 +21,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from PIL import Image
 
+from alexnet.evaluation.classifier import Classifier
 from alexnet.interpret.contact_sheet import activation_sheet
 from alexnet.interpret.features import features, last_hidden
 from alexnet.models.network import fingerprint
 from alexnet.runs.checkpoint import TrainingState, load_model, save_checkpoint
 from alexnet.runs.run import open_run
-from alexnet.serving.models import Served
 from harness import ROOT
 from harness.service_process import Running, answer_of, connect, head, in_a_process, in_a_thread
 
@@ -250,15 +250,15 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.begun, self.go = threading.Event(), threading.Event()
         self.calls: list[int] = []
-        predict = Served.predict
+        answer = Classifier.probabilities
 
-        def waiting(served: Served, pictures: list[np.ndarray], views: int) -> np.ndarray:
+        def waiting(classifier: Classifier, pictures: np.ndarray, views: int) -> np.ndarray:
             self.begun.set()
             assert self.go.wait(60)
             self.calls.append(len(pictures))
-            return predict(served, pictures, views)
+            return answer(classifier, pictures, views)
 
-        monkeypatch.setattr(Served, "predict", waiting)
+        monkeypatch.setattr(Classifier, "probabilities", waiting)
 
 
 def until(client: "httpx.Client", line: str) -> None:
