@@ -36,7 +36,7 @@ from torchvision.models import alexnet as torchvision_alexnet
 from torchvision.transforms import v2
 
 from alexnet.cli.terminal import TrainingMonitor
-from alexnet.data.open import prepared_for
+from alexnet.data.open import open_images
 from alexnet.evaluation.evaluate import top_k_error
 from alexnet.kernels.device import choose_device
 from alexnet.recipes.named import find_recipe
@@ -59,7 +59,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def ours(photos: str, seed: int, out: Path, *changes: str) -> dict[str, Any]:
     """One run of `alexnet train PHOTOS seed=SEED CHANGES` and its figures."""
     recipe = override(find_recipe("photos"), [f"seed={seed}", *changes])
-    prepared = prepared_for(photos, recipe.prepare_size)
+    prepared = open_images(photos, recipe.prepare_size)
     run = start_run(out, recipe, photos, prepared)
     clock, processor = time.monotonic(), time.process_time()
     with TrainingMonitor() as monitor:

@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet.distributed.collectives import Team
-from alexnet.distributed.tensor_parallel import parts_of, whole_of
+from alexnet.distributed.collectives import ProcessGroup
+from alexnet.distributed.tensor_parallel import own_parts, whole_tensors
 from alexnet.models.build import build_model
 from alexnet.recipes.recipe import Recipe
-from alexnet.training.optim import build_optimizer, set_rates
-from alexnet.training.step import team_step, train_step
+from alexnet.training.optim import build_optimizer, set_learning_rates
+from alexnet.training.step import group_step, train_step
 from alexnet.training.trainer import divide
 
 
 def follow(
-    team: Team, recipe: Recipe, counts: list[int], *, double: bool = False, same_weights: bool = False
+    group: ProcessGroup, recipe: Recipe, counts: list[int], *, double: bool = False, same_weights: bool = False
 ) -> dict[str, Any]:
     """Takes a step for each of `counts`, pictures in its batch, with one process and with the team.
 
@@ -35,25 +35,25 @@ def follow(
     """
     kind = torch.float64 if double else torch.float32
     alone, mine = (build_model(recipe.model, seed=recipe.seed).to(kind).train() for _ in range(2))
-    divided = divide(mine, team)
+    divided = divide(mine, group)
     networks = [network.to(memory_format=torch.channels_last) for network in (alone, mine)]
     optimizers = [build_optimizer(network, recipe.optim) for network in networks]
     out: dict[str, Any] = {"losses": [], "gradients": [], "worst": []}
     for step, count in enumerate(counts):
         images, targets = _batch(recipe, count, step)
         for optimizer in optimizers:
-            set_rates(optimizer, recipe.optim, 1, step / len(counts))
+            set_learning_rates(optimizer, recipe.optim, 1, step / len(counts))
         if same_weights:
-            state = team.share_tensors(alone.state_dict() if team.leads else {})
-            mine.load_state_dict(parts_of(dict(state), team, divided))
-        if team.leads:
+            state = group.broadcast_tensors(alone.state_dict() if group.is_main else {})
+            mine.load_state_dict(own_parts(dict(state), group, divided))
+        if group.is_main:
             alone.seed_dropout(recipe.seed, step)
             one = float(train_step(alone, optimizers[0], images, targets, recipe)[0])
-        rows = team.rows(count)
-        some = targets if team.scheme == "hybrid" else targets[rows]
-        together, _ = team_step(team, mine, optimizers[1], images[rows], some, recipe, None, count=count, step=step)
-        gradients = whole_of({n: p.grad for n, p in mine.named_parameters() if p.grad is not None}, team, divided)
-        if team.leads:
+        rows = group.rows(count)
+        some = targets if group.scheme == "hybrid" else targets[rows]
+        together, _ = group_step(group, mine, optimizers[1], images[rows], some, recipe, None, count=count, step=step)
+        gradients = whole_tensors({n: p.grad for n, p in mine.named_parameters() if p.grad is not None}, group, divided)
+        if group.is_main:
             theirs = {n: p.grad for n, p in alone.named_parameters() if p.grad is not None}
             assert theirs.keys() == gradients.keys()
             apart = {name: _difference(grad, gradients[name]) for name, grad in theirs.items()}

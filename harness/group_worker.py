@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from alexnet.data.dataset import open_prepared
-from alexnet.distributed.launch import check_same, own_run, process_group, team_of
+from alexnet.distributed.launch import check_same_settings, joined_process_group, process_group_of, run_of_rank
 from alexnet.distributed.process import ending_at_once
 from alexnet.errors import AlexNetError
 from alexnet.recipes.named import find_recipe
@@ -22,7 +22,6 @@ from alexnet.runs.run import Run, create_run, open_run
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
 from harness.gradients import follow
-from harness.small_runs import Silent
 
 CPU = torch.device("cpu")
 PATIENCE = 600.0  # seconds; a larger team waits until the smaller one is done
@@ -47,14 +46,14 @@ def trained(folder: Path, name: str, recipe: str, scheme: str, rank: int, size: 
     like, out = open_run(folder / recipe), folder / name
     if rank == 0 and not out.exists():
         create_run(out, like.recipe, like.class_names, like.data)
-    team = team_of(like.recipe, scheme, rank, size, exact=exact)
-    team.largest(0)  # the run folder is there
-    data = like.data if team.leads else {}  # as `alexnet train` under torchrun
-    with own_run(Run(out, like.recipe, like.class_names, data), team) as run:
+    group = process_group_of(like.recipe, scheme, rank, size, exact=exact)
+    group.all_reduce_max(0)  # the run folder is there
+    data = like.data if group.is_main else {}  # as `alexnet train` under torchrun
+    with run_of_rank(Run(out, like.recipe, like.class_names, data), group) as run:
         before = bytes_sent()
         with suppress(Interrupted):
-            train(run, open_prepared(folder / "prepared"), device=CPU, monitor=Silent(), team=team, **options)
-        return {"sent": dict(team.sent), "tcp": bytes_sent() - before}
+            train(run, open_prepared(folder / "prepared"), device=CPU, group=group, **options)
+        return {"sent": dict(group.sent), "tcp": bytes_sent() - before}
 
 
 def answer(folder: Path, rank: int, size: int, job: dict) -> dict:
@@ -62,11 +61,11 @@ def answer(folder: Path, rank: int, size: int, job: dict) -> dict:
     try:
         if "follow" in job:
             recipe = override(find_recipe(job["follow"]), job["changes"])
-            team = team_of(recipe, job["scheme"], rank, size, exact=False)
-            return follow(team, recipe, job["counts"], double=job["double"])
+            group = process_group_of(recipe, job["scheme"], rank, size, exact=False)
+            return follow(group, recipe, job["counts"], double=job["double"])
         if "same" in job:
-            team = team_of(open_run(folder / job["same"]).recipe, "data", rank, size, exact=False)
-            check_same(team, {"epochs": 3, "optim.lr": (rank + 1) / 100})
+            group = process_group_of(open_run(folder / job["same"]).recipe, "data", rank, size, exact=False)
+            check_same_settings(group, {"epochs": 3, "optim.lr": (rank + 1) / 100})
             return {}
         return trained(folder, rank=rank, size=size, **job)
     except AlexNetError as error:
@@ -80,7 +79,7 @@ def main() -> None:
         if rank >= size:
             continue
         store = dist.FileStore(str(folder / f"store-{size}"), size)
-        with process_group(CPU, PATIENCE, store=store, rank=rank, size=size):
+        with joined_process_group(CPU, PATIENCE, store=store, rank=rank, size=size):
             out = [answer(folder, rank, size, job) for job in jobs]
         (folder / f"said-{size}-{rank}.json").write_text(json.dumps(out))
 

@@ -9,21 +9,8 @@ from alexnet.runs.run import open_run
 from alexnet.training.loop import train
 
 
-class Silent:
-    """A monitor that shows nothing."""
-
-    def step(self, progress):
-        pass
-
-    def epoch(self, row):
-        pass
-
-    def note(self, text):
-        pass
-
-
 def go_on(folder: str, prepared: str, save_seconds: float) -> None:
     """Trains a run to its end from where it stands."""
     torch.set_num_threads(1)
     run, pictures = open_run(Path(folder)), open_prepared(Path(prepared))
-    train(run, pictures, device=torch.device("cpu"), monitor=Silent(), save_seconds=save_seconds)
+    train(run, pictures, device=torch.device("cpu"), save_seconds=save_seconds)

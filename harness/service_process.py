@@ -19,9 +19,9 @@ import torch
 from alexnet.cli.serve import listen
 from alexnet.explorer.routes import add_explorer
 from alexnet.explorer.state import Explorer
-from alexnet.runs.start import prepared_of
+from alexnet.runs.start import images_of_run
 from alexnet.serving.app import create_app
-from alexnet.serving.models import Models
+from alexnet.serving.models import ServedModels
 from alexnet.serving.server import server
 from alexnet.serving.service import Service
 from alexnet.serving.settings import Settings
@@ -44,7 +44,7 @@ def in_a_thread(
 ) -> Iterator[Running]:
     """A service of these runs with changed settings."""
     settings = Settings(**{"port": 0, **changes})
-    service = Service(Models(runs, device=torch.device("cpu")), settings, index)
+    service = Service(ServedModels(runs, device=torch.device("cpu")), settings, index)
     started = threading.Event()
     app = create_app(service)
     if adding is not None:
@@ -65,7 +65,7 @@ def exploring(*runs: Path, index: Path | None = None, **changes: Any) -> context
     """The page of `alexnet explore` for these runs."""
 
     def adding(app: Any, service: Service) -> None:
-        pictures = Explorer(service.models, prepared_of, index)
+        pictures = Explorer(service.models, images_of_run, index)
         add_explorer(app, pictures)
 
     return in_a_thread(*runs, adding=adding, **changes)

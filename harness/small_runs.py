@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
     err: str
 
 
-class Silent:
+class Recording:
     """A monitor that keeps what it is told."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import Run, create_run
 from alexnet.training.loop import train
-from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Silent, call, coloured, write_photos
+from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
 
 # How long an example takes says something of the machine, nothing of the code; and a run of the tests says the same
 # about the same code each time. HYPOTHESIS_PROFILE=search looks at new examples.
@@ -80,11 +80,11 @@ def start(prepared: Prepared, tiny: Recipe, tmp_path: Path) -> Callable[..., Run
 
 
 @pytest.fixture
-def fit(prepared: Prepared) -> Callable[..., Silent]:
+def fit(prepared: Prepared) -> Callable[..., Recording]:
     """Trains a run on `prepared`, quietly."""
 
-    def go(run: Run, max_steps: int | None = None) -> Silent:
-        monitor = Silent()
+    def go(run: Run, max_steps: int | None = None) -> Recording:
+        monitor = Recording()
         train(run, prepared, device=torch.device("cpu"), monitor=monitor, max_steps=max_steps)
         return monitor
 

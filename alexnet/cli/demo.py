@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from alexnet.cli.terminal import TrainingMonitor, bars, print_table
-from alexnet.data.open import prepared_for
+from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.kernels.device import choose_device
 from alexnet.recipes.named import DEMO, LENET
@@ -33,7 +33,7 @@ def run_demo(out: Path) -> None:
     rows = []
     for name, recipe in networks.items():
         print(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {recipe.prepare_size}\n")
-        prepared = prepared_for("digits", recipe.prepare_size)
+        prepared = open_images("digits", recipe.prepare_size)
         shutil.rmtree(folders[name], ignore_errors=True)
         run = start_run(folders[name], recipe, "digits", prepared)
         with TrainingMonitor() as monitor:

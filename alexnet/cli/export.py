@@ -47,12 +47,12 @@ def export(
     """
     from alexnet.cli import tables, tables_interpret
     from alexnet.cli.terminal import bars
-    from alexnet.data.open import prepared_for
+    from alexnet.data.open import open_images
     from alexnet.export.write import FORMATS, check_out
     from alexnet.export.write import export as export_run
     from alexnet.runs.checkpoint import load_model
     from alexnet.runs.run import open_run
-    from alexnet.runs.start import prepared_of
+    from alexnet.runs.start import images_of_run
 
     opened = open_run(run)
     target = out or Path(f"{run.resolve().name}{FORMATS[format] or '-hf'}")
@@ -61,9 +61,9 @@ def export(
     size = opened.recipe.prepare_size
     with bars() as progress:
         if data is None:
-            prepared = prepared_of(opened, tell=tables.prepared, progress=progress)
+            prepared = images_of_run(opened, tell=tables.prepared, progress=progress)
         else:
-            prepared = prepared_for(data, size, tell=tables.prepared, progress=progress, held_out=0)
+            prepared = open_images(data, size, tell=tables.prepared, progress=progress, held_out=0)
         chosen = split or next(name for name in ("val", "test", "train") if name in prepared.splits)
         found = export_run(
             opened, model, prepared, target, form=format, split=chosen, pixels=pixels, int8=int8, progress=progress
@@ -93,11 +93,11 @@ def parity(first: Path, second: Path, *images: Paths, trust: bool = False) -> No
     """
     from alexnet.cli import tables_interpret
     from alexnet.evaluation.predict import find_images, refuse_unread
-    from alexnet.export.backends import open_answering
+    from alexnet.export.backends import open_backend
     from alexnet.export.parity import check_equal, compare_answers
 
     paths = find_images(images)
-    a, b = (open_answering(path, trust=trust) for path in (first, second))
+    a, b = (open_backend(path, trust=trust) for path in (first, second))
     found, errors = compare_answers(a, b, paths)
     tables_interpret.parity(a, b, found, errors)
     check_equal(found, a, b)

@@ -133,7 +133,7 @@ def check(
 
     from alexnet.cli import tables, tables_networks
     from alexnet.cli.terminal import bars
-    from alexnet.data.open import fitted, prepared_for
+    from alexnet.data.open import fitted, open_images
     from alexnet.kernels.device import choose_device
     from alexnet.recipes.named import find_recipe
     from alexnet.recipes.recipe import for_classes, override
@@ -143,7 +143,7 @@ def check(
     base = fitted(find_recipe(recipe), data)
     chosen = override(base if weights is None else replace(base, weights=weights), changes)
     with bars() as progress:
-        prepared = prepared_for(data, chosen.prepare_size, tell=tables.prepared, progress=progress)
+        prepared = open_images(data, chosen.prepare_size, tell=tables.prepared, progress=progress)
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     tables_networks.check(check_run(chosen, prepared, choose_device(device)))
@@ -181,7 +181,7 @@ def bench(
     """
     from alexnet.cli import tables, tables_networks
     from alexnet.cli.terminal import bars
-    from alexnet.data.open import fitted, original_files, prepared_for
+    from alexnet.data.open import fitted, open_images, original_files
     from alexnet.kernels.device import choose_device
     from alexnet.models.build import build_model
     from alexnet.recipes.named import find_recipe
@@ -204,7 +204,7 @@ def bench(
     prepared = None
     if data is not None:
         with bars() as progress:
-            prepared = prepared_for(data, chosen.prepare_size, tell=told, progress=progress)
+            prepared = open_images(data, chosen.prepare_size, tell=told, progress=progress)
     if prepared is not None:
         chosen = for_classes(chosen, len(prepared.class_names))
     found: bench_layers.LayerTimes | benchmark.Rates

@@ -71,12 +71,12 @@ def evaluate(
     """
     from alexnet.cli import tables
     from alexnet.cli.terminal import bars
-    from alexnet.data.open import prepared_for
+    from alexnet.data.open import open_images
     from alexnet.evaluation.evaluate import evaluate as evaluate_split
     from alexnet.kernels.device import choose_device
     from alexnet.runs.checkpoint import load_model
     from alexnet.runs.run import open_run
-    from alexnet.runs.start import prepared_of
+    from alexnet.runs.start import images_of_run
 
     opened = open_run(run)
     model = load_model(opened, checkpoint).to(choose_device(device))
@@ -87,9 +87,9 @@ def evaluate(
     )
     with bars() as progress:
         if data is None or own:
-            prepared = prepared_of(opened, tell=told, progress=progress)
+            prepared = images_of_run(opened, tell=told, progress=progress)
         else:
-            prepared = prepared_for(data, recipe.prepare_size, tell=told, progress=progress, held_out=0)
+            prepared = open_images(data, recipe.prepare_size, tell=told, progress=progress, held_out=0)
         chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
         result = evaluate_split(
             model,
@@ -172,10 +172,10 @@ def report(run: Path) -> None:
     from alexnet.cli.terminal import bars
     from alexnet.report.run_report import report_run
     from alexnet.runs.run import open_run
-    from alexnet.runs.start import prepared_of
+    from alexnet.runs.start import images_of_run
 
     opened = open_run(run)
     with bars() as progress:
-        prepared = prepared_of(opened, tell=tables.prepared, progress=progress)
+        prepared = images_of_run(opened, tell=tables.prepared, progress=progress)
         evaluations, page = report_run(opened, prepared, progress=progress)
     tables.results(opened, evaluations, page)

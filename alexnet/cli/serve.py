@@ -139,12 +139,12 @@ def run_service(
     from alexnet.kernels.allocator import stay_small
     from alexnet.kernels.device import choose_device
     from alexnet.serving.app import create_app
-    from alexnet.serving.models import Models
+    from alexnet.serving.models import ServedModels
     from alexnet.serving.server import server
     from alexnet.serving.service import Service
 
     stay_small()
-    service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
+    service = Service(ServedModels(runs, checkpoint=checkpoint, device=choose_device(device)), settings, index)
     port = listener.getsockname()[1]
     lines = service_lines(settings, port, [each.name for each in service.models], index is not None)
     server(create_app(service), settings, lambda: say(lines), lambda: reload_beside(service)).run(sockets=[listener])
@@ -237,14 +237,14 @@ def explore(
         from alexnet.explorer.routes import add_explorer
         from alexnet.explorer.state import Explorer
         from alexnet.kernels.device import choose_device
-        from alexnet.runs.start import prepared_of
+        from alexnet.runs.start import images_of_run
         from alexnet.serving.app import create_app
-        from alexnet.serving.models import Models
+        from alexnet.serving.models import ServedModels
         from alexnet.serving.server import server
         from alexnet.serving.service import Service
 
-        service = Service(Models(runs, checkpoint=checkpoint, device=choose_device(device)), settings)
-        explorer = Explorer(service.models, prepared_of, index)
+        service = Service(ServedModels(runs, checkpoint=checkpoint, device=choose_device(device)), settings)
+        explorer = Explorer(service.models, images_of_run, index)
         app = create_app(service)
         add_explorer(app, explorer)
         url = address(settings, listener.getsockname()[1])

@@ -7,7 +7,7 @@ import numpy as np
 
 from alexnet.cli.tables import say
 from alexnet.cli.terminal import print_table
-from alexnet.export.backends import Answering
+from alexnet.export.backends import Backend
 from alexnet.export.parity import TOLERANCE, Parity
 from alexnet.export.write import Exported
 from alexnet.interpret.attribution import Map
@@ -106,7 +106,7 @@ def exported(found: Exported) -> None:
     _apart(found.parity)
 
 
-def parity(first: Answering, second: Answering, found: Parity, errors: dict[Path, str]) -> None:
+def parity(first: Backend, second: Backend, found: Parity, errors: dict[Path, str]) -> None:
     """Whether two networks answer alike, in figures."""
     say(f"A: {first.name} ({first.kind}, pictures of {first.prepare_size} pixels)")
     say(f"B: {second.name} ({second.kind}, pictures of {second.prepare_size} pixels)")

@@ -166,25 +166,6 @@ class TrainingMonitor:
         self.out.print(Text(f"note: {text}"))
 
 
-class SilentMonitor:
-    """A monitor that shows nothing: of the processes of a run all but one."""
-
-    def __enter__(self) -> "SilentMonitor":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def step(self, progress: TrainingProgress) -> None:
-        """Keeps silent."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Keeps silent."""
-
-    def note(self, text: str) -> None:
-        """Keeps silent."""
-
-
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """Prints a table; the first `left` columns are text, the others figures."""
     table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)

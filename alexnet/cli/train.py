@@ -11,18 +11,18 @@ from alexnet.distributed.rendezvous import (
     ALONE,
     Divided,
     Division,
-    Meeting,
+    Rendezvous,
     check_out,
+    device_of_rank,
     ending,
-    meet,
-    own_device,
+    is_speaker,
+    join_rendezvous,
     silent,
-    size_of,
-    speaks,
     started_by_alexnet,
     starts_workers,
     together,
     train_in_workers,
+    world_size_of,
 )
 
 if TYPE_CHECKING:
@@ -89,20 +89,20 @@ def train(
     from alexnet.cli import tables, tables_networks
     from alexnet.cli.terminal import bars
     from alexnet.data.exclusions import read_exclusions
-    from alexnet.data.open import fitted, prepared_for
+    from alexnet.data.open import fitted, open_images
     from alexnet.distributed.launch import check_scheme
     from alexnet.kernels.device import choose_device
     from alexnet.recipes.named import find_recipe
     from alexnet.recipes.recipe import for_classes, override
     from alexnet.runs.pretrained import fine_tuning
     from alexnet.runs.run import Run, refuse_existing
-    from alexnet.runs.start import begin_or_go_on, new_run_folder, start_run
+    from alexnet.runs.start import new_run_folder, start_or_continue, start_run
     from alexnet.text import duration
     from alexnet.training.plan import check_run, rehearse, run_plan
     from alexnet.training.schedule import check_recipe
 
-    meeting = meet(division)
-    if meeting is not None:
+    rendezvous = join_rendezvous(division)
+    if rendezvous is not None:
         check_out(out)
     elif out is not None and not dry_run:
         refuse_existing(out)
@@ -112,14 +112,14 @@ def train(
         base = find_recipe(recipe or "photos")
         base = base if weights is None else replace(base, weights=weights)
     chosen = override(fitted(base, data), changes)
-    place = own_device(choose_device(device), meeting)
-    check_scheme(chosen, division.scheme, size_of(meeting, division), exact=division.exact)
+    place = device_of_rank(choose_device(device), rendezvous)
+    check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(exclude)
-    tell = tables.prepared if speaks(meeting) else silent
+    tell = tables.prepared if is_speaker(rendezvous) else silent
 
     def prepare_pictures() -> "Prepared":
         with bars() as progress:
-            return prepared_for(
+            return open_images(
                 data,
                 chosen.prepare_size,
                 tell=tell,
@@ -128,10 +128,10 @@ def train(
                 exclusions=str(exclude),
             )
 
-    prepared = prepare_pictures() if meeting is None else meeting.first_on_each_machine(prepare_pictures)
+    prepared = prepare_pictures() if rendezvous is None else rendezvous.first_on_each_machine(prepare_pictures)
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
-    if speaks(meeting):
+    if is_speaker(rendezvous):
         tables.plan(run_plan(chosen, base, prepared, place))
         if check:
             tables_networks.check(check_run(chosen, prepared, place))
@@ -139,14 +139,16 @@ def train(
         took = duration(rehearse(chosen, prepared, place))
         tables.say(f"estimate   {took} of training by one process, from a few steps. Nothing was saved.")
         return
-    if meeting is None:
+    if rendezvous is None:
         run = start_run(out or new_run_folder(data), chosen, data, prepared, excluded)
-    elif speaks(meeting):
-        run = begin_or_go_on(check_out(out), chosen, data, prepared, excluded)
+    elif is_speaker(rendezvous):
+        run = start_or_continue(check_out(out), chosen, data, prepared, excluded)
     else:
         run = Run(check_out(out), chosen, prepared.class_names, {})
     # torchrun may start this again with fewer machines, or more: to ask it for that is to allow it.
-    _train(run, prepared, place, save_seconds, division, meeting, allow_inexact=() if meeting is None else MAY_CHANGE)
+    _train(
+        run, prepared, place, save_seconds, division, rendezvous, allow_inexact=() if rendezvous is None else MAY_CHANGE
+    )
 
 
 def resume(
@@ -180,21 +182,21 @@ def resume(
     from alexnet.distributed.launch import check_scheme
     from alexnet.kernels.device import choose_device
     from alexnet.runs.run import open_run
-    from alexnet.runs.start import prepared_of
+    from alexnet.runs.start import images_of_run
 
-    meeting = meet(division)
-    with ending(meeting):
+    rendezvous = join_rendezvous(division)
+    with ending(rendezvous):
         opened = open_run(run)
-        place = own_device(choose_device(device), meeting)
-        check_scheme(opened.recipe, division.scheme, size_of(meeting, division), exact=division.exact)
-        tell = tables.prepared if speaks(meeting) else silent
+        place = device_of_rank(choose_device(device), rendezvous)
+        check_scheme(opened.recipe, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
+        tell = tables.prepared if is_speaker(rendezvous) else silent
 
         def find_pictures() -> "Prepared":
             with bars() as progress:
-                return prepared_of(opened, tell=tell, progress=progress, allow_changed=allow_inexact)
+                return images_of_run(opened, tell=tell, progress=progress, allow_changed=allow_inexact)
 
-        prepared = find_pictures() if meeting is None else meeting.first_on_each_machine(find_pictures)
-        _train(opened, prepared, place, save_seconds, division, meeting, allow_inexact=allow_inexact)
+        prepared = find_pictures() if rendezvous is None else rendezvous.first_on_each_machine(find_pictures)
+        _train(opened, prepared, place, save_seconds, division, rendezvous, allow_inexact=allow_inexact)
 
 
 def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
@@ -220,7 +222,7 @@ def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
     from alexnet.kernels.device import choose_device
     from alexnet.runs.checkpoint import damage_of
     from alexnet.runs.run import open_run
-    from alexnet.runs.start import prepared_of
+    from alexnet.runs.start import images_of_run
     from alexnet.training import replay as replaying
 
     opened = open_run(run)
@@ -234,7 +236,7 @@ def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
     if "imported" in opened.data:
         return
     with bars() as progress:
-        prepared = prepared_of(opened, tell=tables.prepared, progress=progress)
+        prepared = images_of_run(opened, tell=tables.prepared, progress=progress)
         dataset.verify(prepared, progress)
     print(f"{prepared.place}: every picture is as it was prepared")
     if replay:
@@ -255,24 +257,26 @@ def _train(
     device: Any,
     save_seconds: float,
     division: Division,
-    meeting: Meeting | None,
+    rendezvous: Rendezvous | None,
     *,
     allow_inexact: bool | tuple[str, ...] = False,
 ) -> None:
+    from contextlib import nullcontext
+
     from alexnet.cli import tables
-    from alexnet.cli.terminal import SilentMonitor, TrainingMonitor, bars
+    from alexnet.cli.terminal import TrainingMonitor, bars
     from alexnet.report.run_report import report_run
     from alexnet.training.loop import train as train_run
-    from alexnet.training.monitor import Interrupted
+    from alexnet.training.monitor import SILENT, Interrupted
 
-    if speaks(meeting) and not started_by_alexnet():
+    if is_speaker(rendezvous) and not started_by_alexnet():
         print(f"run folder: {run.folder}   (Ctrl-C stops and saves)", flush=True)
     if starts_workers(division):
         options = ["--allow-inexact"] if allow_inexact is True else []
         sys.exit(train_in_workers(run.folder, division, str(device), save_seconds, *options))
-    with together(run, prepared, device, division, meeting) as (mine, team):
+    with together(run, prepared, device, division, rendezvous) as (mine, group):
         try:
-            with TrainingMonitor() if team.leads else SilentMonitor() as monitor:
+            with TrainingMonitor() if group.is_main else nullcontext(SILENT) as monitor:
                 train_run(
                     mine,
                     prepared,
@@ -280,14 +284,14 @@ def _train(
                     monitor=monitor,
                     save_seconds=save_seconds,
                     allow_inexact=allow_inexact,
-                    team=team,
+                    group=group,
                 )
         except Interrupted as stopped:
-            if team.leads:
+            if group.is_main:
                 told = f"stopped and saved at step {stopped.step}; go on with: alexnet resume {run.folder}"
                 print(f"alexnet: {told}", file=sys.stderr)
             sys.exit(128 + stopped.signal_number)
-    if team.leads:
+    if group.is_main:
         with bars() as progress:
             evaluations, page = report_run(run, prepared, progress=progress)
         tables.results(run, evaluations, page)

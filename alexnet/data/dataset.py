@@ -255,6 +255,6 @@ def check_facts(content: bytes, folder: Path | str) -> dict[str, Any]:
     return dict(facts)
 
 
-def held_out_split(prepared: Prepared) -> str | None:
+def validation_split(prepared: Prepared) -> str | None:
     """The split that chooses the best checkpoint."""
     return next((name for name in ("val", "test") if name in prepared.splits), None)

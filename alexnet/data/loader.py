@@ -1,4 +1,4 @@
-"""From a prepared split to the views of a training batch, the shortest way there is.
+"""The batches of training: the order of an epoch, the views of a batch by the shortest way, some of them made ahead.
 
 `read_views` gives what `augment.training_views` makes of `Split.read`, bit for bit. For crops and centres on a CPU it
 takes one pass, straight from the shards in memory or mapped from disk, with a compiled loop; everything else, and all
@@ -7,25 +7,56 @@ where numba is missing, goes through PyTorch. So no result depends on which way 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.augment import ColorStatistics, shifts_at, training_views, windows
+from alexnet.data.augment import ColorStatistics, fade, mix, shifts_at, training_views, windows
 from alexnet.data.crops import as_batch
 from alexnet.data.dataset import Split
 from alexnet.data.shards import read_shard
 from alexnet.recipes.config import AugmentConfig
 from alexnet.recipes.recipe import Recipe
 from alexnet.rng import Indices
+
+T = TypeVar("T")
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order in which an epoch visits the samples: a permutation of 0..count-1.
+
+    A pure function of its arguments, the same on every machine and with every NumPy: the raw stream of a bit
+    generator is guaranteed to stay, what `Generator.permutation` makes of it is not.
+    """
+    keys = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
+    return np.argsort(keys, kind="stable")
+
+
+def batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """`order` cut into consecutive pieces of `batch_size`; the last may be shorter."""
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def epoch_batches(order: NDArray[np.int64], recipe: Recipe) -> list[NDArray[np.int64]]:
+    """Batches in order; a single image left over joins the batch before it, for batch norm needs two."""
+    parts = batches(order, recipe.batch_size)
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [np.concatenate(parts[-2:])]
+    return parts
+
+
+def steps_per_epoch(count: int, recipe: Recipe) -> int:
+    """Steps in which an epoch over that many pictures is done."""
+    return len(epoch_batches(np.arange(count), recipe))
 
 
 @lru_cache
@@ -92,26 +123,78 @@ def _rows(mean: Tensor, size: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows.numpy(), np.float32)
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which an epoch visits the samples: a permutation of 0..count-1.
+@dataclass(frozen=True, eq=False)
+class Loader:
+    """The batches of a run, each a function of the recipe and its place in the run; it only remembers two orders."""
 
-    A pure function of its arguments, the same on every machine and with every NumPy: the raw stream of a bit
-    generator is guaranteed to stay, what `Generator.permutation` makes of it is not.
-    """
-    keys = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
-    return np.argsort(keys, kind="stable")
+    split: Split  # the training images
+    recipe: Recipe
+    colors: ColorStatistics
+    _epochs: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict, init=False, repr=False)
 
+    @cached_property
+    def labels(self) -> Tensor:
+        """Of the training images: (N,) int64."""
+        return torch.from_numpy(np.asarray(self.split.labels))
 
-def batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
-    """`order` cut into consecutive pieces of `batch_size`; the last may be shorter."""
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return steps_per_epoch(len(self.split), self.recipe)
 
+    def samples(self, epoch: int, position: int) -> NDArray[np.int64]:
+        """Positions in the training set of the images of a batch.
 
-T = TypeVar("T")
+        Args:
+            epoch: counted from 1.
+            position: of the batch in its epoch, from 0.
+        """
+        return self.epoch(epoch)[position]
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of an epoch as positions in the training set; every image once."""
+        number = epoch if self.recipe.reshuffle else 1
+        if number not in self._epochs:
+            order = epoch_order(len(self.split), self.recipe.seed, number)
+            self._epochs[number] = epoch_batches(order, self.recipe)
+            # The batches made ahead may lie in the epoch after the one that is trained on.
+            self._epochs.pop(number - 2, None)
+        return self._epochs[number]
+
+    def batch(
+        self,
+        samples: NDArray[np.int64],
+        *,
+        epoch: int,
+        step: int,
+        size: int,
+        rows: slice = slice(None),
+        all_targets: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The views of some training images and what they are: (n, 3, size, size) in 0..255 and (n, classes).
+
+        Args:
+            samples: (N,) positions in the training set, in the order of the batch.
+            epoch: counted from 1; crops, flips and color noise follow from (seed, epoch, sample).
+            step: of the run, counted from 0; blends follow from (seed, step).
+            size: pixels a side of the views.
+            rows: of the batch; only these are made where no image depends on the others.
+            all_targets: whether the targets are those of the whole batch all the same.
+        """
+        augment, seed = self.recipe.augment, self.recipe.seed
+        targets = F.one_hot(self.labels[samples], self.recipe.model.num_classes).float()
+        independent = augment.chunk == 1 and not (augment.fade or augment.mixup or augment.cutmix)
+        chosen = samples[rows] if independent else samples
+        views = read_views(self.split, size, augment, self.colors, seed=seed, epoch=epoch, samples=chosen)
+        if not independent:
+            views = fade(views, augment, seed=seed, step=step)
+            views, targets = mix(views, targets, augment, seed=seed, step=step)
+            views = views[rows]
+        return views, targets if all_targets else targets[rows]
 
 
 @contextmanager
-def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+def prefetch(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     """Within it, the same items in the same order, made by one thread before they are asked for.
 
     An exception of `items` is raised to the reader in the place of the item. When the block is left, however, the
@@ -156,16 +239,3 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
         stop.set()
         room.release()
         thread.join()
-
-
-def epoch_batches(order: npt.NDArray[np.int64], recipe: Recipe) -> list[npt.NDArray[np.int64]]:
-    """Batches in order; a single image left over joins the batch before it, for batch norm needs two."""
-    parts = batches(order, recipe.batch_size)
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [np.concatenate(parts[-2:])]
-    return parts
-
-
-def steps_per_epoch(count: int, recipe: Recipe) -> int:
-    """Steps in which an epoch over that many pictures is done."""
-    return len(epoch_batches(np.arange(count), recipe))

@@ -7,7 +7,7 @@ from pathlib import Path
 from alexnet.data.dataset import PREPARED, Prepared, open_prepared
 from alexnet.data.exclusions import Excluded, leave_out
 from alexnet.data.prepare import PrepareReport, cache_key, prepare
-from alexnet.data.remote import open_place
+from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples
 from alexnet.data.sources import open_source
 from alexnet.errors import UsageError
@@ -18,7 +18,7 @@ from alexnet.storage.files import cache_folder
 from alexnet.text import slug
 
 
-def prepared_for(
+def open_images(
     data: str,
     size: int,
     *,
@@ -47,7 +47,7 @@ def prepared_for(
                 fix=f"alexnet prepare PICTURES OTHER_FOLDER --exclude {exclusions}, and train on that.",
                 code="E283",
             )
-        prepared = open_place(data)
+        prepared = open_location(data)
         if prepared.size != size:
             raise UsageError(
                 f"{data} was prepared at {prepared.size} pixels, the recipe wants {size}",
@@ -78,4 +78,4 @@ def original_files(data: str) -> Samples | None:
 
 def fitted(recipe: Recipe, data: str) -> Recipe:
     """The recipe at the size at which the pictures were prepared, if `data` is a prepared folder."""
-    return replace(recipe, prepare_size=open_place(data).size) if is_prepared(data) else recipe
+    return replace(recipe, prepare_size=open_location(data).size) if is_prepared(data) else recipe

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.samples import Samples, Source, hold_out
+from alexnet.data.samples import Samples, Source, split_off_validation
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.text import listed
 
@@ -25,9 +25,9 @@ def digits(seed: int) -> Source:
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     names = tuple(f"digits/{index:04d}" for index in range(len(grey)))
     everything = Samples(names, bunch.target.astype(np.int64), arrays=np.repeat(grey[..., None], 3, axis=3))
-    tested = hold_out(everything.labels, 0.2, seed)
+    tested = split_off_validation(everything.labels, 0.2, seed)
     rest = everything.take(~tested)
-    held = hold_out(rest.labels, 0.2, seed)
+    held = split_off_validation(rest.labels, 0.2, seed)
     splits = {"train": rest.take(~held), "val": rest.take(held), "test": everything.take(tested)}
     return Source("digits", tuple(str(name) for name in bunch.target_names), splits)
 

@@ -40,7 +40,7 @@ CONNECTIONS = 4  # at a time; with several processes on a machine, together
 WAIT = 0.2  # seconds, until shards that are being fetched can make room
 
 
-def open_place(place: str | Path, patience: Patience | None = None) -> Prepared:
+def open_location(place: str | Path, patience: Patience | None = None) -> Prepared:
     """A prepared set in a folder or at an address.
 
     Raises:

@@ -52,7 +52,7 @@ class Source:
     notes: tuple[str, ...] = ()  # decisions made for the user, one sentence each
 
 
-def hold_out(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
+def split_off_validation(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
     """Which samples to hold out: `share` of every class, at random, the same for the same seed.
 
     Classes of two or more keep at least one sample on both sides; a single sample is not held out.

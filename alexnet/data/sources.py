@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.data import public_sets
-from alexnet.data.samples import Samples, Source, hold_out
+from alexnet.data.samples import Samples, Source, split_off_validation
 from alexnet.errors import DataError, UsageError
 from alexnet.storage.download import is_address
 from alexnet.storage.files import cache_folder
@@ -169,7 +169,7 @@ def _ensure_val(
         notes.append("no val folder: test chooses the checkpoint and is called val; no untouched test set is left")
         return
     train = splits["train"]
-    held = hold_out(train.labels, held_out, seed)
+    held = split_off_validation(train.labels, held_out, seed)
     if not held.any():
         raise DataError(
             "every class has a single picture, so none can be held out",

@@ -18,7 +18,7 @@ T = TypeVar("T")
 CHUNK = 2**20  # numbers of each gradient that are gathered at a time in the exact mode; changes no result
 
 
-class Team:
+class ProcessGroup:
     """The processes of a run as one of them sees them; by default it is alone.
 
     Args:
@@ -32,28 +32,28 @@ class Team:
     With more than one, the default process group of torch.distributed must stand.
     """
 
-    def __init__(self, scheme: Scheme = "none", rank: int = 0, size: int = 1, *, piece: int = 0):
-        self.scheme, self.rank, self.size, self.piece = scheme, rank, size, piece
+    def __init__(self, scheme: Scheme = "none", rank: int = 0, size: int = 1, *, micro_batch: int = 0):
+        self.scheme, self.rank, self.size, self.micro_batch = scheme, rank, size, micro_batch
         self.sent: Counter[str] = Counter()  # bytes of payload that left this process, by what they were
 
-    def __deepcopy__(self, memo: Any) -> "Team":
+    def __deepcopy__(self, memo: Any) -> "ProcessGroup":
         return self  # a copy of a network talks to the same processes
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the run folder and speaks."""
         return self.rank == 0
 
     @property
-    def plain(self) -> bool:
+    def is_single(self) -> bool:
         """Whether training is what it is without any of this."""
-        return self.size == 1 and not self.piece
+        return self.size == 1 and not self.micro_batch
 
     @property
     def described(self) -> str:
         """What the bits of a result hang on."""
-        if self.piece:
-            return f"any number, exact in pieces of {self.piece}"
+        if self.micro_batch:
+            return f"any number, exact in pieces of {self.micro_batch}"
         return "1" if self.size == 1 else f"{self.size}, {self.scheme}"
 
     def part(self, count: int, rank: int | None = None) -> slice:
@@ -65,23 +65,23 @@ class Team:
         """How many of `count` fall to each process."""
         return [part.stop - part.start for part in (self.part(count, rank) for rank in range(self.size))]
 
-    def pieces(self, count: int) -> list[tuple[int, slice]]:
+    def micro_batches(self, count: int) -> list[tuple[int, slice]]:
         """The micro-batches of this process in a batch of `count`: the place of each in the sum, and its rows.
 
         Without the exact mode it is one.
         """
-        if self.scheme not in ("data", "hybrid") and not self.piece:
+        if self.scheme not in ("data", "hybrid") and not self.micro_batch:
             return [(0, slice(0, count))]
-        if not self.piece:
+        if not self.micro_batch:
             return [(self.rank, self.part(count))]
-        number = piece_count(count, self.piece)
+        number = micro_batch_count(count, self.micro_batch)
         mine = range(number * self.rank // self.size, number * (self.rank + 1) // self.size)
-        return [(i, slice(i * self.piece, min((i + 1) * self.piece, count))) for i in mine]
+        return [(i, slice(i * self.micro_batch, min((i + 1) * self.micro_batch, count))) for i in mine]
 
     def rows(self, count: int) -> slice:
         """The pictures of a batch of `count` that this process looks at."""
-        pieces = self.pieces(count)
-        return slice(pieces[0][1].start, pieces[-1][1].stop) if pieces else slice(0, 0)
+        micro_batches = self.micro_batches(count)
+        return slice(micro_batches[0][1].start, micro_batches[-1][1].stop) if micro_batches else slice(0, 0)
 
     @contextmanager
     def watched(self, what: str) -> Iterator[None]:
@@ -103,7 +103,7 @@ class Team:
                 code="E510",
             ) from error
 
-    def sum(self, tensor: Tensor, what: str = "numbers") -> Tensor:
+    def all_reduce(self, tensor: Tensor, what: str = "numbers") -> Tensor:
         """Replaces a tensor by its sum over all processes, and returns it."""
         if self.size > 1:
             self.sent[what] += 2 * (self.size - 1) * tensor.nbytes // self.size
@@ -111,7 +111,7 @@ class Team:
                 dist.all_reduce(tensor)
         return tensor
 
-    def begin_sum(self, tensor: Tensor, what: str) -> list[dist.Work]:
+    def begin_all_reduce(self, tensor: Tensor, what: str) -> list[dist.Work]:
         """Begins to replace a tensor by its sum over all processes; see `finish`."""
         self.sent[what] += 2 * (self.size - 1) * tensor.nbytes // self.size
         with self.watched(what):
@@ -140,7 +140,7 @@ class Team:
             for work in works:
                 work.wait()
 
-    def largest(self, *numbers: float) -> list[float]:
+    def all_reduce_max(self, *numbers: float) -> list[float]:
         """The largest of each number over all processes."""
         if self.size == 1:
             return list(numbers)
@@ -150,7 +150,7 @@ class Team:
             dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return [float(number) for number in tensor]
 
-    def gather(self, tensor: Tensor, what: str) -> list[Tensor]:
+    def all_gather(self, tensor: Tensor, what: str) -> list[Tensor]:
         """The tensors of all processes, of one shape, in order."""
         if self.size == 1:
             return [tensor]
@@ -161,7 +161,7 @@ class Team:
             dist.all_gather(out, tensor)
         return out
 
-    def objects(self, value: T) -> list[T]:
+    def all_gather_objects(self, value: T) -> list[T]:
         """The small values of all processes, in order."""
         if self.size == 1:
             return [value]
@@ -170,7 +170,7 @@ class Team:
             dist.all_gather_object(out, value)
         return out
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The small value of the leader."""
         if self.size == 1:
             return value
@@ -180,40 +180,40 @@ class Team:
         shared: T = box[0]
         return shared
 
-    def share_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def broadcast_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The named tensors of the leader; others give {}."""
         if self.size == 1:
             return tensors
         out = {}
-        for name, (shape, dtype) in self.share({n: (t.shape, t.dtype) for n, t in tensors.items()}).items():
-            out[name] = tensors[name].contiguous() if self.leads else torch.empty(shape, dtype=dtype)
+        for name, (shape, dtype) in self.broadcast({n: (t.shape, t.dtype) for n, t in tensors.items()}).items():
+            out[name] = tensors[name].contiguous() if self.is_main else torch.empty(shape, dtype=dtype)
             with self.watched("checkpoint"):
                 dist.broadcast(out[name], 0)
         return out
 
 
-def piece_count(count: int, piece: int) -> int:
-    """Micro-batches of `piece` pictures in a batch of `count`; the last may be smaller."""
-    return -(-count // piece)
+def micro_batch_count(count: int, micro_batch: int) -> int:
+    """Micro-batches of `micro_batch` pictures in a batch of `count`; the last may be smaller."""
+    return -(-count // micro_batch)
 
 
-def sum_gradients(team: Team, parameters: Sequence[Tensor]) -> None:
+def all_reduce_gradients(group: ProcessGroup, parameters: Sequence[Tensor]) -> None:
     """Replaces the gradient of every parameter by its sum over the processes, in one message."""
     for p in parameters:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
-    if team.size == 1:
+    if group.size == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     # Flat in the order of memory, so that a channels_last gradient is copied straight.
     flat = torch.cat([in_memory(g) for g in gradients])
-    team.sum(flat, "gradients")
+    group.all_reduce(flat, "gradients")
     for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         in_memory(gradient).copy_(part)
 
 
 @contextmanager
-def sums_under_way(team: Team, parameters: Sequence[Tensor]) -> Iterator[None]:
+def all_reduce_during_backward(group: ProcessGroup, parameters: Sequence[Tensor]) -> Iterator[None]:
     """Within it a backward pass begins to sum the gradient of each parameter over the processes as soon as it is there.
 
     Sums must begin in one order everywhere: from the last parameter to the first, as the gradients mostly come.
@@ -224,7 +224,7 @@ def sums_under_way(team: Team, parameters: Sequence[Tensor]) -> Iterator[None]:
     def arrived(_: Tensor) -> None:
         while waiting and (gradient := waiting[-1].grad) is not None:
             waiting.pop()
-            works.extend(team.begin_sum(in_memory(gradient), "gradients"))
+            works.extend(group.begin_all_reduce(in_memory(gradient), "gradients"))
 
     hooks = [p.register_post_accumulate_grad_hook(arrived) for p in parameters]  # type: ignore[no-untyped-call]
     try:
@@ -232,11 +232,14 @@ def sums_under_way(team: Team, parameters: Sequence[Tensor]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-    team.finish(works, "gradients")
+    group.finish(works, "gradients")
 
 
-def sum_in_order(
-    team: Team, parameters: Sequence[Tensor], pieces: Sequence[tuple[int, Sequence[Tensor]]], number: int
+def all_reduce_in_order(
+    group: ProcessGroup,
+    parameters: Sequence[Tensor],
+    micro_batches: Sequence[tuple[int, Sequence[Tensor]]],
+    number: int,
 ) -> None:
     """Gives every parameter the sum of the gradients of all pieces, added in the order of the pieces.
 
@@ -244,10 +247,10 @@ def sum_in_order(
         pieces: of this process: place in the sum, and a gradient for every parameter.
         number: of pieces of all processes together; process r has those from number * r // size on.
     """
-    ends = [number * rank // team.size for rank in range(team.size + 1)]
+    ends = [number * rank // group.size for rank in range(group.size + 1)]
     most = max(end - start for start, end in pairwise(ends))
     for i, parameter in enumerate(parameters):
-        flats = [in_memory(gradients[i]) for _, gradients in pieces]
+        flats = [in_memory(gradients[i]) for _, gradients in micro_batches]
         total = torch.zeros_like(parameter)
         for start in range(0, parameter.numel(), CHUNK):
             length = min(CHUNK, parameter.numel() - start)
@@ -255,7 +258,7 @@ def sum_in_order(
             for row, flat in zip(mine, flats, strict=False):
                 row.copy_(flat[start : start + length])
             out = in_memory(total)[start : start + length]
-            for rank, theirs in enumerate(team.gather(mine, "gradients")):
+            for rank, theirs in enumerate(group.all_gather(mine, "gradients")):
                 for row in theirs[: ends[rank + 1] - ends[rank]]:
                     out.add_(row)
         parameter.grad = total

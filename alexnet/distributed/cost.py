@@ -12,7 +12,7 @@ from torch import nn
 
 from alexnet.distributed.collectives import Scheme
 from alexnet.distributed.hybrid import head_of
-from alexnet.distributed.towers import meetings
+from alexnet.distributed.towers import layers_seeing_all_towers
 from alexnet.errors import UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
@@ -98,13 +98,13 @@ def _towers(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
             "this network has one tower", fix="Use --parallel data, or an AlexNet with model.towers=2.", code="E275"
         )
     batch, weights = recipe.batch_size, FLOAT * counts.parameters
-    seeing_all, gathered, before = meetings(model), 0, 0
+    seeing_all, gathered, before = layers_seeing_all_towers(model), 0, 0
     for layer in counts.layers:
         gathered += FLOAT * batch * before if layer.name in seeing_all else 0
         before = layer.activations
-    meeting = gathered // size * (size - 1)
+    rendezvous = gathered // size * (size - 1)
     logits = FLOAT * batch * _most(recipe.model.num_classes, size) * (size - 1)
-    sent = {"activations": meeting + logits, "gradients of activations": meeting}
+    sent = {"activations": rendezvous + logits, "gradients of activations": rendezvous}
     activations = counts.training_bytes(batch)["activations"] // size + gathered
     memory = {"weights, gradients, momentum": 3 * weights // size, "activations": activations}
     work = PASSES * batch * counts.multiply_adds

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.distributed.collectives import Team, sums_under_way
-from alexnet.distributed.data_parallel import spread
-from alexnet.distributed.tensor_parallel import Meet, join, keep_part, place_columns
+from alexnet.distributed.collectives import ProcessGroup, all_reduce_during_backward
+from alexnet.distributed.data_parallel import sync_batch_norm
+from alexnet.distributed.tensor_parallel import GatherUnits, join, keep_own_rows, set_mask_columns
 from alexnet.errors import UsageError
 from alexnet.models.fusion import run_layers
 from alexnet.models.layers import TowerLinear
@@ -58,27 +58,27 @@ def head_of(model: Network) -> list[str]:
 class _Own(nn.Module):
     """The pictures of a batch that this process looks at: (N, ...) to (part of N, ...); remembers N."""
 
-    def __init__(self, team: Team):
+    def __init__(self, group: ProcessGroup):
         super().__init__()
-        self.team, self.count = team, 0
+        self.group, self.count = group, 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.count = len(x)
-        return x[self.team.part(self.count)]
+        return x[self.group.part(self.count)]
 
 
 class _All(nn.Module):
     """What all processes made of their pictures, in order: (part of N, F) to (N, F). Nothing flows back."""
 
-    def __init__(self, team: Team, own: _Own):
+    def __init__(self, group: ProcessGroup, own: _Own):
         super().__init__()
-        self.team, self.own = team, own
+        self.group, self.own = group, own
 
     def forward(self, x: Tensor) -> Tensor:
-        return join(self.team, x, self.team.widths(self.own.count), 0, "features of answers")
+        return join(self.group, x, self.group.widths(self.own.count), 0, "features of answers")
 
 
-def split_hybrid(model: Network, team: Team) -> frozenset[str]:
+def divide_hybrid(model: Network, group: ProcessGroup) -> frozenset[str]:
     """Leaves of a network all convolutions and this process's units of the other layers; changed in place.
 
     It answers a whole batch as it did before, in all processes; `hybrid_pass` trains it. Gives the names of the layers
@@ -87,40 +87,40 @@ def split_hybrid(model: Network, team: Team) -> frozenset[str]:
     Raises:
         UsageError: see `check_hybrid`.
     """
-    if team.size == 1:
+    if group.size == 1:
         return frozenset()
     check_hybrid(model)
     head = head_of(model)
-    spread(model, team, [name for name, _ in model.layers.named_children() if name not in head])
-    own = _Own(team)
+    sync_batch_norm(model, group, [name for name, _ in model.layers.named_children() if name not in head])
+    own = _Own(group)
     layers: list[tuple[str, nn.Module]] = [("own_pictures", own)]
     first = next(name for name in head if isinstance(model.layers.get_submodule(name), nn.Linear))
-    place_columns([model.layers.get_submodule(name) for name in head[head.index(first) :]], team)
+    set_mask_columns([model.layers.get_submodule(name) for name in head[head.index(first) :]], group)
     for name, layer in model.layers.named_children():
         if name == head[0]:
-            layers.append((BORDER, _All(team, own)))
+            layers.append((BORDER, _All(group, own)))
         if name in head:
             if isinstance(layer, nn.Linear) and name != first:
-                layers.append((f"meet_{name}", Meet(team, layer.in_features)))
-            keep_part(layer, team)
+                layers.append((f"meet_{name}", GatherUnits(group, layer.in_features)))
+            keep_own_rows(layer, group)
         layers.append((name, layer))
-    layers.append(("meet_logits", Meet(team, model.config.num_classes, last=True)))
+    layers.append(("meet_logits", GatherUnits(group, model.config.num_classes, last=True)))
     model.layers = nn.Sequential(OrderedDict(layers))
     return frozenset(head)
 
 
-def turns_of(team: Team, count: int, *, at_once: bool) -> list[Rows]:
+def turns_of(group: ProcessGroup, count: int, *, at_once: bool) -> list[Rows]:
     """The turns in which a batch of `count` goes through the divided layers: the rows of each process in each.
 
     Args:
         at_once: one turn; otherwise as many as processes, none of them empty.
     """
-    parts = [team.part(count, rank) for rank in range(team.size)]
+    parts = [group.part(count, rank) for rank in range(group.size)]
     if at_once:
         return [parts]
     turns = []
-    for turn in range(team.size):
-        inside = [team.part(part.stop - part.start, turn) for part in parts]
+    for turn in range(group.size):
+        inside = [group.part(part.stop - part.start, turn) for part in parts]
         rows = [slice(p.start + i.start, p.start + i.stop) for p, i in zip(parts, inside, strict=True)]
         if any(r.stop > r.start for r in rows):
             turns.append(rows)
@@ -128,12 +128,12 @@ def turns_of(team: Team, count: int, *, at_once: bool) -> list[Rows]:
 
 
 def hybrid_pass(
-    team: Team,
+    group: ProcessGroup,
     model: Network,
     images: Tensor,
     count: int,
     *,
-    place_masks: Callable[[Tensor], None],
+    set_mask_rows: Callable[[Tensor], None],
     precision: Callable[[], AbstractContextManager[Any]],
     loss_of: Callable[[int, Tensor, Tensor], Tensor],
     check: Callable[[], None],
@@ -152,43 +152,43 @@ def hybrid_pass(
     convolutions, head = list(model.layers)[1:border], list(model.layers)[border + 1 :]
     with precision():
         made = run_layers(convolutions, model.prepare_input(images)).contiguous()
-    mine, start = made.detach(), team.part(count).start
+    mine, start = made.detach(), group.part(count).start
     gradient = torch.empty_like(mine)
 
     def own(rows: Rows) -> slice:
-        return slice(rows[team.rank].start - start, rows[team.rank].stop - start)
+        return slice(rows[group.rank].start - start, rows[group.rank].stop - start)
 
     def send(rows: Rows) -> tuple[list[Tensor], list[Any]]:
         part = mine[own(rows)]
         there = [mine.new_empty(r.stop - r.start, mine.shape[1]) for r in rows]
-        there[team.rank] = part
-        return there, team.begin_exchange(dict.fromkeys(range(team.size), part), dict(enumerate(there)), "features")
+        there[group.rank] = part
+        return there, group.begin_exchange(dict.fromkeys(range(group.size), part), dict(enumerate(there)), "features")
 
     def send_back(rows: Rows, grad: Tensor) -> tuple[Tensor, Tensor, list[Any]]:
         parts = list(torch.split(grad, [r.stop - r.start for r in rows]))
-        back = grad.new_empty(team.size, *parts[team.rank].shape)
-        back[team.rank] = parts[team.rank]
-        works = team.begin_exchange(dict(enumerate(parts)), dict(enumerate(back)), "gradients of features")
+        back = grad.new_empty(group.size, *parts[group.rank].shape)
+        back[group.rank] = parts[group.rank]
+        works = group.begin_exchange(dict(enumerate(parts)), dict(enumerate(back)), "gradients of features")
         return back, grad, works  # what is sent must not go away
 
-    turns = turns_of(team, count, at_once=any(isinstance(layer, nn.BatchNorm1d) for layer in head))
+    turns = turns_of(group, count, at_once=any(isinstance(layer, nn.BatchNorm1d) for layer in head))
     under_way, returning = send(turns[0]), []
     for number, rows in enumerate(turns):
         there, works = under_way
         if number + 1 < len(turns):
             under_way = send(turns[number + 1])
-        team.finish(works, "features")
+        group.finish(works, "features")
         features = torch.cat(there).requires_grad_()
         which = torch.cat([torch.arange(r.start, r.stop) for r in rows]).to(images.device)
-        place_masks(which)
+        set_mask_rows(which)
         with precision():
             logits = run_layers(head, features).float()
         loss_of(number, logits, which).backward()  # type: ignore[no-untyped-call]
         assert features.grad is not None
         returning.append((rows, *send_back(rows, features.grad)))
     for rows, back, _, works in returning:
-        team.finish(works, "gradients of features")
+        group.finish(works, "gradients of features")
         gradient[own(rows)] = back.sum(0)
     check()
-    with sums_under_way(team, [p for layer in convolutions for p in layer.parameters()]):
+    with all_reduce_during_backward(group, [p for layer in convolutions for p in layer.parameters()]):
         made.backward(gradient)  # type: ignore[no-untyped-call]

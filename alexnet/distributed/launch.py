@@ -20,17 +20,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from alexnet.distributed.collectives import Scheme, Team
-from alexnet.distributed.data_parallel import has_batch_norm
-from alexnet.distributed.hybrid import check_hybrid
+from alexnet.distributed.collectives import ProcessGroup, Scheme
+from alexnet.distributed.data_parallel import has_batch_norm, sync_batch_norm
+from alexnet.distributed.hybrid import check_hybrid, divide_hybrid
 from alexnet.distributed.process import LAUNCHER, tell_leader
-from alexnet.distributed.towers import check_towers
+from alexnet.distributed.towers import check_towers, divide_towers
 from alexnet.errors import ResourceError, UsageError
 from alexnet.models.build import build_model
+from alexnet.models.network import Network
 from alexnet.recipes.recipe import Recipe, flat
 from alexnet.runs.run import Run
 
-PIECES = 8  # micro-batches of a full batch in the exact mode: as many processes as can share them
+MICRO_BATCHES = 8  # micro-batches of a full batch in the exact mode: as many processes as can share them
 ENDED = "ALEXNET_ENDED"  # names a file: the exit code of a run that ended for a reason that starting again cannot mend
 SHARE_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 SAVING_SECONDS = 600  # that workers have to finish a step and save, once they are asked to stop
@@ -54,7 +55,7 @@ def check_scheme(recipe: Recipe, scheme: Scheme, size: int, *, exact: bool) -> N
             fix="Add --parallel data.",
             code="E270",
         )
-    pieces = min(PIECES, recipe.batch_size) if exact else recipe.batch_size
+    pieces = min(MICRO_BATCHES, recipe.batch_size) if exact else recipe.batch_size
     if size < 1 or (scheme in ("data", "hybrid") and size > pieces):
         raise UsageError(
             f"{size} processes cannot share {pieces} {'micro-batches' if exact else 'pictures'} of a batch of "
@@ -84,13 +85,22 @@ def check_scheme(recipe: Recipe, scheme: Scheme, size: int, *, exact: bool) -> N
                 )
 
 
-def team_of(recipe: Recipe, scheme: Scheme, rank: int, size: int, *, exact: bool) -> Team:
+def process_group_of(recipe: Recipe, scheme: Scheme, rank: int, size: int, *, exact: bool) -> ProcessGroup:
     """The team of a run in which this process has that rank."""
-    piece = -(-recipe.batch_size // PIECES) if exact else 0
-    return Team(scheme, rank, size, piece=piece)
+    micro_batch = -(-recipe.batch_size // MICRO_BATCHES) if exact else 0
+    return ProcessGroup(scheme, rank, size, micro_batch=micro_batch)
 
 
-def check_same(team: Team, settings: Mapping[str, Any]) -> None:
+def divide(model: Network, group: ProcessGroup) -> frozenset[str]:
+    """Leaves of a network what this process of a group has of it; changed in place.
+
+    Returns:
+        The names of the layers of which that is a part.
+    """
+    return {"towers": divide_towers, "hybrid": divide_hybrid}.get(group.scheme, sync_batch_norm)(model, group)
+
+
+def check_same_settings(group: ProcessGroup, settings: Mapping[str, Any]) -> None:
     """Refuses processes that would not train the same.
 
     Args:
@@ -99,7 +109,7 @@ def check_same(team: Team, settings: Mapping[str, Any]) -> None:
     Raises:
         UsageError: the first setting in which a process differs from the leader.
     """
-    everyone = team.objects({name: str(value) for name, value in settings.items()})
+    everyone = group.all_gather_objects({name: str(value) for name, value in settings.items()})
     for rank, theirs in enumerate(everyone):
         for name in sorted(everyone[0].keys() | theirs.keys()):
             ours, other = everyone[0].get(name, "none"), theirs.get(name, "none")
@@ -118,7 +128,7 @@ def settings_of(recipe: Recipe, scheme: Scheme, piece: int, here: Mapping[str, s
 
 
 @contextmanager
-def process_group(
+def joined_process_group(
     device: torch.device, hang_seconds: float, *, store: Any = None, rank: int = -1, size: int = -1
 ) -> Iterator[tuple[int, int]]:
     """Within it torch.distributed has its default group: gloo for CPUs, NCCL for GPUs; gives (rank, size).
@@ -132,7 +142,7 @@ def process_group(
     options: dict[str, Any] = {"timeout": timedelta(seconds=hang_seconds)}
     if store is not None:
         options |= {"store": store, "rank": rank, "world_size": size}
-    with meeting_in_vain():
+    with rendezvous_errors():
         dist.init_process_group(backend, **options)
     try:
         yield dist.get_rank(), dist.get_world_size()
@@ -141,7 +151,7 @@ def process_group(
 
 
 @contextmanager
-def meeting_in_vain() -> Iterator[None]:
+def rendezvous_errors() -> Iterator[None]:
     """Within it processes that do not come together are a mistake with a name.
 
     Raises:
@@ -160,10 +170,10 @@ def meeting_in_vain() -> Iterator[None]:
 
 
 @contextmanager
-def own_run(run: Run, team: Team) -> Iterator[Run]:
+def run_of_rank(run: Run, group: ProcessGroup) -> Iterator[Run]:
     """The run for the leader; for others one with the same recipe and data in a folder that goes away."""
-    data = team.share(dict(run.data))  # what the run is to start from, see `weights.check_fingerprint`
-    if team.leads:
+    data = group.broadcast(dict(run.data))  # what the run is to start from, see `weights.check_fingerprint`
+    if group.is_main:
         yield run
         return
     with tempfile.TemporaryDirectory(prefix="alexnet-") as folder:

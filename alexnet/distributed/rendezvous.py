@@ -16,7 +16,7 @@ from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from alexnet.data.dataset import Prepared
-    from alexnet.distributed.collectives import Team
+    from alexnet.distributed.collectives import ProcessGroup
     from alexnet.runs.run import Run
 
 
@@ -83,60 +83,60 @@ def train_in_workers(folder: Path, division: Division, device: str, save_seconds
     return launch(arguments, division.nproc, max_restarts=division.max_restarts, exact=division.exact)
 
 
-def meet(division: Division) -> "Meeting | None":
+def join_rendezvous(division: Division) -> "Rendezvous | None":
     """Where this process meets the others of torchrun; None if it is alone."""
     from alexnet.distributed.launch import started_by_torchrun
 
-    return Meeting() if division.parallel and started_by_torchrun() else None
+    return Rendezvous() if division.parallel and started_by_torchrun() else None
 
 
-def own_device(device: Any, meeting: "Meeting | None") -> Any:
+def device_of_rank(device: Any, rendezvous: "Rendezvous | None") -> Any:
     """The device of this process: a GPU without a number is that of its place on the machine."""
     import torch
 
-    if meeting is None or device.type != "cuda" or device.index is not None:
+    if rendezvous is None or device.type != "cuda" or device.index is not None:
         return device
-    own = torch.device("cuda", meeting.node_rank)
+    own = torch.device("cuda", rendezvous.node_rank)
     torch.cuda.set_device(own)
     return own
 
 
-def size_of(meeting: "Meeting | None", division: Division) -> int:
+def world_size_of(rendezvous: "Rendezvous | None", division: Division) -> int:
     """How many processes train: as torchrun started them, or as was asked for."""
-    return division.nproc if meeting is None else meeting.size
+    return division.nproc if rendezvous is None else rendezvous.size
 
 
-def speaks(meeting: "Meeting | None") -> bool:
+def is_speaker(rendezvous: "Rendezvous | None") -> bool:
     """Whether this process tells what goes on."""
-    return meeting is None or meeting.rank == 0
+    return rendezvous is None or rendezvous.rank == 0
 
 
 def silent(*told: object) -> None:
     """Keeps to itself what it is told."""
 
 
-class Meeting:
+class Rendezvous:
     """Where the processes of torchrun meet before they are a group, for as long as it takes."""
 
     def __init__(self) -> None:
         from torch.distributed.rendezvous import rendezvous
 
-        from alexnet.distributed.launch import PATIENCE, meeting_in_vain
+        from alexnet.distributed.launch import PATIENCE, rendezvous_errors
 
         end_with_parent()
         nothing_to_save_yet()
-        with meeting_in_vain():
+        with rendezvous_errors():
             self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=120)))
         self.store.set_timeout(PATIENCE)
         self.node_rank = int(os.environ.get("LOCAL_RANK", self.rank))
 
     def first_on_each_machine(self, make: Callable[[], T]) -> T:
         """What `make` gives, made by one process of each machine first, by the others when it is there."""
-        from alexnet.distributed.launch import meeting_in_vain
+        from alexnet.distributed.launch import rendezvous_errors
 
         done = f"made-{os.environ.get('GROUP_RANK', '0')}"
         if self.node_rank > 0:
-            with meeting_in_vain():
+            with rendezvous_errors():
                 self.store.wait([done])
             if self.store.get(done) != b"made":
                 sys.exit(0)  # the first one says what is wrong
@@ -146,37 +146,44 @@ class Meeting:
             outcome = "made"
         finally:
             if self.node_rank == 0:
-                with meeting_in_vain():
+                with rendezvous_errors():
                     self.store.set(done, outcome)
         return made
 
 
 @contextmanager
 def together(
-    run: "Run", prepared: "Prepared", device: Any, division: Division, meeting: Meeting | None
-) -> Iterator[tuple["Run", "Team"]]:
+    run: "Run", prepared: "Prepared", device: Any, division: Division, rendezvous: Rendezvous | None
+) -> Iterator[tuple["Run", "ProcessGroup"]]:
     """Within it this process is one of the team that trains a run; gives the run to write to, and the team.
 
     Raises:
         UsageError: the processes differ in a setting, or the recipe cannot be divided so.
     """
-    from alexnet.distributed.launch import check_same, check_scheme, own_run, process_group, settings_of, team_of
+    from alexnet.distributed.launch import (
+        check_same_settings,
+        check_scheme,
+        joined_process_group,
+        process_group_of,
+        run_of_rank,
+        settings_of,
+    )
     from alexnet.runs.environment import conditions
 
-    if meeting is None:
+    if rendezvous is None:
         check_scheme(run.recipe, division.scheme, 1, exact=division.exact)
-        yield run, team_of(run.recipe, division.scheme, 0, 1, exact=division.exact)
+        yield run, process_group_of(run.recipe, division.scheme, 0, 1, exact=division.exact)
         return
-    check_scheme(run.recipe, division.scheme, meeting.size, exact=division.exact)
-    at = {"store": meeting.store, "rank": meeting.rank, "size": meeting.size}
-    with process_group(device, division.hang_seconds, **at) as (rank, size):
-        team = team_of(run.recipe, division.scheme, rank, size, exact=division.exact)
-        places = team.objects(place())
-        settings = settings_of(run.recipe, division.scheme, team.piece, conditions(prepared, device))
-        check_same(team, settings)
+    check_scheme(run.recipe, division.scheme, rendezvous.size, exact=division.exact)
+    at = {"store": rendezvous.store, "rank": rendezvous.rank, "size": rendezvous.size}
+    with joined_process_group(device, division.hang_seconds, **at) as (rank, size):
+        group = process_group_of(run.recipe, division.scheme, rank, size, exact=division.exact)
+        places = group.all_gather_objects(place())
+        settings = settings_of(run.recipe, division.scheme, group.micro_batch, conditions(prepared, device))
+        check_same_settings(group, settings)
         try:
-            with own_run(run, team) as mine:
-                yield mine, team
+            with run_of_rank(run, group) as mine:
+                yield mine, group
         except ResourceError as error:
             if error.code == "E510":
                 wake(places)
@@ -184,7 +191,7 @@ def together(
 
 
 @contextmanager
-def ending(meeting: Meeting | None) -> Iterator[None]:
+def ending(rendezvous: Rendezvous | None) -> Iterator[None]:
     """Within it a mistake that another start would repeat ends the run instead, with its message told by one process.
 
     For a process that `train_in_workers` started; for others it is nothing.
@@ -195,12 +202,12 @@ def ending(meeting: Meeting | None) -> Iterator[None]:
     from alexnet.distributed.launch import ENDED
 
     ended = os.environ.get(ENDED)
-    if meeting is None or ended is None:  # where torchrun was typed by hand every process tells its mistake
+    if rendezvous is None or ended is None:  # where torchrun was typed by hand every process tells its mistake
         yield
         return
     if Path(ended).exists():
         sys.exit(0)
-    if meeting.rank == 0:
+    if rendezvous.rank == 0:
         lead(Path(ended).parent)
     try:
         yield
@@ -213,7 +220,7 @@ def ending(meeting: Meeting | None) -> Iterator[None]:
             print(f"alexnet: {error}", file=sys.stderr)
         sys.exit(0)
     except SystemExit as leaving:
-        if meeting.rank == 0 and leaving.code:
+        if rendezvous.rank == 0 and leaving.code:
             _end(ended, int(leaving.code))
         sys.exit(0)
 

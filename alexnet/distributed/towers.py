@@ -12,8 +12,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from alexnet.distributed.collectives import Team
-from alexnet.distributed.tensor_parallel import Meet, keep_part, place_columns
+from alexnet.distributed.collectives import ProcessGroup
+from alexnet.distributed.tensor_parallel import GatherUnits, keep_own_rows, set_mask_columns
 from alexnet.errors import UsageError
 from alexnet.models.layers import LocalResponseNorm, TowerLinear
 from alexnet.models.network import Network
@@ -42,7 +42,7 @@ def check_towers(config: ModelConfig, size: int) -> None:
         )
 
 
-def meetings(model: Network) -> dict[str, int]:
+def layers_seeing_all_towers(model: Network) -> dict[str, int]:
     """The layers that see all towers after others saw one, with the maps or units that they take."""
     found: dict[str, int] = {}
     for name, layer in model.layers.named_children():
@@ -53,25 +53,25 @@ def meetings(model: Network) -> dict[str, int]:
     return found
 
 
-def split_towers(model: Network, team: Team) -> frozenset[str]:
+def divide_towers(model: Network, group: ProcessGroup) -> frozenset[str]:
     """Leaves of a network the layers of this process's tower; changed in place. Gives the names of all layers.
 
     Raises:
         UsageError: see `check_towers`.
     """
-    check_towers(model.config, team.size)
-    place_columns(model.layers, team)
-    seeing_all = meetings(model)
+    check_towers(model.config, group.size)
+    set_mask_columns(model.layers, group)
+    seeing_all = layers_seeing_all_towers(model)
     layers: list[tuple[str, nn.Module]] = []
     for name, layer in model.layers.named_children():
         if name in seeing_all:
-            layers.append((f"meet_{name}", Meet(team, seeing_all[name])))
+            layers.append((f"meet_{name}", GatherUnits(group, seeing_all[name])))
         if isinstance(layer, nn.Conv2d):
             layer.groups = 1
         if isinstance(layer, TowerLinear | LocalResponseNorm):
             layer.towers = 1
-        keep_part(layer, team)
+        keep_own_rows(layer, group)
         layers.append((name, layer))
-    layers.append(("meet_logits", Meet(team, model.config.num_classes, last=True)))
+    layers.append(("meet_logits", GatherUnits(group, model.config.num_classes, last=True)))
     model.layers = nn.Sequential(OrderedDict(layers))
     return frozenset(name for name, _ in layers)

@@ -16,7 +16,7 @@ from alexnet.evaluation.intervals import mcnemar
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import Run, open_run
-from alexnet.runs.start import prepared_of
+from alexnet.runs.start import images_of_run
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def open_runs(folders: Sequence[Path]) -> tuple[list[Run], Prepared]:
                     fix="Compare runs of one prepared set; alexnet evaluate RUN DATA measures each on any pictures.",
                     code="E293",
                 )
-    return runs, prepared_of(first)
+    return runs, images_of_run(first)
 
 
 def held_out_name(prepared: Prepared, split: str | None) -> str:

@@ -22,7 +22,7 @@ import torch
 
 from alexnet.data.dataset import SPLITS, Prepared
 from alexnet.data.loader import steps_per_epoch
-from alexnet.data.open import fitted, prepared_for
+from alexnet.data.open import fitted, open_images
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments import results
@@ -37,7 +37,7 @@ from alexnet.runs.run import Run, open_run
 from alexnet.runs.start import start_run
 from alexnet.storage.jsonl import append
 from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted, Silent
+from alexnet.training.monitor import Interrupted
 from alexnet.training.plan import rehearse
 from alexnet.training.schedule import check_recipe
 
@@ -76,7 +76,7 @@ def planned(job: Job) -> tuple[Recipe, Prepared]:
 @lru_cache(maxsize=8)
 def _pictures(data: str, size: int) -> Prepared:
     """Looks through a folder once, not once a run."""
-    return prepared_for(data, size)
+    return open_images(data, size)
 
 
 def key(job: Job) -> str:
@@ -179,7 +179,7 @@ def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None
     began, outcome = time.process_time(), "finished"
     try:
         if job.until is None:
-            train(run, prepared, device=device, monitor=Silent())
+            train(run, prepared, device=device)
         else:
             train_until(run, prepared, device, job.until)
     except Interrupted:
@@ -203,7 +203,7 @@ def train_until(run: Run, prepared: Prepared, device: torch.device, error: float
     steps = 1  # a first step tells where an interrupted run stands
     while not any(row["train_top1_error"] <= error for row in epochs_of(run)):
         try:
-            train(run, prepared, device=device, monitor=Silent(), max_steps=steps)
+            train(run, prepared, device=device, max_steps=steps)
             return
         except Interrupted as stopped:
             if steps > 1 and stopped.step % per_epoch:
@@ -253,7 +253,7 @@ def _row(job: Job, run: Run, prepared: Prepared, device: torch.device, outcome: 
         "seconds": round(epochs[-1]["seconds"], 1) if epochs else None,
         "parameters": counted.parameters,
         "multiply_adds": counted.multiply_adds,
-        "start_values": start_values(run.recipe),
+        "start_values": initial_weight_hashes(run.recipe),
         "notes": [row["text"] for row in read_metrics(run) if row.get("kind") == "note"],
         "environment": {name: value for name, value in machine.items() if name != "command"},
         "commit": commit(),
@@ -276,7 +276,7 @@ def _measured(job: Job, run: Run, prepared: Prepared, device: torch.device) -> d
     return out
 
 
-def start_values(recipe: Recipe) -> dict[str, str]:
+def initial_weight_hashes(recipe: Recipe) -> dict[str, str]:
     """For every learned tensor the beginning of the sha256 of its start values: equal where runs start alike."""
     model = build_model(recipe.model, seed=recipe.seed)
     return {

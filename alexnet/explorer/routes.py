@@ -11,7 +11,7 @@ from alexnet.errors import DataError
 from alexnet.evaluation.views import crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import contrasted, differing, ingredients_between, recorded
-from alexnet.explorer.state import Answering, Exciting, Explorer, Near
+from alexnet.explorer.state import Answers, Exciting, Explorer, Near
 from alexnet.interpret.attribution import Method, explain
 from alexnet.interpret.contact_sheet import png_bytes
 from alexnet.interpret.features import last_hidden
@@ -20,7 +20,7 @@ from alexnet.interpret.receptive_fields import box_of, receptive_fields
 from alexnet.models.network import check_layer
 from alexnet.runs.kernel_history import effective_kernels, kernel_history
 from alexnet.runs.status import ask, progress
-from alexnet.serving.models import Served
+from alexnet.serving.models import ServedModel
 from alexnet.serving.problems import no_such_path
 from alexnet.serving.service import Service, service_of
 
@@ -248,7 +248,7 @@ async def contrast(request: Request, run: str) -> Response:
     shelves = [explorer.shelf(served, "test", "val") for served in every]
     found = []
     for served, shelf in zip(every, shelves, strict=True):
-        gathered = await explorer.gathered(request, service, served, shelf, Answering)
+        gathered = await explorer.gathered(request, service, served, shelf, Answers)
         found.append(gathered.evaluation(served, shelf))
     return JSONResponse({"runs": [served.name for served in every], **contrasted(found)})
 
@@ -278,7 +278,7 @@ def _explorer(request: Request) -> Explorer:
     return found
 
 
-async def _picture(request: Request, run: str, name: str) -> tuple[Service, Explorer, Served, Any]:
+async def _picture(request: Request, run: str, name: str) -> tuple[Service, Explorer, ServedModel, Any]:
     service, explorer = service_of(request), _explorer(request)
     served = service.models.get(run)
     picture = await service.queue.decode(lambda: explorer.picture(served, name, service.settings.max_pixels))
@@ -290,22 +290,22 @@ async def _compute(request: Request, service: Service, function: Any) -> Any:
         return await service.compute(request, room, function)
 
 
-def _alike(service: Service, run: str) -> list[Served]:
+def _alike(service: Service, run: str) -> list[ServedModel]:
     """The run and the others on the same prepared pictures and classes, in their order."""
     chosen = service.models.get(run)
     wanted = chosen.run.data.get("fingerprint"), chosen.class_names
     return [s for s in service.models if s is chosen or (s.run.data.get("fingerprint"), s.class_names) == wanted]
 
 
-def _top(served: Served, probabilities: Any, k: int = 5) -> list[dict[str, Any]]:
+def _top(served: ServedModel, probabilities: Any, k: int = 5) -> list[dict[str, Any]]:
     return [asdict(each) for each in served.classifier.top(probabilities, k)]
 
 
-def _plan(served: Served) -> list[dict[str, Any]]:
+def _plan(served: ServedModel) -> list[dict[str, Any]]:
     return network_view.plan(served.model)
 
 
-def _about(explorer: Explorer, served: Served) -> dict[str, Any]:
+def _about(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
     shelves = explorer.shelves[served.name]
     chosen = shelves[0] if shelves else None
     samples = [] if chosen is None else [f"{chosen.kind}-{number}" for number in chosen.some(SAMPLES)]

@@ -22,7 +22,7 @@ from alexnet.explorer.pictures import Sent, Shelf, find, shelves_of
 from alexnet.interpret.receptive_fields import Excited
 from alexnet.interpret.similar import Neighbours
 from alexnet.runs.run import Run
-from alexnet.serving.models import Models, Served
+from alexnet.serving.models import ServedModel, ServedModels
 from alexnet.serving.service import Service
 
 BATCH = 16
@@ -33,7 +33,7 @@ MOST_SIMILAR = 4096  # pictures among which similar ones are looked for
 class Gatherer(Protocol):
     """What takes in pictures batch by batch."""
 
-    def look(self, served: Served, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None: ...
+    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None: ...
 
 
 @dataclass(eq=False)
@@ -42,7 +42,7 @@ class Exciting:
 
     found: Excited = field(default_factory=Excited)
 
-    def look(self, served: Served, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
         """Takes in some pictures."""
         self.found.look(served.model, pictures, numbers)
 
@@ -53,22 +53,22 @@ class Near:
 
     found: Neighbours = field(default_factory=Neighbours)
 
-    def look(self, served: Served, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
         """Takes in some pictures."""
         self.found.look(served.model, pictures, numbers)
 
 
 @dataclass(eq=False)
-class Answering:
+class Answers:
     """What a network says of every held-out picture."""
 
     rows: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def look(self, served: Served, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
         """Takes in some pictures."""
         self.rows.append(served.classifier.probabilities(pictures))
 
-    def evaluation(self, served: Served, shelf: Shelf) -> Evaluation:
+    def evaluation(self, served: ServedModel, shelf: Shelf) -> Evaluation:
         """The answers with the names and labels of the pictures."""
         assert shelf.labels is not None
         return Evaluation(shelf.kind, 1, served.class_names, shelf.names, shelf.labels, np.concatenate(self.rows))
@@ -78,7 +78,7 @@ class Answering:
 class Scan:
     """A walk over some pictures of a shelf; only the thread that computes moves it."""
 
-    served: Served
+    served: ServedModel
     shelf: Shelf
     numbers: Sequence[int]
     into: Any
@@ -98,7 +98,7 @@ class Scan:
 class Explorer:
     """Pictures and what was gathered from them, for all runs."""
 
-    def __init__(self, models: Models, open_pictures: Callable[[Run], Prepared], index: Path | None = None):
+    def __init__(self, models: ServedModels, open_pictures: Callable[[Run], Prepared], index: Path | None = None):
         """Opens the pictures of every run; a run without them has a reason in `missing`.
 
         Raises:
@@ -119,7 +119,7 @@ class Explorer:
                 self.prepared[served.name], served.class_names, index, recipe.prepare_size
             )
 
-    def shelf(self, served: Served, *kinds: str) -> Shelf:
+    def shelf(self, served: ServedModel, *kinds: str) -> Shelf:
         """The first of these kinds of pictures that there is for a run.
 
         Raises:
@@ -135,7 +135,7 @@ class Explorer:
             code="E387",
         )
 
-    def picture(self, served: Served, name: str, max_pixels: int) -> Pixels:
+    def picture(self, served: ServedModel, name: str, max_pixels: int) -> Pixels:
         """A picture by name as the recipe of a run prepares it.
 
         Raises:
@@ -149,7 +149,7 @@ class Explorer:
             raise DataError(f"{place[0].names[place[1]]} cannot be read", fix="Choose another picture.", code="E388")
         return pixels
 
-    def about(self, served: Served, name: str) -> dict[str, Any]:
+    def about(self, served: ServedModel, name: str) -> dict[str, Any]:
         """What is known of a picture: its file name, and its class where it has a label."""
         place = find(self.shelves[served.name], name)
         if place is None:
@@ -158,7 +158,9 @@ class Explorer:
         truth = None if shelf.labels is None else served.class_names[int(shelf.labels[number])]
         return {"picture": name, "file": shelf.names[number], "truth": truth}
 
-    async def gathered(self, request: Request, service: Service, served: Served, shelf: Shelf, kind: type[Any]) -> Any:
+    async def gathered(
+        self, request: Request, service: Service, served: ServedModel, shelf: Shelf, kind: type[Any]
+    ) -> Any:
         """What a walk over a shelf gathers, from now or from an earlier request."""
         key = (f"{kind.__name__}-{shelf.kind}", served.name)
         scan = self._scans.get(key)

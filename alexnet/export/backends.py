@@ -30,7 +30,7 @@ Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Answering:
+class Backend:
     """Something that can be asked."""
 
     name: str
@@ -40,7 +40,7 @@ class Answering:
     logits: Callable[[NDArray[np.uint8]], Logits]  # (N, size, size, 3) in 0..255 to (N, classes)
 
 
-def open_answering(path: Path, *, trust: bool = False, checkpoint: str = "best") -> Answering:
+def open_backend(path: Path, *, trust: bool = False, checkpoint: str = "best") -> Backend:
     """Opens what `alexnet train` or `alexnet export` made.
 
     Args:
@@ -75,7 +75,7 @@ def open_answering(path: Path, *, trust: bool = False, checkpoint: str = "best")
     )
 
 
-def of_network(name: str, kind: str, network: Network, class_names: tuple[str, ...], prepare_size: int) -> Answering:
+def of_network(name: str, kind: str, network: Network, class_names: tuple[str, ...], prepare_size: int) -> Backend:
     """A network of this program, in PyTorch as it is."""
     view = CentralView(network.eval())
 
@@ -84,10 +84,10 @@ def of_network(name: str, kind: str, network: Network, class_names: tuple[str, .
             answer: Logits = view(as_batch(pictures).to(network.input_mean.device))[0].float().cpu().numpy()
             return answer
 
-    return Answering(name, kind, class_names, prepare_size, logits)
+    return Backend(name, kind, class_names, prepare_size, logits)
 
 
-def of_onnx(name: str, content: bytes) -> Answering:
+def of_onnx(name: str, content: bytes) -> Backend:
     """An ONNX file of `alexnet.export.onnx`, in onnxruntime on the processor.
 
     Raises:
@@ -122,11 +122,11 @@ def of_onnx(name: str, content: bytes) -> Answering:
         channels_first = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), kind)
         return np.asarray(session.run(["logits"], {given.name: channels_first})[0], np.float32)
 
-    return Answering(name, "ONNX", tuple(json.loads(about["class_names"])), int(given.shape[2]), logits)
+    return Backend(name, "ONNX", tuple(json.loads(about["class_names"])), int(given.shape[2]), logits)
 
 
-def of_program(name: str, content: bytes) -> Answering:
-    """An exported program of `alexnet.export.write`. Opening one can run code: see `open_answering`.
+def of_program(name: str, content: bytes) -> Backend:
+    """An exported program of `alexnet.export.write`. Opening one can run code: see `open_backend`.
 
     Raises:
         UntrustedFileError: it cannot be opened, or was not written by this program.
@@ -144,11 +144,11 @@ def of_program(name: str, content: bytes) -> Answering:
             answer: Logits = program(as_batch(pictures))[0].float().numpy()
             return answer
 
-    return Answering(name, "exported program", class_names, size, logits)
+    return Backend(name, "exported program", class_names, size, logits)
 
 
 def ask(
-    asked: Answering,
+    asked: Backend,
     read: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     count: int,
     progress: ProgressCallback = silent,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.images import prepare_image
 from alexnet.errors import AlexNetError, UntrustedFileError, UsageError
-from alexnet.export.backends import Answering, Logits, ask, softmax
+from alexnet.export.backends import Backend, Logits, ask, softmax
 
 TOLERANCE = 1e-4  # of probabilities, and of logits beside the largest of them
 
@@ -45,7 +45,7 @@ def parity(first: Logits, second: Logits) -> Parity:
     )
 
 
-def compare_answers(first: Answering, second: Answering, paths: Sequence[Path]) -> tuple[Parity, dict[Path, str]]:
+def compare_answers(first: Backend, second: Backend, paths: Sequence[Path]) -> tuple[Parity, dict[Path, str]]:
     """Asks both about the same files; those that cannot be read are left out and named with their reasons.
 
     Each gets the pictures prepared at its own size, as it would be used.
@@ -82,7 +82,7 @@ def compare_answers(first: Answering, second: Answering, paths: Sequence[Path]) 
     return parity(*answers), errors
 
 
-def check_equal(found: Parity, first: Answering, second: Answering) -> None:
+def check_equal(found: Parity, first: Backend, second: Backend) -> None:
     """Raises if two networks do not answer alike.
 
     Raises:

@@ -21,7 +21,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.evaluation.evaluate import top_k_error
 from alexnet.evaluation.views import CentralView
-from alexnet.export.backends import ABOUT, Answering, ask, of_network, of_onnx, of_program, open_answering, softmax
+from alexnet.export.backends import ABOUT, Backend, ask, of_network, of_onnx, of_program, open_backend, softmax
 from alexnet.export.huggingface import folder_files
 from alexnet.export.onnx import onnx_model
 from alexnet.export.parity import TOLERANCE, Parity, parity
@@ -179,7 +179,7 @@ def program_bytes(model: Network, side: int, about: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _opened(files: dict[str, bytes], form: str, name: str) -> Answering:
+def _opened(files: dict[str, bytes], form: str, name: str) -> Backend:
     if form == "onnx":
         return of_onnx(name, files[""])
     if form == "torch-export":
@@ -187,7 +187,7 @@ def _opened(files: dict[str, bytes], form: str, name: str) -> Answering:
     with tempfile.TemporaryDirectory(prefix="alexnet-") as folder:
         for file, content in files.items():
             (Path(folder) / file).write_bytes(content)
-        return open_answering(Path(folder))
+        return open_backend(Path(folder))
 
 
 def _refuse_unequal(found: Parity, out: Path) -> None:

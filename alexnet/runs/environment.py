@@ -23,7 +23,7 @@ def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -
     """What must stay the same, by name.
 
     Args:
-        processes: how the work is divided; see `Team.described`.
+        processes: how the work is divided; see `ProcessGroup.described`.
     """
     return {
         "pictures": prepared.fingerprint,

@@ -32,7 +32,7 @@ def effective_kernels(model: Network) -> NDArray[np.float32] | None:
     return weights.detach().float().cpu().contiguous().numpy()
 
 
-def remember_kernels(run: Run, epoch: int, model: Network) -> dict[str, str]:
+def save_kernels(run: Run, epoch: int, model: Network) -> dict[str, str]:
     """Writes the kernels of an epoch into the run folder; what its row of the metrics must say of them.
 
     Raises:

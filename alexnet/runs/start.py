@@ -8,9 +8,9 @@ from typing import Any
 
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
-from alexnet.data.open import is_prepared, prepared_for
+from alexnet.data.open import is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
-from alexnet.data.remote import open_place
+from alexnet.data.remote import open_location
 from alexnet.errors import DataError, UsageError
 from alexnet.models.network import fingerprint
 from alexnet.progress import ProgressCallback, silent
@@ -21,7 +21,7 @@ from alexnet.runs.run import Run, create_run, open_run
 from alexnet.text import slug
 
 
-def prepared_of(
+def images_of_run(
     run: Run,
     *,
     tell: Callable[[PrepareReport], None] | None = None,
@@ -45,10 +45,10 @@ def prepared_of(
             code="E256",
         )
     if is_prepared(run.data["prepared"]):
-        prepared = open_place(run.data["prepared"])
+        prepared = open_location(run.data["prepared"])
     else:
         excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
-        prepared = prepared_for(
+        prepared = open_images(
             run.data["source"], run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded
         )
     if prepared.class_names != run.class_names:
@@ -88,7 +88,7 @@ def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared, exclu
     return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
 
 
-def begin_or_go_on(
+def start_or_continue(
     folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
 ) -> Run:
     """The run of a folder: a new one, or the one that the same command has begun there.

@@ -22,7 +22,7 @@ A further page (the explorer) adds a router and its files before the application
     app.mount("/", StaticFiles(directory=...))       # last, since it takes every path that is left
 
 Around all of it lies `access.Access`: names, origins, token, security headers, sizes. An AlexNetError that leaves a
-route becomes its problem object. `served.Served` has what a network can be asked.
+route becomes its problem object. `served.ServedModel` has what a network can be asked.
 """
 
 import asyncio

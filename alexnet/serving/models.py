@@ -1,7 +1,7 @@
 """The networks that a service answers from: loaded, named, and exchanged for newer weights while requests go on.
 
-A `Served` never changes. Whoever has taken one computes and answers with it to the end, so an answer has one model id,
-that of the weights it came from, however often they are loaded anew meanwhile.
+A `ServedModel` never changes. Whoever has taken one computes and answers with it to the end, so an answer has one model
+id, that of the weights it came from, however often they are loaded anew meanwhile.
 """
 
 import threading
@@ -18,7 +18,7 @@ from alexnet.runs.run import Run, open_run
 
 
 @dataclass(frozen=True, eq=False)
-class Served:
+class ServedModel:
     """One run with its weights in memory."""
 
     name: str
@@ -37,7 +37,7 @@ class Served:
         return self.classifier.class_names
 
 
-class Models:
+class ServedModels:
     """The runs of a service by name, each with the weights that were loaded last."""
 
     def __init__(self, folders: Sequence[Path], *, checkpoint: str = "best", device: torch.device):
@@ -47,10 +47,10 @@ class Models:
         self._folders = dict(zip(_names(folders), folders, strict=True))
         self._served = {name: self._load(name) for name in self._folders}
 
-    def __iter__(self) -> Iterator[Served]:
+    def __iter__(self) -> Iterator[ServedModel]:
         return iter(list(self._served.values()))
 
-    def get(self, name: str | None = None) -> Served:
+    def get(self, name: str | None = None) -> ServedModel:
         """A run as it is loaded now; the first one without a name.
 
         Raises:
@@ -75,10 +75,10 @@ class Models:
             self._served = {name: fresh[name] if name in changed else self._served[name] for name in fresh}
             return changed
 
-    def _load(self, name: str) -> Served:
+    def _load(self, name: str) -> ServedModel:
         run = open_run(self._folders[name])
         classifier = classifier_of(run, self._checkpoint, self._device)
-        return Served(name, run, classifier, fingerprint(classifier.network))
+        return ServedModel(name, run, classifier, fingerprint(classifier.network))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

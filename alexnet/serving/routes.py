@@ -17,7 +17,7 @@ from alexnet.interpret.features import last_hidden, layer_values, npy_bytes
 from alexnet.models.network import check_layer, layer_names
 from alexnet.serving import schemas
 from alexnet.serving.counters import CONTENT_TYPE
-from alexnet.serving.models import Served
+from alexnet.serving.models import ServedModel
 from alexnet.serving.problems import problem, wrong_parameter
 from alexnet.serving.service import Service, service_of
 from alexnet.serving.tarball import pictures_of
@@ -231,18 +231,18 @@ async def metrics(request: Request) -> Response:
     return Response(service_of(request).counters.text(), headers={"content-type": CONTENT_TYPE})
 
 
-async def _picture(service: Service, served: Served, data: bytes) -> Pixels:
+async def _picture(service: Service, served: ServedModel, data: bytes) -> Pixels:
     picture: Pixels = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
     return picture
 
 
-def _top(served: Served, row: Any, k: int) -> list[dict[str, Any]]:
+def _top(served: ServedModel, row: Any, k: int) -> list[dict[str, Any]]:
     return [asdict(each) for each in served.classifier.top(row, k)]
 
 
-def _from(served: Served) -> dict[str, str]:
+def _from(served: ServedModel) -> dict[str, str]:
     return {"run": served.name, "model": served.model_id}
 
 
-def _headers(served: Served) -> dict[str, str]:
+def _headers(served: ServedModel) -> dict[str, str]:
     return {"x-alexnet-model": served.model_id}

@@ -13,7 +13,7 @@ from alexnet.errors import DataError
 from alexnet.interpret.similar import LiveIndex
 from alexnet.serving.batching import Compute, Queue, Room
 from alexnet.serving.counters import service_counters
-from alexnet.serving.models import Models
+from alexnet.serving.models import ServedModels
 from alexnet.serving.settings import Settings
 
 
@@ -24,7 +24,7 @@ class Gone(Exception):
 class Service:
     """What all routes share: networks, the queue, counters, and the index of similar pictures if there is one."""
 
-    def __init__(self, models: Models, settings: Settings, index: Path | None = None):
+    def __init__(self, models: ServedModels, settings: Settings, index: Path | None = None):
         self.models = models
         self.settings = settings
         self.counters = service_counters()

@@ -18,15 +18,15 @@ import torch
 
 from alexnet.data.augment import mix, training_views
 from alexnet.data.crops import as_batch
-from alexnet.data.dataset import Prepared, Split, held_out_split
+from alexnet.data.dataset import Prepared, Split, validation_split
 from alexnet.data.images import prepare_image
-from alexnet.data.loader import epoch_batches, epoch_order, steps_per_epoch
+from alexnet.data.loader import epoch_order
 from alexnet.data.samples import Samples
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.kernels.device import finish
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.run import Run
-from alexnet.training.optim import set_rates
+from alexnet.training.optim import set_learning_rates
 from alexnet.training.schedule import crop_size_at
 from alexnet.training.step import train_step
 from alexnet.training.trainer import Trainer
@@ -84,9 +84,8 @@ def measure(
         originals: the files from which the pictures were prepared, if they are there.
         seconds: for all parts together, about; slow machines take longer.
     """
-    trainer = Trainer(Run(Path(), recipe, prepared.class_names, {}), prepared, device, anew=False)
-    train = prepared.splits["train"]
-    planned = epoch_batches(epoch_order(len(train), recipe.seed, 1), recipe)
+    trainer = Trainer(Run(Path(), recipe, prepared.class_names, {}), prepared, device)
+    train, planned = prepared.splits["train"], trainer.loader.epoch(1)
     share = seconds / 10
     parts: dict[str, float] = {}
     if originals is not None and originals.root is not None:
@@ -96,11 +95,10 @@ def measure(
     model, step_total = step_seconds(trainer, planned, 5 * share)
     parts["model"] = model
     parts["evaluation"] = evaluation_rate(trainer, share)
-    steps = steps_per_epoch(len(train), recipe) * recipe.epochs
     return Rates(
         parts=parts,
         limit=verdict(parts),
-        training_seconds=step_total * steps + evaluating_seconds(recipe, prepared, parts["evaluation"]),
+        training_seconds=step_total * trainer.clock.steps + evaluating_seconds(recipe, prepared, parts["evaluation"]),
         batch_size=len(planned[0]),
         device=str(device),
     )
@@ -155,7 +153,9 @@ def augmentation_rate(trainer: Trainer, samples: Any, seconds: float) -> float:
     targets = torch.zeros(len(images), recipe.model.num_classes)
 
     def augment() -> None:
-        views = training_views(images, size, recipe.augment, trainer.colors, seed=recipe.seed, epoch=1, samples=samples)
+        views = training_views(
+            images, size, recipe.augment, trainer.loader.colors, seed=recipe.seed, epoch=1, samples=samples
+        )
         views, _ = mix(views, targets, recipe.augment, seed=recipe.seed, step=0)
         views.to(trainer.device).contiguous(memory_format=torch.channels_last)
         finish(trainer.device)
@@ -181,8 +181,9 @@ def step_seconds(trainer: Trainer, planned: list[Any], seconds: float) -> tuple[
 def _one_size(trainer: Trainer, planned: list[Any], progress: float, seconds: float) -> tuple[float, float]:
     """Seconds that a batch takes to come, and seconds of the step on it, at that point of a run."""
     recipe = trainer.run.recipe
-    set_rates(trainer.optimizer, recipe.optim, 1, max(progress, 0.1))  # a rate may be 0 at the very start
-    images, targets = trainer.batch(planned[0], 1, 0, progress)
+    set_learning_rates(trainer.optimizer, recipe.optim, 1, max(progress, 0.1))  # a rate may be 0 at the very start
+    at = replace(trainer.clock.at(0), progress=progress)
+    images, targets = trainer.batch(planned[0], at)
     trainer.model.train()
 
     def step() -> None:
@@ -193,7 +194,7 @@ def _one_size(trainer: Trainer, planned: list[Any], progress: float, seconds: fl
         finish(trainer.device)
 
     turn = _turns(planned)
-    fetching = repeated(lambda: trainer.batch(turn(), 1, 0, progress), 0.2 * seconds)
+    fetching = repeated(lambda: trainer.batch(turn(), at), 0.2 * seconds)
     return fetching, repeated(step, 0.8 * seconds)
 
 
@@ -205,7 +206,7 @@ def crop_periods(recipe: Recipe) -> list[tuple[float, float]]:
 
 def evaluation_rate(trainer: Trainer, seconds: float) -> float:
     """Pictures per second of one view, reading included."""
-    name = held_out_split(trainer.prepared) or "train"
+    name = validation_split(trainer.prepared) or "train"
     split = trainer.prepared.splits[name]
     count = min(len(split), 64)
     precision = trainer.run.recipe.precision
@@ -215,7 +216,7 @@ def evaluation_rate(trainer: Trainer, seconds: float) -> float:
 
 def evaluating_seconds(recipe: Recipe, prepared: Prepared, rate: float) -> float:
     """Of all looks at the held-out pictures in the course of a run."""
-    name = held_out_split(prepared)
+    name = validation_split(prepared)
     looks = -(-recipe.epochs // recipe.evaluate_every)
     return 0.0 if name is None else looks * len(prepared.splits[name]) / rate
 

@@ -17,6 +17,8 @@ from alexnet.errors import UsageError
 from alexnet.kernels.operators import momentum_step
 from alexnet.recipes.config import OptimConfig
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 class SGD2012(torch.optim.Optimizer):
     """Momentum whose buffer holds rate-scaled steps: v <- m v - rate * (gradient + decay * w); w <- w + v.
@@ -33,24 +35,24 @@ class SGD2012(torch.optim.Optimizer):
         """One update of all parameters that have a gradient and a rate above zero."""
         assert closure is None
         for group in self.param_groups:
-            rate, decay = group["lr"], group["weight_decay"]
+            lr, decay = group["lr"], group["weight_decay"]
             weights = [w for w in group["params"] if w.grad is not None]
-            if rate == 0.0 or not weights:
+            if lr == 0.0 or not weights:
                 continue
             for w in weights:
                 if "momentum_buffer" not in self.state[w]:
                     self.state[w]["momentum_buffer"] = torch.zeros_like(w)
             momentum = group["momentum"]
             weights = [
-                w for w in weights if not momentum_step(w, self.state[w]["momentum_buffer"], momentum, rate, decay)
+                w for w in weights if not momentum_step(w, self.state[w]["momentum_buffer"], momentum, lr, decay)
             ]
             if not weights:
                 continue
             buffers = [self.state[w]["momentum_buffer"] for w in weights]
             torch._foreach_mul_(buffers, momentum)
-            torch._foreach_add_(buffers, [w.grad for w in weights], alpha=-rate)
+            torch._foreach_add_(buffers, [w.grad for w in weights], alpha=-lr)
             if decay:
-                torch._foreach_add_(buffers, weights, alpha=-rate * decay)
+                torch._foreach_add_(buffers, weights, alpha=-lr * decay)
             torch._foreach_add_(weights, buffers)
 
 
@@ -107,7 +109,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig, new_layers: Collectio
     return torch.optim.AdamW(groups, config.lr, betas=(config.momentum, 0.999), fused=True)
 
 
-def rate(config: OptimConfig, group: str, epoch: int, progress: float) -> float:
+def learning_rate(config: OptimConfig, group: str, epoch: int, progress: float) -> float:
     """The learning rate of a parameter group.
 
     Args:
@@ -139,8 +141,22 @@ def rate(config: OptimConfig, group: str, epoch: int, progress: float) -> float:
     return base / math.pow(10.0, sum(epoch >= at for at in drops))
 
 
-def set_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:
+def set_learning_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:
     """Gives every group its rate for this step and returns that of the weights."""
     for group in optimizer.param_groups:
-        group["lr"] = rate(config, group["name"], epoch, progress)
-    return rate(config, "new_weights", epoch, progress)
+        group["lr"] = learning_rate(config, group["name"], epoch, progress)
+    return learning_rate(config, "new_weights", epoch, progress)
+
+
+def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)) after n updates: early on it forgets faster."""
+
+    @torch.no_grad()
+    def update(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(averages, weights)
+            return
+        n = int(updates)
+        torch._foreach_lerp_(averages, weights, 1.0 - min(decay, (1 + n) / (10 + n)))
+
+    return update

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from alexnet.data.dataset import SPLITS, Prepared
-from alexnet.data.loader import epoch_batches, epoch_order, steps_per_epoch
+from alexnet.data.loader import steps_per_epoch
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.run import Run, create_run
 from alexnet.training.check import Check, check_network
 from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted, Progress
+from alexnet.training.monitor import Interrupted, Progress, Silent
 from alexnet.training.trainer import Trainer
 
 FEW_STEPS = 1000  # below this a network from scratch is hardly trained; the plan says so
@@ -47,7 +47,7 @@ def run_plan(recipe: Recipe, base: Recipe, prepared: Prepared, device: torch.dev
     return plan
 
 
-class _Timing:
+class _Timing(Silent):
     """Notes how long each step takes and shows nothing."""
 
     def __init__(self) -> None:
@@ -64,9 +64,6 @@ class _Timing:
         """Leaves the evaluation out of the next step."""
         self.last = time.monotonic()
 
-    def note(self, text: str) -> None:
-        """Keeps silent."""
-
 
 def check_run(recipe: Recipe, prepared: Prepared, device: torch.device, pictures: int = 32) -> Check:
     """The network of a recipe, as training would start it, checked on its first pictures.
@@ -76,8 +73,7 @@ def check_run(recipe: Recipe, prepared: Prepared, device: torch.device, pictures
     """
     recipe = for_classes(recipe, len(prepared.class_names))
     trainer = Trainer(Run(Path(), recipe, prepared.class_names, {}), prepared, device)
-    order = epoch_order(len(prepared.splits["train"]), recipe.seed, 1)
-    images, targets = trainer.batch(epoch_batches(order, recipe)[0][:pictures], epoch=1, step=0, progress=0.0)
+    images, targets = trainer.batch(trainer.loader.samples(1, 0)[:pictures], trainer.clock.at(0))
     return check_network(trainer.model, images, targets, recipe)
 
 

@@ -11,19 +11,18 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from alexnet.data.dataset import Prepared
 from alexnet.data.loader import steps_per_epoch
-from alexnet.data.remote import open_place
+from alexnet.data.remote import open_location
 from alexnet.errors import ResourceError
 from alexnet.runs.checkpoint import MODEL, TRAINING, load_checkpoint, name_of
 from alexnet.runs.run import Run, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted, Progress
+from alexnet.training.monitor import Interrupted, Progress, Silent
 
 STEPS = 8
 
@@ -38,18 +37,7 @@ class Replay:
     different: tuple[str, ...]  # files of the last checkpoint that are not the same bytes
 
 
-class _Silent:
-    def step(self, progress: Progress) -> None:
-        """Tells nothing."""
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Tells nothing."""
-
-    def note(self, text: str) -> None:
-        """Tells nothing."""
-
-
-class _Killer(_Silent):
+class _Killer(Silent):
     """Kills its own process when a step is done, before it is saved."""
 
     def __init__(self, at: int):
@@ -91,14 +79,14 @@ def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEP
 
 def _some_steps(run: Run, prepared: Prepared, device: torch.device, steps: int) -> None:
     with suppress(Interrupted):
-        train(run, prepared, device=device, monitor=_Silent(), max_steps=steps)
+        train(run, prepared, device=device, max_steps=steps)
 
 
 def _main(folder: str, prepared: str, at: str, device: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     train(
         open_run(Path(folder)),
-        open_place(prepared),
+        open_location(prepared),
         device=torch.device(device),
         monitor=_Killer(int(at)),
         save_seconds=0.0,

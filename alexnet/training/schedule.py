@@ -1,12 +1,45 @@
-"""The crop size of every part of a run, and refusals of what could not be trained."""
+"""When what happens in a run: the place of every step, the crop size at it; and refusals of what cannot be trained."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from alexnet.data.dataset import Prepared
 from alexnet.errors import UsageError
 from alexnet.models.shapes import grid_sizes
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step of a run, and where in the run it lies."""
+
+    step: int  # of the whole run, counted from 0
+    epoch: int  # counted from 1
+    position: int  # in its epoch, from 0
+    progress: float  # share of the whole run that is done before it, in [0, 1)
+    ends_epoch: bool
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The steps of a run.
+
+    >>> Clock(steps_per_epoch=4, epochs=2).at(5)
+    Moment(step=5, epoch=2, position=1, progress=0.625, ends_epoch=False)
+    """
+
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.steps_per_epoch * self.epochs
+
+    def at(self, step: int) -> Moment:
+        """The place of a step, counted from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return Moment(step, epoch + 1, position, step / self.steps, position + 1 == self.steps_per_epoch)
 
 
 def crop_size_at(recipe: Recipe, progress: float) -> int:

@@ -1,83 +1,80 @@
-"""The moving parts of a run: network, average, optimiser, the pictures of a step, and the step itself."""
+"""The moving parts of a run in one object that owns them: network, average, optimizer, watchdog, state."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from alexnet.data.augment import ColorStatistics, fade, mix
-from alexnet.data.dataset import Prepared
-from alexnet.data.loader import epoch_batches, epoch_order, read_views, steps_per_epoch
+from alexnet.data.augment import ColorStatistics
+from alexnet.data.dataset import Prepared, validation_split
+from alexnet.data.loader import Loader
 from alexnet.data.samples import balanced_weights
-from alexnet.distributed.collectives import Team
-from alexnet.distributed.data_parallel import spread
-from alexnet.distributed.hybrid import split_hybrid
-from alexnet.distributed.tensor_parallel import parts_of, whole_of
-from alexnet.distributed.towers import split_towers
+from alexnet.distributed.collectives import ProcessGroup
+from alexnet.distributed.launch import divide
+from alexnet.distributed.tensor_parallel import own_parts, whole_tensors
+from alexnet.errors import DivergedError
+from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, last_layer
-from alexnet.runs.checkpoint import Checkpoint, TrainingState, load_checkpoint
+from alexnet.runs.checkpoint import Checkpoint, TrainingState, save_checkpoint
+from alexnet.runs.kernel_history import save_kernels
+from alexnet.runs.metrics import read_metrics
 from alexnet.runs.pretrained import check_fingerprint, start_from, trained_network
 from alexnet.runs.run import Run
-from alexnet.training.optim import build_optimizer
-from alexnet.training.schedule import check_recipe, crop_size_at
+from alexnet.training.check import Check, check_network
+from alexnet.training.divergence import SLOWER, diverged, first_bad, first_bad_tensor
+from alexnet.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rates
+from alexnet.training.schedule import Clock, Moment, check_recipe, crop_size_at
+from alexnet.training.state import load_state, state_tensors
+from alexnet.training.step import RunawayLoss, StepResult, group_predictor, group_step, train_step
+from alexnet.training.watchdog import Watchdog
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)) after n updates: early on it forgets faster."""
-
-    @torch.no_grad()
-    def update(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
-        if not averages[0].is_floating_point():
-            torch._foreach_copy_(averages, weights)
-            return
-        n = int(updates)
-        torch._foreach_lerp_(averages, weights, 1.0 - min(decay, (1 + n) / (10 + n)))
-
-    return update
-
-
-def divide(model: Network, team: Team) -> frozenset[str]:
-    """Leaves of a network what this process of a team has of it; changed in place.
-
-    Returns:
-        The names of the layers of which that is a part.
-    """
-    return {"towers": split_towers, "hybrid": split_hybrid}.get(team.scheme, spread)(model, team)
+WATCHDOG = "guard"  # the name of its memory among the tensors of a checkpoint
 
 
 class Trainer:
-    """The moving parts of a run: network, average, optimiser, and where it stands.
+    """Network, average, optimizer, watchdog and state of a run; nobody else moves them.
 
     Args:
-        anew: whether the run is at its first step, so that weights to start from are needed.
-        team: the processes that train it together; None: this one alone.
+        stored: the checkpoint to go on from; None: the run is at its first step.
+        group: the processes that train it together; None: this one alone.
+
+    Raises:
+        UsageError: the recipe cannot be trained on these images.
+        DataError: the weights to start from have changed.
     """
 
     def __init__(
-        self, run: Run, prepared: Prepared, device: torch.device, *, anew: bool = True, team: Team | None = None
+        self,
+        run: Run,
+        prepared: Prepared,
+        device: torch.device,
+        *,
+        stored: Checkpoint | None = None,
+        group: ProcessGroup | None = None,
     ):
         self.run, self.prepared, self.device = run, prepared, device
-        self.team = team or Team()
+        self.group = group or ProcessGroup()
         recipe = run.recipe
         check_recipe(recipe, prepared)
         model = build_model(recipe.model, seed=recipe.seed)
         if recipe.weights is None:
             model.set_input_statistics(prepared.mean_image, prepared.channel_std)
-        elif anew:
+        elif stored is None:
             trained = trained_network(recipe.weights)
             check_fingerprint(trained, run.data.get("weights"), recipe.weights)
             start_from(model, trained)
-        self.colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
-        self.divided = divide(model, self.team)
+        colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
+        self.loader = Loader(prepared.splits["train"], recipe, colors)
+        self.clock = Clock(self.loader.steps_per_epoch, recipe.epochs)
+        self.divided = divide(model, self.group)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.average: AveragedModel | None = None
         if recipe.average_decay:
@@ -86,13 +83,15 @@ class Trainer:
             )
         new_layers = () if recipe.weights is None else (last_layer(model),)
         self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
+        self.watchdog = Watchdog.of(recipe, self.loader.labels, self.clock.steps_per_epoch)
         self.state = TrainingState(step=0)
-        self._planned: tuple[int, list[npt.NDArray[np.int64]]] = (0, [])  # the last epoch asked for
-        self.labels = torch.from_numpy(np.asarray(prepared.splits["train"].labels))
         self.class_weights: Tensor | None = None
         if recipe.class_weights == "balanced":
             counts = np.bincount(prepared.splits["train"].labels, minlength=recipe.model.num_classes)
             self.class_weights = torch.from_numpy(balanced_weights(counts).astype(np.float32)).to(device)
+        if stored is not None:
+            self._restore(stored.tensors, stored.state)
+            self.watchdog.restore(stored.tensors.get(WATCHDOG), read_metrics(run))
 
     @property
     def trained(self) -> Network:
@@ -101,97 +100,207 @@ class Trainer:
             return self.model
         return cast(Network, self.average.module)
 
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the recipe gives up after so many epochs without a better network."""
+        patience = self.run.recipe.patience
+        return patience > 0 and self.state.looks_since_best >= patience
+
+    def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images and targets of the steps from `first` to before `end`, on the device; see `batch`."""
+        for step in range(first, end):
+            at = self.clock.at(step)
+            yield self.batch(self.loader.samples(at.epoch, at.position), at)
+
+    def batch(self, samples: NDArray[np.int64], at: Moment, *, whole: bool = False) -> tuple[Tensor, Tensor]:
+        """The images and targets of one step, on the device; of several processes, the images of this one.
+
+        The targets are those of its images, but with hybrid of all, for the last layers see all.
+
+        Args:
+            samples: positions in the training set of the images of the whole batch.
+            whole: also the images of other processes.
+        """
+        images, targets = self.loader.batch(
+            samples,
+            epoch=at.epoch,
+            step=at.step,
+            size=crop_size_at(self.run.recipe, at.progress),
+            rows=slice(None) if whole else self.group.rows(len(samples)),
+            all_targets=self.group.scheme == "hybrid",
+        )
+        return images.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)
+
+    def upcoming(self) -> NDArray[np.int64]:
+        """Positions in the training set of the images that the epoch under way will still visit, in order."""
+        at = self.clock.at(self.state.step)
+        batches = self.loader.epoch(at.epoch)[at.position :]
+        return np.concatenate(batches) if batches else np.empty(0, np.int64)
+
+    def take_step(self, images: Tensor, targets: Tensor, at: Moment) -> StepResult:
+        """Moves the weights by one batch, and their average; `advance` then notes what came of it.
+
+        Raises:
+            DivergedError: the loss is not finite; its record is in the run folder.
+        """
+        recipe = self.run.recipe
+        slower = SLOWER**self.state.rollbacks
+        lr = slower * set_learning_rates(self.optimizer, recipe.optim, at.epoch, at.progress)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] *= slower
+        self.model.train()
+        self.model.seed_dropout(recipe.seed, at.step)
+        parts = (self.model, self.optimizer, images, targets, recipe, self.class_weights)
+        try:
+            if self.group.is_single:
+                loss, logits = train_step(*parts)
+                count, value = len(images), float(loss)
+                wrong = float((logits.argmax(1) != targets.argmax(1)).sum())
+            else:
+                count = len(self.loader.samples(at.epoch, at.position))
+                value, wrong = group_step(self.group, *parts, count=count, step=at.step)
+        except RunawayLoss as error:
+            raise self._diverged(error.loss, images, at, lr) from None
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return StepResult(value, wrong, count, lr)
+
+    def watch(self, result: StepResult, images: Tensor, targets: Tensor, at: Moment) -> str | None:
+        """What the watchdog says of a step, or None."""
+        if result.count < 2:
+            return None  # one image alone cannot be told apart from others
+
+        def examine() -> Check:
+            whole = (images, targets)
+            if not self.group.is_single:
+                whole = self.batch(self.loader.samples(at.epoch, at.position), at, whole=True)
+            return check_network(self.alone(), *whole, self.run.recipe)
+
+        return self.watchdog.step(at.step + 1, result.loss, result.wrong / result.count, examine)
+
+    def advance(self, result: StepResult, seconds: float) -> None:
+        """Notes a step that was taken."""
+        self.state = replace(
+            self.state,
+            step=self.state.step + 1,
+            loss_sum=self.state.loss_sum + result.loss * result.count,
+            errors=self.state.errors + result.wrong,
+            images=self.state.images + result.count,
+            seconds=self.state.seconds + seconds,
+        )
+
+    def end_epoch(self, at: Moment) -> tuple[dict[str, Any], bool]:
+        """The metrics row of the epoch that `at` ends, and whether its network is the best so far.
+
+        Raises:
+            DivergedError: the answers on the validation split are not finite.
+        """
+        recipe, state = self.run.recipe, self.state
+        row: dict[str, Any] = {
+            "kind": "epoch",
+            "epoch": at.epoch,
+            "step": state.step,
+            "crop_size": crop_size_at(recipe, at.progress),
+            "lr": learning_rate(recipe.optim, "weights", at.epoch, at.progress),
+            "train_loss": state.loss_sum / state.images,
+            "train_top1_error": state.errors / state.images,
+        }
+        started = time.monotonic()
+        split, best = validation_split(self.prepared), False
+        state = replace(state, loss_sum=0.0, errors=0.0, images=0)
+        if split is not None and (at.epoch % recipe.evaluate_every == 0 or at.epoch == recipe.epochs):
+            result = self._evaluated(split, at)
+            row |= {
+                "val_loss": result.log_loss,
+                "val_top1_error": result.top1_error,
+                "val_top5_error": result.top5_error,
+            }
+            score = (result.top1_error, result.log_loss)
+            known = state.best_error is not None and state.best_loss is not None
+            best = not known or score < (state.best_error, state.best_loss)
+            state = replace(state, looks_since_best=0 if best else state.looks_since_best + 1)
+            if best:
+                state = replace(state, best_error=score[0], best_loss=score[1], best_step=state.step)
+        self.state = replace(state, seconds=state.seconds + time.monotonic() - started)
+        row["seconds"] = self.state.seconds
+        row["images_per_second"] = at.epoch * len(self.loader.labels) / self.state.seconds
+        row |= save_kernels(self.run, at.epoch, self.whole(self.trained))
+        return row, best
+
+    def save(self, conditions: Mapping[str, str], *, best: bool) -> None:
+        """Writes a checkpoint of where the run stands; every process calls it, the main one writes.
+
+        Raises:
+            DivergedError: a number in it is not finite.
+            ResourceError: the disk refuses; the checkpoint before is whole.
+        """
+        tensors = {**self.tensors(), WATCHDOG: self.watchdog.memory()}
+        if bad := first_bad_tensor(tensors):
+            step = self.state.step
+            what = f"the weights are not finite after step {step}"
+            raise diverged(self.run.folder, what, bad, {"step": step}, self.run.recipe.optim.lr)
+        whole = self.whole(self.trained)
+        if self.group.is_main:
+            save_checkpoint(self.run, whole, tensors, self.state, best=best, conditions=conditions)
+
+    def note_rollbacks(self, rollbacks: int) -> None:
+        """Makes this a run that went back to a checkpoint so many times: its learning rate is halved for each."""
+        self.state = replace(self.state, rollbacks=max(rollbacks, self.state.rollbacks))
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """About what a checkpoint takes on the disk."""
+        return sum(tensor.nbytes for tensor in (*self.tensors().values(), *self.trained.parameters()))
+
     def alone(self) -> Network:
         """The network as it stands, for this process by itself: a copy where others share in it."""
         return self.whole(self.model)
 
     def whole(self, network: Network) -> Network:
-        """A network of the team as one by itself; every process calls it."""
-        if self.team.size == 1:
+        """A network that is divided among processes as one by itself; every process calls it."""
+        if self.group.size == 1:
             return network
         copy = build_model(self.run.recipe.model).to(self.device).to(memory_format=torch.channels_last)
-        copy.load_state_dict(whole_of(network.state_dict(), self.team, self.divided))
+        copy.load_state_dict(whole_tensors(network.state_dict(), self.group, self.divided))
         copy.seed_dropout(self.run.recipe.seed, self.state.step)
         return copy.train(network.training)
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint must hold to go on, by name: `model/NAME`, `optimizer/KEY/NAME`, `averaged`."""
-        out = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                out[f"optimizer/{key}/{name}"] = value
-        if self.average is not None:
-            out |= {f"average/{name}": tensor for name, tensor in self.average.module.state_dict().items()}
-            out["averaged"] = self.average.n_averaged
-        return whole_of(out, self.team, self.divided)
+        return whole_tensors(state_tensors(self.model, self.optimizer, self.average), self.group, self.divided)
 
-    def restore(self, tensors: dict[str, Tensor], state: TrainingState) -> None:
+    def _restore(self, tensors: dict[str, Tensor], state: TrainingState) -> None:
         """Takes over what `tensors` gave."""
-        tensors = parts_of(tensors, self.team, self.divided)
-        model = {n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")}
-        self.model.load_state_dict(model)
-        parameters = dict(self.model.named_parameters())
-        for full_name, tensor in tensors.items():
-            if full_name.startswith("optimizer/"):
-                _, key, name = full_name.split("/", 2)
-                parameter = parameters[name]
-                # A momentum buffer must lie in memory as its weight does; a step counter is a scalar of its own.
-                value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
-                self.optimizer.state[parameter][key] = value.detach()
-        if self.average is not None:
-            average = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
-            self.average.module.load_state_dict(average)
-            self.average.n_averaged.copy_(tensors["averaged"])
-        self.colors = replace(self.colors, mean=self.model.input_mean.cpu().clone())
+        load_state(self.model, self.optimizer, self.average, own_parts(tensors, self.group, self.divided))
+        colors = replace(self.loader.colors, mean=self.model.input_mean.cpu().clone())
+        self.loader = replace(self.loader, colors=colors)
         self.state = state
 
-    def upcoming(self) -> npt.NDArray[np.int64]:
-        """Positions in the training set of the pictures that the epoch under way will still visit, in order."""
-        recipe, per_epoch = self.run.recipe, steps_per_epoch(len(self.labels), self.run.recipe)
-        epoch, position = self.state.step // per_epoch + 1, self.state.step % per_epoch
-        order = epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1)
-        return order[position * recipe.batch_size :]
+    def _evaluated(self, split: str, at: Moment) -> Evaluation:
+        result = evaluate(
+            self.trained,
+            self.prepared,
+            split,
+            class_names=self.run.class_names,
+            precision=self.run.recipe.precision,
+            predict=group_predictor(self.group),
+        )
+        if not math.isfinite(result.log_loss):
+            what = f"the answers on {split} are not finite after epoch {at.epoch}"
+            bad = first_bad_tensor(dict(self.trained.named_parameters()))
+            facts = {"step": self.state.step, "epoch": at.epoch}
+            raise diverged(self.run.folder, what, bad, facts, self.run.recipe.optim.lr)
+        return result
 
-    def samples(self, epoch: int, position: int) -> npt.NDArray[np.int64]:
-        """Positions in the training set of the pictures of a batch, over all processes."""
-        planned, batches = self._planned
-        if planned != epoch:
-            recipe = self.run.recipe
-            order = epoch_order(len(self.labels), recipe.seed, epoch if recipe.reshuffle else 1)
-            batches = epoch_batches(order, recipe)
-            self._planned = (epoch, batches)
-        return batches[position]
-
-    def batch(
-        self, samples: npt.NDArray[np.int64], epoch: int, step: int, progress: float, *, whole: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """The pictures and targets of one step, on the device; of a team, the pictures that this process looks at.
-
-        The targets are those of its pictures, but with hybrid of all, for the last layers see all.
-
-        Args:
-            whole: also the pictures that others look at.
-        """
-        recipe, rows = self.run.recipe, slice(None) if whole else self.team.rows(len(samples))
-        augment, targets = recipe.augment, F.one_hot(self.labels[samples], self.run.recipe.model.num_classes).float()
-        # Then no picture hangs on the others of its batch.
-        apart = augment.chunk == 1 and not (augment.fade or augment.mixup or augment.cutmix)
-        samples = samples[rows] if apart else samples
-        split, size = self.prepared.splits["train"], crop_size_at(recipe, progress)
-        views = read_views(split, size, augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
-        if not apart:
-            views = fade(views, augment, seed=recipe.seed, step=step)
-            views, targets = mix(views, targets, augment, seed=recipe.seed, step=step)
-            views = views[rows]
-        targets = targets if self.team.scheme == "hybrid" else targets[rows]
-        return views.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)
-
-
-def shared_checkpoint(run: Run, team: Team) -> Checkpoint | None:
-    """The newest whole checkpoint, read by the leader alone; of a single process its own."""
-    stored = load_checkpoint(run) if team.leads else None
-    if team.size == 1:
-        return stored
-    rest = team.share(None if stored is None else stored._replace(tensors={}))
-    tensors = team.share_tensors({} if stored is None else stored.tensors)
-    return None if rest is None else rest._replace(tensors=tensors)
+    def _diverged(self, loss: float, images: Tensor, at: Moment, lr: float) -> DivergedError:
+        recipe = self.run.recipe
+        self.model.seed_dropout(recipe.seed, at.step)
+        names = self.prepared.splits["train"].names
+        pictures = [names[i] for i in self.loader.samples(at.epoch, at.position)]
+        return diverged(
+            self.run.folder,
+            f"the loss became {loss:.3g} at step {at.step + 1} (epoch {at.epoch}, rate {lr:.3g})",
+            first_bad(self.alone(), images),
+            {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": pictures},
+            recipe.optim.lr,
+        )

@@ -25,7 +25,7 @@ SOARING = 3.0  # the same, at once: over 20 steps
 TOPICS = ("plateau", "dead units", "labels", "rate")
 
 
-class Guard:
+class Watchdog:
     """Watches a run. Its memory goes into the checkpoints, so that a resumed run says what an undisturbed one says.
 
     Args:
@@ -55,7 +55,7 @@ class Guard:
         self.said: set[str] = set()
 
     @classmethod
-    def of(cls, recipe: Recipe, labels: Tensor, steps_per_epoch: int) -> "Guard":
+    def of(cls, recipe: Recipe, labels: Tensor, steps_per_epoch: int) -> "Watchdog":
         """A guard for a run over pictures with these labels, (N,)."""
         return cls(recipe, torch.bincount(labels, minlength=recipe.model.num_classes).tolist(), steps_per_epoch)
 

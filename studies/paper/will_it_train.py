@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet.data.open import prepared_for
+from alexnet.data.open import open_images
 from alexnet.experiments import results
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override
@@ -78,7 +78,7 @@ def main() -> None:
                 continue
             changes = [*COMMON, f"epochs={options.epochs}", f"seed={seed}", *STARTS[start], *options.changes]
             recipe = override(find_recipe("alexnet-2012"), changes)
-            prepared = prepared_for(options.photos, recipe.prepare_size)
+            prepared = open_images(options.photos, recipe.prepare_size)
             recipe = override(recipe, [f"num_classes={len(prepared.class_names)}"])
             counts = np.bincount(prepared.splits["train"].labels)
             plateau = float(-(counts / counts.sum() * np.log(counts / counts.sum())).sum())

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 
 from alexnet.distributed.cost import bill
-from alexnet.distributed.launch import process_group, team_of
+from alexnet.distributed.launch import joined_process_group, process_group_of
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.metrics import read_metrics
@@ -74,7 +74,7 @@ def equal(done: dict[str, Any], keep: Any, only: str) -> None:
             if any([process.wait() for process in processes]):
                 sys.exit(1)
             found = json.loads(out.read_text())
-        losses = [abs(team - one) / abs(one) for one, team in found["losses"]]
+        losses = [abs(group - one) / abs(one) for one, group in found["losses"]]
         done[name] = {
             "network": "alexnet-2012",
             "steps": STEPS,
@@ -95,9 +95,9 @@ def worker(scheme: Any, size: int, bits: int, same: bool, out: Path, rank: int) 
     torch.set_num_threads(1)
     recipe = find_recipe("alexnet-2012")
     store = dist.FileStore(str(out.with_name("store")), size)
-    with process_group(torch.device("cpu"), 600, store=store, rank=rank, size=size):
-        team = team_of(recipe, scheme, rank, size, exact=False)
-        found = follow(team, recipe, [PICTURES] * STEPS, double=bits == 64, same_weights=same)
+    with joined_process_group(torch.device("cpu"), 600, store=store, rank=rank, size=size):
+        group = process_group_of(recipe, scheme, rank, size, exact=False)
+        found = follow(group, recipe, [PICTURES] * STEPS, double=bits == 64, same_weights=same)
         if rank == 0:
             out.write_text(json.dumps(found))
 

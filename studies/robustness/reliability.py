@@ -34,8 +34,9 @@ from alexnet.runs.checkpoint import checkpoint_name, damage_of, load_checkpoint
 from alexnet.runs.run import Run, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
+from alexnet.training.monitor import Silent
 from harness import ROOT
-from harness.killed_training import Silent, go_on
+from harness.killed_training import go_on
 from studies.robustness.recording import machine
 
 RESULTS = ROOT / "results" / "reliability.json"
@@ -116,7 +117,7 @@ def killed(folder: Path, prepared: Prepared) -> dict[str, Any]:
 def bits(folder: Path, prepared: Prepared) -> dict[str, Any]:
     """Single bits flipped and files cut, over all files of a run with two checkpoints."""
     run = new_run(folder / "bits", prepared, "epochs=2")
-    train(run, prepared, device=torch.device("cpu"), monitor=Silent(), save_seconds=0.0)
+    train(run, prepared, device=torch.device("cpu"), save_seconds=0.0)
     files = sorted(path for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock")
     chance = random.Random(SEED)
     found = {"flips": 0, "flips_noticed": 0, "cuts": 0, "cuts_noticed": 0, "went_on_from_the_one_before": 0}
@@ -150,7 +151,7 @@ def bits(folder: Path, prepared: Prepared) -> dict[str, Any]:
 def disk(folder: Path, prepared: Prepared) -> dict[str, Any]:
     """A tmpfs that fills up while a run trains: what is said, and what is left."""
     whole = new_run(folder / "whole-disk", prepared, "epochs=3")
-    train(whole, prepared, device=torch.device("cpu"), monitor=Silent())
+    train(whole, prepared, device=torch.device("cpu"))
     size = sum(
         path.stat().st_size for path in (whole.folder / "checkpoints" / str(checkpoint_name(whole, "LAST"))).iterdir()
     )
@@ -180,7 +181,7 @@ def disk(folder: Path, prepared: Prepared) -> dict[str, Any]:
             assert damage_of(run) == []
         stored = load_checkpoint(run)
         filler.unlink()
-        train(open_run(run.folder), prepared, device=torch.device("cpu"), monitor=Silent())
+        train(open_run(run.folder), prepared, device=torch.device("cpu"))
         return {
             "said": said,
             "exit_code": ResourceError.exit_code,

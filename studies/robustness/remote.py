@@ -19,7 +19,7 @@ import torch
 
 from alexnet.data.dataset import Prepared, open_prepared
 from alexnet.data.prepare import prepare
-from alexnet.data.remote import open_place
+from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples, Source
 from alexnet.errors import AlexNetError
 from alexnet.storage.checksums import read_sums
@@ -27,7 +27,6 @@ from alexnet.storage.download import Patience
 from alexnet.training.loop import train
 from harness import ROOT
 from harness.faulty_server import LASTING, PASSING, serving
-from harness.killed_training import Silent
 from studies.robustness.recording import record
 from studies.robustness.reliability import final, new_run
 
@@ -64,7 +63,7 @@ def planned(folder: Path) -> dict[str, list[str]]:
 def trained(folder: Path, prepared: Prepared) -> dict[str, str]:
     """Checksums of the last network and of all that training needs."""
     run = new_run(folder, prepared, f"epochs={EPOCHS}")
-    train(run, prepared, device=torch.device("cpu"), monitor=Silent())
+    train(run, prepared, device=torch.device("cpu"))
     return final(run)
 
 
@@ -75,7 +74,7 @@ def lasting(folder: Path, name: str) -> dict[str, str]:
         with tempfile.TemporaryDirectory() as cache, serving(folder, {name: [kind] * 99}) as server:
             os.environ["ALEXNET_CACHE"] = cache
             try:
-                open_place(server.address, PATIENCE).splits["train"].read([0])
+                open_location(server.address, PATIENCE).splits["train"].read([0])
                 said[kind] = "nothing"
             except AlexNetError as error:
                 said[kind] = error.code if name in error.what else f"{error.code} without the name"
@@ -92,7 +91,7 @@ def main() -> None:
         os.environ["ALEXNET_CACHE"] = str(here / "cache")
         plan = planned(local.folder)
         with serving(local.folder, plan) as server:
-            far = trained(here / "far", open_place(server.address, PATIENCE))
+            far = trained(here / "far", open_location(server.address, PATIENCE))
             left = sum(len(faults) for faults in server.faults.values())
             met: Counter[str] = server.planted
             requests = sum(server.requests.values())

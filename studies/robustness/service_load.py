@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Asked(NamedTuple):
+class Requests(NamedTuple):
     """One answer: when it came, its status (0: none), how long it took, whether it said Retry-After."""
 
     at: float
@@ -22,7 +22,7 @@ def request_of(body: bytes, path: str = "/v1/predict") -> bytes:
     return head.encode() + body
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Asked:
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Requests:
     """Sends a request and reads its answer to the end."""
     began = time.monotonic()
     writer.write(request)
@@ -30,13 +30,13 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
     length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
     await reader.readexactly(length)
     now = time.monotonic()
-    return Asked(now, int(head.split()[1]), 1000 * (now - began), b"retry-after" in head)
+    return Requests(now, int(head.split()[1]), 1000 * (now - began), b"retry-after" in head)
 
 
-async def closed_loop(port: int, requests: list[bytes], clients: int, seconds: float) -> list[Asked]:
+async def closed_loop(port: int, requests: list[bytes], clients: int, seconds: float) -> list[Requests]:
     """So many clients, each asking again as soon as it has its answer; a client told 503 asks again after 50 ms."""
     end = time.monotonic() + seconds
-    found: list[Asked] = []
+    found: list[Requests] = []
 
     async def one(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -51,7 +51,7 @@ async def closed_loop(port: int, requests: list[bytes], clients: int, seconds: f
                     await asyncio.sleep(0.05)
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except (OSError, asyncio.IncompleteReadError):
-            found.append(Asked(time.monotonic(), 0, 0.0, False))
+            found.append(Requests(time.monotonic(), 0, 0.0, False))
         finally:
             writer.close()
 
@@ -59,10 +59,10 @@ async def closed_loop(port: int, requests: list[bytes], clients: int, seconds: f
     return found
 
 
-async def open_loop(port: int, requests: list[bytes], per_second: float, seconds: float) -> list[Asked]:
+async def open_loop(port: int, requests: list[bytes], per_second: float, seconds: float) -> list[Requests]:
     """Requests at random moments (Poisson), whether or not earlier ones have been answered."""
     chance = np.random.default_rng(0)
-    found: list[Asked] = []
+    found: list[Requests] = []
 
     async def one(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 import alexnet.training.loop
-from alexnet.data.loader import ahead
+import alexnet.training.trainer
+from alexnet.data.loader import prefetch
 from alexnet.runs.checkpoint import load_checkpoint, load_model
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import open_run
@@ -29,10 +30,10 @@ class Broken(Exception):
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 def test_the_same_items_in_the_same_order(depth, count):
-    with ahead(iter(range(count)), depth) as items:
+    with prefetch(iter(range(count)), depth) as items:
         assert list(items) == list(range(count))
     # None and false values are items as any others.
-    with ahead(iter([None, 0, None]), depth) as items:
+    with prefetch(iter([None, 0, None]), depth) as items:
         assert list(items) == [None, 0, None]
 
 
@@ -47,7 +48,7 @@ def test_at_most_so_many_items_are_made_ahead(depth):
                 reached.set()
             yield i
 
-    with ahead(items(), depth) as taken:
+    with prefetch(items(), depth) as taken:
         assert depth == 0 or reached.wait(60)  # the thread runs without being asked
         for i in range(5):
             assert next(taken) == i
@@ -60,7 +61,7 @@ def test_who_makes_the_items(depth):
     def items():
         yield threading.current_thread()
 
-    with ahead(items(), depth) as taken:
+    with prefetch(items(), depth) as taken:
         assert (next(taken) is threading.current_thread()) is (depth == 0)
 
 
@@ -72,7 +73,7 @@ def test_an_error_comes_in_the_place_of_its_item_with_its_message(depth, place, 
         yield from range(place)
         raise kind("picture 17 is damaged")
 
-    with ahead(items(), depth) as batches:
+    with prefetch(items(), depth) as batches:
         assert [next(batches) for _ in range(place)] == list(range(place))
         with pytest.raises(kind, match="picture 17 is damaged"):
             next(batches)
@@ -91,14 +92,14 @@ def test_leaving_early_ends_the_thread(depth, kind):
             closed.set()
 
     def leave(source):
-        with ahead(source, depth) as taken:
+        with prefetch(source, depth) as taken:
             next(taken)
             raise kind
 
     source = items()
     with pytest.raises(kind):
         leave(source)
-    with ahead(source, depth):
+    with prefetch(source, depth):
         pass  # not one item taken
     source.close()  # fails while a thread still runs it
     assert closed.is_set()
@@ -119,7 +120,7 @@ def everything(run):
 def test_a_run_is_the_same_however_far_ahead_its_batches_are_made(start, fit, monkeypatch, changes):
     results = []
     for depth in (0, 1, 3):
-        monkeypatch.setattr(alexnet.training.loop, "DEPTH", depth)
+        monkeypatch.setattr(alexnet.training.loop, "PREFETCHED", depth)
         whole, parts = start(f"whole-{depth}", "epochs=2", *changes), start(f"parts-{depth}", "epochs=2", *changes)
         fit(whole)
         with pytest.raises(Interrupted):
@@ -133,16 +134,16 @@ def test_a_run_is_the_same_however_far_ahead_its_batches_are_made(start, fit, mo
 def test_an_error_in_a_batch_ends_the_run_at_its_step_and_not_before(start, fit, monkeypatch, depth):
     batch = Trainer.batch
 
-    def failing(self, samples, epoch, step, progress):
-        if step == 5:
+    def failing(self, samples, at, **options):
+        if at.step == 5:
             raise Broken("picture 17 is damaged")
-        return batch(self, samples, epoch, step, progress)
+        return batch(self, samples, at, **options)
 
-    monkeypatch.setattr(alexnet.training.loop, "DEPTH", depth)
+    monkeypatch.setattr(alexnet.training.loop, "PREFETCHED", depth)
     monkeypatch.setattr(Trainer, "batch", failing)
     steps = []
-    taken = alexnet.training.loop.train_step
-    monkeypatch.setattr(alexnet.training.loop, "train_step", lambda *a: (steps.append(1), taken(*a))[1])
+    taken = alexnet.training.trainer.train_step
+    monkeypatch.setattr(alexnet.training.trainer, "train_step", lambda *a: (steps.append(1), taken(*a))[1])
     with pytest.raises(Broken, match="picture 17 is damaged"):
         fit(start("run"))
     assert len(steps) == 5
@@ -152,11 +153,11 @@ def test_an_error_in_a_batch_ends_the_run_at_its_step_and_not_before(start, fit,
 def test_no_batch_is_made_for_steps_that_are_not_taken(start, fit, monkeypatch, depth):
     seen, batch = [], Trainer.batch
 
-    def noting(self, samples, epoch, step, progress):
-        seen.append(step)
-        return batch(self, samples, epoch, step, progress)
+    def noting(self, samples, at, **options):
+        seen.append(at.step)
+        return batch(self, samples, at, **options)
 
-    monkeypatch.setattr(alexnet.training.loop, "DEPTH", depth)
+    monkeypatch.setattr(alexnet.training.loop, "PREFETCHED", depth)
     monkeypatch.setattr(Trainer, "batch", noting)
     with pytest.raises(Interrupted):
         fit(start("run"), 3)

@@ -16,7 +16,7 @@ import torch
 from alexnet.data import remote
 from alexnet.data.dataset import open_prepared, verify
 from alexnet.data.prepare import prepare
-from alexnet.data.remote import Arrivals, arriving, cache_limit, make_room, open_place
+from alexnet.data.remote import Arrivals, arriving, cache_limit, make_room, open_location
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import read_shard
 from alexnet.errors import AlexNetError, DataError, ResourceError
@@ -76,15 +76,10 @@ def network(prepared, recipe, where: Path, steps: int | None = None) -> dict[str
     about = {"source": "colours", "prepared": prepared.place, "fingerprint": prepared.fingerprint}
     run = create_run(where, recipe, prepared.class_names, about)
 
-    class Silent:
-        def step(self, progress): ...
-        def epoch(self, row): ...
-        def note(self, text): ...
-
     if steps is not None:
         with pytest.raises(Interrupted):
-            train(run, prepared, device=CPU, monitor=Silent(), max_steps=steps)
-    train(open_run(where), prepared, device=CPU, monitor=Silent())
+            train(run, prepared, device=CPU, max_steps=steps)
+    train(open_run(where), prepared, device=CPU)
     assert load_checkpoint(run).state.step == 12
     return read_sums(next((where / "checkpoints").glob("*12")))
 
@@ -92,7 +87,7 @@ def network(prepared, recipe, where: Path, steps: int | None = None) -> dict[str
 def test_the_same_pictures_in_any_order(folder):
     local = open_prepared(folder)
     with serving(folder) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         assert data_files(far.folder) == []  # nothing but the small files has come
         assert (far.address, far.place, local.place) == (server.address, server.address, str(folder))
         for name, split in local.splits.items():
@@ -102,7 +97,7 @@ def test_the_same_pictures_in_any_order(folder):
         assert set(server.requests.values()) == {1}
         np.testing.assert_array_equal(far.mean_image, local.mean_image)
         verify(far)
-        again = open_place(server.address, QUICK)  # as another process would
+        again = open_location(server.address, QUICK)  # as another process would
         again.splits["train"].read(range(26))
         assert max(server.requests.values()) == 2
         assert [name for name, count in server.requests.items() if count == 2] == ["prepared.json"]
@@ -110,7 +105,7 @@ def test_the_same_pictures_in_any_order(folder):
 
 def test_only_the_shards_of_the_pictures_come(raw):
     with serving(raw) as server:
-        open_place(server.address, QUICK).splits["train"].read([1, 9, 25])
+        open_location(server.address, QUICK).splits["train"].read([1, 9, 25])
         assert kept() == ["train-0000.npy", "train-0002.npy", "train-0006.npy"]
 
 
@@ -118,12 +113,12 @@ def test_a_run_on_a_server_that_fails_ends_with_the_weights_of_a_local_one(raw, 
     names = [path.name for path in sorted(raw.iterdir())]
     faults = {name: [PASSING[(3 * i + k) % len(PASSING)] for k in range(2)] for i, name in enumerate(names)}
     with serving(raw, faults) as server:
-        far = network(open_place(server.address, QUICK), tiny, tmp_path / "far")
+        far = network(open_location(server.address, QUICK), tiny, tmp_path / "far")
         assert set(server.planted) == set(PASSING)
         assert not any(server.faults.values())
     shutil.rmtree(tmp_path / "cache/remote")
     with serving(raw) as server:
-        parts = network(open_place(server.address, QUICK), tiny, tmp_path / "parts", steps=5)
+        parts = network(open_location(server.address, QUICK), tiny, tmp_path / "parts", steps=5)
     local = network(open_prepared(raw), tiny, tmp_path / "local")
     weights = ("model.safetensors", "training.safetensors")
     assert [far[name] for name in weights] == [local[name] for name in weights] == [parts[name] for name in weights]
@@ -156,7 +151,7 @@ def test_the_verbs_take_an_address(raw, tmp_path, alexnet):
 def test_the_next_shards_come_before_they_are_asked_for(raw, monkeypatch):
     monkeypatch.setattr("alexnet.data.remote.CONNECTIONS", 1)  # several overtake each other
     with serving(raw) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         asked = threading.Event()
         bring, came = far.splits["train"].bring, []
 
@@ -177,7 +172,7 @@ def test_the_next_shards_come_before_they_are_asked_for(raw, monkeypatch):
 
 def test_what_goes_wrong_ahead_is_told_by_whoever_reads(raw):
     with serving(raw, {"train-0003.npy": ["404"] * 99}) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         with arriving(far, range(26)):
             far.splits["train"].read([0, 4, 8])
             with pytest.raises(DataError, match=r"E354 http.*train-0003\.npy is not there"):
@@ -189,7 +184,7 @@ def test_what_goes_wrong_ahead_is_told_by_whoever_reads(raw):
 
 def test_shards_that_are_bad_for_good_are_named(raw):
     with serving(raw, {"train-0002.npy": ["one bit"] * 99, "val-0000.npy": ["500"] * 99}) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         far.splits["train"].read([0, 5, 20])
         with pytest.raises(DataError, match=r"E356 .*train-0002\.npy holds other bytes"):
             far.splits["train"].read([8])
@@ -206,7 +201,7 @@ def test_an_address_where_no_prepared_set_lies(tmp_path, content, code):
     if content is not None:
         (tmp_path / "prepared.json").write_bytes(content)
     with serving(tmp_path) as server, pytest.raises(AlexNetError) as told:
-        open_place(server.address, QUICK)
+        open_location(server.address, QUICK)
     assert told.value.code == code
     assert server.address in told.value.what
 
@@ -231,19 +226,19 @@ def test_a_hostile_index_writes_nothing_elsewhere(raw, tmp_path, changed):
     copy = Path(shutil.copytree(raw, tmp_path / "copy"))
     sealed(copy, **changed)
     with serving(copy) as server, pytest.raises(AlexNetError):
-        open_place(server.address, QUICK)
+        open_location(server.address, QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) in (["cache", "copy"], ["copy"])
 
 
 def test_files_of_the_cache_that_rot_are_fetched_again(raw):
     with serving(raw) as server:
-        open_place(server.address, QUICK).splits["train"].read([0])
+        open_location(server.address, QUICK).splits["train"].read([0])
         (folder,) = remote.cache_folder().glob("remote/*/")
         for name in ("train-0000.npy", "train-0000.json", "mean_image.npy"):
             content = bytearray((folder / name).read_bytes())
             content[-2] ^= 1
             (folder / name).write_bytes(content)
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         np.testing.assert_array_equal(far.splits["train"].read([0]), open_prepared(raw).splits["train"].read([0]))
         assert server.requests["train-0000.npy"] == 2
 
@@ -256,10 +251,10 @@ def test_a_set_that_the_cache_cannot_hold_is_refused(raw, monkeypatch):
     with serving(raw) as server:
         monkeypatch.setenv(remote.LIMIT, str((needed - 1) / 1e9))
         with pytest.raises(ResourceError, match="E504") as told:
-            open_place(server.address, QUICK)
+            open_location(server.address, QUICK)
         assert f"{remote.LIMIT} to at least 0.1" in told.value.fix
         monkeypatch.setenv(remote.LIMIT, str(needed / 1e9))
-        open_place(server.address, QUICK).splits["train"].read(range(26))
+        open_location(server.address, QUICK).splits["train"].read(range(26))
 
 
 @pytest.mark.parametrize("given", ["much", "0", "-1", "nan", "inf", ""])
@@ -318,7 +313,7 @@ def test_pictures_are_right_and_the_limit_holds_however_small_it_is(folder, monk
     local = open_prepared(folder)
     largest = max((folder / name).stat().st_size for name in data_files(folder))
     with serving(folder) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         limit = int(2.5 * largest)
         monkeypatch.setenv(remote.LIMIT, str(limit / 1e9))
         chance = np.random.default_rng(0)
@@ -332,7 +327,7 @@ def test_pictures_are_right_and_the_limit_holds_however_small_it_is(folder, monk
 def test_a_shard_stays_readable_when_its_file_goes(folder):
     local = open_prepared(folder)
     with serving(folder) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         split = far.splits["train"]
         shard = split.bring(split.shards[1])
         shard.path.unlink()
@@ -344,7 +339,7 @@ def test_a_shard_stays_readable_when_its_file_goes(folder):
 
 def test_a_file_that_goes_between_fetching_and_opening_is_fetched_again(raw, monkeypatch):
     with serving(raw) as server:
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         fetched, removed = Arrivals.fetched, []
 
         def unlucky(self, name):
@@ -362,8 +357,8 @@ def test_a_file_that_goes_between_fetching_and_opening_is_fetched_again(raw, mon
 
 READER = """
 import sys, hashlib, numpy as np
-from alexnet.data.remote import open_place
-split = open_place(sys.argv[1]).splits["train"]
+from alexnet.data.remote import open_location
+split = open_location(sys.argv[1]).splits["train"]
 order = np.random.default_rng(int(sys.argv[2])).permutation(26)
 pictures = split.read(order)
 print(hashlib.sha256(pictures[np.argsort(order)].tobytes()).hexdigest())
@@ -387,5 +382,5 @@ def test_a_process_killed_while_it_fetches_leaves_nothing_that_hinders(raw):
         assert server.stalled.wait(60)
         reader.kill()
         reader.wait()
-        far = open_place(server.address, QUICK)
+        far = open_location(server.address, QUICK)
         np.testing.assert_array_equal(far.splits["train"].read([0]), open_prepared(raw).splits["train"].read([0]))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet.data.images import prepare_image
-from alexnet.data.samples import hold_out
+from alexnet.data.samples import split_off_validation
 from alexnet.data.sources import open_source
 from alexnet.errors import DataError, ResourceError, UsageError
 
@@ -209,10 +209,10 @@ def test_no_permission_is_an_error_not_an_empty_folder(tmp_path, monkeypatch, wh
 @given(labels=st.lists(st.integers(0, 5), max_size=120), share=st.floats(0.01, 0.99), seed=st.integers(0, 2**32))
 def test_hold_out_is_stratified_seeded_and_leaves_both_sides_something(labels, share, seed):
     labels = np.array(labels, np.int64)
-    held = hold_out(labels, share, seed)
+    held = split_off_validation(labels, share, seed)
     assert held.dtype == bool
     assert held.shape == labels.shape
-    np.testing.assert_array_equal(held, hold_out(labels, share, seed))
+    np.testing.assert_array_equal(held, split_off_validation(labels, share, seed))
     for label, count in Counter(labels.tolist()).items():
         chosen = int(held[labels == label].sum())
         if count == 1:
@@ -224,11 +224,11 @@ def test_hold_out_is_stratified_seeded_and_leaves_both_sides_something(labels, s
 
 def test_hold_out_is_uniform_and_classes_are_independent():
     labels = np.repeat([0, 1], [10, 10])
-    often = sum(hold_out(labels, 0.2, seed).astype(int) for seed in range(500))
+    often = sum(split_off_validation(labels, 0.2, seed).astype(int) for seed in range(500))
     # Binomial(500, 0.2): mean 100, standard deviation 9; five of them.
     assert (np.abs(often - 100) < 45).all()
     more = np.repeat([0, 1], [10, 25])
-    np.testing.assert_array_equal(hold_out(labels, 0.2, 7)[:10], hold_out(more, 0.2, 7)[:10])
+    np.testing.assert_array_equal(split_off_validation(labels, 0.2, 7)[:10], split_off_validation(more, 0.2, 7)[:10])
 
 
 # --- ILSVRC-2012 -----------------------------------------------------------------------------------------------------

@@ -150,8 +150,8 @@ def test_two_gpus_train_what_one_trains(alone, tmp_path, scheme):
     options = ("train", alone / "photos", *("cuda" if o == "cpu" else o for o in SMALL), f"epochs={EPOCHS}")
     one = call(*options, "--out", tmp_path / "one")
     assert one.code == 0, one.err
-    team = ("--out", tmp_path / "team", "--parallel", scheme, "--nproc", 2)
-    with job(*ALEXNET, *options, *team, said=tmp_path / "said") as started:
+    group = ("--out", tmp_path / "team", "--parallel", scheme, "--nproc", 2)
+    with job(*ALEXNET, *options, *group, said=tmp_path / "said") as started:
         assert started.end() == 0, started.said()
     rows = [read_rows(tmp_path / name / "metrics.jsonl")[0] for name in ("one", "team")]
     losses = [[row["train_loss"] for row in each if row["kind"] == "epoch"] for each in rows]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet.distributed.launch import SHARE_STORE, launch, settings_of, team_of, worker_environment
+from alexnet.distributed.launch import SHARE_STORE, launch, process_group_of, settings_of, worker_environment
 from alexnet.errors import UsageError
 from alexnet.runs.environment import check_conditions, conditions
 from alexnet.runs.metrics import read_metrics
@@ -18,7 +18,6 @@ from alexnet.storage.checksums import SUMS
 from alexnet.training.loop import train
 from harness.groups import start_team
 from harness.job_faults import ALEXNET, agent, alive, final, job, saved, torchrun, wait_for
-from harness.small_runs import Silent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -53,8 +52,7 @@ def test_a_killed_and_a_stopped_worker_come_back_and_change_no_bit(start, prepar
         whole,
         prepared,
         device=torch.device("cpu"),
-        monitor=Silent(),
-        team=team_of(whole.recipe, "data", 0, 1, exact=True),
+        group=process_group_of(whole.recipe, "data", 0, 1, exact=True),
     )
     options = ("--parallel", "data", "--nproc", 2, "--exact", "--hang-seconds", 2, *OPTIONS)
     with job(*ALEXNET, "resume", run.folder, *options, said=tmp_path / "said") as started:
@@ -107,8 +105,7 @@ def test_a_node_that_dies_with_the_leader_leaves_the_rest_to_the_other(start, pr
         whole,
         prepared,
         device=torch.device("cpu"),
-        monitor=Silent(),
-        team=team_of(whole.recipe, "data", 0, 1, exact=True),
+        group=process_group_of(whole.recipe, "data", 0, 1, exact=True),
     )
     run = start("run", *LONG)
     command = agent(tmp_path / "meeting", "resume", run.folder, "--parallel", "data", "--exact", *OPTIONS)

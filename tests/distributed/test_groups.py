@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from alexnet.distributed.collectives import Team
+from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.cost import bill
 from alexnet.distributed.hybrid import turns_of
-from alexnet.distributed.launch import SHARE_STORE, team_of, worker_environment
+from alexnet.distributed.launch import SHARE_STORE, process_group_of, worker_environment
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override
 from alexnet.runs.checkpoint import load_model
@@ -14,7 +14,6 @@ from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import create_run, open_run
 from alexnet.training.loop import train
 from harness.groups import farthest, start_teams, stored
-from harness.small_runs import Silent
 
 CPU = torch.device("cpu")
 
@@ -87,9 +86,9 @@ def teams(prepared, tiny, tmp_path_factory):
     about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
     for name, changes in RECIPES.items():
         run = create_run(folder / name, override(tiny, changes), prepared.class_names, about)
-        train(run, prepared, device=CPU, monitor=Silent())
+        train(run, prepared, device=CPU)
     run = create_run(folder / "exact-1", open_run(folder / "lrn").recipe, prepared.class_names, about)
-    train(run, prepared, device=CPU, monitor=Silent(), team=team_of(run.recipe, "data", 0, 1, exact=True))
+    train(run, prepared, device=CPU, group=process_group_of(run.recipe, "data", 0, 1, exact=True))
     warm = override(open_run(folder / "lrn").recipe, [f"weights={folder / 'lrn'}"])
     create_run(folder / "swapped", warm, prepared.class_names, {**about, "weights": "0" * 64})
     return folder, start_teams(folder, JOBS)
@@ -105,8 +104,8 @@ def teams(prepared, tiny, tmp_path_factory):
 def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, name):
     folder = teams[0]
     assert farthest(folder / recipe, folder / name) < 2e-4
-    one, team = stored(folder / recipe).state, stored(folder / name).state
-    assert (one.step, one.best_step, one.best_error) == (team.step, team.best_step, team.best_error)
+    one, group = stored(folder / recipe).state, stored(folder / name).state
+    assert (one.step, one.best_step, one.best_error) == (group.step, group.best_step, group.best_error)
     rows = [read_metrics(open_run(folder / run)) for run in (recipe, name)]
     for ours, theirs in zip(*([r for r in each if r["kind"] == "epoch"] for each in rows), strict=True):
         for figure in ("train_loss", "train_top1_error", "val_loss", "val_top1_error"):
@@ -117,9 +116,9 @@ def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, re
 def test_two_towers_in_two_processes_train_what_they_train_in_one(teams, recipe, name):
     folder = teams[0]
     assert farthest(folder / recipe, folder / name) < 2e-4
-    one, team = stored(folder / recipe).state, stored(folder / name).state
-    assert (one.step, one.best_step, one.best_error) == (team.step, team.best_step, team.best_error)
-    assert team.best_loss == pytest.approx(one.best_loss, rel=1e-5)
+    one, group = stored(folder / recipe).state, stored(folder / name).state
+    assert (one.step, one.best_step, one.best_error) == (group.step, group.best_step, group.best_error)
+    assert group.best_loss == pytest.approx(one.best_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -129,14 +128,14 @@ def test_losses_and_gradients_are_those_of_one_process_over_20_steps(teams, size
     for asked, seen in zip(FOLLOWED[size], found, strict=True):
         assert len(seen["gradients"]) == 20
         assert max(seen["gradients"]) < (1e-6 if asked["double"] else 1e-5), asked
-        assert max(abs(team - one) / one for one, team in seen["losses"]) < 1e-6, asked
+        assert max(abs(group - one) / one for one, group in seen["losses"]) < 1e-6, asked
 
 
 def test_a_run_that_two_towers_began_goes_on_in_one_process(teams, prepared):
     folder = teams[0]
     run = open_run(folder / "towers-first")
     assert stored(run.folder).state.step == 5
-    train(run, prepared, device=CPU, monitor=Silent(), allow_inexact=True)
+    train(run, prepared, device=CPU, allow_inexact=True)
     assert farthest(folder / "lrn", run.folder) < 2e-4
 
 
@@ -158,7 +157,7 @@ def test_a_run_that_two_processes_began_ends_the_same_in_one(teams, prepared):
     folder = teams[0]
     run = open_run(folder / "exact-first")
     assert stored(run.folder).state.step == 5
-    train(run, prepared, device=CPU, monitor=Silent(), team=team_of(run.recipe, "data", 0, 1, exact=True))
+    train(run, prepared, device=CPU, group=process_group_of(run.recipe, "data", 0, 1, exact=True))
     weights = [load_model(open_run(folder / name), "last").state_dict() for name in ("exact-1", "exact-first")]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
@@ -177,15 +176,15 @@ def test_no_process_starts_from_other_weights_than_the_run_was_made_for(teams):
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "piece"), [(8, 2, 0), (7, 4, 0), (2, 4, 0), (26, 4, 4), (2, 4, 1), (9, 3, 2)]
+    ("count", "size", "micro_batch"), [(8, 2, 0), (7, 4, 0), (2, 4, 0), (26, 4, 4), (2, 4, 1), (9, 3, 2)]
 )
-def test_every_picture_of_a_batch_falls_to_one_process(count, size, piece):
-    teams = [Team("data", rank, size, piece=piece) for rank in range(size)]
-    assert [i for team in teams for i in range(count)[team.rows(count)]] == list(range(count))
-    places = [place for team in teams for place, _ in team.pieces(count)]
+def test_every_picture_of_a_batch_falls_to_one_process(count, size, micro_batch):
+    teams = [ProcessGroup("data", rank, size, micro_batch=micro_batch) for rank in range(size)]
+    assert [i for group in teams for i in range(count)[group.rows(count)]] == list(range(count))
+    places = [place for group in teams for place, _ in group.micro_batches(count)]
     assert places == list(range(len(places)))
-    sizes = [rows.stop - rows.start for team in teams for _, rows in team.pieces(count)]
-    assert sizes[:-1] == [piece] * (len(sizes) - 1) if piece else max(sizes) - min(sizes) <= 1
+    sizes = [rows.stop - rows.start for group in teams for _, rows in group.micro_batches(count)]
+    assert sizes[:-1] == [micro_batch] * (len(sizes) - 1) if micro_batch else max(sizes) - min(sizes) <= 1
 
 
 def test_the_bill_is_what_was_sent(teams):
@@ -236,10 +235,10 @@ def test_hybrid_sends_several_times_less_than_data_with_two_processes():
 
 @pytest.mark.parametrize(("count", "size"), [(8, 2), (7, 4), (2, 4), (26, 3)])
 def test_every_picture_has_its_turn_in_one_place(count, size):
-    team = Team("hybrid", 0, size)
-    turns = turns_of(team, count, at_once=False)
+    group = ProcessGroup("hybrid", 0, size)
+    turns = turns_of(group, count, at_once=False)
     assert sorted(i for rows in turns for part in rows for i in range(count)[part]) == list(range(count))
-    assert turns_of(team, count, at_once=True) == [[team.part(count, rank) for rank in range(size)]]
+    assert turns_of(group, count, at_once=True) == [[group.part(count, rank) for rank in range(size)]]
 
 
 def test_workers_do_not_share_the_store_of_the_agent(tmp_path):

@@ -23,7 +23,7 @@ from alexnet.doctor.inspection import inspect, sharpness_of
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
-from alexnet.runs.start import prepared_of
+from alexnet.runs.start import images_of_run
 from alexnet.training.step import weighted_loss
 from harness import ROOT, SHARED
 from harness.small_runs import TINY, coloured, reseal
@@ -399,7 +399,7 @@ def test_a_trained_network_names_wrong_labels(alexnet, trained, photos, tmp_path
 def test_the_network_of_a_run_is_asked_with_its_own_pictures(alexnet, trained, tmp_path):
     """The probabilities are those of `alexnet evaluate`, picture by picture."""
     opened = open_run(trained / "run")
-    evaluation = evaluate(load_model(opened), prepared_of(opened), "val", class_names=opened.class_names)
+    evaluation = evaluate(load_model(opened), images_of_run(opened), "val", class_names=opened.class_names)
     seen = {}
 
     def noting(evaluations, trained_on):

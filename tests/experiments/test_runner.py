@@ -77,10 +77,14 @@ def test_jobs_are_paired_and_the_same_run_is_wanted_once(pictures, tmp_path):
 
 def test_start_values_of_a_seed_are_shared_as_far_as_they_are_drawn_alike():
     base = Recipe(model=override(Recipe(), ["width=0.0625", "crop_size=64"]).model)
-    mine = runner.start_values(base)
-    assert set(mine.values()) == set(runner.start_values(override(base, ["activation=tanh", "norm=none"])).values())
-    assert mine != runner.start_values(override(base, ["seed=1"]))
-    one = runner.start_values(override(base, ["towers=1"]))  # conv2 has other shapes: what is drawn after it differs
+    mine = runner.initial_weight_hashes(base)
+    assert set(mine.values()) == set(
+        runner.initial_weight_hashes(override(base, ["activation=tanh", "norm=none"])).values()
+    )
+    assert mine != runner.initial_weight_hashes(override(base, ["seed=1"]))
+    one = runner.initial_weight_hashes(
+        override(base, ["towers=1"])
+    )  # conv2 has other shapes: what is drawn after it differs
     assert one["conv1.weight"] == mine["conv1.weight"]
     assert one["conv3.weight"] != mine["conv3.weight"]
 
@@ -112,7 +116,7 @@ def test_what_has_a_row_is_not_run_again_and_what_was_interrupted_goes_on(pictur
     recipe, prepared = runner.planned(jobs[1])
     started = runner._opened(jobs[1], recipe, prepared, runs)
     with pytest.raises(runner.Interrupted):
-        runner.train(started, prepared, device=CPU, monitor=runner.Silent(), max_steps=3)
+        runner.train(started, prepared, device=CPU, max_steps=3)
     seen = []
     assert runner.run_jobs(
         runner.waiting(jobs, file), file, runs, tell=lambda row, left: seen.append((row["seed"], left))

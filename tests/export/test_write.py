@@ -13,7 +13,7 @@ from alexnet.data.dataset import open_prepared
 from alexnet.errors import UntrustedFileError
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.export.backends import of_onnx, of_program, open_answering, softmax
+from alexnet.export.backends import of_onnx, of_program, open_backend, softmax
 from alexnet.export.onnx import onnx_model
 from alexnet.export.parity import parity
 from alexnet.export.quantize import CALIBRATION, calibration_batches, quantized
@@ -59,7 +59,7 @@ def test_an_onnx_file_answers_as_the_run_and_its_accuracy_is_that_of_evaluation(
     assert found.eager_accuracy == found.accuracy == pytest.approx(expected)
     assert found.parity.pictures == len(prepared.splits["val"])
     assert found.bytes == (tmp_path / "sub/a.onnx").stat().st_size
-    asked = open_answering(tmp_path / "sub/a.onnx")
+    asked = open_backend(tmp_path / "sub/a.onnx")
     assert (asked.class_names, asked.prepare_size) == (run.class_names, run.recipe.prepare_size)
     outcome = alexnet("parity", trained / "run", tmp_path / "sub/a.onnx", trained / "photos")
     assert (outcome.code, outcome.err) == (0, "")

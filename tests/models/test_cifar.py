@@ -22,7 +22,7 @@ from alexnet.models.shapes import grid_sizes
 from alexnet.recipes.config import CifarNetConfig
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import override
-from alexnet.training.optim import build_optimizer, parameter_groups, rate
+from alexnet.training.optim import build_optimizer, learning_rate, parameter_groups
 
 NAMES = ("cifar-80sec", "cifar-19pct", "cifar-18pct", "cifar-13pct", "cifar-11pct")
 FIRST = CifarNetConfig(channels=(2, 3), local_channels=(4, 2), crop_size=13, num_classes=3, width=1.0)
@@ -327,7 +327,7 @@ def test_rates_are_a_thousandth_and_twice_that_and_fall_after_the_published_epoc
         for group in names:
             bias = group.endswith("biases")
             expected = (0.002 if bias else 0.001) * (factor if biases_follow or not bias else 1.0)
-            assert rate(recipe.optim, group, epoch, epoch / (epochs + 1)) == pytest.approx(expected)
+            assert learning_rate(recipe.optim, group, epoch, epoch / (epochs + 1)) == pytest.approx(expected)
 
 
 def test_only_the_nets_of_13_and_11_see_shifted_and_mirrored_windows():

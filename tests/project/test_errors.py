@@ -27,14 +27,14 @@ from alexnet import errors
 from alexnet.cli.serve import check_installed
 from alexnet.data.dataset import open_prepared
 from alexnet.data.images import read_image
-from alexnet.data.open import prepared_for
+from alexnet.data.open import open_images
 from alexnet.data.prepare import prepare
 from alexnet.data.public_sets import read_mat
-from alexnet.data.remote import open_place
+from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples, Source
 from alexnet.data.sources import open_source
-from alexnet.distributed.collectives import Team
-from alexnet.distributed.launch import check_same, check_scheme, launch, meeting_in_vain
+from alexnet.distributed.collectives import ProcessGroup
+from alexnet.distributed.launch import check_same_settings, check_scheme, launch, rendezvous_errors
 from alexnet.distributed.rendezvous import check_out as check_named
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.ensemble import check_splits
@@ -42,7 +42,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images
 from alexnet.experiments.ablation import jobs_of
 from alexnet.experiments.runner import run_jobs
-from alexnet.export.backends import of_onnx, of_program, open_answering
+from alexnet.export.backends import of_onnx, of_program, open_backend
 from alexnet.export.onnx import onnx_model
 from alexnet.export.write import check_out
 from alexnet.interpret.features import check_ending
@@ -62,7 +62,7 @@ from alexnet.runs.checkpoint import TrainingState, check_room, load_checkpoint, 
 from alexnet.runs.environment import check_conditions
 from alexnet.runs.pretrained import check_fingerprint, import_weights, start_from
 from alexnet.runs.run import Run, create_run, open_run
-from alexnet.runs.start import begin_or_go_on, prepared_of
+from alexnet.runs.start import images_of_run, start_or_continue
 from alexnet.runs.status import ask as ask_training
 from alexnet.storage import download
 from alexnet.storage.checksums import SUMS, lines, read_sums
@@ -220,12 +220,12 @@ def far(s: Scene, spoil: Callable[[Path], object] = str, **environment: str) -> 
     for name, value in {"ALEXNET_CACHE": str(s / "cache"), **environment}.items():
         patch.setenv(name, value)
     spoil(folder)
-    return open_place(f"file://{folder}", HASTY).splits["train"].read([0])
+    return open_location(f"file://{folder}", HASTY).splits["train"].read([0])
 
 
 def refused_by_server(s: Scene) -> object:
     s.refuse(download, "open_address", PermissionError("AccessDenied"))
-    return open_place("s3://bucket/set")
+    return open_location("s3://bucket/set")
 
 
 def half_finished(s: Scene) -> Path:
@@ -493,27 +493,27 @@ def decayed(layers: list[list[object]]) -> object:
     return build_optimizer(build_model(recipe.model, seed=0), recipe.optim)
 
 
-class Pair(Team):
+class Pair(ProcessGroup):
     """Two processes, of which the other has epochs=4."""
 
-    def objects(self, value: Any) -> list[Any]:
+    def all_gather_objects(self, value: Any) -> list[Any]:
         return [value, {"epochs": "4"}]
 
 
 def gone(said: str) -> None:
-    with Team("data", 0, 2).watched("gradients"):
+    with ProcessGroup("data", 0, 2).watched("gradients"):
         raise RuntimeError(said)
 
 
 def met_in_vain() -> None:
-    with meeting_in_vain():
+    with rendezvous_errors():
         raise RuntimeError("The client socket has timed out after 120000ms\nmore")
 
 
 def another_run(s: Scene) -> object:
     pictures = open_prepared(prepared_small(s))
     run = create_run(s / "run", DEMO, pictures.class_names, {"fingerprint": pictures.fingerprint})
-    return begin_or_go_on(run.folder, override(DEMO, ["epochs=9", "optim.lr=0.1"]), "small", pictures)
+    return start_or_continue(run.folder, override(DEMO, ["epochs=9", "optim.lr=0.1"]), "small", pictures)
 
 
 def killed_too_often(s: Scene) -> object:
@@ -531,7 +531,7 @@ def foreign_onnx(s: Scene) -> object:
         onnx.helper.make_graph([node], "g", sizes[:1], sizes[1:]), opset_imports=[onnx.helper.make_opsetid("", 13)]
     )
     made.ir_version = 8
-    return open_answering(s.file("f.onnx", made.SerializeToString()))
+    return open_backend(s.file("f.onnx", made.SerializeToString()))
 
 
 def even_lrn(s: Scene) -> object:
@@ -723,7 +723,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E240", without("onnx", lambda: onnx_model(tiny_network(), 28, "uint8", {}))),
     ("E240", without("onnxruntime", lambda: of_onnx("x.onnx", b""))),
     ("E240", without("uvicorn", lambda: check_installed())),
-    ("E241", lambda s: open_answering(s.folder)),
+    ("E241", lambda s: open_backend(s.folder)),
     ("E242", foreign_onnx),
     ("E243", lambda s: s.cli("parity", trained_run(s), imported(s), s.file("a.png", png()))),
     ("E244", lambda s: s.cli("parity", trained_run(s), trained_run(s), s.file("a.jpg", b"hello"))),
@@ -738,8 +738,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E253", lambda s: open_run(s.folder)),
     ("E254", lambda s: load_model(run_of(s))),
     ("E255", lambda s: check_conditions({"threads": "1"}, {"threads": "2"}, allow=False)),
-    ("E256", lambda s: prepared_of(run_of(s, imported={}))),
-    ("E257", lambda s: prepared_for(str(prepared_small(s)), 9)),
+    ("E256", lambda s: images_of_run(run_of(s, imported={}))),
+    ("E257", lambda s: open_images(str(prepared_small(s)), 9)),
     ("E258", lambda s: trainable(s, "growing_crops=[[0, 97]]", "augment.view=crop")),
     ("E258", lambda s: trainable(s, "growing_crops=[]", "model.test_size=80")),
     ("E259", lambda s: trainable(s, "growing_crops=[[0.5, 80], [0, 96]]")),
@@ -755,16 +755,16 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E268", asked("POST", "/v1/similar", png())),
     ("E269", asked("POST", "/v1/predict?run=other", png())),
     ("E270", lambda s: check_scheme(DEMO, "none", 2, exact=False)),
-    ("E271", lambda s: check_same(Pair(), {"epochs": 3})),
+    ("E271", lambda s: check_same_settings(Pair(), {"epochs": 3})),
     ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
     ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
     ("E274", lambda s: check_named(None)),
     ("E275", lambda s: check_scheme(find_recipe("alexnet-2012"), "towers", 3, exact=False)),
     ("E275", lambda s: check_scheme(override(DEMO, ["lrn_per_tower=false"]), "towers", 2, exact=False)),
     ("E276", lambda s: open_source("https://a.org/photos")),
-    ("E277", without("aiohttp", lambda: open_place("https://a.org/set"))),
-    ("E278", lambda s: open_place("https://me:word@a.org/set")),
-    ("E279", lambda s: open_place("gopher://a.org/set")),
+    ("E277", without("aiohttp", lambda: open_location("https://a.org/set"))),
+    ("E278", lambda s: open_location("https://me:word@a.org/set")),
+    ("E279", lambda s: open_location("gopher://a.org/set")),
     ("E280", lambda s: doctored(s, "--out", s.file("a", b"x"))),
     ("E281", lambda s: doctored(s, "--out", s / "photos" / "out")),
     ("E282", lambda s: s.cli("doctor", prepared_small(s), "--out", s / "doctor")),
@@ -848,10 +848,10 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E347", lambda s: identify(s.layers(a__weight=(3, 3, 3, 3)))),
     ("E348", lambda s: read_class_names(s / "names.txt")),
     ("E349", lambda s: check_fingerprint(tiny_network(), "0", "w.pth")),
-    ("E350", lambda s: prepared_of(run_of(s, fingerprint="0"))),
-    ("E351", lambda s: prepared_of(replace(run_of(s), class_names=("a", "cat")))),
+    ("E350", lambda s: images_of_run(run_of(s, fingerprint="0"))),
+    ("E351", lambda s: images_of_run(replace(run_of(s), class_names=("a", "cat")))),
     ("E352", unreadable_photo),
-    ("E353", lambda s: open_place(f"file://{s / 'none'}")),
+    ("E353", lambda s: open_location(f"file://{s / 'none'}")),
     ("E354", lambda s: far(s, lambda folder: (folder / "train-0000.npy").unlink())),
     ("E355", refused_by_server),
     (
@@ -888,7 +888,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E502", lambda s: refused_by_disk(5)),
     ("E503", ended_by_itself),
     ("E504", lambda s: far(s, ALEXNET_CACHE_GB="0.0000001")),
-    ("E505", lambda s: open_place("http://127.0.0.1:9/set", HASTY)),
+    ("E505", lambda s: open_location("http://127.0.0.1:9/set", HASTY)),
     ("E506", lambda s: far(s, ALEXNET_CACHE_GB="200G")),
     ("E510", lambda s: gone("Connection closed by peer [127.0.0.1]:1")),
     ("E510", lambda s: gone("Timed out waiting 60000ms for recv operation to complete")),
@@ -917,7 +917,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E655", of_another_version),
     ("E656", lambda s: s.cli("verify", spoilt(s, "LAST").folder)),
     ("E660", unequal),
-    ("E661", lambda s: open_answering(s.file("a.pt2", b""))),
+    ("E661", lambda s: open_backend(s.file("a.pt2", b""))),
     ("E662", lambda s: of_program("a.pt2", b"")),
     ("E663", lambda s: s.cli("parity", trained_run(s), other_network(s), s.file("a.png", png()))),
     ("E664", lossy),

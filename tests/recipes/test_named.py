@@ -24,7 +24,7 @@ from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.config import LeNetConfig, OptimConfig
 from alexnet.recipes.named import RECIPES
-from alexnet.training.optim import build_optimizer, parameter_groups, rate, set_rates
+from alexnet.training.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rates
 from alexnet.training.trainer import Trainer
 
 CLASSES = 5
@@ -467,7 +467,7 @@ def trained(name: str, epochs: list[int]) -> tuple[dict[str, Tensor], dict[str, 
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimizer = build_optimizer(model, config)
     for step, epoch in enumerate(epochs):
-        set_rates(optimizer, config, epoch, 0.0)
+        set_learning_rates(optimizer, config, epoch, 0.0)
         gradients = gradients_of(model, step)
         for n, p in model.named_parameters():
             p.grad = gradients[n]
@@ -562,7 +562,7 @@ def test_layers_with_trained_weights_move_at_a_share_of_the_rate_of_the_new_ones
     assert [id(p) for p in groups["conv1_weights"]] == [id(conv1.weight)]
     assert sum(len(params) for params in groups.values()) == 16
     assert len(groups["weights"]) == len(groups["biases"]) == 6
-    seen = {name: rate(config, name, 1, 0.0) for name in groups}
+    seen = {name: learning_rate(config, name, 1, 0.0) for name in groups}
     new, old = 0.01, 0.001
     assert seen == pytest.approx(
         {"new_weights": new, "new_biases": 2 * new, "weights": old, "biases": 2 * old, "conv1_weights": old,
@@ -625,9 +625,9 @@ def test_colour_noise_stays_one_draw_for_each_picture_of_a_chunk_with_roots_or_e
 def test_every_epoch_has_the_order_of_the_first_unless_reshuffled(monkeypatch, start, fit, reshuffle):
     seen, batch = [], Trainer.batch
 
-    def noting(self, samples, epoch, step, progress):
-        seen.append((epoch, samples.tolist()))
-        return batch(self, samples, epoch, step, progress)
+    def noting(self, samples, at, **options):
+        seen.append((at.epoch, samples.tolist()))
+        return batch(self, samples, at, **options)
 
     monkeypatch.setattr(Trainer, "batch", noting)
     fit(start("run", f"reshuffle={str(reshuffle).lower()}", "seed=5", "epochs=3"))

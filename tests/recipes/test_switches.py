@@ -202,7 +202,7 @@ def test_training_on_faded_pictures_keeps_the_labels(start, prepared):
     for name in ("0", "1"):
         run = start(name, f"augment.fade={name}", "chunk=4", "view=center", "color_noise=0", "flip=false")
         trainer = Trainer(run, prepared, torch.device("cpu"))
-        batches[name] = trainer.batch(np.arange(8), epoch=1, step=0, progress=0.0)
+        batches[name] = trainer.batch(np.arange(8), trainer.clock.at(0))
     (plain, labels), (blended, kept) = batches["0"], batches["1"]
     assert torch.equal(labels, kept)
     # Two chunks of 4 in a batch of 8: the other one is all there is.

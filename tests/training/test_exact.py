@@ -15,6 +15,8 @@ import torch
 
 import alexnet.runs.environment
 import alexnet.training.loop
+import alexnet.training.trainer
+from alexnet.data import loader
 from alexnet.data.dataset import open_prepared
 from alexnet.data.loader import epoch_order
 from alexnet.data.prepare import prepare
@@ -87,10 +89,8 @@ def test_replay_of_a_short_run_takes_all_of_its_steps(start, prepared):
 
 def test_replay_notices_what_does_not_follow_from_the_recipe(start, prepared, monkeypatch):
     calls = iter(range(100, 200))
-    order = alexnet.training.trainer.epoch_order
-    monkeypatch.setattr(
-        alexnet.training.trainer, "epoch_order", lambda count, seed, epoch: order(count, next(calls), epoch)
-    )
+    order = loader.epoch_order
+    monkeypatch.setattr(loader, "epoch_order", lambda count, seed, epoch: order(count, next(calls), epoch))
     found = replay(start("run"), prepared, CPU, steps=4)
     assert found.different == ("model.safetensors", "training.safetensors")
 
@@ -115,7 +115,7 @@ def test_when_it_is_saved_changes_nothing(start, prepared, fit, seconds):
 def test_how_far_batches_are_made_ahead_changes_nothing(start, fit, monkeypatch, depth):
     whole, other = start("whole"), start("other")
     fit(whole)
-    monkeypatch.setattr(alexnet.training.loop, "DEPTH", depth)
+    monkeypatch.setattr(alexnet.training.loop, "PREFETCHED", depth)
     fit(other)
     assert final(whole) == final(other)
 
@@ -300,7 +300,7 @@ def test_the_first_bad_layer_is_named(tiny, spoil, found):
 
 def spoiled_at(monkeypatch, step, spoil):
     """Does something to the network or the pictures before a step (counted from 1)."""
-    taken, calls = alexnet.training.loop.train_step, []
+    taken, calls = alexnet.training.trainer.train_step, []
 
     def train_step(model, optimizer, images, *rest):
         calls.append(1)
@@ -308,7 +308,7 @@ def spoiled_at(monkeypatch, step, spoil):
             spoil(model, images)
         return taken(model, optimizer, images, *rest)
 
-    monkeypatch.setattr(alexnet.training.loop, "train_step", train_step)
+    monkeypatch.setattr(alexnet.training.trainer, "train_step", train_step)
 
 
 @torch.no_grad()
@@ -346,14 +346,14 @@ def test_a_rate_of_a_million_stops_at_once(start, fit):
 
 def test_weights_that_are_not_finite_are_never_saved(start, prepared, monkeypatch):
     run = start("run")
-    taken = alexnet.training.loop.train_step
+    taken = alexnet.training.trainer.train_step
 
     def train_step(model, *rest):
         out = taken(model, *rest)
         nan_weight(model, None)
         return out
 
-    monkeypatch.setattr(alexnet.training.loop, "train_step", train_step)
+    monkeypatch.setattr(alexnet.training.trainer, "train_step", train_step)
     with pytest.raises(DivergedError, match=r"E401 the weights are not finite after step 1; first bad: model/"):
         train(run, prepared, device=CPU, monitor=Quiet(), save_seconds=0.0)
     assert load_checkpoint(run) is None
@@ -379,13 +379,13 @@ def test_rollback_goes_back_to_the_checkpoint_at_half_the_rate(start, fit, prepa
 
 def test_rollback_gives_up_after_three(start, prepared, monkeypatch):
     run = start("run", "on_nan=rollback")
-    taken = alexnet.training.loop.train_step
+    taken = alexnet.training.trainer.train_step
 
     def train_step(model, *rest):
         nan_weight(model, None)
         return taken(model, *rest)
 
-    monkeypatch.setattr(alexnet.training.loop, "train_step", train_step)
+    monkeypatch.setattr(alexnet.training.trainer, "train_step", train_step)
     monitor = Quiet()
     with pytest.raises(DivergedError, match="E401 the loss became nan at step 1"):
         train(run, prepared, device=CPU, monitor=monitor)
@@ -397,9 +397,9 @@ def test_rollback_gives_up_after_three(start, prepared, monkeypatch):
 
 def test_patience_ends_a_run_that_gets_no_better_and_survives_a_stop(start, fit, monkeypatch):
     errors = iter([0.5, 0.4, 0.4, 0.6, 0.3, 0.2])
-    evaluated = alexnet.training.loop.evaluate
+    evaluated = alexnet.training.trainer.evaluate
     monkeypatch.setattr(
-        alexnet.training.loop, "evaluate", lambda *a, **k: Scored(evaluated(*a, **k), next(errors), log_loss=1.0)
+        alexnet.training.trainer, "evaluate", lambda *a, **k: Scored(evaluated(*a, **k), next(errors), log_loss=1.0)
     )
     run = start("run", "epochs=6", "patience=2")
     with pytest.raises(Interrupted):

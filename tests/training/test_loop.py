@@ -14,6 +14,7 @@ from torch import nn
 
 import alexnet.training.loop
 import alexnet.training.plan
+import alexnet.training.trainer
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.recipes.config import OptimConfig
@@ -23,7 +24,7 @@ from alexnet.runs.checkpoint import checkpoint_name, load_checkpoint, load_model
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import open_run
 from alexnet.training.monitor import Interrupted
-from alexnet.training.optim import build_optimizer, set_rates
+from alexnet.training.optim import build_optimizer, set_learning_rates
 from alexnet.training.plan import rehearse, run_plan
 from alexnet.training.schedule import check_recipe, crop_size_at
 from alexnet.training.step import train_step
@@ -59,7 +60,7 @@ def test_steps_are_those_of_a_hand_written_softmax_regression(tiny, algorithm, s
     for step in range(1, 5):
         images = rng.integers(0, 256, (6, 3, 2, 2)).astype(np.float32)
         targets = np.eye(4)[rng.integers(0, 4, 6)]
-        set_rates(optimizer, config, 1, 0.0)
+        set_learning_rates(optimizer, config, 1, 0.0)
         loss, logits = train_step(model, optimizer, torch.from_numpy(images), torch.from_numpy(targets).float(), recipe)
         x = images.mean((2, 3)).astype(np.float64) / 255
         z = x @ w.T + b
@@ -239,10 +240,10 @@ def test_a_crash_between_two_checkpoints_is_as_if_it_had_not_been(start, fit, mo
 
     batch = Trainer.batch
 
-    def failing(self, samples, epoch, step, progress):
-        if step == 7:  # after the row of epoch 1 was written, without a checkpoint since step 2
+    def failing(self, samples, at, **options):
+        if at.step == 7:  # after the row of epoch 1 was written, without a checkpoint since step 2
             raise Crash
-        return batch(self, samples, epoch, step, progress)
+        return batch(self, samples, at, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "batch", failing)
@@ -289,13 +290,14 @@ def test_ctrl_c_saves_and_resume_ends_where_an_undisturbed_run_ends(photos, tmp_
 def test_a_picture_gets_the_same_view_whatever_batch_it_is_in(start, prepared, changes):
     trainer = Trainer(start("run", *changes), prepared, CPU)
     samples = np.array([11, 3, 25, 0, 7])
-    together, targets = trainer.batch(samples, 2, 5, 0.4)
+    at = dataclasses.replace(trainer.clock.at(5), epoch=2, progress=0.4)
+    together, targets = trainer.batch(samples, at)
     for position, sample in enumerate(samples):
-        alone, target = trainer.batch(np.array([sample]), 2, 17, 0.4)
+        alone, target = trainer.batch(np.array([sample]), dataclasses.replace(at, step=17))
         assert torch.equal(alone[0], together[position])
         assert torch.equal(target[0], targets[position])
         assert target[0].argmax() == sample % 3
-    other_epoch, _ = trainer.batch(samples, 3, 5, 0.4)
+    other_epoch, _ = trainer.batch(samples, dataclasses.replace(at, epoch=3))
     assert not any(torch.equal(a, b) for a, b in zip(other_epoch, together, strict=True))
 
 
@@ -304,9 +306,9 @@ def seen_by(monkeypatch, run, fit):
     seen = []
     batch = Trainer.batch
 
-    def noting(self, samples, epoch, step, progress):
-        images, targets = batch(self, samples, epoch, step, progress)
-        seen.append((epoch, samples.tolist(), images.shape[-1]))
+    def noting(self, samples, at, **options):
+        images, targets = batch(self, samples, at, **options)
+        seen.append((at.epoch, samples.tolist(), images.shape[-1]))
         return images, targets
 
     monkeypatch.setattr(Trainer, "batch", noting)
@@ -395,7 +397,7 @@ def test_the_row_of_an_epoch_is_the_mean_over_its_pictures(monkeypatch, start, f
         wrong.append((logits.argmax(1) != targets.argmax(1)).sum().item())
         return loss, logits
 
-    monkeypatch.setattr(alexnet.training.loop, "train_step", noting)
+    monkeypatch.setattr(alexnet.training.trainer, "train_step", noting)
     run = start("run", "epochs=1")
     fit(run)
     (row,) = read_metrics(run)

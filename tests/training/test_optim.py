@@ -16,7 +16,7 @@ from torch import nn
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.config import AlexNetConfig, OptimConfig
-from alexnet.training.optim import SGD2012, build_optimizer, parameter_groups, rate, set_rates
+from alexnet.training.optim import SGD2012, build_optimizer, learning_rate, parameter_groups, set_learning_rates
 
 GROUPS = ("weights", "biases", "conv1_weights", "conv1_biases")
 CONFIG_2012 = OptimConfig()
@@ -248,13 +248,13 @@ DIARY = {
 def test_the_rates_of_2012_are_those_of_the_diary_in_every_epoch(epoch):
     entry = DIARY[max(e for e in DIARY if e <= epoch)]
     for group, expected in zip(GROUPS, entry, strict=True):
-        assert rate(CONFIG_2012, group, epoch, (epoch - 1) / 90) == pytest.approx(expected, rel=1e-12, abs=0)
+        assert learning_rate(CONFIG_2012, group, epoch, (epoch - 1) / 90) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_set_rates_gives_each_group_its_rate_and_returns_that_of_the_weights():
     optimizer = build_optimizer(small_alexnet(), CONFIG_2012)
     for epoch, entry in DIARY.items():
-        assert set_rates(optimizer, CONFIG_2012, epoch, 0.0) == pytest.approx(entry[0])
+        assert set_learning_rates(optimizer, CONFIG_2012, epoch, 0.0) == pytest.approx(entry[0])
         by_name = {g["name"]: g["lr"] for g in optimizer.param_groups}
         assert by_name == pytest.approx(dict(zip(GROUPS, entry, strict=True)), rel=1e-12, abs=0)
 
@@ -265,7 +265,7 @@ def test_conv1_is_really_frozen_from_epoch_72_and_the_rest_is_not(algorithm):
     optimizer = build_optimizer(model, config)
     generator = torch.Generator().manual_seed(0)
     for epoch in (70, 71, 72, 73, 90):
-        set_rates(optimizer, config, epoch, 0.0)
+        set_learning_rates(optimizer, config, epoch, 0.0)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         for p in model.parameters():
             p.grad = torch.randn(p.shape, generator=generator)
@@ -276,7 +276,10 @@ def test_conv1_is_really_frozen_from_epoch_72_and_the_rest_is_not(algorithm):
 
 def test_biases_follow_the_drops_where_configured():
     config = OptimConfig(biases_follow=True, conv1_freeze_epoch=None)
-    seen = [(rate(config, "biases", e, 0.0), rate(config, "conv1_biases", e, 0.0)) for e in (1, 25, 51, 67, 79)]
+    seen = [
+        (learning_rate(config, "biases", e, 0.0), learning_rate(config, "conv1_biases", e, 0.0))
+        for e in (1, 25, 51, 67, 79)
+    ]
     expected = [(0.02, 0.02), (0.002, 0.002), (0.0002, 0.0002), (0.0002, 0.00002), (0.00002, 0.00002)]
     np.testing.assert_allclose(seen, expected, rtol=1e-12)
 
@@ -297,8 +300,8 @@ def test_biases_follow_the_drops_where_configured():
 def test_dexp_has_the_four_plateaus_of_2013_and_the_biases_fall_once_at_half(progress, weights, biases):
     config = OptimConfig(schedule="dexp")
     for prefix in ("", "conv1_"):
-        assert rate(config, prefix + "weights", 72, progress) == pytest.approx(weights, rel=1e-3)
-        assert rate(config, prefix + "biases", 72, progress) == pytest.approx(biases, rel=1e-9)
+        assert learning_rate(config, prefix + "weights", 72, progress) == pytest.approx(weights, rel=1e-3)
+        assert learning_rate(config, prefix + "biases", 72, progress) == pytest.approx(biases, rel=1e-9)
 
 
 @given(st.integers(1, 8), st.floats(1, 1000), st.floats(0, 1, exclude_max=True))
@@ -308,20 +311,20 @@ def test_dexp_plateaus_are_equally_long_and_geometrically_spaced_from_the_base_t
     edges = [i / steps for i in range(1, steps)]
     expected = plateaus[sum(progress >= edge for edge in edges)]
     if all(abs(progress - edge) > 1e-9 for edge in edges):
-        assert rate(config, "weights", 1, progress) == pytest.approx(expected, rel=1e-9)
+        assert learning_rate(config, "weights", 1, progress) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_constant_schedule_is_the_base_rate_everywhere():
     config = OptimConfig(schedule="constant", lr=0.3, bias_lr_factor=2.0)
     for epoch, progress in ((1, 0.0), (72, 0.5), (500, 0.99)):
-        assert [rate(config, g, epoch, progress) for g in GROUPS] == pytest.approx([0.3, 0.6, 0.3, 0.6])
+        assert [learning_rate(config, g, epoch, progress) for g in GROUPS] == pytest.approx([0.3, 0.6, 0.3, 0.6])
 
 
 @given(st.floats(0, 0.9), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 def test_one_cycle_rises_evenly_to_the_peak_and_then_falls_to_zero(warmup, one, other):
     config = OptimConfig(schedule="one-cycle", lr=0.4, warmup=warmup)
     early, late = sorted((one, other))
-    first, second = (rate(config, "weights", 1, p) for p in (early, late))
+    first, second = (learning_rate(config, "weights", 1, p) for p in (early, late))
     assert min(first, second) >= 0.0
     assert max(first, second) <= 0.4 * (1 + 1e-12)
     if late < warmup:
@@ -329,7 +332,7 @@ def test_one_cycle_rises_evenly_to_the_peak_and_then_falls_to_zero(warmup, one, 
         assert second == pytest.approx(0.4 * late / warmup)
     elif early >= warmup:
         assert first >= second
-    assert rate(config, "biases", 1, one) == pytest.approx(2 * rate(config, "weights", 1, one))
+    assert learning_rate(config, "biases", 1, one) == pytest.approx(2 * learning_rate(config, "weights", 1, one))
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25, 0.5])
@@ -337,7 +340,7 @@ def test_one_cycle_starts_at_zero_peaks_after_the_warmup_and_follows_half_a_cosi
     config = OptimConfig(schedule="one-cycle", lr=0.4, warmup=warmup)
 
     def at(progress: float) -> float:
-        return rate(config, "weights", 1, progress)
+        return learning_rate(config, "weights", 1, progress)
 
     assert at(0.0) == (0.0 if warmup else 0.4)
     assert at(warmup) == pytest.approx(0.4)

@@ -14,7 +14,7 @@ from alexnet.runs.run import open_run
 from alexnet.training.check import Check, LayerCheck, Verdict
 from alexnet.training.monitor import Interrupted
 from alexnet.training.trainer import Trainer
-from alexnet.training.watchdog import Guard
+from alexnet.training.watchdog import Watchdog
 
 TEN = [100] * 10
 H = math.log(10)
@@ -26,7 +26,7 @@ def seen(topic: str = "sound", update: float = 0.01) -> Check:
     return Check((layer,), H, H, H, 0.1, verdicts)
 
 
-def notes(guard: Guard, losses, check: Check | None = None, first: int = 1, begin: str = "sound"):
+def notes(guard: Watchdog, losses, check: Check | None = None, first: int = 1, begin: str = "sound"):
     """(step, topic) of all that is said; without a check, a look after the first step is a failure."""
     at = first
 
@@ -42,8 +42,8 @@ def notes(guard: Guard, losses, check: Check | None = None, first: int = 1, begi
     return [(step, text.partition(":")[0]) for step, text in said if text]
 
 
-def guard(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Guard:
-    return Guard(override(recipe, ["schedule=constant", *changes]), counts, per_epoch)
+def guard(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Watchdog:
+    return Watchdog(override(recipe, ["schedule=constant", *changes]), counts, per_epoch)
 
 
 # --- made-up losses ------------------------------------------------------------------------------------------------
@@ -172,9 +172,9 @@ QUIET = ("evaluate_every=1000", "epochs=75", "input_norm=standardise")  # 300 st
 def shuffled(trainer_batch):
     """Targets that do not follow from the pictures, others in every step so that they cannot be remembered."""
 
-    def batch(self, samples, epoch, step, progress):
-        images, _ = trainer_batch(self, samples, epoch, step, progress)
-        generator = torch.Generator().manual_seed(step)
+    def batch(self, samples, at, **options):
+        images, _ = trainer_batch(self, samples, at, **options)
+        generator = torch.Generator().manual_seed(at.step)
         return images, torch.eye(3)[torch.randint(3, (len(images),), generator=generator)]
 
     return batch
@@ -225,7 +225,7 @@ def test_training_is_the_same_to_the_bit_whether_the_guard_looks_or_not(norm, st
 
     results = []
     for name, step in (("always", always), ("never", never)):
-        monkeypatch.setattr(Guard, "step", step)
+        monkeypatch.setattr(Watchdog, "step", step)
         run = start(name, f"model.norm={norm}", "average_decay=0.9")
         fit(run)
         tensors, state = load_checkpoint(run)[:2]

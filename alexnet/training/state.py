@@ -1,0 +1,56 @@
+"""What training must keep to go on, as named tensors: network, optimizer, average; and the checkpoint they lie in."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from alexnet.distributed.collectives import ProcessGroup
+from alexnet.models.network import Network
+from alexnet.runs.checkpoint import Checkpoint, load_checkpoint
+from alexnet.runs.run import Run
+
+
+def state_tensors(model: Network, optimizer: torch.optim.Optimizer, average: AveragedModel | None) -> dict[str, Tensor]:
+    """All tensors by name: `model/NAME`, `optimizer/KEY/NAME`, `average/NAME`, `averaged`."""
+    out = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            out[f"optimizer/{key}/{name}"] = value
+    if average is not None:
+        out |= {f"average/{name}": tensor for name, tensor in average.module.state_dict().items()}
+        out["averaged"] = average.n_averaged
+    return out
+
+
+def load_state(
+    model: Network,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Takes over what `state_tensors` gave; changes the three in place."""
+    model.load_state_dict({n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")})
+    parameters = dict(model.named_parameters())
+    for full_name, tensor in tensors.items():
+        if full_name.startswith("optimizer/"):
+            _, key, name = full_name.split("/", 2)
+            parameter = parameters[name]
+            # A momentum buffer must lie in memory as its weight does; a step counter is a scalar of its own.
+            value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
+            optimizer.state[parameter][key] = value.detach()
+    if average is not None:
+        kept = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
+        average.module.load_state_dict(kept)
+        average.n_averaged.copy_(tensors["averaged"])
+
+
+def shared_checkpoint(run: Run, group: ProcessGroup) -> Checkpoint | None:
+    """The newest whole checkpoint, read by the main process alone; of a single process its own."""
+    stored = load_checkpoint(run) if group.is_main else None
+    if group.size == 1:
+        return stored
+    rest = group.broadcast(None if stored is None else stored._replace(tensors={}))
+    tensors = group.broadcast_tensors({} if stored is None else stored.tensors)
+    return None if rest is None else rest._replace(tensors=tensors)
