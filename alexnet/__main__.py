@@ -1,7 +1,7 @@
 """`python -m alexnet` is the `alexnet` command."""
 
 from alexnet.cli.main import main
-from alexnet.distributed.process import ending_at_once
+from alexnet.distributed.process import exit_without_cleanup
 
-with ending_at_once():
+with exit_without_cleanup():
     main()

@@ -69,12 +69,12 @@ def main() -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        source, folder = links(options.photos, options.pictures, Path(scratch) / "photos")
+        source, folder = links(options.photos, options.images, Path(scratch) / "photos")
         total = len(source.splits["train"].names)
         transform = v2.Compose([v2.ToImage(), v2.Resize(SIZE, antialias=True), v2.CenterCrop(SIZE)])
         loader = DataLoader(ImageFolder(str(folder), transform), 64, num_workers=CORES)

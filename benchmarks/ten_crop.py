@@ -154,7 +154,7 @@ if __name__ == "__main__":
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one picture and 2 rounds, to see that it runs")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -168,7 +168,7 @@ if __name__ == "__main__":
             serve(lambda: call(model, images))
     else:
         torch.set_num_threads(options.threads)
-        count, rounds = (1, 2) if options.quick else (options.pictures, options.rounds)
+        count, rounds = (1, 2) if options.quick else (options.images, options.rounds)
         out = Path(tempfile.gettempdir()) / "ten_crop.json" if options.quick and not options.out else options.out
         norms: tuple[InputNorm, ...] = ("mean-image", "mean-pixel")
         report("ten_crop", [row for norm in norms for row in measure(norm, count, options.threads, rounds)], out)

@@ -14,11 +14,11 @@ import torch.distributed as dist
 
 from alexnet.data.dataset import open_prepared
 from alexnet.distributed.launch import check_same_settings, joined_process_group, process_group_of, run_of_rank
-from alexnet.distributed.process import ending_at_once
+from alexnet.distributed.process import exit_without_cleanup
 from alexnet.errors import AlexNetError
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override
-from alexnet.runs.run import Run, create_run, open_run
+from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
 from harness.gradients import follow
@@ -49,7 +49,7 @@ def trained(folder: Path, name: str, recipe: str, scheme: str, rank: int, size: 
     group = process_group_of(like.recipe, scheme, rank, size, exact=exact)
     group.all_reduce_max(0)  # the run folder is there
     data = like.data if group.is_main else {}  # as `alexnet train` under torchrun
-    with run_of_rank(Run(out, like.recipe, like.class_names, data), group) as run:
+    with run_of_rank(RunFolder(out, like.recipe, like.class_names, data), group) as run:
         before = bytes_sent()
         with suppress(Interrupted):
             train(run, open_prepared(folder / "prepared"), device=CPU, group=group, **options)
@@ -87,5 +87,5 @@ def main() -> None:
 if __name__ == "__main__":
     faulthandler.enable()
     os.environ["RANK"] = sys.argv[1]  # ends as a worker of torchrun does
-    with ending_at_once():
+    with exit_without_cleanup():
         main()

@@ -15,7 +15,7 @@ from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
-from alexnet.runs.run import Run, create_run
+from alexnet.runs.run import RunFolder, create_run
 from alexnet.training.loop import train
 from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
 
@@ -69,10 +69,10 @@ def tiny() -> Recipe:
 
 
 @pytest.fixture
-def start(prepared: Prepared, tiny: Recipe, tmp_path: Path) -> Callable[..., Run]:
+def start(prepared: Prepared, tiny: Recipe, tmp_path: Path) -> Callable[..., RunFolder]:
     """Makes a new run folder for `prepared`: (name, *changes of the tiny recipe)."""
 
-    def make(name: str, *changes: str) -> Run:
+    def make(name: str, *changes: str) -> RunFolder:
         about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
         return create_run(tmp_path / name, override(tiny, changes), prepared.class_names, about)
 
@@ -83,7 +83,7 @@ def start(prepared: Prepared, tiny: Recipe, tmp_path: Path) -> Callable[..., Run
 def fit(prepared: Prepared) -> Callable[..., Recording]:
     """Trains a run on `prepared`, quietly."""
 
-    def go(run: Run, max_steps: int | None = None) -> Recording:
+    def go(run: RunFolder, max_steps: int | None = None) -> Recording:
         monitor = Recording()
         train(run, prepared, device=torch.device("cpu"), monitor=monitor, max_steps=max_steps)
         return monitor

@@ -235,9 +235,9 @@ def why(
 
     classifier = classifier_of(open_run(run), checkpoint, choose_device(device))
     label = None if class_ is None else classifier.index_of(class_)
-    picture = classifier.prepare(image)
+    prepared = classifier.prepare(image)
     methods = METHODS if method == "all" else (method,)
-    explained, maps = explain(classifier, picture, methods, label=label, patch=patch)
+    explained, maps = explain(classifier, prepared, methods, label=label, patch=patch)
     target = out or Path(f"{image.stem}-why.png")
-    save_png(why_sheet(classifier.view(picture), maps), target)
+    save_png(why_sheet(classifier.view(prepared), maps), target)
     tables_interpret.why(methods, maps, explained.name, explained.probability, target)

@@ -43,7 +43,7 @@ def summary(
     """
     from alexnet.cli import tables_networks
     from alexnet.distributed.collectives import Scheme
-    from alexnet.distributed.cost import bill
+    from alexnet.distributed.cost import step_cost
     from alexnet.distributed.launch import check_scheme
     from alexnet.models.build import build_model
     from alexnet.models.summary import summarise
@@ -57,8 +57,8 @@ def summary(
         for scheme in get_args(Scheme):
             with suppress(UsageError):  # what cannot be divided so has no bill
                 check_scheme(recipe, scheme, nproc, exact=False)
-                others += [bill(recipe, scheme, nproc)] if scheme not in ("none", parallel) else []
-        tables_networks.bill(bill(recipe, parallel, nproc), others, link * 1e9, speed * 1e12)
+                others += [step_cost(recipe, scheme, nproc)] if scheme not in ("none", parallel) else []
+        tables_networks.step_cost(step_cost(recipe, parallel, nproc), others, link * 1e9, speed * 1e12)
         return
     tables_networks.summary(summarise(build_model(recipe.model)), recipe)
 

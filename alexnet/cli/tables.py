@@ -14,7 +14,7 @@ from alexnet.data.prepare import PrepareReport
 from alexnet.doctor.examine import PAGE, Examination, next_steps, summary
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.predict import Prediction
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.text import percent, printable
 
 CLASSES_SHOWN = 30
@@ -65,7 +65,7 @@ def evaluation(result: Evaluation) -> None:
     print_table("", ("class", "pictures", "top-1 error"), rows)
 
 
-def results(run: Run, evaluations: Sequence[Evaluation], page: Path) -> None:
+def results(run: RunFolder, evaluations: Sequence[Evaluation], page: Path) -> None:
     """The end of a run."""
     rows = [
         (
@@ -113,17 +113,17 @@ def predictions(answers: Iterable[Prediction], form: str) -> int:
 def examination(found: Examination) -> None:
     """How many of each kind, the worst leak, and what to do next."""
     counts = summary(found)
-    looked = len(found.inspection.looks)
+    looked = len(found.inspection.images)
     say(f"looked at {looked:,} pictures of {len(found.findings.classes)} classes; nothing was changed")
     rows = [(name, f"{count:,}") for name, count in counts.items() if count]
     if rows:
         print_table("", ("found", "how many"), rows)
     else:
         say("nothing is wrong with them")
-    looks = found.inspection.looks
+    looks = found.inspection.images
     for group in found.findings.groups[:1]:  # the worst comes first
         where = "two splits" if group.leak else "two classes" if group.conflict else "one class"
-        names = " and ".join(looks[i].name for i in group.pictures[:2])
+        names = " and ".join(looks[i].name for i in group.images[:2])
         say(f"in {where}, for example: {names} ({', '.join(group.how)})")
     remarks = found.findings.class_remarks
     for remark in remarks[:5]:

@@ -122,7 +122,7 @@ def unread(errors: dict[Path, str]) -> None:
 
 def _apart(found: Parity) -> None:
     rows = [
-        ("pictures", str(found.pictures)),
+        ("pictures", str(found.images)),
         ("largest difference of a probability", f"{found.max_probability:.2e}"),
         ("mean difference of a probability", f"{found.mean_probability:.2e}"),
         ("largest difference of a logit", f"{found.max_logit:.2e}"),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from alexnet.cli.tables import say
 from alexnet.cli.terminal import console, print_table
-from alexnet.distributed.cost import Bill
+from alexnet.distributed.cost import StepCost
 from alexnet.models.summary import PAPER_NEURONS, PUBLISHED, Summary
 from alexnet.recipes.field_notes import Difference
 from alexnet.recipes.named import RECIPES
@@ -56,7 +56,9 @@ def summary(counts: Summary, recipe: Recipe) -> None:
     say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")
 
 
-def bill(costs: Bill, others: Sequence[Bill], bytes_per_second: float, multiply_adds_per_second: float) -> None:
+def step_cost(
+    costs: StepCost, others: Sequence[StepCost], bytes_per_second: float, multiply_adds_per_second: float
+) -> None:
     """What a step on several processes sends and needs, how much faster it would be, and other schemes."""
     rows = [(f"sent: {name}", f"{size:,}") for name, size in costs.sent.items() if size]
     rows += [("sent together", f"{costs.bytes_sent:,}")]

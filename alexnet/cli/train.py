@@ -14,20 +14,20 @@ from alexnet.distributed.rendezvous import (
     Rendezvous,
     check_out,
     device_of_rank,
-    ending,
+    final_errors,
     is_speaker,
     join_rendezvous,
+    joined_group,
     silent,
     started_by_alexnet,
     starts_workers,
-    together,
     train_in_workers,
     world_size_of,
 )
 
 if TYPE_CHECKING:
     from alexnet.data.dataset import Prepared
-    from alexnet.runs.run import Run
+    from alexnet.runs.run import RunFolder
 
 
 MAY_CHANGE = ("processes",)  # condition of exactness that a job of torchrun may come back without
@@ -95,7 +95,7 @@ def train(
     from alexnet.recipes.named import find_recipe
     from alexnet.recipes.recipe import for_classes, override
     from alexnet.runs.pretrained import fine_tuning
-    from alexnet.runs.run import Run, refuse_existing
+    from alexnet.runs.run import RunFolder, refuse_existing
     from alexnet.runs.start import new_run_folder, start_or_continue, start_run
     from alexnet.text import duration
     from alexnet.training.plan import check_run, rehearse, run_plan
@@ -117,7 +117,7 @@ def train(
     excluded = () if exclude is None else read_exclusions(exclude)
     tell = tables.prepared if is_speaker(rendezvous) else silent
 
-    def prepare_pictures() -> "Prepared":
+    def prepare_images() -> "Prepared":
         with bars() as progress:
             return open_images(
                 data,
@@ -128,7 +128,7 @@ def train(
                 exclusions=str(exclude),
             )
 
-    prepared = prepare_pictures() if rendezvous is None else rendezvous.first_on_each_machine(prepare_pictures)
+    prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     if is_speaker(rendezvous):
@@ -144,7 +144,7 @@ def train(
     elif is_speaker(rendezvous):
         run = start_or_continue(check_out(out), chosen, data, prepared, excluded)
     else:
-        run = Run(check_out(out), chosen, prepared.class_names, {})
+        run = RunFolder(check_out(out), chosen, prepared.class_names, {})
     # torchrun may start this again with fewer machines, or more: to ask it for that is to allow it.
     _train(
         run, prepared, place, save_seconds, division, rendezvous, allow_inexact=() if rendezvous is None else MAY_CHANGE
@@ -185,17 +185,17 @@ def resume(
     from alexnet.runs.start import images_of_run
 
     rendezvous = join_rendezvous(division)
-    with ending(rendezvous):
+    with final_errors(rendezvous):
         opened = open_run(run)
         place = device_of_rank(choose_device(device), rendezvous)
         check_scheme(opened.recipe, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
         tell = tables.prepared if is_speaker(rendezvous) else silent
 
-        def find_pictures() -> "Prepared":
+        def find_images_of_run() -> "Prepared":
             with bars() as progress:
                 return images_of_run(opened, tell=tell, progress=progress, allow_changed=allow_inexact)
 
-        prepared = find_pictures() if rendezvous is None else rendezvous.first_on_each_machine(find_pictures)
+        prepared = find_images_of_run() if rendezvous is None else rendezvous.first_on_each_machine(find_images_of_run)
         _train(opened, prepared, place, save_seconds, division, rendezvous, allow_inexact=allow_inexact)
 
 
@@ -238,7 +238,7 @@ def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
     with bars() as progress:
         prepared = images_of_run(opened, tell=tables.prepared, progress=progress)
         dataset.verify(prepared, progress)
-    print(f"{prepared.place}: every picture is as it was prepared")
+    print(f"{prepared.location}: every picture is as it was prepared")
     if replay:
         found = replaying.replay(opened, prepared, choose_device(device))
         what = f"{found.steps} steps, and again with kill -9 at step {found.killed_at}, from {found.resumed_from} on"
@@ -252,7 +252,7 @@ def verify(run: Path, *, replay: bool = False, device: str = "auto") -> None:
 
 
 def _train(
-    run: "Run",
+    run: "RunFolder",
     prepared: "Prepared",
     device: Any,
     save_seconds: float,
@@ -274,7 +274,7 @@ def _train(
     if starts_workers(division):
         options = ["--allow-inexact"] if allow_inexact is True else []
         sys.exit(train_in_workers(run.folder, division, str(device), save_seconds, *options))
-    with together(run, prepared, device, division, rendezvous) as (mine, group):
+    with joined_group(run, prepared, device, division, rendezvous) as (mine, group):
         try:
             with TrainingMonitor() if group.is_main else nullcontext(SILENT) as monitor:
                 train_run(

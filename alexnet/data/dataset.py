@@ -62,11 +62,11 @@ class Split:
             DataError: a JPEG is damaged, or a shard that lies elsewhere cannot be had.
             ResourceError: it did not come.
         """
-        pictures = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        images = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         threads = min(8, os.cpu_count() or 1)
         for shard, here, inside in self.places(indices):
-            pictures[here] = read_shard(shard, inside, self.size, threads)
-        return pictures
+            images[here] = read_shard(shard, inside, self.size, threads)
+        return images
 
     def places(
         self, indices: Sequence[int] | NDArray[np.integer[Any]]
@@ -110,7 +110,7 @@ class Prepared:
     address: str | None = None  # where the files lie, if not in the folder
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The folder, or the address, under which the set can be opened again."""
         return str(self.folder) if self.address is None else self.address
 

@@ -112,7 +112,7 @@ def leave_out(source: Source, excluded: Sequence[Excluded], where: str, *, stric
         index = places.get(each.split, {}).get(each.name)
         if index is None:
             continue
-        if strict and each.sha256 and picture_sha256(source.splits[each.split], index) != each.sha256:
+        if strict and each.sha256 and image_sha256(source.splits[each.split], index) != each.sha256:
             raise DataError(
                 f"{where}: {each.split} picture {each.name} is not the one that was judged: its sha256 has changed",
                 fix="Run alexnet doctor again, or delete the line if the new picture is good.",
@@ -126,13 +126,13 @@ def leave_out(source: Source, excluded: Sequence[Excluded], where: str, *, stric
     return Source(source.name, source.class_names, splits, (*source.notes, note))
 
 
-def picture_sha256(samples: Samples, index: int) -> str:
+def image_sha256(samples: Samples, index: int) -> str:
     """sha256 of the file of a sample, or of its pixels where there is no file; "" if the file cannot be read."""
-    picture = samples.picture(index)
-    if isinstance(picture, np.ndarray):
-        return hashlib.sha256(picture.tobytes()).hexdigest()
+    image = samples.image(index)
+    if isinstance(image, np.ndarray):
+        return hashlib.sha256(image.tobytes()).hexdigest()
     try:
-        return file_sha256(picture)
+        return file_sha256(image)
     except OSError:
         return ""
 

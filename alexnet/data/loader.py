@@ -108,11 +108,11 @@ def read_views(
     out = np.empty((len(samples), size, 3 * size), np.float32 if tail else np.uint8)
     for shard, here, inside in split.places(samples):
         if shard.pixels is None:
-            pictures, inside = read_shard(shard, inside, split.size), np.arange(len(here))
+            images, inside = read_shard(shard, inside, split.size), np.arange(len(here))
         else:
             # A plain array on the same memory: numba looks a memmap up anew at every call.
-            pictures = shard.pixels.view(np.ndarray)
-        loop(pictures, inside, here, offsets, mirrored, *tail, out)
+            images = shard.pixels.view(np.ndarray)
+        loop(images, inside, here, offsets, mirrored, *tail, out)
     return torch.from_numpy(out.reshape(len(samples), size, size, 3)).permute(0, 3, 1, 2)
 
 

@@ -16,26 +16,26 @@ class PixelSums:
     def __init__(self, size: int):
         self.lock = threading.Lock()
         self.count = 0  # pictures
-        self.image = np.zeros((size, size, 3), np.int64)  # their sum
+        self.total = np.zeros((size, size, 3), np.int64)  # their sum
         self.products = np.zeros((3, 3), np.int64)  # sum of x x^T over all their pixels
 
-    def add(self, pictures: Iterable[NDArray[np.uint8]]) -> None:
+    def add(self, images: Iterable[NDArray[np.uint8]]) -> None:
         """Adds pictures (size, size, 3): all of them or, if the iterable raises, none."""
-        count, image, products = 0, np.zeros_like(self.image), np.zeros_like(self.products)
-        for picture in pictures:
+        count, total, products = 0, np.zeros_like(self.total), np.zeros_like(self.products)
+        for pixels in images:
             count += 1
-            image += picture
-            flat = picture.reshape(-1, 3).astype(np.float64)
+            total += pixels
+            flat = pixels.reshape(-1, 3).astype(np.float64)
             # Exact: all sums are integers below 2**53 up to pictures of 370,000 x 370,000 pixels.
             products += (flat.T @ flat).astype(np.int64)
         with self.lock:
             self.count += count
-            self.image += image
+            self.total += total
             self.products += products
 
     def mean_image(self) -> NDArray[np.float32]:
         """The mean picture, (size, size, 3) in 0..255."""
-        mean: NDArray[np.float64] = self.image / max(self.count, 1)
+        mean: NDArray[np.float64] = self.total / max(self.count, 1)
         return mean.astype(np.float32)
 
     def color_statistics(self) -> dict[str, list[float] | list[list[float]]]:
@@ -44,8 +44,8 @@ class PixelSums:
         Principal components are ordered by ascending standard deviation; of every vector the component of largest
         magnitude is positive, which fixes the sign that eigenvectors leave open.
         """
-        pixels = self.count * self.image.shape[0] * self.image.shape[1]
-        sums = [int(value) for value in self.image.sum(axis=(0, 1))]
+        pixels = self.count * self.total.shape[0] * self.total.shape[1]
+        sums = [int(value) for value in self.total.sum(axis=(0, 1))]
         # Integers of Python: N*sum(xy) - sum(x)*sum(y) exceeds 64 bits, and as floats it would lose digits.
         covariance = np.array(
             [[(pixels * int(self.products[i, j]) - sums[i] * sums[j]) / pixels**2 for j in range(3)] for i in range(3)]

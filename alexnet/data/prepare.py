@@ -152,9 +152,9 @@ def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:
             name = source.class_names[label]
             if facts["counts"][split][name] == 0:
                 lost = {samples.names[index] for index in np.flatnonzero(samples.labels == label)}
-                picture, reason = next(each[1:] for each in facts["skipped"] if each[0] == split and each[1] in lost)
+                image, reason = next(each[1:] for each in facts["skipped"] if each[0] == split and each[1] in lost)
                 raise DataError(
-                    f"no picture of {name} in {split} could be read (for example {picture}: {reason})",
+                    f"no picture of {name} in {split} could be read (for example {image}: {reason})",
                     fix="replace the pictures, or remove the class",
                     code="E339",
                 )

@@ -152,13 +152,13 @@ def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_imag
 
 def check_space(out: Path, plans: list[Plan], settings: dict[str, Any]) -> None:
     """Raises a ResourceError if what is still to be written will not fit."""
-    pictures = sum(plan.stop - plan.start for plan in plans if not plan.path.exists())
+    images = sum(plan.stop - plan.start for plan in plans if not plan.path.exists())
     per_pixel = 3 if settings["encoding"] == "raw" else JPEG_BYTES_PER_PIXEL
-    needed = pictures * settings["size"] ** 2 * per_pixel
+    needed = images * settings["size"] ** 2 * per_pixel
     free = shutil.disk_usage(out).free
     if free < needed:
         raise ResourceError(
-            f"{pictures} pictures need about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {out}",
+            f"{images} pictures need about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {out}",
             fix="make room, choose a folder on another disk, a smaller size, or --encoding jpeg",
             code="E541",
         )

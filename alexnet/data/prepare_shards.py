@@ -39,9 +39,9 @@ class _Work:
         self.stop = threading.Event()
         self.done = 0
 
-    def advance(self, pictures: int) -> None:
+    def advance(self, images: int) -> None:
         with self.lock:
-            self.done += pictures
+            self.done += images
 
     def check(self) -> None:
         if self.stop.is_set():
@@ -114,9 +114,9 @@ def _make_shard(plan: Plan, work: _Work) -> dict[str, Any]:
     if facts is None:
         skipped: list[tuple[str, str]] = []
         oddities: Counter[str] = Counter()
-        pictures = _decoded(plan, work, skipped, oddities)
+        images = _decoded(plan, work, skipped, oddities)
         with disk_errors(f"writing {plan.path}", GO_ON):
-            facts = write_shard(plan.path, pictures, plan.stop - plan.start, work.size, work.jpeg_quality)
+            facts = write_shard(plan.path, images, plan.stop - plan.start, work.size, work.jpeg_quality)
             facts |= {"key": plan.key, "skipped": skipped, "oddities": dict(sorted(oddities.items()))}
             write_file(about, canonical(facts | {"checksum": _checksum(facts)}))
     else:
@@ -154,11 +154,11 @@ def _decoded(
     """Name, label and pixels of the pictures that can be read. Adds to `skipped` and `oddities`."""
     for index in range(plan.start, plan.stop):
         work.check()
-        name, picture = plan.samples.names[index], plan.samples.picture(index)
+        name, image = plan.samples.names[index], plan.samples.image(index)
         try:
-            pixels, odd = prepare_image_noting(picture, work.size)
+            pixels, odd = prepare_image_noting(image, work.size)
         except DataError as error:
-            reason = error.what.removeprefix(f"{picture}: ")
+            reason = error.what.removeprefix(f"{image}: ")
             if work.strict:
                 raise unreadable(plan.split, name, reason) from error
             skipped.append((name, reason))

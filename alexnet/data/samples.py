@@ -27,7 +27,7 @@ class Samples:
     def __len__(self) -> int:
         return len(self.names)
 
-    def picture(self, index: int) -> Path | NDArray[np.uint8]:
+    def image(self, index: int) -> Path | NDArray[np.uint8]:
         """What `alexnet.data.images.prepare_image` takes for the sample at `index`."""
         if self.arrays is not None:
             pixels: NDArray[np.uint8] = self.arrays[index]

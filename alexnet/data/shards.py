@@ -46,7 +46,7 @@ def shard_path(folder: Path, split: str, number: int, encoding: str) -> Path:
 
 
 def write_shard(
-    path: Path, pictures: Iterable[tuple[str, int, NDArray[np.uint8]]], count: int, size: int, jpeg_quality: int | None
+    path: Path, images: Iterable[tuple[str, int, NDArray[np.uint8]]], count: int, size: int, jpeg_quality: int | None
 ) -> dict[str, Any]:
     """Writes the data file of one shard, whole or not at all.
 
@@ -65,7 +65,7 @@ def write_shard(
     with writing(path) as file:
         if raw:
             _npy_header(file, count, size)
-        for name, label, pixels in pictures:
+        for name, label, pixels in images:
             content = pixels.tobytes() if jpeg_quality is None else _jpeg(pixels, jpeg_quality)
             file.write(content)
             names.append(name)
@@ -133,7 +133,7 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
     # Opened for every call: a split of a million pictures has more shards than a process may have files open.
     data = np.memmap(shard.path, np.uint8, "r") if shard.content is None else shard.content
     spans = [(shard.offsets[index], shard.offsets[index + 1]) for index in indices]
-    pictures = np.empty((len(indices), size, size, 3), np.uint8)
+    images = np.empty((len(indices), size, size, 3), np.uint8)
 
     def decode(position: int) -> None:
         start, stop = spans[position]
@@ -141,7 +141,7 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
             with Image.open(io.BytesIO(data[start:stop].tobytes()), formats=["JPEG"]) as image:
                 if (image.mode, image.size) != ("RGB", (size, size)):
                     raise ValueError(f"{image.mode}, {image.size[0]} x {image.size[1]}")
-                pictures[position] = np.asarray(image)
+                images[position] = np.asarray(image)
         except Exception as error:
             # Decoders answer broken bytes with almost any exception type.
             raise damaged(shard.path, f"picture {shard.names[indices[position]]} cannot be decoded") from error
@@ -152,7 +152,7 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(decode, range(len(indices))))
-    return pictures
+    return images
 
 
 def canonical(values: Any) -> bytes:

@@ -140,7 +140,7 @@ def _evaluation_samples(
 ) -> Samples | None:
     """The pictures of a val or test folder; None for a test folder without labels. Adds to `notes`."""
     listing = _list_classes(place, root)
-    classes = {name: pictures for name, pictures in listing.classes.items() if pictures}
+    classes = {name: images for name, images in listing.classes.items() if images}
     # ILSVRC-2012 has val/*.JPEG, Tiny ImageNet val/images/*.JPEG, both with the classes in another file.
     flat = listing.loose if not classes else classes["images"] if set(classes) == {"images"} else []
     if flat and "images" not in class_names:
@@ -207,14 +207,14 @@ def _list_classes(place: Path, root: Path) -> _Listing:
     hidden = 0
     for entry in _entries(place):
         if _is_folder(entry):
-            pictures, others, hiding = _walk(Path(entry.path), root, _ignored(entry.name))
+            images, others, hiding = _walk(Path(entry.path), root, _ignored(entry.name))
             other += others
             hidden += hiding
             if not _ignored(entry.name):
-                classes[entry.name] = pictures
+                classes[entry.name] = images
         elif _ignored(entry.name):
-            hidden += _is_picture(entry.name)
-        elif _is_picture(entry.name):
+            hidden += _is_image(entry.name)
+        elif _is_image(entry.name):
             loose.append(_relative(Path(entry.path), root))
         else:
             other[Path(entry.name).suffix.lower()] += 1
@@ -223,7 +223,7 @@ def _list_classes(place: Path, root: Path) -> _Listing:
 
 def _walk(folder: Path, root: Path, inside_hidden: bool) -> tuple[list[str], Counter[str], int]:
     """Pictures at any depth below `folder`, endings of other files, and how many pictures lie in hidden places."""
-    pictures: list[str] = []
+    images: list[str] = []
     other: Counter[str] = Counter()
     hidden = 0
     visited: set[str] = set()
@@ -239,18 +239,18 @@ def _walk(folder: Path, root: Path, inside_hidden: bool) -> tuple[list[str], Cou
         prefix = _relative(Path(here), root)
         for file in files:
             if hiding or _ignored(file):
-                hidden += _is_picture(file)
-            elif _is_picture(file):
-                pictures.append(f"{prefix}/{file}")
+                hidden += _is_image(file)
+            elif _is_image(file):
+                images.append(f"{prefix}/{file}")
             else:
                 other[Path(file).suffix.lower()] += 1
-    return sorted(pictures), other, hidden
+    return sorted(images), other, hidden
 
 
 def _check_train(listing: _Listing, place: Path, empty_classes: bool) -> None:
     """Raises a DataError that says how to arrange the folders if `place` cannot be trained on."""
     classes, example = listing.classes, f"one folder per class: {place / 'cat'}/*.jpg, {place / 'dog'}/*.jpg"
-    empty = sorted(name for name, pictures in classes.items() if not pictures)
+    empty = sorted(name for name, images in classes.items() if not images)
     if len(empty) == len(classes):
         if listing.loose:
             raise DataError(
@@ -299,7 +299,7 @@ def _listing_notes(listing: _Listing, place: Path) -> list[str]:
 
 def _samples(root: Path, classes: dict[str, list[str]], class_names: tuple[str, ...], place: Path) -> Samples:
     """The pictures of all classes, in the order of the class names."""
-    unknown = sorted(name for name, pictures in classes.items() if pictures and name not in class_names)
+    unknown = sorted(name for name, images in classes.items() if images and name not in class_names)
     if unknown:
         alike = get_close_matches(unknown[0].lower(), [name.lower() for name in class_names], 1)
         hint = " (upper and lower case differ?)" if alike == [unknown[0].lower()] else ""
@@ -337,7 +337,7 @@ def _ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in EXTENSIONS
 
 

@@ -26,7 +26,7 @@ BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
-class Bill:
+class StepCost:
     """One step of one process."""
 
     scheme: Scheme
@@ -59,7 +59,7 @@ class Bill:
         return alone / sum(self.seconds(multiply_adds_per_second, bytes_per_second))
 
 
-def bill(recipe: Recipe, scheme: Scheme, size: int) -> Bill:
+def step_cost(recipe: Recipe, scheme: Scheme, size: int) -> StepCost:
     """The bill of a full batch.
 
     data: every process sends 2 (size - 1) / size of the gradients of all parameters (a sum around a ring), and of two
@@ -77,7 +77,7 @@ def bill(recipe: Recipe, scheme: Scheme, size: int) -> Bill:
     return _hybrid(recipe, model, counts, size) if scheme == "hybrid" else _towers(recipe, model, counts, size)
 
 
-def _data(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
+def _data(recipe: Recipe, model: Network, counts: Summary, size: int) -> StepCost:
     batch, weights = recipe.batch_size, FLOAT * counts.parameters
     sent = {
         "gradients": _summed(model.parameters(), size),
@@ -89,10 +89,10 @@ def _data(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
         "message": weights,
     }
     work = PASSES * counts.multiply_adds
-    return Bill("data", size, batch, sent, memory, work * _most(batch, size), work * batch)
+    return StepCost("data", size, batch, sent, memory, work * _most(batch, size), work * batch)
 
 
-def _towers(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
+def _towers(recipe: Recipe, model: Network, counts: Summary, size: int) -> StepCost:
     if not isinstance(recipe.model, AlexNetConfig):
         raise UsageError(
             "this network has one tower", fix="Use --parallel data, or an AlexNet with model.towers=2.", code="E275"
@@ -108,10 +108,10 @@ def _towers(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
     activations = counts.training_bytes(batch)["activations"] // size + gathered
     memory = {"weights, gradients, momentum": 3 * weights // size, "activations": activations}
     work = PASSES * batch * counts.multiply_adds
-    return Bill("towers", size, batch, sent, memory, work // size, work)
+    return StepCost("towers", size, batch, sent, memory, work // size, work)
 
 
-def _hybrid(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
+def _hybrid(recipe: Recipe, model: Network, counts: Summary, size: int) -> StepCost:
     batch, others = recipe.batch_size, size - 1
     share, head = _most(batch, size), head_of(model)
     front = [layer for name, layer in model.layers.named_children() if name not in head]
@@ -142,7 +142,7 @@ def _hybrid(recipe: Recipe, model: Network, counts: Summary, size: int) -> Bill:
     waiting = 0.0 if at_once else others / size
     meanwhile = {"gradients": (later, front_work * 2 / PASSES)}
     meanwhile |= dict.fromkeys(("features", "gradients of features"), (waiting, waiting * head_work / 2))
-    return Bill("hybrid", size, batch, sent, memory, front_work + head_work, alone, meanwhile)
+    return StepCost("hybrid", size, batch, sent, memory, front_work + head_work, alone, meanwhile)
 
 
 def _summed(parameters: Iterable[nn.Parameter], size: int) -> int:

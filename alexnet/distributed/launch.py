@@ -23,13 +23,13 @@ import torch.distributed as dist
 from alexnet.distributed.collectives import ProcessGroup, Scheme
 from alexnet.distributed.data_parallel import has_batch_norm, sync_batch_norm
 from alexnet.distributed.hybrid import check_hybrid, divide_hybrid
-from alexnet.distributed.process import LAUNCHER, tell_leader
+from alexnet.distributed.process import LAUNCHER, signal_main_worker
 from alexnet.distributed.towers import check_towers, divide_towers
 from alexnet.errors import ResourceError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.recipe import Recipe, flat
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 
 MICRO_BATCHES = 8  # micro-batches of a full batch in the exact mode: as many processes as can share them
 ENDED = "ALEXNET_ENDED"  # names a file: the exit code of a run that ended for a reason that starting again cannot mend
@@ -170,7 +170,7 @@ def rendezvous_errors() -> Iterator[None]:
 
 
 @contextmanager
-def run_of_rank(run: Run, group: ProcessGroup) -> Iterator[Run]:
+def run_of_rank(run: RunFolder, group: ProcessGroup) -> Iterator[RunFolder]:
     """The run for the leader; for others one with the same recipe and data in a folder that goes away."""
     data = group.broadcast(dict(run.data))  # what the run is to start from, see `weights.check_fingerprint`
     if group.is_main:
@@ -246,7 +246,7 @@ def _passing_on(folder: Path) -> Iterator[None]:
     if not hasattr(signal, "SIGUSR1") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: tell_leader(folder, number))
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: signal_main_worker(folder, number))
     try:
         yield
     finally:

@@ -14,10 +14,10 @@ LAUNCHER = "ALEXNET_LAUNCHER"  # the process id of `alexnet train --nproc`
 POLL = 0.5  # seconds between two looks at whether the parent is still there
 LEADER = "leader"  # file next to the one that ALEXNET_ENDED names: the process id of the worker that saves
 
-Place = tuple[str, int]  # machine and process id
+ProcessLocation = tuple[str, int]  # machine and process id
 
 
-def place() -> Place:
+def process_location() -> ProcessLocation:
     """Where this process is."""
     return platform.node(), os.getpid()
 
@@ -39,7 +39,7 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
+def exit_without_cleanup() -> Iterator[None]:
     """Within it a process that torchrun started, and that is done or leaves with a code, ends without more ado.
 
     The interpreter's own clean-up takes more than a second with PyTorch loaded, while the agent waits for it, and can
@@ -59,32 +59,32 @@ def ending_at_once() -> Iterator[None]:
     os._exit(leaving or 0)
 
 
-def nothing_to_save_yet() -> None:
+def ignore_save_requests() -> None:
     """Makes SIGUSR1, which would end this process, say nothing until training listens to it."""
     if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def wake(places: Iterable[Place]) -> None:
+def wake_stopped(places: Iterable[ProcessLocation]) -> None:
     """Lets the processes on this machine that were stopped run, so that they notice that the others have left.
 
     A process that runs does not notice. Without it torchrun's agent waits 30 seconds before it kills a stopped one.
     """
-    here, own = place()
+    here, own = process_location()
     for machine, pid in places:
         if machine == here and pid != own and hasattr(signal, "SIGCONT"):
             with suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
 
 
-def lead(folder: Path) -> None:
+def register_main_worker(folder: Path) -> None:
     """Tells the launcher which process saves."""
     temporary = folder / f"{LEADER}.{os.getpid()}"
     temporary.write_text(str(os.getpid()))
     temporary.replace(folder / LEADER)
 
 
-def tell_leader(folder: Path, number: int) -> None:
+def signal_main_worker(folder: Path, number: int) -> None:
     """Sends the worker that saves a signal; nothing if there is none."""
     with suppress(OSError, ValueError):
         os.kill(int((folder / LEADER).read_text()), number)

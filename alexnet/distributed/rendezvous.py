@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from alexnet.distributed.process import end_with_parent, lead, nothing_to_save_yet, place, wake
+from alexnet.distributed.process import (
+    end_with_parent,
+    ignore_save_requests,
+    process_location,
+    register_main_worker,
+    wake_stopped,
+)
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     from alexnet.data.dataset import Prepared
     from alexnet.distributed.collectives import ProcessGroup
-    from alexnet.runs.run import Run
+    from alexnet.runs.run import RunFolder
 
 
 T = TypeVar("T")
@@ -124,7 +130,7 @@ class Rendezvous:
         from alexnet.distributed.launch import PATIENCE, rendezvous_errors
 
         end_with_parent()
-        nothing_to_save_yet()
+        ignore_save_requests()
         with rendezvous_errors():
             self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=120)))
         self.store.set_timeout(PATIENCE)
@@ -152,9 +158,9 @@ class Rendezvous:
 
 
 @contextmanager
-def together(
-    run: "Run", prepared: "Prepared", device: Any, division: Division, rendezvous: Rendezvous | None
-) -> Iterator[tuple["Run", "ProcessGroup"]]:
+def joined_group(
+    run: "RunFolder", prepared: "Prepared", device: Any, division: Division, rendezvous: Rendezvous | None
+) -> Iterator[tuple["RunFolder", "ProcessGroup"]]:
     """Within it this process is one of the team that trains a run; gives the run to write to, and the team.
 
     Raises:
@@ -178,7 +184,7 @@ def together(
     at = {"store": rendezvous.store, "rank": rendezvous.rank, "size": rendezvous.size}
     with joined_process_group(device, division.hang_seconds, **at) as (rank, size):
         group = process_group_of(run.recipe, division.scheme, rank, size, exact=division.exact)
-        places = group.all_gather_objects(place())
+        places = group.all_gather_objects(process_location())
         settings = settings_of(run.recipe, division.scheme, group.micro_batch, conditions(prepared, device))
         check_same_settings(group, settings)
         try:
@@ -186,12 +192,12 @@ def together(
                 yield mine, group
         except ResourceError as error:
             if error.code == "E510":
-                wake(places)
+                wake_stopped(places)
             raise
 
 
 @contextmanager
-def ending(rendezvous: Rendezvous | None) -> Iterator[None]:
+def final_errors(rendezvous: Rendezvous | None) -> Iterator[None]:
     """Within it a mistake that another start would repeat ends the run instead, with its message told by one process.
 
     For a process that `train_in_workers` started; for others it is nothing.
@@ -208,7 +214,7 @@ def ending(rendezvous: Rendezvous | None) -> Iterator[None]:
     if Path(ended).exists():
         sys.exit(0)
     if rendezvous.rank == 0:
-        lead(Path(ended).parent)
+        register_main_worker(Path(ended).parent)
     try:
         yield
     except AlexNetError as error:

@@ -29,7 +29,7 @@ NEAR_SHARE = 0.3  # ... and as a share of their contrast, which matters for pict
 BLOCK = 1 << 22  # pairs compared at once, which bounds the memory
 
 
-def small_picture(square: Pixels) -> Pixels:
+def small_image(square: Pixels) -> Pixels:
     """(S, S, 3) to (16, 16, 3), the mean of each cell."""
     return np.asarray(Image.fromarray(square).resize((CELLS, CELLS), Image.Resampling.BOX))
 

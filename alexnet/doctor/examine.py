@@ -26,7 +26,7 @@ from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
-from alexnet.runs.run import Run, open_run
+from alexnet.runs.run import RunFolder, open_run
 from alexnet.storage.files import disk_errors, write_file
 from alexnet.text import listed
 
@@ -103,7 +103,7 @@ def _check_places(data: Path, out: Path) -> None:
         )
 
 
-def _run_that_knows(source: Source, data: str, run: Path) -> Run:
+def _run_that_knows(source: Source, data: str, run: Path) -> RunFolder:
     opened = open_run(run)
     if not set(opened.class_names) & set(source.class_names):
         raise DataError(
@@ -115,7 +115,7 @@ def _run_that_knows(source: Source, data: str, run: Path) -> Run:
 
 
 def doubted_labels(
-    inspection: Inspection, data: str, opened: Run, progress: ProgressCallback = silent
+    inspection: Inspection, data: str, opened: RunFolder, progress: ProgressCallback = silent
 ) -> tuple[Suspect, ...]:
     """Asks the best network of a run about the label of every picture that can be read, from one view.
 
@@ -127,7 +127,7 @@ def doubted_labels(
     evaluations = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for split, samples in source.splits.items():
-            asked = [look for look in inspection.looks if look.split == split and not look.error]
+            asked = [look for look in inspection.images if look.split == split and not look.error]
             asked = [look for look in asked if source.class_names[look.label] in outputs]
             if not asked:
                 continue
@@ -148,8 +148,8 @@ def _reader(
     """Gives pictures as the network wants them: (n,) indices into `places` to (n, size, size, 3)."""
 
     def read(wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
-        pictures = [samples.picture(places[i]) for i in wanted.tolist()]
-        return np.stack(list(pool.map(lambda picture: prepare_image(picture, size), pictures)))
+        images = [samples.image(places[i]) for i in wanted.tolist()]
+        return np.stack(list(pool.map(lambda image: prepare_image(image, size), images)))
 
     return read
 
@@ -193,7 +193,7 @@ def next_steps(examination: Examination) -> tuple[str, ...]:
 def record(examination: Examination) -> dict[str, Any]:
     """All findings as plain values; the same pictures give the same record."""
     inspection, findings = examination.inspection, examination.findings
-    looks = inspection.looks
+    looks = inspection.images
 
     def named(i: int) -> dict[str, str]:
         look = looks[i]
@@ -201,7 +201,7 @@ def record(examination: Examination) -> dict[str, Any]:
         return {"split": look.split, "class": name, "name": look.name, "sha256": look.sha256}
 
     def remark(each: Remark) -> dict[str, str]:
-        return named(each.picture) | {"kind": each.kind, "detail": each.detail}
+        return named(each.image) | {"kind": each.kind, "detail": each.detail}
 
     def group(each: Group) -> dict[str, Any]:
         return {
@@ -209,7 +209,7 @@ def record(examination: Examination) -> dict[str, Any]:
             "conflict": each.conflict,
             "how": each.how,
             "difference": round(each.difference, 2),
-            "pictures": [named(i) for i in each.pictures],
+            "pictures": [named(i) for i in each.images],
         }
 
     suspects = examination.suspects

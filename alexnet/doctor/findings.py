@@ -12,7 +12,7 @@ from alexnet.data.exclusions import Excluded
 from alexnet.data.samples import Source
 from alexnet.data.sources import JUNK
 from alexnet.doctor.duplicates import connected, near_pairs, same
-from alexnet.doctor.inspection import Inspection, Look
+from alexnet.doctor.inspection import ImageFacts, Inspection
 from alexnet.evaluation.evaluate import Evaluation
 
 # Thresholds were chosen on photos of clothes with planted faults; results/doctor.json has what they find and miss.
@@ -23,7 +23,7 @@ BLANK_SPREAD = 4.0  # grey levels: hardly more than one colour
 COMPARED_SPREAD = 8.0  # with less contrast any two are near; they are compared byte by byte only
 BLURRED = 10.0  # variance of the Laplacian
 EXTREME_ASPECT = 4.0  # longer side over shorter: the square that is kept shows less than a quarter
-FEW_PICTURES = 10  # of a class in train
+FEW_IMAGES = 10  # of a class in train
 IMBALANCE = 3.0  # pictures of the largest class over those of the smallest
 
 SUFFIXES = {
@@ -50,7 +50,7 @@ HOW_READ = {
 class Remark:
     """Something about one picture."""
 
-    picture: int  # index into the looks
+    image: int  # index into the looks
     kind: str
     detail: str
 
@@ -59,7 +59,7 @@ class Remark:
 class Group:
     """Pictures that are copies of one another."""
 
-    pictures: tuple[int, ...]  # indices into the looks: train before val before test
+    images: tuple[int, ...]  # indices into the looks: train before val before test
     how: tuple[str, ...]  # "same file", "same pixels", "nearly the same", "mirrored"
     difference: float  # the largest between two that are joined, in grey levels of small pictures
     leak: bool  # in more than one split
@@ -98,7 +98,7 @@ class Findings:
 
 def find(inspection: Inspection) -> Findings:
     """Judges all looks."""
-    looks, source = inspection.looks, inspection.source
+    looks, source = inspection.images, inspection.source
     groups, joined = find_copies(inspection)
     unreadable = tuple(Remark(i, "unreadable", look.error) for i, look in enumerate(looks) if look.error)
     classes = count_classes(source, looks)
@@ -117,7 +117,7 @@ def find(inspection: Inspection) -> Findings:
 
 def find_copies(inspection: Inspection) -> tuple[tuple[Group, ...], dict[int, set[int]]]:
     """All groups of copies, and for every picture in one those that it is a copy of itself, not by way of others."""
-    looks = inspection.looks
+    looks = inspection.images
     readable = [i for i, look in enumerate(looks) if not look.error]
     exact = [[readable[k] for k in each] for each in same([looks[i].pixels_sha256 for i in readable])]
     lively = [k for k, cluster in enumerate(exact) if looks[cluster[0]].spread > COMPARED_SPREAD]
@@ -142,39 +142,39 @@ def find_copies(inspection: Inspection) -> tuple[tuple[Group, ...], dict[int, se
         worst[within[a]] = max(worst[within[a]], distance)
     groups = [_group(looks, [exact[k] for k in near[n]], ways[n], worst[n]) for n in range(len(near))]
     groups += [_group(looks, [c], set(), 0.0) for k, c in enumerate(exact) if len(c) > 1 and k not in within]
-    groups.sort(key=lambda group: (not group.leak, not group.conflict, group.difference > 0, group.pictures))
+    groups.sort(key=lambda group: (not group.leak, not group.conflict, group.difference > 0, group.images))
     return tuple(groups), joined
 
 
-def _group(looks: tuple[Look, ...], clusters: list[list[int]], ways: set[str], worst: float) -> Group:
-    pictures = sorted(i for cluster in clusters for i in cluster)
+def _group(looks: tuple[ImageFacts, ...], clusters: list[list[int]], ways: set[str], worst: float) -> Group:
+    images = sorted(i for cluster in clusters for i in cluster)
     for cluster in clusters:
         files = len({looks[i].sha256 for i in cluster})
         ways |= {"same file"} if files < len(cluster) else set()
         ways |= {"same pixels"} if files > 1 else set()
     order = ("same file", "same pixels", "nearly the same", "mirrored")
     return Group(
-        tuple(pictures),
+        tuple(images),
         tuple(way for way in order if way in ways),
         worst,
-        leak=len({looks[i].split for i in pictures}) > 1,
-        conflict=len({looks[i].label for i in pictures}) > 1,
+        leak=len({looks[i].split for i in images}) > 1,
+        conflict=len({looks[i].label for i in images}) > 1,
     )
 
 
 def choose_excluded(
-    looks: tuple[Look, ...], unreadable: Iterable[Remark], groups: Iterable[Group], joined: dict[int, set[int]]
+    looks: tuple[ImageFacts, ...], unreadable: Iterable[Remark], groups: Iterable[Group], joined: dict[int, set[int]]
 ) -> tuple[Excluded, ...]:
     """Pictures that training does better without; whatever is a matter of taste stays.
 
     Unreadable ones; of copies in two splits those on the training side (in val, if the other is in test); pictures with
     the same pixels in two classes of a split, all of them; of the same pixels in one class all but the first.
     """
-    reasons: dict[int, str] = {each.picture: f"cannot be read: {each.detail}" for each in unreadable}
+    reasons: dict[int, str] = {each.image: f"cannot be read: {each.detail}" for each in unreadable}
     ranks = {"train": 0, "val": 1, "test": 2}
     for group in groups:
         kept: dict[tuple[str, int, str], int] = {}
-        for i in group.pictures:
+        for i in group.images:
             me = looks[i]
             copies = joined[i] - {i}
             held_out = [j for j in copies if ranks[looks[j].split] > ranks[me.split]]
@@ -193,7 +193,7 @@ def choose_excluded(
     return tuple(Excluded(looks[i].split, looks[i].name, looks[i].sha256, reasons[i]) for i in sorted(reasons))
 
 
-def _oddities(i: int, look: Look) -> Iterable[Remark]:
+def _oddities(i: int, look: ImageFacts) -> Iterable[Remark]:
     for oddity in (*look.oddities, *(("animated",) if look.animated and look.format != "MPO" else ())):
         if oddity in HOW_READ:
             yield Remark(i, oddity, HOW_READ[oddity])
@@ -202,7 +202,7 @@ def _oddities(i: int, look: Look) -> Iterable[Remark]:
         yield Remark(i, "wrong ending", f"a {look.format} file named {suffix}; read by its content")
 
 
-def _poor(looks: tuple[Look, ...]) -> Iterable[Remark]:
+def _poor(looks: tuple[ImageFacts, ...]) -> Iterable[Remark]:
     """What makes a picture hard to learn from; one that is dark or bright is not called blank or blurred as well."""
     sides = [min(look.width, look.height) for look in looks if not look.error]
     small = min(SMALL_SIDE, float(np.median(sides)) / 2) if sides else 0.0
@@ -223,7 +223,7 @@ def _poor(looks: tuple[Look, ...]) -> Iterable[Remark]:
             yield Remark(i, "blurred", f"variance of the Laplacian {look.sharpness:.1f}")
 
 
-def count_classes(source: Source, looks: tuple[Look, ...]) -> tuple[ClassCounts, ...]:
+def count_classes(source: Source, looks: tuple[ImageFacts, ...]) -> tuple[ClassCounts, ...]:
     """Readable pictures of every class in every split, and its weight."""
     counts = Counter((look.split, look.label) for look in looks if not look.error)
     train = np.array([counts["train", label] for label in range(len(source.class_names))])
@@ -241,7 +241,7 @@ def _class_remarks(classes: tuple[ClassCounts, ...], source: Source) -> Iterable
         absent = " and ".join(s for s in ("val", "test") if s in source.splits and not each.counts[s])
         if train == 0:
             yield f"{each.name} has no picture in train"
-        elif train < FEW_PICTURES:
+        elif train < FEW_IMAGES:
             more = f", and none in {absent}" if absent else ""
             yield f"{each.name} has only {train} picture{'s' * (train > 1)} in train{more}"
         elif absent:

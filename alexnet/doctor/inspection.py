@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.exclusions import picture_sha256
+from alexnet.data.exclusions import image_sha256
 from alexnet.data.image_files import format_of
 from alexnet.data.images import Pixels, prepare_image, read_image_noting
 from alexnet.data.samples import Source
-from alexnet.doctor.duplicates import CELLS, Hashes, difference_hash, small_picture
+from alexnet.doctor.duplicates import CELLS, Hashes, difference_hash, small_image
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback, silent
 
@@ -27,7 +27,7 @@ CHUNK = 64  # pictures a thread takes at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageFacts:
     """What is known of one picture."""
 
     split: str
@@ -53,7 +53,7 @@ class Inspection:
     """All looks, and what pictures are compared by; the rows of unreadable pictures are 0."""
 
     source: Source
-    looks: tuple[Look, ...]
+    images: tuple[ImageFacts, ...]
     hashes: Hashes  # (N, 2)
     mirrored: Hashes  # (N, 2)
     small: Pixels  # (N, 16, 16, 3)
@@ -70,17 +70,17 @@ def inspect(source: Source, *, workers: int | None = None, progress: ProgressCal
     hashes, mirrored = np.zeros((2, len(places), 2), np.uint64)
     small = np.zeros((len(places), CELLS, CELLS, 3), np.uint8)
 
-    def some(start: int) -> list[Look]:
+    def some(start: int) -> list[ImageFacts]:
         looks = []
         for row, (split, index) in enumerate(places[start : start + CHUNK], start):
-            look, square = look_at(source, split, index)
+            look, square = examine_image(source, split, index)
             looks.append(look)
             if square is not None:
                 hashes[row], mirrored[row] = difference_hash(square)
-                small[row] = small_picture(square)
+                small[row] = small_image(square)
         return looks
 
-    looks: list[Look] = []
+    looks: list[ImageFacts] = []
     # As in `alexnet.data.prepare_shards`: Pillow's warnings of damaged metadata say nothing to a user.
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -94,27 +94,27 @@ def inspect(source: Source, *, workers: int | None = None, progress: ProgressCal
     return Inspection(source, tuple(looks), hashes, mirrored, small)
 
 
-def look_at(source: Source, split: str, index: int) -> tuple[Look, Pixels | None]:
+def examine_image(source: Source, split: str, index: int) -> tuple[ImageFacts, Pixels | None]:
     """One picture and its central square of at most 256 pixels; None if it cannot be read."""
     samples = source.splits[split]
-    picture = samples.picture(index)
-    sha256 = picture_sha256(samples, index)
+    image = samples.image(index)
+    sha256 = image_sha256(samples, index)
     known = (split, index, samples.names[index], int(samples.labels[index]), sha256)
     kind, animated = "", False
     oddities: tuple[str, ...] = ()
     try:
-        if isinstance(picture, Path):
-            pixels, oddities = read_image_noting(picture)
-            kind, animated = format_of(picture)
+        if isinstance(image, Path):
+            pixels, oddities = read_image_noting(image)
+            kind, animated = format_of(image)
         else:
-            pixels = picture
+            pixels = image
     except DataError as error:
-        return Look(*known, error=error.what.removeprefix(f"{picture}: ")), None
+        return ImageFacts(*known, error=error.what.removeprefix(f"{image}: ")), None
     height, width = pixels.shape[:2]
     # Not enlarged: a small sharp picture must not count as a blurred one.
     square = prepare_image(pixels, min(SQUARE, height, width))
     low, high = np.percentile(luma(square), (5, 95))
-    look = Look(
+    look = ImageFacts(
         *known,
         pixels_sha256=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
         format=kind,

@@ -10,7 +10,7 @@ from alexnet.data.images import read_image
 from alexnet.doctor.findings import IMBALANCE, Findings, Group, Remark, Suspect
 from alexnet.doctor.inspection import Inspection
 from alexnet.errors import DataError
-from alexnet.report.figures import picture
+from alexnet.report.figures import thumbnail
 from alexnet.report.html import bar, page, percent, plural, table
 
 SHOWN = 60  # of a kind with thumbnails; all stand in doctor.json
@@ -60,12 +60,12 @@ def _headed(name: str, found: Sequence[object]) -> str:
 
 def _overview(inspection: Inspection, findings: Findings, next_steps: Sequence[str]) -> str:
     counts = {split: len(samples) for split, samples in inspection.source.splits.items()}
-    leaking = {i for group in findings.groups if group.leak for i in group.pictures}
-    held_out = sum(inspection.looks[i].split != "train" for i in leaking)
+    leaking = {i for group in findings.groups if group.leak for i in group.images}
+    held_out = sum(inspection.images[i].split != "train" for i in leaking)
     rest = sum(count for split, count in counts.items() if split != "train")
     figures = {
         f"{sum(counts.values()):,}": "pictures: " + ", ".join(f"{n:,} {split}" for split, n in counts.items()),
-        f"{held_out:,}": f"of {plural(rest, 'held-out picture')} have a copy in another split",
+        f"{held_out:,}": f"of {plural(rest, 'held-out image')} have a copy in another split",
         f"{len(findings.excluded):,}": "proposed to be left out",
     }
     big = "".join(f"<div><b>{number}</b>{escape(text)}</div>" for number, text in figures.items())
@@ -117,8 +117,8 @@ def _groups(inspection: Inspection, groups: Sequence[Group]) -> str:
             alike += f' <small class="muted">differ by {group.difference:.1f} of 255</small>'
         if group.leak and group.conflict:
             alike += " · <strong>in two classes</strong>"
-        shown = "".join(_card(inspection, i, 112) for i in group.pictures[:IN_GROUP])
-        rest = len(group.pictures) - IN_GROUP
+        shown = "".join(_card(inspection, i, 112) for i in group.images[:IN_GROUP])
+        rest = len(group.images) - IN_GROUP
         more = f'<p class="muted">and {rest:,} more</p>' if rest > 0 else ""
         cards.append(f'<div class="group">{alike}<div class="copies">{shown}</div>{more}</div>')
     return f'<div class="groups">{"".join(cards)}</div>{_more(groups, SHOWN)}'
@@ -133,7 +133,7 @@ def _suspects(inspection: Inspection, suspects: Sequence[Suspect]) -> str:
     )
     if not suspects:
         return f"<p>None.</p>{note}"
-    index = {(look.split, look.name): i for i, look in enumerate(inspection.looks)}
+    index = {(look.split, look.name): i for i, look in enumerate(inspection.images)}
     cards = []
     for each in suspects[:SHOWN]:
         seen = " · trained on" if each.trained_on else ""
@@ -168,8 +168,8 @@ def _poor(inspection: Inspection, remarks: Sequence[Remark]) -> str:
     out = ['<p class="note">None of these is proposed to be left out: hard pictures are often the ones that teach.</p>']
     for kind, some in kinds.items():
         cards = "".join(
-            f"<figure>{_thumbnail(inspection, each.picture, THUMBNAIL)}<figcaption>{escape(each.detail)}<br>"
-            f'<small class="muted">{_name(inspection, each.picture)}</small></figcaption></figure>'
+            f"<figure>{_thumbnail(inspection, each.image, THUMBNAIL)}<figcaption>{escape(each.detail)}<br>"
+            f'<small class="muted">{_name(inspection, each.image)}</small></figcaption></figure>'
             for each in some[: SHOWN // 2]
         )
         heading = f"{kind[0].upper()}{kind[1:]}"
@@ -214,8 +214,8 @@ def _places(findings: Findings) -> str:
 def _lines(inspection: Inspection, remarks: Sequence[Remark], heading: str) -> str:
     rows = [
         [
-            _name(inspection, each.picture),
-            escape(inspection.looks[each.picture].split),
+            _name(inspection, each.image),
+            escape(inspection.images[each.image].split),
             escape(each.kind),
             escape(each.detail),
         ]
@@ -226,7 +226,7 @@ def _lines(inspection: Inspection, remarks: Sequence[Remark], heading: str) -> s
 
 
 def _card(inspection: Inspection, i: int, side: int) -> str:
-    look = inspection.looks[i]
+    look = inspection.images[i]
     label = escape(inspection.source.class_names[look.label])
     return (
         f"<figure>{_thumbnail(inspection, i, side)}<figcaption><strong>{look.split}</strong> · {label}<br>"
@@ -235,19 +235,19 @@ def _card(inspection: Inspection, i: int, side: int) -> str:
 
 
 def _thumbnail(inspection: Inspection, i: int, side: int) -> str:
-    look = inspection.looks[i]
-    source = inspection.source.splits[look.split].picture(look.index)
+    look = inspection.images[i]
+    source = inspection.source.splits[look.split].image(look.index)
     try:
         pixels = read_image(source) if isinstance(source, Path) else source
     except DataError:  # it was there a moment ago
         return ""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return picture(pixels, side, look.name)
+    return thumbnail(pixels, side, look.name)
 
 
 def _name(inspection: Inspection, i: int) -> str:
-    return f"<bdi>{escape(inspection.looks[i].name)}</bdi>"
+    return f"<bdi>{escape(inspection.images[i].name)}</bdi>"
 
 
 def _more(found: Iterable[object], shown: int) -> str:

@@ -17,7 +17,7 @@ from alexnet.evaluation.views import central_view, check_size, crop_probabilitie
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 
 Read = Callable[[NDArray[np.int64]], Pixels]  # indices (n,) to prepared images (n, size, size, 3)
 
@@ -87,7 +87,7 @@ class Classifier:
         return self.class_names.index(name)
 
 
-def classifier_of(run: Run, checkpoint: str = "best", device: torch.device | str = "cpu") -> Classifier:
+def classifier_of(run: RunFolder, checkpoint: str = "best", device: torch.device | str = "cpu") -> Classifier:
     """The trained network of a run, ready to answer.
 
     Args:

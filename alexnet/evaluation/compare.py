@@ -15,7 +15,7 @@ from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.intervals import mcnemar
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
-from alexnet.runs.run import Run, open_run
+from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run
 
 
@@ -35,7 +35,7 @@ class Pair:
         return self.only_first - self.only_second
 
 
-def open_runs(folders: Sequence[Path]) -> tuple[list[Run], Prepared]:
+def open_runs(folders: Sequence[Path]) -> tuple[list[RunFolder], Prepared]:
     """Two or more runs and the pictures that all of them were trained on.
 
     Raises:
@@ -82,7 +82,7 @@ def held_out_name(prepared: Prepared, split: str | None) -> str:
 
 
 def answers(
-    runs: Sequence[Run],
+    runs: Sequence[RunFolder],
     prepared: Prepared,
     split: str,
     *,

@@ -112,14 +112,14 @@ def evaluate(
     """
     if split not in prepared.splits:
         raise DataError(
-            f"{prepared.place} has no split {split!r}",
+            f"{prepared.location} has no split {split!r}",
             fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
             code="E325",
         )
     unknown = [name for name in prepared.class_names if name not in class_names]
     if unknown:
         raise DataError(
-            f"the network does not know these classes of {prepared.place}: {listed(unknown, most=20)}",
+            f"the network does not know these classes of {prepared.location}: {listed(unknown, most=20)}",
             fix=f"It knows: {listed(class_names, most=20)}. Folder names must be the same as in training.",
             code="E326",
         )

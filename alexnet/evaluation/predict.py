@@ -50,7 +50,7 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
                 fix="Give a picture, a folder, or a pattern such as 'holiday/*.jpg'.",
                 code="E308",
             )
-        inside = [path for match in matches for path in _pictures(match)]
+        inside = [path for match in matches for path in _images(match)]
         if not inside:
             raise DataError(
                 f"no pictures in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.", code="E309"
@@ -73,7 +73,7 @@ def refuse_unread(unread: int, count: int) -> None:
         )
 
 
-def _pictures(path: Path) -> list[Path]:
+def _images(path: Path) -> list[Path]:
     """A file as it is; of a folder all the pictures to the bottom, in order."""
     if not path.is_dir():
         return [path]

@@ -15,7 +15,7 @@ from alexnet.experiments.ablation import Effect, claimed, interval, remarks
 from alexnet.experiments.results import Row
 from alexnet.recipes.ingredients import BASE
 from alexnet.report.charts import Curve, Dot, dot_plot, line_chart
-from alexnet.report.figures import picture
+from alexnet.report.figures import thumbnail
 from alexnet.report.html import page, percent, plain, plural, table, value_table
 from alexnet.runs.metrics import Rows, series
 from alexnet.storage.files import disk_errors, write_file
@@ -231,7 +231,7 @@ def _disputed(
                 f"</span><span>{percent(share)}</span></div>"
             )
         file = evaluations[0].names[place]
-        shown = picture(pixels, 160, file)
+        shown = thumbnail(pixels, 160, file)
         caption = f"{escape(classes[true])} <small>{escape(file)}</small>"
         cards.append(f"<figure>{shown}<figcaption>{caption}</figcaption>{''.join(answers)}</figure>")
     note = "The answer of each run; orange is right. First those on which the runs believe the truth most differently."

@@ -33,7 +33,7 @@ from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.environment import commit, environment
 from alexnet.runs.metrics import epochs_of, read_metrics
-from alexnet.runs.run import Run, open_run
+from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import start_run
 from alexnet.storage.jsonl import append
 from alexnet.training.loop import train
@@ -67,14 +67,14 @@ def planned(job: Job) -> tuple[Recipe, Prepared]:
         UsageError: an override that the base does not take, or a network that the pictures do not fit.
     """
     recipe = override(fitted(find_recipe(job.base), job.data), [*job.changes, f"seed={job.seed}"])
-    prepared = _pictures(job.data, recipe.prepare_size)
+    prepared = _images(job.data, recipe.prepare_size)
     recipe = for_classes(recipe, len(prepared.class_names))
     check_recipe(recipe, prepared)
     return recipe, prepared
 
 
 @lru_cache(maxsize=8)
-def _pictures(data: str, size: int) -> Prepared:
+def _images(data: str, size: int) -> Prepared:
     """Looks through a folder once, not once a run."""
     return open_images(data, size)
 
@@ -193,7 +193,7 @@ def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None
     return row
 
 
-def train_until(run: Run, prepared: Prepared, device: torch.device, error: float) -> None:
+def train_until(run: RunFolder, prepared: Prepared, device: torch.device, error: float) -> None:
     """Trains to the end of the first epoch whose running training error is at most `error`, or of the recipe.
 
     Raises:
@@ -217,7 +217,7 @@ def run_folder(job: Job, runs: Path) -> Path:
     return runs / f"{name}-seed{job.seed}-{key(job)[:8]}"
 
 
-def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path) -> Run:
+def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path) -> RunFolder:
     """The folder of a run, made if it is not there."""
     folder = run_folder(job, runs)
     if (folder / "recipe.json").is_file():
@@ -226,7 +226,7 @@ def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path) -> Run:
     return start_run(folder, recipe, job.data, prepared)
 
 
-def _row(job: Job, run: Run, prepared: Prepared, device: torch.device, outcome: str) -> dict[str, Any]:
+def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, outcome: str) -> dict[str, Any]:
     epochs = epochs_of(run)
     counted = summarise(build_model(run.recipe.model))
     machine = environment()
@@ -261,7 +261,9 @@ def _row(job: Job, run: Run, prepared: Prepared, device: torch.device, outcome: 
     }
 
 
-def _measured(job: Job, run: Run, prepared: Prepared, device: torch.device) -> dict[str, dict[str, dict[str, Any]]]:
+def _measured(
+    job: Job, run: RunFolder, prepared: Prepared, device: torch.device
+) -> dict[str, dict[str, dict[str, Any]]]:
     """split -> views -> errors in [0, 1] and log-loss; training pictures with one view, without augmentation."""
     model = load_model(run, "last").to(device)
     out: dict[str, dict[str, dict[str, Any]]] = {}

@@ -11,13 +11,13 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.recipes.field_notes import NOTES
 from alexnet.recipes.ingredients import INGREDIENTS, Ingredient
 from alexnet.recipes.recipe import Recipe, flat, override
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 
 DISPUTED = 24  # pictures that are shown
 ASIDE = ("name", "seed")  # fields that do not make another recipe
 
 
-def differing(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def differing(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     """The fields in which recipes differ: {"field", "values": one for each run, "note"}; None where a run lacks it."""
     recipes = [flat(run.recipe) for run in runs]
     names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
@@ -42,7 +42,7 @@ def known_ingredient(first: Recipe, second: Recipe) -> Ingredient | None:
     return None
 
 
-def ingredients_between(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def ingredients_between(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     """For each two runs, one of which is the other with an ingredient switched: which, and what the paper says of it.
 
     "from" and "to" are places among the runs: `to` has the ingredient.
@@ -56,7 +56,7 @@ def ingredients_between(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
-def recorded(run: Run) -> list[dict[str, Any]]:
+def recorded(run: RunFolder) -> list[dict[str, Any]]:
     """The figures that the run folder has of its best network (evaluation.json), without those of the classes."""
     try:
         rows = json.loads((run.folder / "evaluation.json").read_text())

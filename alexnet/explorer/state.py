@@ -18,10 +18,10 @@ from alexnet.data.dataset import Prepared
 from alexnet.data.images import Pixels
 from alexnet.errors import AlexNetError, DataError
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.explorer.pictures import Sent, Shelf, find, shelves_of
+from alexnet.explorer.images import Sent, Shelf, find, shelves_of
 from alexnet.interpret.receptive_fields import Excited
 from alexnet.interpret.similar import Neighbours
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.serving.models import ServedModel, ServedModels
 from alexnet.serving.service import Service
 
@@ -98,7 +98,7 @@ class Scan:
 class Explorer:
     """Pictures and what was gathered from them, for all runs."""
 
-    def __init__(self, models: ServedModels, open_pictures: Callable[[Run], Prepared], index: Path | None = None):
+    def __init__(self, models: ServedModels, open_pictures: Callable[[RunFolder], Prepared], index: Path | None = None):
         """Opens the pictures of every run; a run without them has a reason in `missing`.
 
         Raises:

@@ -79,9 +79,9 @@ def of_network(name: str, kind: str, network: Network, class_names: tuple[str, .
     """A network of this program, in PyTorch as it is."""
     view = CentralView(network.eval())
 
-    def logits(pictures: NDArray[np.uint8]) -> Logits:
+    def logits(images: NDArray[np.uint8]) -> Logits:
         with torch.inference_mode():
-            answer: Logits = view(as_batch(pictures).to(network.input_mean.device))[0].float().cpu().numpy()
+            answer: Logits = view(as_batch(images).to(network.input_mean.device))[0].float().cpu().numpy()
             return answer
 
     return Backend(name, kind, class_names, prepare_size, logits)
@@ -118,8 +118,8 @@ def of_onnx(name: str, content: bytes) -> Backend:
         )
     kind = np.uint8 if given.type == "tensor(uint8)" else np.float32
 
-    def logits(pictures: NDArray[np.uint8]) -> Logits:
-        channels_first = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), kind)
+    def logits(images: NDArray[np.uint8]) -> Logits:
+        channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2), kind)
         return np.asarray(session.run(["logits"], {given.name: channels_first})[0], np.float32)
 
     return Backend(name, "ONNX", tuple(json.loads(about["class_names"])), int(given.shape[2]), logits)
@@ -139,9 +139,9 @@ def of_program(name: str, content: bytes) -> Backend:
     except Exception as error:  # of a damaged archive almost any
         raise _damaged(name, error) from None
 
-    def logits(pictures: NDArray[np.uint8]) -> Logits:
+    def logits(images: NDArray[np.uint8]) -> Logits:
         with torch.inference_mode():
-            answer: Logits = program(as_batch(pictures))[0].float().numpy()
+            answer: Logits = program(as_batch(images))[0].float().numpy()
             return answer
 
     return Backend(name, "exported program", class_names, size, logits)

@@ -6,13 +6,13 @@ from typing import Any
 import safetensors.torch
 
 from alexnet.models.network import Network
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.jsonl import read_rows
 
 LIBRARY = "alexnet"
 
 
-def folder_files(run: Run, model: Network, about: dict[str, Any]) -> dict[str, bytes]:
+def folder_files(run: RunFolder, model: Network, about: dict[str, Any]) -> dict[str, bytes]:
     """The files by name.
 
     model.safetensors is what `alexnet import` reads: it holds the recipe and the classes as well.
@@ -38,7 +38,7 @@ def folder_files(run: Run, model: Network, about: dict[str, Any]) -> dict[str, b
     }
 
 
-def model_card(run: Run, model: Network, about: dict[str, Any]) -> str:
+def model_card(run: RunFolder, model: Network, about: dict[str, Any]) -> str:
     """The card: what the network is, what it was trained on, how good it was, and what nobody knows of it."""
     recipe, names = run.recipe, about["class_names"]
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
@@ -87,14 +87,14 @@ def model_card(run: Run, model: Network, about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _environment(run: Run) -> list[str]:
+def _environment(run: RunFolder) -> list[str]:
     path = run.folder / "environment.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     parts = [f"{name} {known[name]}" for name in ("alexnet", "torch", "python", "processor") if known.get(name)]
     return [f"- {', '.join(parts)}"] if parts else []
 
 
-def _figures(run: Run) -> list[str]:
+def _figures(run: RunFolder) -> list[str]:
     """The table of evaluation.json, or else what the last look at the held-out pictures gave."""
     path = run.folder / "evaluation.json"
     if path.is_file():

@@ -18,7 +18,7 @@ TOLERANCE = 1e-4  # of probabilities, and of logits beside the largest of them
 class Parity:
     """How far two answers to the same pictures lie apart."""
 
-    pictures: int
+    images: int
     max_probability: float  # largest difference of a probability
     mean_probability: float
     max_logit: float  # largest difference of a logit
@@ -36,7 +36,7 @@ def parity(first: Logits, second: Logits) -> Parity:
     a, b = (logits.astype(np.float64) for logits in (first, second))
     apart = np.abs(softmax(first) - softmax(second))
     return Parity(
-        pictures=len(a),
+        images=len(a),
         max_probability=float(apart.max()),
         mean_probability=float(apart.mean()),
         max_logit=float(np.abs(a - b).max()),

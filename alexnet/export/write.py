@@ -28,7 +28,7 @@ from alexnet.export.parity import TOLERANCE, Parity, parity
 from alexnet.export.quantize import MOST_LOSS, calibration_batches, quantized
 from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.files import disk_errors, temporary_for, write_file
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2", "hf": ""}
@@ -65,7 +65,7 @@ def check_out(out: Path, form: str) -> None:
 
 
 def export(
-    run: Run,
+    run: RunFolder,
     model: Network,
     prepared: Prepared,
     out: Path,
@@ -97,7 +97,7 @@ def export(
         raise UsageError(f"--int8 with --format {form}", fix="Only ONNX is written in 8 bits.", code="E249")
     if split not in prepared.splits:
         raise DataError(
-            f"{prepared.place} has no split {split!r}",
+            f"{prepared.location} has no split {split!r}",
             fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
             code="E325",
         )
@@ -141,7 +141,7 @@ def _write(files: dict[str, bytes], out: Path) -> None:
         temporary.rename(out)
 
 
-def about_run(run: Run, model: Network, side: int) -> dict[str, Any]:
+def about_run(run: RunFolder, model: Network, side: int) -> dict[str, Any]:
     """What a file tells of itself: classes, recipe, what is done with pixels, and whose weights they are."""
     config = model.config
     return {
@@ -157,7 +157,7 @@ def about_run(run: Run, model: Network, side: int) -> dict[str, Any]:
     }
 
 
-def _files(run: Run, model: Network, side: int, form: str, pixels: str) -> dict[str, bytes]:
+def _files(run: RunFolder, model: Network, side: int, form: str, pixels: str) -> dict[str, bytes]:
     about = about_run(run, model, side)
     if form == "onnx":
         return {"": onnx_model(model, side, pixels, about)}
@@ -193,7 +193,7 @@ def _opened(files: dict[str, bytes], form: str, name: str) -> Backend:
 def _refuse_unequal(found: Parity, out: Path) -> None:
     if not found.equal:
         raise UntrustedFileError(
-            f"{out} was not written: it does not answer as the run does. Of {found.pictures} pictures, probabilities "
+            f"{out} was not written: it does not answer as the run does. Of {found.images} pictures, probabilities "
             f"differ by up to {found.max_probability:.2g}, logits by up to {found.max_logit:.2g}, where {TOLERANCE:g} "
             "is allowed",
             fix="Please report it with the recipe of the run and the versions of onnx, onnxruntime and torch.",

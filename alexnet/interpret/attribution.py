@@ -138,19 +138,19 @@ def last_convolution(model: Network) -> int:
     return max(i for i, layer in enumerate(model.layers) if isinstance(layer, nn.Conv2d))
 
 
-def overlay(picture: Pixels, heat: Map) -> Pixels:
+def overlay(image: Pixels, heat: Map) -> Pixels:
     """A map over a greyed picture (H, W, 3): red speaks for the class, blue against it, the strongest is opaque."""
     strength = (np.abs(heat) / max(float(np.abs(heat).max()), 1e-30))[..., None]
-    grey = picture.mean(2, keepdims=True).repeat(3, 2) * 0.7 + 60
+    grey = image.mean(2, keepdims=True).repeat(3, 2) * 0.7 + 60
     color = np.where(heat[..., None] >= 0, WARM, COLD)
     return np.asarray(np.rint(grey + (color - grey) * 0.9 * strength).clip(0, 255), np.uint8)
 
 
 def why_sheet(view: Tensor, maps: Sequence[Map]) -> Pixels:
     """The view and beside it an overlay for each map, at a size that can be looked at."""
-    picture = view[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    tiles = [picture, *(overlay(picture, heat) for heat in maps)]
-    side = picture.shape[0]
+    image = view[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    tiles = [image, *(overlay(image, heat) for heat in maps)]
+    side = image.shape[0]
     times = max(1, SHEET_SIDE // side)
     shown = [enlarged(tile, times) if side <= 64 else resized(tile, max(side, SHEET_SIDE)) for tile in tiles]
     return sheet([shown], gap=8)

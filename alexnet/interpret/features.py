@@ -82,16 +82,16 @@ def features(
     values: list[Floats] = []
     errors: dict[Path, str] = {}
     for start in range(0, len(paths), batch_size):
-        pictures: dict[Path, NDArray[np.uint8]] = {}
+        images: dict[Path, NDArray[np.uint8]] = {}
         for path in paths[start : start + batch_size]:
             try:
-                pictures[path] = prepare_image(path, size=prepare_size)
+                images[path] = prepare_image(path, size=prepare_size)
             except AlexNetError as error:
                 errors[path] = error.what
-        if pictures:
-            view = central_view(model, np.stack(list(pictures.values())))
+        if images:
+            view = central_view(model, np.stack(list(images.values())))
             values.append(activation(model, view, layer).cpu().contiguous().numpy())
-            read += pictures
+            read += images
         progress("looking", min(start + batch_size, len(paths)), len(paths))
     if not values:
         size, device = model.config.crop_size, model.input_mean.device

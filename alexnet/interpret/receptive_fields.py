@@ -69,7 +69,7 @@ class Excited:
         self._width: dict[str, int] = {}
 
     @torch.inference_mode()
-    def look(self, model: Network, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+    def look(self, model: Network, images: NDArray[np.uint8], numbers: Sequence[int]) -> None:
         """Takes in some more pictures.
 
         Args:
@@ -77,7 +77,7 @@ class Excited:
             numbers: by which they are called.
         """
         model.eval()
-        for layer, values in model.activations(central_view(model, pictures)).items():
+        for layer, values in model.activations(central_view(model, images)).items():
             flat = values.float().reshape(len(values), values.shape[1], -1)
             highest, place = flat.max(2)
             found = (highest.cpu().numpy(), np.array(numbers, np.int64)[:, None].repeat(flat.shape[1], 1))

@@ -20,16 +20,16 @@ from alexnet.models.network import Network
 PIXEL_SIDE = 32  # at which raw pixels are compared
 
 
-def hidden_vectors(model: Network, pictures: NDArray[np.uint8]) -> Floats:
+def hidden_vectors(model: Network, images: NDArray[np.uint8]) -> Floats:
     """The last hidden layer for the central view of prepared pictures: (N, size, size, 3) to (N, units)."""
-    values = activation(model, central_view(model, pictures), last_hidden(model))
+    values = activation(model, central_view(model, images), last_hidden(model))
     return values.reshape(len(values), -1).cpu().contiguous().numpy()
 
 
-def pixel_vectors(pictures: NDArray[np.uint8]) -> Floats:
+def pixel_vectors(images: NDArray[np.uint8]) -> Floats:
     """Prepared pictures shrunk to `PIXEL_SIDE` pixels a side, where they are larger: (N, side * side * 3), 0..255."""
-    images = shrink(as_batch(pictures), min(PIXEL_SIDE, pictures.shape[1])).float()
-    return np.ascontiguousarray(images.flatten(1).numpy())
+    small = shrink(as_batch(images), min(PIXEL_SIDE, images.shape[1])).float()
+    return np.ascontiguousarray(small.flatten(1).numpy())
 
 
 class Neighbours:
@@ -46,15 +46,15 @@ class Neighbours:
         return len(self._numbers)
 
     @torch.inference_mode()
-    def look(self, model: Network, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+    def look(self, model: Network, images: NDArray[np.uint8], numbers: Sequence[int]) -> None:
         """Takes in some more pictures: (N, size, size, 3), prepared."""
-        self._hidden.append(hidden_vectors(model, pictures))
-        self._pixels.append(pixel_vectors(pictures))
+        self._hidden.append(hidden_vectors(model, images))
+        self._pixels.append(pixel_vectors(images))
         self._numbers += numbers
 
     @torch.inference_mode()
     def of(
-        self, model: Network, picture: Pixels, *, k: int = 6, leave_out: int | None = None
+        self, model: Network, image: Pixels, *, k: int = 6, leave_out: int | None = None
     ) -> dict[str, list[tuple[int, float]]]:
         """The k nearest in each sense as (number, Euclidean distance), nearest first: {"hidden": ..., "pixels": ...}.
 
@@ -62,7 +62,7 @@ class Neighbours:
             leave_out: the number of the picture itself, where it is one of these.
         """
         self._hidden, self._pixels = [np.concatenate(self._hidden)], [np.concatenate(self._pixels)]
-        own = {"hidden": hidden_vectors(model, picture[None])[0], "pixels": pixel_vectors(picture[None])[0]}
+        own = {"hidden": hidden_vectors(model, image[None])[0], "pixels": pixel_vectors(image[None])[0]}
         out = {}
         for sense, vectors in (("hidden", self._hidden[0]), ("pixels", self._pixels[0])):
             rows, distances = nearest(vectors, own[sense], k + 1)
@@ -139,7 +139,7 @@ class LiveIndex:
         self._indexes: dict[str, Index] = {}
 
     def find(
-        self, classifier: Classifier, weights: str, picture: Pixels, k: int
+        self, classifier: Classifier, weights: str, image: Pixels, k: int
     ) -> tuple[Index, list[tuple[Entry, float]]]:
         """The k pictures nearest to a prepared one in the last hidden layer, with their distances; nearest first.
 
@@ -147,7 +147,7 @@ class LiveIndex:
             weights: the fingerprint of the network.
         """
         index = self.index(classifier, weights)
-        vector = hidden_vectors(classifier.network, picture[None])[0]
+        vector = hidden_vectors(classifier.network, image[None])[0]
         rows, distances = nearest(index.vectors, vector, k)
         return index, [(index.entries[row], float(distance)) for row, distance in zip(rows, distances, strict=True)]
 

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 @compiled(parallel=False)
-def cut_bytes(pictures: Array, inside: Array, here: Array, offsets: Array, mirrored: Array, out: Array) -> None:
+def cut_bytes(images: Array, inside: Array, here: Array, offsets: Array, mirrored: Array, out: Array) -> None:
     """Windows of some pictures, the pixels as they are.
 
     Args:
@@ -32,13 +32,13 @@ def cut_bytes(pictures: Array, inside: Array, here: Array, offsets: Array, mirro
         n = here[i]
         top, left, turned = offsets[n, 0], offsets[n, 1], mirrored[n]
         for y in range(size):
-            row = pictures[inside[i], top + y].reshape(-1)
+            row = images[inside[i], top + y].reshape(-1)
             _window(row, left, turned, out[n, y])
 
 
 @compiled(parallel=False)
 def cut(
-    pictures: Array,
+    images: Array,
     inside: Array,
     here: Array,
     offsets: Array,
@@ -65,7 +65,7 @@ def cut(
             for c in range(3):
                 added[3 * x + c] = noise[n, c]
         for y in range(size):
-            row = pictures[inside[i], top + y].reshape(-1)
+            row = images[inside[i], top + y].reshape(-1)
             if turned:
                 _window(row, left, turned, turned_row)
                 source = turned_row

@@ -121,7 +121,7 @@ def _svg(figure: Any, label: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
 
 
-def picture(pixels: np.ndarray, side: int, alt: str) -> str:
+def thumbnail(pixels: np.ndarray, side: int, alt: str) -> str:
     """An <img> of a uint8 (H, W, 3) picture, its longer side at most `side` pixels, stored inside the page."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -18,11 +18,11 @@ from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.mistakes import confused_pairs, examples_of, worst_mistakes
 from alexnet.progress import ProgressCallback, silent
 from alexnet.report import sections
-from alexnet.report.figures import picture
+from alexnet.report.figures import thumbnail
 from alexnet.report.html import page
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.metrics import read_epochs
-from alexnet.runs.run import Run, sealing
+from alexnet.runs.run import RunFolder, sealing
 from alexnet.storage.files import disk_errors, write_file
 
 WORST = 25
@@ -51,13 +51,13 @@ def write_report(
     wanted = np.unique(np.concatenate([worst, *examples]))  # each picture is asked for once, all in one call
     pixels = dict(zip(wanted.tolist(), images(wanted), strict=True)) if len(wanted) else {}
 
-    thumbnails = ["".join(picture(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
+    thumbnails = ["".join(thumbnail(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
     parts = {
         "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
         "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
         "confusion": ("What is taken for what", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
         "classes": ("Class by class", sections.per_class(shown.confusion, names)),
-        "mistakes": ("Worst mistakes", sections.mistaken_pictures(shown, names, worst, pixels)),
+        "mistakes": ("Worst mistakes", sections.mistaken_images(shown, names, worst, pixels)),
         "filters": ("What the first layer looks for", sections.first_layer(conv1, recipe)),
         "recipe": ("Recipe and environment", sections.recipe_and_environment(recipe, data, environment)),
     }
@@ -89,7 +89,9 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def report_run(run: Run, prepared: Prepared, *, progress: ProgressCallback = silent) -> tuple[list[Evaluation], Path]:
+def report_run(
+    run: RunFolder, prepared: Prepared, *, progress: ProgressCallback = silent
+) -> tuple[list[Evaluation], Path]:
     """Evaluates the best network of a run on what was held out and writes report.html.
 
     One view, and ten where the recipe mirrors its pictures: half of the ten are mirrored, which says nothing of a

@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.mistakes import wilson_interval
-from alexnet.report.figures import curves, filter_grid, picture
+from alexnet.report.figures import curves, filter_grid, thumbnail
 from alexnet.report.html import bar, duration, interval_bar, percent, plain, plural, table, value_table
 from alexnet.runs.metrics import Rows, best_epoch, number, series
 
@@ -173,7 +173,7 @@ def per_class(confusion: np.ndarray, names: Sequence[str]) -> str:
     )
 
 
-def mistaken_pictures(
+def mistaken_images(
     evaluation: Evaluation, names: Sequence[str], worst: np.ndarray, pixels: Mapping[int, np.ndarray]
 ) -> str:
     """The most confident wrong answers, each with its picture and its five most probable classes."""
@@ -192,7 +192,7 @@ def mistaken_pictures(
             rank = f"{ranked.index(true) + 1}. {names[true]}"
             bars.append(bar(probabilities[true], rank, percent(probabilities[true]), "true below"))
         cards.append(
-            f"<figure>{picture(pixels[i], 320, evaluation.names[i])}<figcaption><strong>{names[true]}</strong><br>"
+            f"<figure>{thumbnail(pixels[i], 320, evaluation.names[i])}<figcaption><strong>{names[true]}</strong><br>"
             f'<small class="muted">{escape(evaluation.names[i])}</small></figcaption>{"".join(bars)}</figure>'
         )
     return (

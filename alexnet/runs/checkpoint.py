@@ -28,7 +28,7 @@ from torch import Tensor
 from alexnet.errors import ResourceError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.checksums import SUMS, broken, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
 
@@ -72,7 +72,7 @@ def name_of(step: int) -> str:
 
 
 def save_checkpoint(
-    run: Run,
+    run: RunFolder,
     model: Network,
     training: Mapping[str, Tensor],
     state: TrainingState,
@@ -119,7 +119,7 @@ def save_checkpoint(
     _remove_others(run)
 
 
-def check_room(run: Run, size: int) -> None:
+def check_room(run: RunFolder, size: int) -> None:
     """Refuses to start what could not be saved.
 
     Args:
@@ -132,7 +132,7 @@ def check_room(run: Run, size: int) -> None:
         _need(round(ROOM * size), run.folder, f"starting {run.folder}, which keeps two checkpoints or three", run)
 
 
-def _need(size: int, folder: Path, doing: str, run: Run) -> None:
+def _need(size: int, folder: Path, doing: str, run: RunFolder) -> None:
     free = shutil.disk_usage(folder).free
     if free >= size:
         return
@@ -145,12 +145,12 @@ def _need(size: int, folder: Path, doing: str, run: Run) -> None:
     )
 
 
-def _point(run: Run, pointer: str, name: str) -> None:
+def _point(run: RunFolder, pointer: str, name: str) -> None:
     sums = (run.folder / "checkpoints" / name / SUMS).read_bytes()
     write_file(run.folder / pointer, f"{name} {hashlib.sha256(sums).hexdigest()}\n".encode())
 
 
-def _remove_others(run: Run) -> None:
+def _remove_others(run: RunFolder) -> None:
     """Keeps the last checkpoint, the one before it and the best."""
     parent = run.folder / "checkpoints"
     last = checkpoint_name(run, "LAST")
@@ -171,14 +171,14 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _names(run: Run) -> list[str]:
+def _names(run: RunFolder) -> list[str]:
     """The checkpoints there are, newest first."""
     parent = run.folder / "checkpoints"
     found = [path.name for path in parent.iterdir() if NAME.fullmatch(path.name)] if parent.is_dir() else []
     return sorted(found, key=lambda name: int(name.removeprefix("step-")), reverse=True)
 
 
-def checkpoint_name(run: Run, which: str) -> str | None:
+def checkpoint_name(run: RunFolder, which: str) -> str | None:
     """The name that LAST or BEST holds, or None where there is none or the file is damaged."""
     try:
         match = POINTER.fullmatch((run.folder / which).read_bytes().decode())
@@ -187,7 +187,7 @@ def checkpoint_name(run: Run, which: str) -> str | None:
     return match[1] if match else None
 
 
-def pointer_damage(run: Run, which: str) -> str | None:
+def pointer_damage(run: RunFolder, which: str) -> str | None:
     """What is wrong with LAST or BEST, or None; that it does not exist is not wrong."""
     path = run.folder / which
     if not path.exists():
@@ -200,7 +200,7 @@ def pointer_damage(run: Run, which: str) -> str | None:
     return f"{path} is damaged: it does not name a checkpoint as it was written"
 
 
-def load_checkpoint(run: Run) -> Checkpoint | None:
+def load_checkpoint(run: RunFolder) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None if nothing was saved yet.
 
     Raises:
@@ -227,7 +227,7 @@ def load_checkpoint(run: Run) -> Checkpoint | None:
     return None
 
 
-def settle(run: Run, checkpoint: Checkpoint | None) -> None:
+def settle(run: RunFolder, checkpoint: Checkpoint | None) -> None:
     """Brings a run folder to where a checkpoint stands: its metrics, LAST and BEST; what is newer is removed.
 
     Raises:
@@ -253,7 +253,7 @@ def settle(run: Run, checkpoint: Checkpoint | None) -> None:
                 _remove(folder)
 
 
-def load_model(run: Run, which: str = "best") -> Network:
+def load_model(run: RunFolder, which: str = "best") -> Network:
     """The trained network of a run, in evaluation mode.
 
     Args:
@@ -288,7 +288,7 @@ def load_model(run: Run, which: str = "best") -> Network:
     return model.to(memory_format=torch.channels_last).eval()
 
 
-def damage_of(run: Run) -> list[str]:
+def damage_of(run: RunFolder) -> list[str]:
     """Everything in a run folder that is not as it was written, a line each; every byte is read."""
     parent = run.folder / "checkpoints"
     found = broken(run.folder) + [said for which in POINTERS if (said := pointer_damage(run, which))]
@@ -302,7 +302,7 @@ def damage_of(run: Run) -> list[str]:
     return found
 
 
-def _metrics_damage(run: Run, saved: bytes, name: str) -> str | None:
+def _metrics_damage(run: RunFolder, saved: bytes, name: str) -> str | None:
     path = run.folder / METRICS
     if (path.read_bytes() if path.exists() else b"").startswith(saved):
         return None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from alexnet.errors import UntrustedFileError
 from alexnet.models.network import Network
 from alexnet.runs.metrics import read_epochs
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.files import disk_errors, write_file
 
 FOLDER = "conv1"  # of the files, and of their checksum in the row
@@ -32,7 +32,7 @@ def effective_kernels(model: Network) -> NDArray[np.float32] | None:
     return weights.detach().float().cpu().contiguous().numpy()
 
 
-def save_kernels(run: Run, epoch: int, model: Network) -> dict[str, str]:
+def save_kernels(run: RunFolder, epoch: int, model: Network) -> dict[str, str]:
     """Writes the kernels of an epoch into the run folder; what its row of the metrics must say of them.
 
     Raises:
@@ -49,7 +49,7 @@ def save_kernels(run: Run, epoch: int, model: Network) -> dict[str, str]:
     return {FOLDER: hashlib.sha256(buffer.getvalue()).hexdigest()}
 
 
-def kernel_history(run: Run) -> list[tuple[int, NDArray[np.float32]]]:
+def kernel_history(run: RunFolder) -> list[tuple[int, NDArray[np.float32]]]:
     """The kernels at the end of each epoch, with its number, in order; an epoch whose file was removed is left out.
 
     Raises:
@@ -59,7 +59,7 @@ def kernel_history(run: Run) -> list[tuple[int, NDArray[np.float32]]]:
     return [(row["epoch"], kernels) for row in rows if (kernels := _kernels(run, row)) is not None]
 
 
-def _kernels(run: Run, row: Mapping[str, Any]) -> NDArray[np.float32] | None:
+def _kernels(run: RunFolder, row: Mapping[str, Any]) -> NDArray[np.float32] | None:
     path = run.folder / FOLDER / _name(row["epoch"])
     if FOLDER not in row or not path.exists():
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.files import disk_errors
 from alexnet.storage.jsonl import read_rows
 
@@ -41,18 +41,18 @@ def number(value: object) -> float:
     return math.nan
 
 
-def append_metrics(run: Run, row: Mapping[str, Any]) -> None:
+def append_metrics(run: RunFolder, row: Mapping[str, Any]) -> None:
     """Adds one line to metrics.jsonl."""
     with disk_errors(f"writing {run.folder / 'metrics.jsonl'}"), (run.folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps(dict(row)) + "\n")
 
 
-def read_metrics(run: Run) -> list[dict[str, Any]]:
+def read_metrics(run: RunFolder) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; a line torn by a crash is left out."""
     return read_rows(run.folder / "metrics.jsonl")[0]
 
 
-def epochs_of(run: Run) -> list[dict[str, Any]]:
+def epochs_of(run: RunFolder) -> list[dict[str, Any]]:
     """The epochs of a run so far, in order."""
     found = {row["epoch"]: row for row in read_metrics(run) if row.get("kind") == "epoch"}
     return [found[epoch] for epoch in sorted(found)]

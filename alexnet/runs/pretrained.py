@@ -10,13 +10,13 @@ from alexnet.models.network import Network, fingerprint, last_layer
 from alexnet.recipes.named import FINETUNE
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.checkpoint import TrainingState, load_model, save_checkpoint
-from alexnet.runs.run import Run, create_run, open_run
+from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.files import file_sha256
 from alexnet.weights.identify import Identified, identify
 from alexnet.weights.published import IMAGENET, published_weights
 
 
-def import_weights(path: Path, out: Path, class_names: tuple[str, ...] | None = None) -> tuple[Run, Identified]:
+def import_weights(path: Path, out: Path, class_names: tuple[str, ...] | None = None) -> tuple[RunFolder, Identified]:
     """Makes a run folder of a file of weights, for `predict`, `evaluate` and `train --weights`.
 
     Raises:

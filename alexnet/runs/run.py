@@ -26,7 +26,7 @@ IDENTITY = ("recipe.json", "classes.json", "data.json", "environment.json")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run folder and what it was made for."""
 
     folder: Path
@@ -57,7 +57,7 @@ def _half_made(folder: Path) -> bool:
     return found <= names | partial | {"checkpoints"} and not any((folder / "checkpoints").glob("*"))
 
 
-def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> Run:
+def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> RunFolder:
     """Makes a new run folder.
 
     Raises:
@@ -76,10 +76,10 @@ def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data:
         # The recipe comes last: a folder that has it is a run.
         for name, content in {SUMS: sums_of(files), **files}.items():
             write_file(folder / name, content)
-    return Run(folder, recipe, class_names, data)
+    return RunFolder(folder, recipe, class_names, data)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path) -> RunFolder:
     """Reads a run folder.
 
     Raises:
@@ -93,7 +93,7 @@ def open_run(folder: Path) -> Run:
     sums = read_sums(folder)
     contents = {name: _checked(folder / name, sums.get(name)) for name in IDENTITY}
     classes, data = (json.loads(contents[name]) for name in ("classes.json", "data.json"))
-    return Run(folder, from_json(contents["recipe.json"].decode()), tuple(classes), data)
+    return RunFolder(folder, from_json(contents["recipe.json"].decode()), tuple(classes), data)
 
 
 def _checked(path: Path, expected: str | None) -> bytes:
@@ -115,7 +115,7 @@ def _changed(path: Path, how: str) -> UntrustedFileError:
 
 
 @contextmanager
-def sealing(run: Run, *names: str) -> Iterator[None]:
+def sealing(run: RunFolder, *names: str) -> Iterator[None]:
     """Within it these files of a run are written (evaluation.json, report.html); then SHA256SUMS has them.
 
     Raises:

@@ -17,12 +17,12 @@ from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.named import RECIPES, find_recipe
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.pretrained import trained_network
-from alexnet.runs.run import Run, create_run, open_run
+from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.text import slug
 
 
 def images_of_run(
-    run: Run,
+    run: RunFolder,
     *,
     tell: Callable[[PrepareReport], None] | None = None,
     progress: ProgressCallback = silent,
@@ -73,7 +73,9 @@ def new_run_folder(data: str) -> Path:
     return next(path for name in names if not (path := Path("runs") / name).exists())
 
 
-def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()) -> Run:
+def start_run(
+    folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
+) -> RunFolder:
     """A new run folder for prepared pictures, which says where they come from and which of them were left out."""
     place = Path(data).expanduser()
     about: dict[str, Any] = {
@@ -90,7 +92,7 @@ def start_run(folder: Path, recipe: Recipe, data: str, prepared: Prepared, exclu
 
 def start_or_continue(
     folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
-) -> Run:
+) -> RunFolder:
     """The run of a folder: a new one, or the one that the same command has begun there.
 
     Raises:

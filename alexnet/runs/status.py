@@ -12,7 +12,7 @@ from alexnet.data.loader import steps_per_epoch
 from alexnet.errors import ResourceError, UsageError
 from alexnet.runs.checkpoint import STATE, checkpoint_name
 from alexnet.runs.metrics import best_epoch, number, read_epochs
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.jsonl import read_rows
 from alexnet.storage.locks import holds_lock, owner_of
 
@@ -20,7 +20,7 @@ NOTES = 20  # the last notes of the guard that are shown
 SHOWN = ("epoch", "step", "lr", "train_loss", "train_top1_error", "val_loss", "val_top1_error", "val_top5_error")
 
 
-def progress(run: Run, prepared: Prepared | None) -> dict[str, Any]:
+def progress(run: RunFolder, prepared: Prepared | None) -> dict[str, Any]:
     """Where a run stands: {"state", "epochs": rows, "step", "steps", "rate", "images_per_second", "eta", ...}.
 
     state is running (a process of this machine holds its lock), elsewhere (one of another machine says so), finished
@@ -60,7 +60,7 @@ def progress(run: Run, prepared: Prepared | None) -> dict[str, Any]:
     }
 
 
-def ask(run: Run, what: str) -> int:
+def ask(run: RunFolder, what: str) -> int:
     """Asks the process that trains a run to save, or to save and stop; gives its number.
 
     Args:
@@ -96,7 +96,7 @@ def ask(run: Run, what: str) -> int:
     raise UsageError(f"{run.folder.name} has just ended", fix="Look at its result.", code="E289")
 
 
-def _saved_step(run: Run) -> int:
+def _saved_step(run: RunFolder) -> int:
     name = checkpoint_name(run, "LAST")
     try:
         return int(json.loads((run.folder / "checkpoints" / str(name) / STATE).read_bytes())["step"])

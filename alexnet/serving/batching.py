@@ -55,22 +55,22 @@ class Queue:
         self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
         self._thread.start()
 
-    def check(self, pictures: int = 1) -> None:
+    def check(self, images: int = 1) -> None:
         """Refuses when there is no room.
 
         Raises:
             ResourceError: E520.
         """
-        if self.taken + pictures > self.settings.queue:
+        if self.taken + images > self.settings.queue:
             raise full(self.taken)
 
-    def room(self, pictures: int = 1) -> "Room":
+    def room(self, images: int = 1) -> "Room":
         """Room for some pictures, while one is within it.
 
         Raises:
             ResourceError: E520, on entering.
         """
-        return Room(self, pictures)
+        return Room(self, images)
 
     async def decode(self, function: Callable[[], Any]) -> Any:
         """What a function gives that needs no network, on a thread of its own."""
@@ -84,10 +84,10 @@ class Queue:
         self._thread.join()
         self._decoders.shutdown()
 
-    def announce(self, pictures: int) -> None:
+    def announce(self, images: int) -> None:
         """Some pictures will come, or (negative) have come or will not."""
         with self._changed:
-            self._coming += pictures
+            self._coming += images
             self._changed.notify_all()
 
     def put(self, job: _Job) -> None:
@@ -142,13 +142,13 @@ class Queue:
                     break
                 self._changed.wait(left)
             first = self._jobs.popleft()
-            batch, pictures, others = [first], len(first.items), deque[_Job]()
+            batch, images, others = [first], len(first.items), deque[_Job]()
             while self._jobs and first.key is not None:
                 job = self._jobs.popleft()
-                fits = job.key == first.key and pictures + len(job.items) <= self.settings.max_batch
+                fits = job.key == first.key and images + len(job.items) <= self.settings.max_batch
                 if fits:
                     batch.append(job)
-                    pictures += len(job.items)
+                    images += len(job.items)
                 else:
                     others.append(job)
             self._jobs.extendleft(reversed(others))
@@ -158,22 +158,22 @@ class Queue:
 class Room:
     """Places in a queue that one request holds."""
 
-    def __init__(self, queue: Queue, pictures: int):
+    def __init__(self, queue: Queue, images: int):
         self.queue = queue
-        self.pictures = pictures
+        self.images = images
         self._announced = 0
 
     async def __aenter__(self) -> Self:
-        self.queue.check(self.pictures)
-        self.queue.taken += self.pictures
-        self._announced = self.pictures
-        self.queue.announce(self.pictures)
+        self.queue.check(self.images)
+        self.queue.taken += self.images
+        self._announced = self.images
+        self.queue.announce(self.images)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.queue.taken -= self.pictures
+        self.queue.taken -= self.images
         self._arrived()
 
     async def compute(self, key: Hashable | None, items: Sequence[Any], compute: Compute) -> Any:

@@ -14,7 +14,7 @@ import torch
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier, classifier_of
 from alexnet.models.network import Network, fingerprint
-from alexnet.runs.run import Run, open_run
+from alexnet.runs.run import RunFolder, open_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class ServedModel:
     """One run with its weights in memory."""
 
     name: str
-    run: Run
+    run: RunFolder
     classifier: Classifier
     model_id: str  # sha256 of all weights
 

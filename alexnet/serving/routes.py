@@ -20,7 +20,7 @@ from alexnet.serving.counters import CONTENT_TYPE
 from alexnet.serving.models import ServedModel
 from alexnet.serving.problems import problem, wrong_parameter
 from alexnet.serving.service import Service, service_of
-from alexnet.serving.tarball import pictures_of
+from alexnet.serving.tarball import images_of
 
 
 def plain_query(request: Request) -> None:
@@ -84,10 +84,10 @@ async def predict(request: Request, run: RunName = None, views: Views = schemas.
     served = service.models.get(run)
     data = await service.body(request)
     async with service.queue.room() as room:
-        picture = await _picture(service, served, data)
+        image = await _image(service, served, data)
         key = (served, views)
         rows = await service.together(
-            request, room, key, [picture], lambda pictures: served.classifier.probabilities(np.stack(pictures), views)
+            request, room, key, [image], lambda images: served.classifier.probabilities(np.stack(images), views)
         )
     return {**_from(served), "views": views, "top": _top(served, rows[0], k)}
 
@@ -97,20 +97,20 @@ async def predict_batch(request: Request, run: RunName = None, views: Views = sc
     """What is on each picture of a tar archive; one that cannot be read gives its reason."""
     service = service_of(request)
     served = service.models.get(run)
-    files = pictures_of(await service.body(request), service.settings.max_batch)
+    files = images_of(await service.body(request), service.settings.max_batch)
     answers: list[dict[str, Any]] = [{"name": name} for name, _ in files]
     read: dict[int, Pixels] = {}
     async with service.queue.room(len(files)) as room:
         for number, (_, data) in enumerate(files):
             try:
-                read[number] = await _picture(service, served, data)
+                read[number] = await _image(service, served, data)
             except AlexNetError as error:
                 answers[number]["error"] = problem(error, answers[number]["name"])
         if read:
             items = list(read.values())
             key = (served, views)
             rows = await service.together(
-                request, room, key, items, lambda pictures: served.classifier.probabilities(np.stack(pictures), views)
+                request, room, key, items, lambda images: served.classifier.probabilities(np.stack(images), views)
             )
             for number, row in zip(read, rows, strict=True):
                 answers[number]["top"] = _top(served, row, k)
@@ -127,9 +127,9 @@ async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
         raise UsageError("this server has no pictures to search in", fix="Start it with --index PHOTOS.", code="E268")
     data = await service.body(request)
     async with service.queue.room() as room:
-        picture = await _picture(service, served, data)
+        image = await _image(service, served, data)
         within, found = await service.compute(
-            request, room, lambda: index.find(served.classifier, served.model_id, picture, k)
+            request, room, lambda: index.find(served.classifier, served.model_id, image, k)
         )
     return {
         **_from(served),
@@ -151,15 +151,15 @@ async def why(
     served = service.models.get(run)
     data = await service.body(request)
     async with service.queue.room() as room:
-        picture = await _picture(service, served, data)
+        image = await _image(service, served, data)
 
         classifier = served.classifier
 
         def explain() -> tuple[ClassProbability, bytes]:
             label = None if class_name is None else classifier.index_of(class_name)
             methods = [each for each in METHODS if method in ("all", each)]
-            explained, maps = explain_image(classifier, picture, methods, label=label)
-            return explained, png_bytes(why_sheet(classifier.view(picture), maps))
+            explained, maps = explain_image(classifier, image, methods, label=label)
+            return explained, png_bytes(why_sheet(classifier.view(image), maps))
 
         explained, png = await service.compute(request, room, explain)
     # A header has no letters beyond ASCII: the number of the class, whose name /v1/runs tells.
@@ -182,8 +182,8 @@ async def activations(
     check_layer(served.model, layer)
     data = await service.body(request)
     async with service.queue.room() as room:
-        picture = await _picture(service, served, data)
-        values = await service.compute(request, room, lambda: layer_values(served.classifier, picture, layer))
+        image = await _image(service, served, data)
+        values = await service.compute(request, room, lambda: layer_values(served.classifier, image, layer))
         if format == "png":
             png = await service.queue.decode(lambda: png_bytes(activation_sheet(values)))
             return Response(png, media_type="image/png", headers=_headers(served))
@@ -231,9 +231,9 @@ async def metrics(request: Request) -> Response:
     return Response(service_of(request).counters.text(), headers={"content-type": CONTENT_TYPE})
 
 
-async def _picture(service: Service, served: ServedModel, data: bytes) -> Pixels:
-    picture: Pixels = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
-    return picture
+async def _image(service: Service, served: ServedModel, data: bytes) -> Pixels:
+    image: Pixels = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
+    return image
 
 
 def _top(served: ServedModel, row: Any, k: int) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ BLOCK = 512
 MAX_ENTRIES = 1000  # of any type, so that an archive of nothing but headers ends soon
 
 
-def pictures_of(data: bytes, most: int) -> list[tuple[str, bytes]]:
+def images_of(data: bytes, most: int) -> list[tuple[str, bytes]]:
     """(name, content) of the files of an archive, in order.
 
     Args:

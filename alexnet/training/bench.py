@@ -25,7 +25,7 @@ from alexnet.data.samples import Samples
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.kernels.device import finish
 from alexnet.recipes.recipe import Recipe
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.training.optim import set_learning_rates
 from alexnet.training.schedule import crop_size_at
 from alexnet.training.step import train_step
@@ -84,7 +84,7 @@ def measure(
         originals: the files from which the pictures were prepared, if they are there.
         seconds: for all parts together, about; slow machines take longer.
     """
-    trainer = Trainer(Run(Path(), recipe, prepared.class_names, {}), prepared, device)
+    trainer = Trainer(RunFolder(Path(), recipe, prepared.class_names, {}), prepared, device)
     train, planned = prepared.splits["train"], trainer.loader.epoch(1)
     share = seconds / 10
     parts: dict[str, float] = {}
@@ -111,7 +111,7 @@ def preparing_rate(originals: Samples, size: int, seconds: float) -> float:
 
     def prepare_one(index: int) -> bool:
         try:
-            prepare_image(originals.picture(index), size)
+            prepare_image(originals.image(index), size)
         except Exception:  # whatever it is, `prepare` says it; here only the time counts
             return False
         return True

@@ -19,7 +19,7 @@ from alexnet.models.network import Network
 from alexnet.runs.checkpoint import check_room, settle
 from alexnet.runs.environment import check_conditions, conditions
 from alexnet.runs.metrics import append_metrics
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.storage.locks import only_one
 from alexnet.training.divergence import ROLLBACKS, SLOWER
 from alexnet.training.monitor import SILENT, Interrupted, Monitor, Progress, Requests, stop_signals
@@ -31,7 +31,7 @@ PREFETCHED = 2  # batches made while the network works on another; changes no re
 
 
 def train(
-    run: Run,
+    run: RunFolder,
     prepared: Prepared,
     *,
     device: torch.device,

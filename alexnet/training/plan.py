@@ -14,7 +14,7 @@ import torch
 from alexnet.data.dataset import SPLITS, Prepared
 from alexnet.data.loader import steps_per_epoch
 from alexnet.recipes.recipe import Recipe, differences, for_classes
-from alexnet.runs.run import Run, create_run
+from alexnet.runs.run import RunFolder, create_run
 from alexnet.training.check import Check, check_network
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted, Progress, Silent
@@ -65,15 +65,15 @@ class _Timing(Silent):
         self.last = time.monotonic()
 
 
-def check_run(recipe: Recipe, prepared: Prepared, device: torch.device, pictures: int = 32) -> Check:
+def check_run(recipe: Recipe, prepared: Prepared, device: torch.device, count: int = 32) -> Check:
     """The network of a recipe, as training would start it, checked on its first pictures.
 
     Args:
-        pictures: how many of the first batch are looked at.
+        count: how many of the first batch are looked at.
     """
     recipe = for_classes(recipe, len(prepared.class_names))
-    trainer = Trainer(Run(Path(), recipe, prepared.class_names, {}), prepared, device)
-    images, targets = trainer.batch(trainer.loader.samples(1, 0)[:pictures], trainer.clock.at(0))
+    trainer = Trainer(RunFolder(Path(), recipe, prepared.class_names, {}), prepared, device)
+    images, targets = trainer.batch(trainer.loader.samples(1, 0)[:count], trainer.clock.at(0))
     return check_network(trainer.model, images, targets, recipe)
 
 

@@ -19,7 +19,7 @@ from alexnet.data.loader import steps_per_epoch
 from alexnet.data.remote import open_location
 from alexnet.errors import ResourceError
 from alexnet.runs.checkpoint import MODEL, TRAINING, load_checkpoint, name_of
-from alexnet.runs.run import Run, create_run, open_run
+from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted, Progress, Silent
@@ -48,7 +48,7 @@ class _Killer(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEPS) -> Replay:
+def replay(run: RunFolder, prepared: Prepared, device: torch.device, steps: int = STEPS) -> Replay:
     """Trains the recipe of a run for a few steps from its start, through and killed in the middle, and compares.
 
     Raises:
@@ -60,7 +60,7 @@ def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEP
         about = dict(run.data)
         through, killed = (create_run(Path(folder) / n, run.recipe, run.class_names, about) for n in ("a", "b"))
         _some_steps(through, prepared, device, steps)
-        command = [sys.executable, "-m", "alexnet.training.replay", str(killed.folder), prepared.place, str(kill_at)]
+        command = [sys.executable, "-m", "alexnet.training.replay", str(killed.folder), prepared.location, str(kill_at)]
         command += [str(device), str(torch.get_num_threads())]
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode != -signal.SIGKILL:
@@ -77,7 +77,7 @@ def replay(run: Run, prepared: Prepared, device: torch.device, steps: int = STEP
     return Replay(steps, kill_at, resumed_from, tuple(n for n in (MODEL, TRAINING) if sums[0][n] != sums[1][n]))
 
 
-def _some_steps(run: Run, prepared: Prepared, device: torch.device, steps: int) -> None:
+def _some_steps(run: RunFolder, prepared: Prepared, device: torch.device, steps: int) -> None:
     with suppress(Interrupted):
         train(run, prepared, device=device, max_steps=steps)
 

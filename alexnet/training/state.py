@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.models.network import Network
 from alexnet.runs.checkpoint import Checkpoint, load_checkpoint
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 
 
 def state_tensors(model: Network, optimizer: torch.optim.Optimizer, average: AveragedModel | None) -> dict[str, Tensor]:
@@ -46,7 +46,7 @@ def load_state(
         average.n_averaged.copy_(tensors["averaged"])
 
 
-def shared_checkpoint(run: Run, group: ProcessGroup) -> Checkpoint | None:
+def shared_checkpoint(run: RunFolder, group: ProcessGroup) -> Checkpoint | None:
     """The newest whole checkpoint, read by the main process alone; of a single process its own."""
     stored = load_checkpoint(run) if group.is_main else None
     if group.size == 1:

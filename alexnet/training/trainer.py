@@ -27,7 +27,7 @@ from alexnet.runs.checkpoint import Checkpoint, TrainingState, save_checkpoint
 from alexnet.runs.kernel_history import save_kernels
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.pretrained import check_fingerprint, start_from, trained_network
-from alexnet.runs.run import Run
+from alexnet.runs.run import RunFolder
 from alexnet.training.check import Check, check_network
 from alexnet.training.divergence import SLOWER, diverged, first_bad, first_bad_tensor
 from alexnet.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rates
@@ -53,7 +53,7 @@ class Trainer:
 
     def __init__(
         self,
-        run: Run,
+        run: RunFolder,
         prepared: Prepared,
         device: torch.device,
         *,
@@ -296,11 +296,11 @@ class Trainer:
         recipe = self.run.recipe
         self.model.seed_dropout(recipe.seed, at.step)
         names = self.prepared.splits["train"].names
-        pictures = [names[i] for i in self.loader.samples(at.epoch, at.position)]
+        batch = [names[i] for i in self.loader.samples(at.epoch, at.position)]
         return diverged(
             self.run.folder,
             f"the loss became {loss:.3g} at step {at.step + 1} (epoch {at.epoch}, rate {lr:.3g})",
             first_bad(self.alone(), images),
-            {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": pictures},
+            {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": batch},
             recipe.optim.lr,
         )

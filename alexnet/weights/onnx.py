@@ -124,13 +124,13 @@ class _Walk:
         """The name of the picture among the inputs, which in older files include the weights."""
         values = [value for value in self.graph.input if value.name not in self.stored]
         shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
-        pictures = [name for name, shape in shapes.items() if len(shape) == 4]
-        if len(pictures) != 1:
-            raise self._foreign(f"it has {len(pictures)} inputs of four dimensions where one picture is expected")
-        shape = shapes[pictures[0]][1:]
+        images = [name for name, shape in shapes.items() if len(shape) == 4]
+        if len(images) != 1:
+            raise self._foreign(f"it has {len(images)} inputs of four dimensions where one picture is expected")
+        shape = shapes[images[0]][1:]
         if all(size > 0 for size in shape):
             self.facts["input"] = tuple(shape)
-        return str(pictures[0])
+        return str(images[0])
 
     def _node(self, node: Any, value: str) -> None:
         kind = node.op_type

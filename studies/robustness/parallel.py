@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from alexnet.distributed.cost import bill
+from alexnet.distributed.cost import step_cost
 from alexnet.distributed.launch import joined_process_group, process_group_of
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe
@@ -136,7 +136,7 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
 
 def _sent(recipe: Recipe, scheme: Any, size: int) -> int:
     """By the bill, which the tests hold against what is counted; of a full batch, a process."""
-    return 0 if size == 1 else bill(recipe, scheme, size).bytes_sent
+    return 0 if size == 1 else step_cost(recipe, scheme, size).bytes_sent
 
 
 def main() -> None:

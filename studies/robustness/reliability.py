@@ -31,7 +31,7 @@ from alexnet.errors import AlexNetError, ResourceError
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.checkpoint import checkpoint_name, damage_of, load_checkpoint
-from alexnet.runs.run import Run, create_run, open_run
+from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
 from alexnet.training.monitor import Silent
@@ -62,12 +62,12 @@ def small_recipe(*changes: str) -> Recipe:
     return for_classes(override(recipe, ["average_decay=0.9", "mixup=0.5", "cutmix=0.2", *changes]), 2)
 
 
-def new_run(folder: Path, prepared: Prepared, *changes: str) -> Run:
+def new_run(folder: Path, prepared: Prepared, *changes: str) -> RunFolder:
     """A run folder for these pictures."""
     return create_run(folder, small_recipe(*changes), prepared.class_names, {"fingerprint": prepared.fingerprint})
 
 
-def final(run: Run) -> dict[str, str]:
+def final(run: RunFolder) -> dict[str, str]:
     """Checksums of the last network and of all that training needs."""
     sums = read_sums(run.folder / "checkpoints" / str(checkpoint_name(run, "LAST")))
     return {name: sums[name] for name in ("model.safetensors", "training.safetensors")}

@@ -71,7 +71,7 @@ def test_holds_the_prepared_pictures_in_the_order_of_the_source(tmp_path):
     for split, samples in source.splits.items():
         assert prepared.splits[split].names == samples.names
         np.testing.assert_array_equal(prepared.splits[split].labels, samples.labels)
-        expected = [prepare_image(samples.picture(i), SIZE) for i in range(len(samples))]
+        expected = [prepare_image(samples.image(i), SIZE) for i in range(len(samples))]
         np.testing.assert_array_equal(prepared.splits[split].read(range(len(samples))), expected)
     verify(prepared)
 
@@ -231,10 +231,10 @@ class _Slow(Samples):
         super().__init__(samples.names, samples.labels, samples.root, samples.arrays)
         object.__setattr__(self, "read", [0])
 
-    def picture(self, index: int):
+    def image(self, index: int):
         self.read[0] += 1
         time.sleep(0.02)
-        return super().picture(index)
+        return super().image(index)
 
 
 def test_kill_in_the_middle_then_go_on(tmp_path):
@@ -476,7 +476,7 @@ def test_real_photos(tmp_path):
     prepared = open_prepared(tmp_path / "out")
     samples, train = source.splits["train"], prepared.splits["train"]
     for i in (0, len(train) - 1):
-        with Image.open(io.BytesIO(samples.picture(i).read_bytes())) as image:
+        with Image.open(io.BytesIO(samples.image(i).read_bytes())) as image:
             scale = 256 / min(image.size)
             whole = image.convert("RGB").resize([round(side * scale) for side in image.size], Image.Resampling.BICUBIC)
         left, top = (whole.width - 256) / 2, (whole.height - 256) / 2

@@ -73,7 +73,7 @@ def kept() -> list[str]:
 
 def network(prepared, recipe, where: Path, steps: int | None = None) -> dict[str, str]:
     """Trains, stopping and going on in between if `steps` says where; checksums of weights and training state."""
-    about = {"source": "colours", "prepared": prepared.place, "fingerprint": prepared.fingerprint}
+    about = {"source": "colours", "prepared": prepared.location, "fingerprint": prepared.fingerprint}
     run = create_run(where, recipe, prepared.class_names, about)
 
     if steps is not None:
@@ -89,7 +89,7 @@ def test_the_same_pictures_in_any_order(folder):
     with serving(folder) as server:
         far = open_location(server.address, QUICK)
         assert data_files(far.folder) == []  # nothing but the small files has come
-        assert (far.address, far.place, local.place) == (server.address, server.address, str(folder))
+        assert (far.address, far.location, local.location) == (server.address, server.address, str(folder))
         for name, split in local.splits.items():
             assert (far.splits[name].names, far.splits[name].labels.tolist()) == (split.names, split.labels.tolist())
             for order in ([0], [9, 3, 3, 0, 7], range(len(split))):

@@ -42,7 +42,7 @@ def test_train_val_and_test(tmp_path):
         assert samples.labels.dtype == np.int64
         assert samples.names == tuple(f"{split}/{name}/{i}.jpg" for name in ("Dog", "cat") for i in "12")
         assert samples.labels.tolist() == [0, 0, 1, 1]
-        assert samples.picture(2) == tmp_path / "pets" / split / "cat" / "1.jpg"
+        assert samples.image(2) == tmp_path / "pets" / split / "cat" / "1.jpg"
 
 
 @pytest.mark.parametrize("folder", ["val", "valid", "validation", "Validation"])
@@ -107,7 +107,7 @@ def test_names_that_are_hard(tmp_path):
     names = ["猫", "\U0001f408 cat", "a b", "é" * 100]
     source = open_source(tree(tmp_path, *(f"{split}/{name}/图 1.jpg" for name in names for split in ("train", "val"))))
     assert source.class_names == tuple(sorted(names))
-    assert all(source.splits["val"].picture(i).is_file() for i in range(4))
+    assert all(source.splits["val"].image(i).is_file() for i in range(4))
 
 
 def test_links_are_followed_and_loops_end(tmp_path):
@@ -321,10 +321,10 @@ def test_digits(tmp_path, monkeypatch):
             index = int(samples.names[position].removeprefix("digits/"))
             assert samples.labels[position] == truth.target[index]
             expected = np.floor(truth.images[index] * 255 / 16 + 0.5)
-            np.testing.assert_array_equal(samples.picture(position), np.stack([expected] * 3, 2))
+            np.testing.assert_array_equal(samples.image(position), np.stack([expected] * 3, 2))
     assert source.splits["train"].arrays.max() == 255
     assert open_source("digits", seed=1).splits["test"].names != source.splits["test"].names
-    assert prepare_image(source.splits["train"].picture(0), 16).shape == (16, 16, 3)
+    assert prepare_image(source.splits["train"].image(0), 16).shape == (16, 16, 3)
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
@@ -357,7 +357,7 @@ def test_sets_of_torchvision_that_fit_into_memory(tmp_path, monkeypatch, name, a
     assert {split: samples.labels.tolist() for split, samples in source.splits.items()} == {
         "train": [1, 0, 1], "val": [1, 0]}  # fmt: skip
     assert source.splits["val"].names == ("val/00000", "val/00001")
-    assert (prepare_image(source.splits["val"].picture(1), 40) == 9).all()
+    assert (prepare_image(source.splits["val"].image(1), 40) == 9).all()
 
 
 def test_imagenette_and_flowers_from_official_files(tmp_path, monkeypatch):
@@ -383,7 +383,7 @@ def test_imagenette_and_flowers_from_official_files(tmp_path, monkeypatch):
         "jpg/image_00005.jpg": "rose", "jpg/image_00001.jpg": "lily"}  # fmt: skip
     assert classes_of(source.splits["test"], source.class_names) == {
         "jpg/image_00003.jpg": "lily", "jpg/image_00004.jpg": "rose"}  # fmt: skip
-    assert source.splits["val"].picture(0).is_file()
+    assert source.splits["val"].image(0).is_file()
 
 
 def test_failed_download_says_where_to_put_the_files(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from alexnet.distributed.launch import ENDED, launch
-from alexnet.distributed.rendezvous import ending
+from alexnet.distributed.rendezvous import final_errors
 from alexnet.errors import ResourceError, UsageError
 from alexnet.runs.run import create_run
 from alexnet.storage.jsonl import read_rows
@@ -128,10 +128,10 @@ def test_a_mistake_of_all_processes_is_told_by_the_first(tmp_path, monkeypatch, 
     """One that starting again may mend goes on to the agent; once the run has ended, the others leave."""
     ended = tmp_path / "ended"
     monkeypatch.setenv(ENDED, str(ended))
-    with pytest.raises(ResourceError), ending(SimpleNamespace(rank=0)):
+    with pytest.raises(ResourceError), final_errors(SimpleNamespace(rank=0)):
         raise ResourceError("it is gone", fix="Do it.", code="E510")
     assert not ended.exists()
-    one, other = ending(SimpleNamespace(rank=1)), ending(SimpleNamespace(rank=0))
+    one, other = final_errors(SimpleNamespace(rank=1)), final_errors(SimpleNamespace(rank=0))
     one.__enter__(), other.__enter__()  # both are at work when the mistake comes
     mistake = UsageError("no such run", fix="Make it.", code="E253")
     for process in (one, other):

@@ -147,9 +147,9 @@ def test_the_agent_gives_workers_time_to_save(monkeypatch):
 @pytest.mark.parametrize("code", [7, 0, None])
 def test_only_a_worker_ends_without_the_clean_up_of_the_interpreter(code, started, told):
     program = (
-        "import atexit, sys\nfrom alexnet.distributed.process import ending_at_once\n"
+        "import atexit, sys\nfrom alexnet.distributed.process import exit_without_cleanup\n"
         "atexit.register(print, 'cleaned up')\n"
-        f"with ending_at_once():\n    print('done')\n    sys.exit({code})"
+        f"with exit_without_cleanup():\n    print('done')\n    sys.exit({code})"
     )
     environment = {name: value for name, value in os.environ.items() if name != "RANK"} | started
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

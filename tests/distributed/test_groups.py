@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alexnet.distributed.collectives import ProcessGroup
-from alexnet.distributed.cost import bill
+from alexnet.distributed.cost import step_cost
 from alexnet.distributed.hybrid import turns_of
 from alexnet.distributed.launch import SHARE_STORE, process_group_of, worker_environment
 from alexnet.recipes.named import find_recipe
@@ -191,20 +191,20 @@ def test_the_bill_is_what_was_sent(teams):
     """26 pictures in 4 steps, 3 epochs, each ended by a look at 7 pictures; the kernel's count has headers on top."""
     data, towers = teams[1][2][0][0], teams[1][2][0][2]
     recipe = open_run(teams[0] / "lrn").recipe
-    assert data["sent"]["gradients"] == 12 * bill(recipe, "data", 2).sent["gradients"]
-    assert teams[1][4][0][0]["sent"]["gradients"] == 12 * bill(recipe, "data", 4).sent["gradients"]
-    batch_norm = bill(open_run(teams[0] / "batch").recipe, "data", 2).sent["batch norm"]
+    assert data["sent"]["gradients"] == 12 * step_cost(recipe, "data", 2).sent["gradients"]
+    assert teams[1][4][0][0]["sent"]["gradients"] == 12 * step_cost(recipe, "data", 4).sent["gradients"]
+    batch_norm = step_cost(open_run(teams[0] / "batch").recipe, "data", 2).sent["batch norm"]
     assert teams[1][2][0][1]["sent"]["batch norm"] == 12 * batch_norm
     names = [asked.get("name") for asked in JOBS[2]]
     for name, base in (("hybrid-2", "lrn"), ("hybrid-batch-2", "batch")):
-        costs = bill(open_run(teams[0] / base).recipe, "hybrid", 2).sent
+        costs = step_cost(open_run(teams[0] / base).recipe, "hybrid", 2).sent
         sent = teams[1][2][0][names.index(name)]["sent"]
         assert (sent["gradients"], sent.get("batch norm", 0)) == (12 * costs["gradients"], 12 * costs["batch norm"])
         if base == "lrn":
             for what in ("features", "gradients of features", "gradients of activations"):
                 assert sent[what] == 78 * costs[what] // 8
             assert sent["activations"] == 99 * costs["activations"] // 8
-    costs = bill(recipe, "towers", 2)
+    costs = step_cost(recipe, "towers", 2)
     assert towers["sent"]["gradients of activations"] == 78 * costs.sent["gradients of activations"] // 8
     assert towers["sent"]["activations"] == 99 * costs.sent["activations"] // 8
     for counted in (data, towers):
@@ -214,7 +214,7 @@ def test_the_bill_is_what_was_sent(teams):
 def test_the_towers_of_2012_send_what_their_shapes_say():
     """Half of pool2 (11.1 MB for 128 pictures), pool5 (2.4), fc6 and fc7 (1.05 each); there are 60,965,224 weights."""
     recipe = find_recipe("alexnet-2012")
-    towers, data = bill(recipe, "towers", 2), bill(recipe, "data", 2)
+    towers, data = step_cost(recipe, "towers", 2), step_cost(recipe, "data", 2)
     half = 2 * 128 * (256 * 13 * 13 + 256 * 6 * 6 + 4096 + 4096)
     assert half == pytest.approx((11.1 + 2.4 + 1.05 + 1.05) * 1e6, rel=0.01)
     assert towers.sent == {"activations": half + 4 * 128 * 500, "gradients of activations": half}
@@ -225,7 +225,7 @@ def test_the_towers_of_2012_send_what_their_shapes_say():
 
 def test_hybrid_sends_several_times_less_than_data_with_two_processes():
     """fc6 to fc8 have 58,631,144 of the weights; the rest is summed, and pool5, fc6 and fc7 of 128 pictures travel."""
-    hybrid, data = (bill(find_recipe("alexnet-2012"), scheme, 2) for scheme in ("hybrid", "data"))
+    hybrid, data = (step_cost(find_recipe("alexnet-2012"), scheme, 2) for scheme in ("hybrid", "data"))
     pool5, units = 4 * 64 * 9216, 4 * 128 * 2048
     expected = 4 * (60_965_224 - 58_631_144) + 2 * pool5 + 4 * units + 4 * 128 * 500
     assert hybrid.bytes_sent == expected

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 import alexnet.doctor.examine as alexnet_doctor
 from alexnet.data.samples import Samples, Source, balanced_weights
-from alexnet.doctor.duplicates import connected, difference_hash, differences, near_hashes, small_picture
+from alexnet.doctor.duplicates import connected, difference_hash, differences, near_hashes, small_image
 from alexnet.doctor.findings import find, find_suspects
 from alexnet.doctor.inspection import inspect, sharpness_of
 from alexnet.evaluation.evaluate import Evaluation, evaluate
@@ -154,7 +154,7 @@ def test_the_hash_of_the_mirror_image_is_the_mirrored_hash(seed):
     plain, mirrored = difference_hash(square)
     again, back = difference_hash(np.ascontiguousarray(square[:, ::-1]))
     assert (again.tolist(), back.tolist()) == (mirrored.tolist(), plain.tolist())
-    small = np.stack([small_picture(square), small_picture(np.ascontiguousarray(square[:, ::-1]))])
+    small = np.stack([small_image(square), small_image(np.ascontiguousarray(square[:, ::-1]))])
     assert differences(small, np.array([[0, 1]]), np.array([True]))[0][0] < 1.0  # rounding of the cells
 
 
@@ -223,7 +223,7 @@ def test_a_chain_of_near_copies_is_a_group_but_only_direct_neighbours_of_val_are
     tilt = np.where(np.arange(96) < 48, 5, -5)[:, None, None]  # neighbours are 5 levels apart: near; the ends 10: not
     steps = [np.clip(base + n * tilt, 0, 255).astype(np.uint8) for n in range(3)]
     findings = find(inspect(source_of({"train/a": (0, steps[0]), "train/b": (0, steps[1]), "val/c": (0, steps[2])})))
-    assert [len(group.pictures) for group in findings.groups] == [3]
+    assert [len(group.images) for group in findings.groups] == [3]
     assert [each.name for each in findings.excluded] == ["train/b"]
 
 
@@ -525,7 +525,7 @@ def test_a_class_cannot_be_left_out_as_a_whole(alexnet, photos, tmp_path):
 def test_pictures_of_arrays_are_told_by_their_pixels():
     pixels = coloured(np.array([0, 1]), seed=0)
     source = Source("arrays", ("a", "b"), {"train": Samples(("0", "1"), np.array([0, 1]), arrays=pixels)})
-    (look, _) = inspect(source).looks
+    (look, _) = inspect(source).images
     assert look.sha256 == hashlib.sha256(pixels[0].tobytes()).hexdigest()
     assert (look.width, look.height, look.format) == (24, 24, "")
 

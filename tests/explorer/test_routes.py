@@ -23,7 +23,7 @@ from alexnet.evaluation.classifier import Classifier, predict_probabilities
 from alexnet.evaluation.views import central_view, crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import differing, known_ingredient
-from alexnet.explorer.pictures import Sent
+from alexnet.explorer.images import Sent
 from alexnet.interpret.filters import tunings
 from alexnet.interpret.receptive_fields import TOP, Excited, box_of, receptive_fields
 from alexnet.models.build import build_model

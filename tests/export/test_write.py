@@ -57,7 +57,7 @@ def test_an_onnx_file_answers_as_the_run_and_its_accuracy_is_that_of_evaluation(
     found = export(run, model, prepared, tmp_path / "sub/a.onnx", form="onnx", split="val")
     expected = 1 - evaluate(model, prepared, "val", class_names=run.class_names).top1_error
     assert found.eager_accuracy == found.accuracy == pytest.approx(expected)
-    assert found.parity.pictures == len(prepared.splits["val"])
+    assert found.parity.images == len(prepared.splits["val"])
     assert found.bytes == (tmp_path / "sub/a.onnx").stat().st_size
     asked = open_backend(tmp_path / "sub/a.onnx")
     assert (asked.class_names, asked.prepare_size) == (run.class_names, run.recipe.prepare_size)

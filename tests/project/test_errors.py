@@ -61,7 +61,7 @@ from alexnet.report.run_report import write_report
 from alexnet.runs.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
 from alexnet.runs.environment import check_conditions
 from alexnet.runs.pretrained import check_fingerprint, import_weights, start_from
-from alexnet.runs.run import Run, create_run, open_run
+from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.runs.start import images_of_run, start_or_continue
 from alexnet.runs.status import ask as ask_training
 from alexnet.storage import download
@@ -356,20 +356,20 @@ def of_photos(*paths: str) -> Callable[[Scene], object]:
     return lambda s: open_source(s.tree(*paths))
 
 
-def run_of(s: Scene, **about: object) -> Run:
+def run_of(s: Scene, **about: object) -> RunFolder:
     """A run of `prepared_small` that has not begun."""
     facts = {"source": "grey", "prepared": str(prepared_small(s)), "fingerprint": open_prepared(s / "out").fingerprint}
     recipe = replace(LENET, model=replace(LENET.model, num_classes=2))
     return create_run(s / "run", recipe, ("a", "b"), {**facts, **about})
 
 
-def saved_run(s: Scene) -> Run:
+def saved_run(s: Scene) -> RunFolder:
     run = run_of(s)
     save_checkpoint(run, tiny_network(), {}, TrainingState(step=5))
     return run
 
 
-def spoilt(s: Scene, name: str) -> Run:
+def spoilt(s: Scene, name: str) -> RunFolder:
     """A run with a checkpoint, and a file of it that is not what was written."""
     run = saved_run(s)
     (run.folder / name).write_bytes(b"{")
@@ -626,7 +626,7 @@ def imported_only(s: Scene) -> object:
 def not_ours(s: Scene) -> object:
     """A process that trains and may not be asked."""
 
-    run = Run(s / "run", LENET, (), {})
+    run = RunFolder(s / "run", LENET, (), {})
     run.folder.mkdir()
     with only_one(run.folder):
         s.get("monkeypatch").setattr("alexnet.runs.status.holds_lock", lambda folder, owner: True)
@@ -703,7 +703,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E221", lambda s: prepare(small(), s / "out", size=0)),
     ("E222", lambda s: prepare(small(), s / "out", workers=0)),
     ("E223", lambda s: open_source(s.folder, held_out=20)),
-    ("E225", lambda s: predict_probabilities(tiny_network(), small().splits["val"].picture, 1, views=5)),
+    ("E225", lambda s: predict_probabilities(tiny_network(), small().splits["val"].image, 1, views=5)),
     ("E227", lambda s: check_network(tiny_network(), torch.zeros(1, 3, 28, 28), torch.ones(1, 2) / 2, LENET)),
     ("E228", lambda s: s.cli("demo", "--out", s.tree("thesis.txt"))),
     ("E229", lambda s: evaluated(s, "val", ("a", "b"))),

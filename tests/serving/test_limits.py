@@ -19,7 +19,7 @@ from alexnet.errors import DataError
 from alexnet.serving.counters import Counters
 from alexnet.serving.server import _Lingering
 from alexnet.serving.settings import Settings
-from alexnet.serving.tarball import pictures_of
+from alexnet.serving.tarball import images_of
 from harness.service_process import Running, answer_of, connect, head, in_a_thread
 
 httpx = pytest.importorskip("httpx")
@@ -310,8 +310,8 @@ FILES = {"a.jpg": b"1", "a/b.png": b"x" * 512, "猫.jpg": b"y" * 513, "empty.jpg
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_archives_of_every_form_are_read(form):
     archived = tar_of(FILES, form)
-    assert dict(pictures_of(archived, 32)) == FILES
-    assert [name for name, _ in pictures_of(archived, 32)] == list(FILES)
+    assert dict(images_of(archived, 32)) == FILES
+    assert [name for name, _ in images_of(archived, 32)] == list(FILES)
 
 
 def tar_of(files: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
@@ -339,7 +339,7 @@ def test_a_damaged_archive_is_refused_or_read(data):
     place = data.draw(st.integers(0, len(whole) - 1))
     broken = whole[:place] + data.draw(st.binary(max_size=20)) + whole[data.draw(st.integers(place, len(whole))) :]
     try:
-        found = pictures_of(broken, 32)
+        found = images_of(broken, 32)
     except DataError as error:
         assert error.code in ("E362", "E363", "E364")  # noqa: PT017
     else:
@@ -348,13 +348,13 @@ def test_a_damaged_archive_is_refused_or_read(data):
 
 def test_an_archive_with_too_much_is_refused():
     many = tar_of({f"{i}.jpg": b"" for i in range(5)})
-    assert len(pictures_of(many, 5)) == 5
+    assert len(images_of(many, 5)) == 5
     with pytest.raises(DataError, match="E364"):
-        pictures_of(many, 4)
+        images_of(many, 4)
     folder = tarfile.TarInfo("d")
     folder.type = tarfile.DIRTYPE
     with pytest.raises(DataError, match="E364"):
-        pictures_of(folder.tobuf() * 1001, 4)
+        images_of(folder.tobuf() * 1001, 4)
 
 
 # --- counts ----------------------------------------------------------------------------------------------------------

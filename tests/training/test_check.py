@@ -235,7 +235,7 @@ def test_a_run_is_checked_as_its_first_step_would_find_it(prepared, healthy):
     assert [layer.name for layer in found.layers] == [*(f"conv{i}" for i in range(1, 6)), "fc6", "fc7", "fc8"]
     assert found.expected_loss == pytest.approx(math.log(3))
     assert check_run(healthy, prepared, torch.device("cpu")) == found
-    assert dataclasses.replace(found, verdicts=()) != check_run(healthy, prepared, torch.device("cpu"), pictures=4)
+    assert dataclasses.replace(found, verdicts=()) != check_run(healthy, prepared, torch.device("cpu"), count=4)
 
 
 @pytest.mark.parametrize(
