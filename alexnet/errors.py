@@ -1,7 +1,7 @@
-"""The mistakes a user can make and fix, each with a message that teaches and an exit code.
+"""Errors that a user can cause and fix, each with a clear message, a code and an exit code.
 
-Every message says what is wrong, where, and how to fix it. The command line prints it without a traceback
-and leaves with `exit_code`; a Python caller gets an ordinary exception.
+Every message says what is wrong, where, and how to fix it. The command line prints it without a traceback and exits
+with `exit_code`; a Python caller gets an ordinary exception.
 """
 
 from alexnet.text import printable
@@ -12,15 +12,15 @@ class AlexNetError(Exception):
 
     Args:
         what: what is wrong and where (paths, field names, numbers).
-        fix: what to do about it; printed on a line of its own.
-        code: E and three digits, the first of which is the exit code; docs/errors.md explains each.
+        fix: what to do about it; printed on a separate line.
+        code: E and three digits; the first digit is the exit code. docs/errors.md explains each code.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, *, fix: str = "", code: str = ""):
-        said = f"{code} {what}" if code else what
-        super().__init__(printable(f"{said}\n{fix}" if fix else said, keep="\n"))
+        message = f"{code} {what}" if code else what
+        super().__init__(printable(f"{message}\n{fix}" if fix else message, keep="\n"))
         self.what = what
         self.fix = fix
         self.code = code
@@ -33,7 +33,7 @@ class UsageError(AlexNetError):
 
 
 class DataError(AlexNetError):
-    """Pictures or folders that cannot be used as they are."""
+    """Images or folders that cannot be used as they are."""
 
     exit_code = 3
 
@@ -45,7 +45,7 @@ class DivergedError(AlexNetError):
 
 
 class ResourceError(AlexNetError):
-    """Too little disk, memory, or a file system that refuses."""
+    """Too little disk space or memory, or an error of the file system, the network or a process."""
 
     exit_code = 5
 

@@ -1,9 +1,9 @@
-"""How a long job tells how far it is: a function that is given a stage, what is done, and of how much."""
+"""Reports the progress of a long job: a function that receives the stage, the work done and the total."""
 
 from collections.abc import Callable
 
-ProgressCallback = Callable[[str, int, int], None]  # ("preparing", 120, 3409)
+ProgressCallback = Callable[[str, int, int], None]  # for example ("preparing", 120, 3409)
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Tells nothing; the default everywhere."""
+    """Reports nothing; the default everywhere."""

@@ -1,8 +1,8 @@
-"""Random numbers as a pure function of (seed, epoch, sample): no state, no order, no workers.
+"""Random numbers as a pure function of (seed, epoch, sample, stream), without any state.
 
-A counter-based generator: the four integers that name a draw are mixed by SplitMix64 (Steele, Lea and Flood,
-"Fast splittable pseudorandom number generators", OOPSLA 2014). The same sample gets the same number whatever batch it
-stands in and whenever it is asked for.
+A counter-based generator: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+2014) mixes the four integers that identify a number. So a sample gets the same numbers in any batch, in any order and
+in any process.
 """
 
 import numpy as np
@@ -11,19 +11,19 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-# One stream per kind of choice, so that switching one ingredient off leaves all the others as they were.
+# One stream for each kind of choice, so that switching one ingredient off does not change the numbers of the others.
 CROP, FLIP, COLOR, SHAPE, JITTER, MIX, DROPOUT, FADE = range(8)
 
 
 def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finaliser, element by element."""
+    """Applies the finalizer of SplitMix64 to each element."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
 def hashed(seed: int, epoch: int, samples: Indices, stream: int, count: int) -> npt.NDArray[np.uint64]:
-    """64 random bits for each of `count` draws of each sample: (n, count) uint64."""
+    """Returns `count` numbers of 64 random bits for each of n samples: (n, count) uint64."""
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):
         key = _mix(np.array([seed], np.int64).view(np.uint64) + golden)
@@ -35,22 +35,22 @@ def hashed(seed: int, epoch: int, samples: Indices, stream: int, count: int) -> 
 
 
 def uniform(seed: int, epoch: int, samples: Indices, stream: int, count: int = 1) -> Floats:
-    """Uniform numbers in [0, 1): (n, count) float64, 53 random bits each."""
+    """Returns uniform numbers in [0, 1): (n, count) float64, 53 random bits each."""
     return (hashed(seed, epoch, samples, stream, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def integers(seed: int, epoch: int, samples: Indices, stream: int, high: int, count: int = 1) -> Indices:
-    """Uniform integers in 0..high-1: (n, count) int64."""
+    """Returns uniform integers in 0..high-1: (n, count) int64."""
     return (uniform(seed, epoch, samples, stream, count) * high).astype(np.int64)
 
 
 def normal(seed: int, epoch: int, samples: Indices, stream: int, count: int = 1) -> Floats:
-    """Standard normal numbers by Box and Muller's formula: (n, count) float64."""
+    """Returns standard normal numbers by the formula of Box and Muller: (n, count) float64."""
     u = uniform(seed, epoch, samples, stream, 2 * count)
     radius = np.sqrt(-2.0 * np.log1p(-u[:, :count]))
     return np.asarray(radius * np.cos(2.0 * np.pi * u[:, count:]))
 
 
 def seed_for(seed: int, step: int, stream: int, part: int = 0) -> int:
-    """A 63-bit seed for a torch.Generator that belongs to one step of a run."""
+    """Returns a 63-bit seed for a torch.Generator that is used in one step of a run."""
     return int(hashed(seed, step, np.array([part]), stream, 1)[0, 0] >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""Words and numbers as people read them: names in messages, times, shares, file names."""
+"""Formats words and numbers for people: names in messages, times, percentages, parts of file names."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with control characters and bytes that are not UTF-8 as escapes, since file names may hold both.
+    """Replaces control characters and bytes that are not UTF-8 by escapes, since file names may contain both.
 
     Args:
         keep: control characters that may stay.
@@ -15,30 +15,30 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name: letters, digits, dots and hyphens, at most 50 of them."""
+    """Turns a name into a part of a file name: letters, digits, dots and hyphens, at most 50 characters."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:50] or "data"
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """Up to `most` names for a message, and how many more there are."""
+    """Joins up to `most` names for a message, and says how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 0:07, 12:34 or 1:02:03."""
+    """Formats seconds as 0:07, 12:34 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, for estimates."""
+    """Formats seconds in words, for estimates: 12 seconds, 34 minutes, 1.5 hours."""
     if seconds > 5400:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as a percentage."""
+    """Formats a share in [0, 1] as a percentage; None as a hyphen."""
     return "-" if share is None else f"{100 * share:.1f} %"

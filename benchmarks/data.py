@@ -1,8 +1,8 @@
-"""Prepared pictures -> a batch of 128 views, crop 224 from 256, mirror, colour noise, mean, on one core: images/s.
+"""Prepared images -> a batch of 128 views, crop 224 from 256, mirror, color noise, mean, on one core: images/s.
 
     python benchmarks/data.py PHOTOS [--rounds 5] [--out benchmarks/results/data.json]
 
-PHOTOS is a folder with a sub-folder of pictures for each class. torchvision's ImageFolder reads the prepared pictures
+PHOTOS is a folder with a sub-folder of images for each class. torchvision's ImageFolder reads the prepared images
 as JPEG files of quality 90, with transforms.v2 and a DataLoader without workers; `alexnet` reads them as `alexnet
 prepare` writes them, without compression. `ratio` is images/s over those of torchvision.
 """
@@ -37,7 +37,7 @@ CONFIG = AugmentConfig()
 
 
 def as_jpegs(prepared: Prepared, folder: Path) -> Path:
-    """The training pictures as ImageFolder wants them."""
+    """The training images as ImageFolder wants them."""
     split = prepared.splits["train"]
     for index, label in enumerate(split.labels.tolist()):
         path = folder / str(label) / f"{index:06d}.jpg"
@@ -47,7 +47,7 @@ def as_jpegs(prepared: Prepared, folder: Path) -> Path:
 
 
 def loader(folder: Path, prepared: Prepared) -> DataLoader[Any]:
-    """torchvision's way to the same views: PCA colour noise in a lambda, then Normalize."""
+    """torchvision's way to the same views: PCA color noise in a lambda, then Normalize."""
     scale = torch.from_numpy(prepared.color_stdevs / 255).float()
     vectors = torch.from_numpy(prepared.color_vectors).float()
     transform = v2.Compose(

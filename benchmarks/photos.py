@@ -1,4 +1,4 @@
-"""The photos recipe beside torchvision's alexnet with its usual recipes: same pictures, same time, same machine.
+"""The photos recipe beside torchvision's alexnet with its usual recipes: same images, same time, same machine.
 
     python benchmarks/photos.py PHOTOS [--seeds 0 1 2] [--out benchmarks/results/photos.json]
 
@@ -9,7 +9,7 @@ that the result file holds already are not done again.
 
 `minutes` of our runs is the processor time of the process divided by its threads: what the clock shows on a quiet
 machine, and what it would have shown on one that was busy or stopped in between (`clock_minutes` is what it did show).
-For torchvision's network it is the time on the clock, with the two processes that load its pictures.
+For torchvision's network it is the time on the clock, with the two processes that load its images.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def theirs(photos: str, name: str, minutes: float, seed: int, *, look_every: int
     """torchvision's alexnet from scratch on the photos as they are, for a fixed time.
 
     Args:
-        look_every: epochs between two looks at the validation pictures, whose time does not count; 0: none.
+        look_every: epochs between two looks at the validation images, whose time does not count; 0: none.
     """
     torch.manual_seed(seed)
     pixels = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
@@ -132,7 +132,7 @@ def theirs(photos: str, name: str, minutes: float, seed: int, *, look_every: int
 
 @torch.inference_mode()
 def score(model: torch.nn.Module, folder: str, pixels: list[Any], views: int) -> float:
-    """Accuracy from the centre or from ten crops of 224 of a picture with shorter side 256."""
+    """Accuracy from the centre or from ten crops of 224 of a image with shorter side 256."""
     crops: Callable[[Any], list[Any]] = v2.TenCrop(224) if views == 10 else lambda image: [v2.CenterCrop(224)(image)]
     view = v2.Compose(pixels)
 

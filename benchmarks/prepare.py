@@ -1,12 +1,12 @@
 """Photos on disk -> squares of 256 pixels, with two cores: `alexnet prepare` beside torchvision's usual way.
 
-    python benchmarks/prepare.py PHOTOS [--pictures 3000] [--rounds 3] [--out benchmarks/results/prepare.json]
+    python benchmarks/prepare.py PHOTOS [--images 3000] [--rounds 3] [--out benchmarks/results/prepare.json]
 
-PHOTOS is a folder with a sub-folder of pictures for each class, of which the first are taken. torchvision decodes,
+PHOTOS is a folder with a sub-folder of images for each class, of which the first are taken. torchvision decodes,
 resizes and cuts them by ImageFolder, Resize(256), CenterCrop(256) and a DataLoader with two workers, and throws them
 away; `alexnet prepare` also writes them, takes their statistics and checks what it has written.
 
-The last columns are the mean absolute differences, in grey levels, of the finished squares to Pillow's: the picture
+The last columns are the mean absolute differences, in gray levels, of the finished squares to Pillow's: the image
 decoded whole, and its central square resized bicubically (`to_bicubic`) or by Lanczos (`to_lanczos`), both with
 antialiasing.
 """
@@ -35,7 +35,7 @@ THEIRS, OURS = "torchvision, 2 workers", "alexnet prepare, 2 threads"
 
 
 def links(photos: Path, count: int, folder: Path) -> tuple[Source, Path]:
-    """`count` of the pictures, for both: as a source, and as a folder of links."""
+    """`count` of the images, for both: as a source, and as a folder of links."""
     classes = sorted(path for path in photos.iterdir() if path.is_dir())
     files = [[f for f in sorted(path.iterdir()) if f.suffix.lower() in EXTENSIONS] for path in classes]
     share = -(-count // len(classes))
@@ -50,7 +50,7 @@ def links(photos: Path, count: int, folder: Path) -> tuple[Source, Path]:
 
 
 def square(path: Path, method: Image.Resampling) -> NDArray[np.uint8]:
-    """A picture as Pillow prepares it: decoded whole, its central square resized."""
+    """A image as Pillow prepares it: decoded whole, its central square resized."""
     with Image.open(path) as image:
         whole = image.convert("RGB")
     width, height = whole.size
@@ -60,7 +60,7 @@ def square(path: Path, method: Image.Resampling) -> NDArray[np.uint8]:
 
 
 def difference(ours: Callable[[Path], NDArray[np.uint8]], method: Image.Resampling, paths: Iterable[Path]) -> float:
-    """Mean absolute difference to Pillow's squares, in grey levels."""
+    """Mean absolute difference to Pillow's squares, in gray levels."""
     each = [np.abs(ours(path).astype(np.int16) - square(path, method)).mean() for path in paths]
     return float(np.mean(each))
 
@@ -77,7 +77,7 @@ def main() -> None:
         source, folder = links(options.photos, options.images, Path(scratch) / "photos")
         total = len(source.splits["train"].names)
         transform = v2.Compose([v2.ToImage(), v2.Resize(SIZE, antialias=True), v2.CenterCrop(SIZE)])
-        loader = DataLoader(ImageFolder(str(folder), transform), 64, num_workers=CORES)
+        loader = DataLoader(ImageFolder(str(folder), transform), 64, num_threads=CORES)
 
         def theirs() -> float:
             begin = time.perf_counter()
@@ -87,7 +87,7 @@ def main() -> None:
         def ours() -> float:
             with tempfile.TemporaryDirectory() as out:
                 begin = time.perf_counter()
-                prepare(source, Path(out) / "prepared", size=SIZE, encoding="raw", workers=CORES)
+                prepare(source, Path(out) / "prepared", size=SIZE, encoding="raw", threads=CORES)
                 return time.perf_counter() - begin
 
         medians = interleaved({THEIRS: theirs, OURS: ours}, options.rounds)

@@ -28,7 +28,7 @@ from alexnet.models.build import build_model
 from alexnet.recipes.config import AlexNetConfig, OptimConfig
 from alexnet.training.optim import build_optimizer
 
-STEP_GFLOP = 4.136  # per picture, of alexnet-2012: forward, backward without the gradient of the picture
+STEP_GFLOP = 4.136  # per image, of alexnet-2012: forward, backward without the gradient of the image
 TARGETS = {("training", "plain"): 2.4, ("training", "torchvision"): 1.15}  # how many times as long the others take
 VARIANTS = ("plain", "plain, keeps memory", "torchvision", "torchvision, keeps memory", "ours, keeps memory")
 

@@ -3,7 +3,7 @@
     python benchmarks/ten_crop.py [--quick] [--threads 2] [--out FILE]
 
 The offsets 0, 16 and 32 are multiples of the stride of conv1 and of pool1, so the crops could be cut out of maps of the
-whole picture and of its mirror image, but for the windows that reach over the right and bottom border of a crop. Two
+whole image and of its mirror image, but for the windows that reach over the right and bottom border of a crop. Two
 ways, both measured here, neither in the package:
 
 - up to pool1, only where the same number is subtracted from every pixel: no recipe with the padding of 2012 does that;
@@ -51,12 +51,12 @@ def network(input_norm: InputNorm) -> Network:
 
 
 def averaged(logits: Tensor, count: int) -> Tensor:
-    """Logits of ten crops, crop by crop, to the probabilities of the pictures."""
+    """Logits of ten crops, crop by crop, to the probabilities of the images."""
     return torch.softmax(logits, 1).view(10, count, -1).mean(0)
 
 
 def places(count: int) -> list[tuple[slice, slice, int, int]]:
-    """For each crop: its rows among the ten crops, its pictures among pictures and mirrors, top and left."""
+    """For each crop: its rows among the ten crops, its images among images and mirrors, top and left."""
     found = []
     for i, (top, left) in enumerate(CORNERS):
         for mirrored in (0, 1):
@@ -72,7 +72,7 @@ def empty(*shape: int) -> Tensor:
 
 
 def shared_to_pool1(model: Network, images: Tensor) -> Tensor:
-    """Ten-crop probabilities, the first layers once for picture and mirror; the last row and column anew."""
+    """Ten-crop probabilities, the first layers once for image and mirror; the last row and column anew."""
     layers, n = list(model.layers), len(images)
     x = model.prepare_input(torch.cat([images, images.flip(-1)])).contiguous(memory_format=CL)
     whole = run_layers(layers[:LAYERS], x)
@@ -123,7 +123,7 @@ def way(variant: str, model: Network) -> Callable[[Network, Tensor], Tensor]:
 
 
 def some_pictures(count: int) -> Tensor:
-    """Noise, as prepared pictures lie in memory."""
+    """Noise, as prepared images lie in memory."""
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 256, (count, 256, 256, 3), dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
 

@@ -4,7 +4,7 @@
 
 PHOTOS as for benchmarks/photos.py. torchvision's network gets 20 minutes with Adam 1e-4, the best of its three recipes
 by validation in results/photos.json; `alexnet train PHOTOS epochs=22 evaluate_every=2` runs for every seed. Time on the
-clock of a machine that does nothing else; the looks at the validation pictures count for us, not for them. Writes
+clock of a machine that does nothing else; the looks at the validation images count for us, not for them. Writes
 benchmarks/results/time_to_accuracy.json and, with the curves, benchmarks/results/time_to_accuracy.svg.
 """
 

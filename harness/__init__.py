@@ -1,9 +1,10 @@
-"""What tests and studies both start: small runs, services, jobs that are disturbed, servers that fail, references.
+"""Helpers for both tests and studies: small runs, services, interrupted jobs, failing servers, a reference network.
 
-It is importable from the root of the repository (`pytest`, `python -m studies...`) and not part of the package.
+The folder can be imported from the root of the repository (`pytest`, `python -m studies...`); it is not part of the
+package.
 """
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared/data"  # real images, where they are given
+SHARED = ROOT.parent / "shared/data"  # real images, if they are available

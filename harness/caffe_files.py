@@ -1,4 +1,4 @@
-"""Weight files of Caffe, old and new, written by an encoder of our own for protocol buffers."""
+"""Caffe weight files in the old and the new format, written by a small encoder for protocol buffers."""
 
 import struct
 
@@ -7,7 +7,7 @@ import numpy as np
 RNG = np.random.default_rng(0)
 
 
-# --- an encoder of protocol buffers --------------------------------------------------------------------------------
+# --- an encoder for protocol buffers --------------------------------------------------------------------------------
 
 
 def varint(value: int) -> bytes:
@@ -23,8 +23,8 @@ def number(field: int, value: int) -> bytes:
 
 
 def nested(field: int, *content: bytes | str) -> bytes:
-    whole = b"".join(c.encode() if isinstance(c, str) else c for c in content)
-    return varint(field << 3 | 2) + varint(len(whole)) + whole
+    payload = b"".join(c.encode() if isinstance(c, str) else c for c in content)
+    return varint(field << 3 | 2) + varint(len(payload)) + payload
 
 
 def real(field: int, value: float) -> bytes:
@@ -59,7 +59,7 @@ def floats(*shape: int):
 WEIGHTS = [(floats(4, 3, 5, 5), floats(4)), (floats(6, 2, 3, 3), floats(6)), (floats(7, 24), floats(7))]
 
 
-def new_file(**how) -> bytes:
+def new_file(**options) -> bytes:
     (w1, b1), (w2, b2), (w3, b3) = WEIGHTS
     conv1 = [number(1, 4), nested(3, varint(2)), number(4, 5), nested(6, varint(3))]
     conv2 = [number(1, 6), number(5, 2), number(9, 1), number(10, 1), number(4, 3)]
@@ -67,32 +67,32 @@ def new_file(**how) -> bytes:
         [
             nested(1, "net"),
             nested(100, nested(2, "Data"), nested(1, "data"), nested(100, number(3, 30), real(5, 104), real(5, 117))),
-            layer("conv1", "Convolution", nested(106, *conv1), *(nested(7, blob(x, **how)) for x in (w1, b1))),
+            layer("conv1", "Convolution", nested(106, *conv1), *(nested(7, blob(x, **options)) for x in (w1, b1))),
             layer("relu1", "ReLU"),
             layer("norm1", "LRN", nested(118, number(1, 5), real(2, 1e-4), real(3, 0.75), real(5, 2))),
             layer("pool1", "Pooling", nested(121, number(1, 0), number(2, 3), number(3, 2))),
-            layer("conv2", "Convolution", nested(106, *conv2), *(nested(7, blob(x, **how)) for x in (w2, b2))),
+            layer("conv2", "Convolution", nested(106, *conv2), *(nested(7, blob(x, **options)) for x in (w2, b2))),
             layer("pool2", "Pooling", nested(121, number(1, 1), number(2, 3), number(3, 2), number(4, 1))),
-            layer("fc6", "InnerProduct", nested(117, number(1, 7)), *(nested(7, blob(x, **how)) for x in (w3, b3))),
+            layer("fc6", "InnerProduct", nested(117, number(1, 7)), *(nested(7, blob(x, **options)) for x in (w3, b3))),
             layer("drop", "Dropout", nested(108, real(1, 0.5))),
             layer("loss", "SoftmaxWithLoss"),
         ]
     )
 
 
-def old_file(**how) -> bytes:
+def old_file(**options) -> bytes:
     (w1, b1), (w2, b2), (w3, b3) = WEIGHTS
     conv1, conv2 = nested(10, number(3, 2), number(4, 5), number(6, 3)), nested(10, number(5, 2), number(3, 1))
     return b"".join(
         [
             *(number(4, size) for size in (10, 3, 30, 30)),
-            layer_v1("conv1", 4, conv1, *(nested(6, blob(x, **how)) for x in (w1, b1))),
+            layer_v1("conv1", 4, conv1, *(nested(6, blob(x, **options)) for x in (w1, b1))),
             layer_v1("relu1", 18),
             layer_v1("norm1", 15, nested(18, real(2, 1e-4), real(5, 2))),
             layer_v1("pool1", 17, nested(19, number(2, 3), number(3, 2))),
-            layer_v1("conv2", 4, conv2, *(nested(6, blob(x, **how)) for x in (w2, b2))),
+            layer_v1("conv2", 4, conv2, *(nested(6, blob(x, **options)) for x in (w2, b2))),
             layer_v1("pool2", 17, nested(19, number(1, 1), number(2, 3), number(3, 2), number(4, 1))),
-            layer_v1("fc6", 14, *(nested(6, blob(x, **how)) for x in (w3, b3))),
+            layer_v1("fc6", 14, *(nested(6, blob(x, **options)) for x in (w3, b3))),
             layer_v1("drop", 6),
             layer_v1("prob", 20),
         ]

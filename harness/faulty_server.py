@@ -1,4 +1,4 @@
-"""A web server for files that fails on purpose."""
+"""A file server that fails on purpose, to test downloads."""
 
 import socket
 import struct
@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-# What is done to one request; the next for the same file gets the next fault of its list, or the file.
+# Faults of one request. The next request for the same file gets the next fault of its list, or the file.
 PASSING = (
     *("500", "502", "503", "503 and a date", "429", "408"),
     *("reset at once", "reset in the middle", "silent", "silent in the middle", "trickle"),
@@ -21,10 +21,10 @@ LASTING = ("404", "403", "401", "400")
 
 
 class FailingServer:
-    """Serves the files of a folder at `address`.
+    """Settings and counters of a server for the files of a folder; `serving` starts it at `address`.
 
     Args:
-        faults: by name of the file, in the order of its requests.
+        faults: by file name, in the order of the requests for that file.
     """
 
     def __init__(self, folder: Path, faults: dict[str, list[str]] | None = None):
@@ -32,13 +32,13 @@ class FailingServer:
         self.requests: Counter[str] = Counter()
         self.planted: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
-        self.needs: str | None = None  # Authorization that every request must have
+        self.needs: str | None = None  # Authorization header that every request must have
         self.stopping, self.stalled = threading.Event(), threading.Event()
         self.lock = threading.Lock()
         self.address = ""
 
     def next_fault(self, name: str) -> str | None:
-        """What to do with this request."""
+        """The fault for this request, or None."""
         with self.lock:
             self.requests[name] += 1
             plan = self.faults.get(name)
@@ -50,7 +50,7 @@ class FailingServer:
 
 @contextmanager
 def serving(folder: Path, faults: dict[str, list[str]] | None = None) -> Iterator[FailingServer]:
-    """Within it the server answers, each request in a thread of its own."""
+    """Runs the server during the block, each request in its own thread."""
     state = FailingServer(folder, faults)
 
     class Handler(BaseHTTPRequestHandler):
@@ -119,7 +119,7 @@ def serving(folder: Path, faults: dict[str, list[str]] | None = None) -> Iterato
                 self.wfile.write(content)
 
         def reset(self) -> None:
-            # With linger 0 the system answers with RST instead of an orderly end.
+            # With linger 0 the system resets the connection (RST) instead of closing it.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
@@ -137,7 +137,7 @@ def serving(folder: Path, faults: dict[str, list[str]] | None = None) -> Iterato
         block_on_close = False
 
         def handle_error(self, request: object, client_address: object) -> None:
-            pass  # the client has gone, as it should
+            pass  # the client closed the connection, as expected
 
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

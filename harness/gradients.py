@@ -1,7 +1,7 @@
-"""Whether a team takes the steps of one process: losses and gradients side by side, step by step.
+"""Comparison of a process group with a single process: losses and gradients of both, step by step.
 
-Every process of the team has the network as its scheme divides it; the leader also has the whole network, which takes
-the same steps alone. The gradients of the parts are put together and compared tensor by tensor.
+Every process of the group has the network as the scheme divides it. The main process also has the complete network,
+which takes the same steps alone. The gradients of the parts are gathered and compared tensor by tensor.
 """
 
 from typing import Any
@@ -23,20 +23,21 @@ from alexnet.training.trainer import divide
 def follow(
     group: ProcessGroup, recipe: Recipe, counts: list[int], *, double: bool = False, same_weights: bool = False
 ) -> dict[str, Any]:
-    """Takes a step for each of `counts`, pictures in its batch, with one process and with the team.
+    """Takes one step for each of `counts` with a single process and with the process group.
 
     Args:
-        double: in 64 bits, so that what is not the same cannot hide behind rounding.
-        same_weights: the team starts every step from the weights of the one process; otherwise both go their own way.
+        counts: images in the batch of each step.
+        double: compute in 64 bits, so that rounding cannot hide a difference.
+        same_weights: the group starts every step from the weights of the single process; otherwise both keep their own.
 
     Returns:
-        Of the leader, for every step: `losses` of both, and `gradients`, the largest difference of a tensor: the norm
-        of the difference over the norm of the gradient of one process; `worst` names it.
+        In the main process, for every step: `losses` of both; `gradients`, the largest relative difference of a tensor
+        (norm of the difference over the norm of the gradient of the single process); and `worst`, its name.
     """
-    kind = torch.float64 if double else torch.float32
-    alone, mine = (build_model(recipe.model, seed=recipe.seed).to(kind).train() for _ in range(2))
-    divided = divide(mine, group)
-    networks = [network.to(memory_format=torch.channels_last) for network in (alone, mine)]
+    dtype = torch.float64 if double else torch.float32
+    alone, part = (build_model(recipe.model, seed=recipe.seed).to(dtype).train() for _ in range(2))
+    divided = divide(part, group)
+    networks = [network.to(memory_format=torch.channels_last) for network in (alone, part)]
     optimizers = [build_optimizer(network, recipe.optim) for network in networks]
     out: dict[str, Any] = {"losses": [], "gradients": [], "worst": []}
     for step, count in enumerate(counts):
@@ -45,21 +46,21 @@ def follow(
             set_learning_rates(optimizer, recipe.optim, 1, step / len(counts))
         if same_weights:
             state = group.broadcast_tensors(alone.state_dict() if group.is_main else {})
-            mine.load_state_dict(own_parts(dict(state), group, divided))
+            part.load_state_dict(own_parts(dict(state), group, divided))
         if group.is_main:
             alone.seed_dropout(recipe.seed, step)
-            one = float(train_step(alone, optimizers[0], images, targets, recipe)[0])
+            single_loss = float(train_step(alone, optimizers[0], images, targets, recipe)[0])
         rows = group.rows(count)
-        some = targets if group.scheme == "hybrid" else targets[rows]
-        together, _ = group_step(group, mine, optimizers[1], images[rows], some, recipe, None, count=count, step=step)
-        gradients = whole_tensors({n: p.grad for n, p in mine.named_parameters() if p.grad is not None}, group, divided)
+        own = targets if group.scheme == "hybrid" else targets[rows]
+        group_loss, _ = group_step(group, part, optimizers[1], images[rows], own, recipe, None, count=count, step=step)
+        gradients = whole_tensors({n: p.grad for n, p in part.named_parameters() if p.grad is not None}, group, divided)
         if group.is_main:
-            theirs = {n: p.grad for n, p in alone.named_parameters() if p.grad is not None}
-            assert theirs.keys() == gradients.keys()
-            apart = {name: _difference(grad, gradients[name]) for name, grad in theirs.items()}
-            worst = max(apart, key=lambda name: apart[name])
-            out["losses"].append([one, together])
-            out["gradients"].append(apart[worst])
+            expected = {n: p.grad for n, p in alone.named_parameters() if p.grad is not None}
+            assert expected.keys() == gradients.keys()
+            differences = {name: _difference(grad, gradients[name]) for name, grad in expected.items()}
+            worst = max(differences, key=lambda name: differences[name])
+            out["losses"].append([single_loss, group_loss])
+            out["gradients"].append(differences[worst])
             out["worst"].append(worst)
     return out
 
@@ -70,9 +71,9 @@ def _difference(one: Tensor, other: Tensor) -> float:
 
 
 def _batch(recipe: Recipe, count: int, step: int) -> tuple[Tensor, Tensor]:
-    """Noise with a class for each picture: (count, 3, crop, crop) in 0..255, (count, classes)."""
-    draw = np.random.default_rng([recipe.seed, step])
+    """Noise with a random class for each image: (count, 3, crop, crop) in 0..255, (count, classes)."""
+    rng = np.random.default_rng([recipe.seed, step])
     size, classes = recipe.model.crop_size, recipe.model.num_classes
-    images = torch.from_numpy(draw.integers(0, 256, (count, 3, size, size)).astype(np.float32))
-    labels = torch.from_numpy(draw.integers(0, classes, count))
+    images = torch.from_numpy(rng.integers(0, 256, (count, 3, size, size)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(0, classes, count))
     return images.contiguous(memory_format=torch.channels_last), F.one_hot(labels, classes).float()

@@ -1,4 +1,4 @@
-"""One process of a team, started by test_parallel.py: python team_worker.py JOB STORE RANK SIZE FOLDER."""
+"""One process of a process group, started by `harness.groups`: python -m harness.group_worker RANK FOLDER."""
 
 import faulthandler
 import json
@@ -24,11 +24,11 @@ from alexnet.training.monitor import Interrupted
 from harness.gradients import follow
 
 CPU = torch.device("cpu")
-PATIENCE = 600.0  # seconds; a larger team waits until the smaller one is done
+PATIENCE = 600.0  # seconds; the processes of a larger group wait until the smaller group has finished
 
 
 def bytes_sent() -> int:
-    """Bytes that left this process through TCP so far, as the kernel counts them."""
+    """Bytes that this process has sent over TCP so far, as counted by the kernel."""
     total = 0
     for entry in os.listdir("/proc/self/fd"):
         with suppress(OSError):
@@ -42,22 +42,22 @@ def bytes_sent() -> int:
 
 
 def trained(folder: Path, name: str, recipe: str, scheme: str, rank: int, size: int, exact: bool, **options) -> dict:
-    """Trains FOLDER/name of that recipe (by a run folder), from the start or on."""
-    like, out = open_run(folder / recipe), folder / name
+    """Trains the run FOLDER/name with the recipe of the run FOLDER/recipe, from the beginning or from a checkpoint."""
+    template, out = open_run(folder / recipe), folder / name
     if rank == 0 and not out.exists():
-        create_run(out, like.recipe, like.class_names, like.data)
-    group = process_group_of(like.recipe, scheme, rank, size, exact=exact)
-    group.all_reduce_max(0)  # the run folder is there
-    data = like.data if group.is_main else {}  # as `alexnet train` under torchrun
-    with run_of_rank(RunFolder(out, like.recipe, like.class_names, data), group) as run:
+        create_run(out, template.recipe, template.class_names, template.data)
+    group = process_group_of(template.recipe, scheme, rank, size, exact=exact)
+    group.all_reduce_max(0)  # a barrier: the run folder exists
+    data = template.data if group.is_main else {}  # as `alexnet train` under torchrun
+    with run_of_rank(RunFolder(out, template.recipe, template.class_names, data), group) as run:
         before = bytes_sent()
         with suppress(Interrupted):
             train(run, open_prepared(folder / "prepared"), device=CPU, group=group, **options)
         return {"sent": dict(group.sent), "tcp": bytes_sent() - before}
 
 
-def answer(folder: Path, rank: int, size: int, job: dict) -> dict:
-    """Does one job as one of `size` processes; what came of it, or the mistake."""
+def do_job(folder: Path, rank: int, size: int, job: dict) -> dict:
+    """Does one job as one of `size` processes; returns its result, or the error."""
     try:
         if "follow" in job:
             recipe = override(find_recipe(job["follow"]), job["changes"])
@@ -80,12 +80,12 @@ def main() -> None:
             continue
         store = dist.FileStore(str(folder / f"store-{size}"), size)
         with joined_process_group(CPU, PATIENCE, store=store, rank=rank, size=size):
-            out = [answer(folder, rank, size, job) for job in jobs]
-        (folder / f"said-{size}-{rank}.json").write_text(json.dumps(out))
+            out = [do_job(folder, rank, size, job) for job in jobs]
+        (folder / f"results-{size}-{rank}.json").write_text(json.dumps(out))
 
 
 if __name__ == "__main__":
     faulthandler.enable()
-    os.environ["RANK"] = sys.argv[1]  # ends as a worker of torchrun does
+    os.environ["RANK"] = sys.argv[1]  # so that it ends like a worker of torchrun
     with exit_without_cleanup():
         main()

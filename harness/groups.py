@@ -1,4 +1,4 @@
-"""Groups of processes that train one run, started and compared."""
+"""Process groups that train one run: starting them, and comparing their checkpoints."""
 
 import json
 import os
@@ -12,9 +12,15 @@ from harness import ROOT
 
 
 def start_teams(folder: Path, jobs: dict[int, list]) -> dict[int, list[list]]:
-    """Runs jobs in so many processes, the smallest team first; what each process says.
+    """Runs jobs in process groups of several sizes, the smallest first.
 
-    The teams share processes: to start one costs more than what it then does.
+    The groups use the same processes, because starting a process takes longer than its jobs.
+
+    Args:
+        jobs: by world size.
+
+    Returns:
+        By world size: for each process, the result of each job.
     """
     sizes = sorted(jobs)
     (folder / "jobs.json").write_text(json.dumps([(size, jobs[size]) for size in sizes]))
@@ -24,15 +30,16 @@ def start_teams(folder: Path, jobs: dict[int, list]) -> dict[int, list[list]]:
         subprocess.Popen([*command, str(rank), str(folder)], env=environment, cwd=ROOT, stderr=subprocess.PIPE)
         for rank in range(sizes[-1])
     ]
-    said = [process.communicate()[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * sizes[-1], said
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * sizes[-1], errors
     return {
-        size: [json.loads((folder / f"said-{size}-{rank}.json").read_text()) for rank in range(size)] for size in sizes
+        size: [json.loads((folder / f"results-{size}-{rank}.json").read_text()) for rank in range(size)]
+        for size in sizes
     }
 
 
 def start_team(folder: Path, size: int, jobs: list) -> list[list]:
-    """Runs jobs in `size` processes; what each of them says."""
+    """Runs jobs in one process group; returns for each process the result of each job."""
     return start_teams(folder, {size: jobs})[size]
 
 
@@ -43,7 +50,7 @@ def stored(folder: Path):
 
 
 def farthest(one: Path, other: Path) -> float:
-    """The largest difference of a tensor of two checkpoints, over its largest number."""
+    """The largest difference between tensors of two checkpoints, relative to the largest value of the tensor."""
     ours, theirs = stored(one).tensors, stored(other).tensors
     assert ours.keys() == theirs.keys()
     differences = [

@@ -1,4 +1,4 @@
-"""Image files made by hand, or by Pillow, for what a test wants to see in them."""
+"""Image files with the properties that a test needs, made by hand or with Pillow."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def jpeg_of_scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again."""
+    """A progressive JPEG with `count` scans, of which the last one is repeated."""
     content = saved(Image.new("RGB", (64, 64), (200, 100, 50)), "JPEG", progressive=True)
     start = content.rindex(b"\xff\xda")
     return content[:start] + content[start:-2] * (count - content.count(b"\xff\xda") + 1) + b"\xff\xd9"

@@ -1,4 +1,4 @@
-"""Jobs of several processes, and what disturbs them. Linux only."""
+"""Jobs of several processes, and the faults that tests inject into them. Linux only."""
 
 import os
 import signal
@@ -20,35 +20,35 @@ T = TypeVar("T")
 
 ALEXNET = (sys.executable, "-m", "alexnet")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
-# A node counts as dead after five seconds: after two, one that waits for its turn on a busy machine did, too.
+# A node counts as dead after five seconds. With two seconds, nodes on a busy machine counted as dead too.
 QUICK = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=5,join_timeout=60"
-DEADLINE = 400.0  # seconds after which a condition that does not come true is a failure
+DEADLINE = 400.0  # seconds after which a condition that is still false is a failure
 
 
 def wait_for(condition: Callable[[], T | None], what: str, deadline: float = DEADLINE) -> T:
-    """What the condition gives, once it gives something."""
+    """Waits until the condition returns a true value, and returns this value."""
     end = time.monotonic() + deadline
-    while not (found := condition()):
+    while not (value := condition()):
         if time.monotonic() > end:
-            raise AssertionError(f"in vain: {what}")
+            raise AssertionError(f"waited in vain for: {what}")
         time.sleep(0.02)
-    return found
+    return value
 
 
 def torchrun(*arguments: Any, restarts: int = 3) -> tuple[Any, ...]:
-    """torchrun on one machine with two processes of alexnet."""
+    """The command for torchrun with two processes of alexnet on one machine."""
     return (*TORCHRUN, "--nproc-per-node=2", f"--max-restarts={restarts}", "-m", "alexnet", *arguments)
 
 
-def agent(meeting: Path, *arguments: Any, restarts: int = 3) -> tuple[Any, ...]:
-    """torchrun as one of one or two nodes that meet in a file, with one process of alexnet."""
-    where = ("--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-conf={QUICK},store_type=file")
+def agent(rendezvous: Path, *arguments: Any, restarts: int = 3) -> tuple[Any, ...]:
+    """The command for torchrun on one of one or two nodes with one process each; the rendezvous is in a file."""
+    backend = ("--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", f"--rdzv-conf={QUICK},store_type=file")
     nodes = ("--nnodes=1:2", "--nproc-per-node=1", "--rdzv-id=job", "--local-addr=127.0.0.1")
-    return (*TORCHRUN, *nodes, *where, f"--max-restarts={restarts}", "-m", "alexnet", *arguments)
+    return (*TORCHRUN, *nodes, *backend, f"--max-restarts={restarts}", "-m", "alexnet", *arguments)
 
 
 class Job:
-    """A command with all that it starts, and what it says in a file."""
+    """A running command with all processes that it starts; its output is in a file."""
 
     def __init__(self, command: tuple[str, ...], said: Path, environment: Mapping[str, str] | None = None):
         self.path = said
@@ -69,22 +69,22 @@ class Job:
         return self.path.read_text(errors="replace")
 
     def workers(self) -> dict[int, int]:
-        """Rank -> process id of the processes it has started."""
+        """Rank -> process id of the workers that it has started."""
         return {rank: pid for pid, rank, parent in processes() if parent == self.pid}
 
     def worker(self, rank: int) -> int:
-        """The process id of a worker, once it is there."""
+        """Waits until a worker runs, and returns its process id."""
         return wait_for(lambda: self.workers().get(rank), f"worker {rank} of {self.said()}")
 
     def kill(self) -> None:
-        """Kills it and its workers, as a machine that fails."""
+        """Kills the command and its workers, as if the machine failed."""
         for pid in (self.pid, *self.workers().values()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def end(self, deadline: float = DEADLINE) -> int:
-        """Its exit code, once it has ended."""
+        """Waits until the command has ended, and returns its exit code."""
         try:
             return self.process.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -93,7 +93,7 @@ class Job:
 
 @contextmanager
 def job(*command: Any, said: Path, environment: Mapping[str, str] | None = None) -> Iterator[Job]:
-    """A job of which nothing is left afterwards."""
+    """Runs a job during the block and kills what is left of it afterwards."""
     started = Job(tuple(map(str, command)), said, environment)
     try:
         yield started
@@ -102,7 +102,7 @@ def job(*command: Any, said: Path, environment: Mapping[str, str] | None = None)
 
 
 def processes() -> Iterator[tuple[int, int, int]]:
-    """Process id, rank and parent of all workers on this machine, dead ones that nobody has buried left out."""
+    """Process id, rank and parent of all workers on this machine, without zombies."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -115,7 +115,7 @@ def processes() -> Iterator[tuple[int, int, int]]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Whether a process exists and has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -126,12 +126,12 @@ def saved(run: Path) -> int:
     """The step of the last checkpoint, 0 before the first."""
     try:
         name = checkpoint_name(open_run(run), "LAST")
-    except (AlexNetError, OSError):  # it is being made
+    except (AlexNetError, OSError):  # the run folder is being created
         return 0
     return int(name.removeprefix("step-")) if name else 0
 
 
 def final(run: Path) -> dict[str, str]:
-    """Checksums of the last network and of all that training needs."""
+    """Checksums of the last network and of the state of training."""
     sums = read_sums(run / "checkpoints" / str(checkpoint_name(open_run(run), "LAST")))
     return {name: sums[name] for name in ("model.safetensors", "training.safetensors")}

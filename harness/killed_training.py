@@ -1,4 +1,4 @@
-"""A process that trains, to be killed; started through multiprocessing."""
+"""Training in a process that a test kills; started with multiprocessing."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from alexnet.training.loop import train
 
 
 def go_on(folder: str, prepared: str, save_seconds: float) -> None:
-    """Trains a run to its end from where it stands."""
+    """Trains a run from its last checkpoint to its end."""
     torch.set_num_threads(1)
-    run, pictures = open_run(Path(folder)), open_prepared(Path(prepared))
-    train(run, pictures, device=torch.device("cpu"), save_seconds=save_seconds)
+    run, images = open_run(Path(folder)), open_prepared(Path(prepared))
+    train(run, images, device=torch.device("cpu"), save_seconds=save_seconds)

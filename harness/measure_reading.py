@@ -1,9 +1,9 @@
-"""Reads pictures one by one, each in a process of its own, and says what came of it and how much memory it took.
+"""Reads images one by one, each in its own process, and prints the outcome and the memory that it took.
 
-    python tests/measure_reading.py FILE ...
+    python -m harness.measure_reading FILE ...
 
-A line of JSON for each file and function: outcome ("pixels" or what was said), megabytes by which the peak memory grew.
-A process that crashes leaves its line out.
+It prints a line of JSON for each file and function: the outcome ("pixels" or the error message) and the megabytes by
+which the peak memory grew. For a process that crashes there is no line.
 """
 
 import json
@@ -32,8 +32,8 @@ def measure(path: Path, read: Callable[[Path], object]) -> None:
         outcome = "pixels"
     except DataError as error:
         outcome = error.what
-    found = {"name": path.name, "call": read.__name__, "outcome": outcome, "mb": peak_mb() - start}
-    print(json.dumps(found), flush=True)
+    result = {"name": path.name, "call": read.__name__, "outcome": outcome, "mb": peak_mb() - start}
+    print(json.dumps(result), flush=True)
 
 
 def main() -> None:

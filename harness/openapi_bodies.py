@@ -1,6 +1,6 @@
-"""Bodies for schemathesis: valid pictures and archives of them, where its own would be bytes without a meaning.
+"""Request bodies for schemathesis: valid images and archives of them, where its own bodies would be random bytes.
 
-The command line takes it as SCHEMATHESIS_HOOKS=harness.openapi_bodies.
+To use them on the command line, set SCHEMATHESIS_HOOKS=harness.openapi_bodies.
 """
 
 import io
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def picture(width: int, height: int, seed: int, kind: str) -> bytes:
-    """Noise of a seed as a file of some kind."""
+    """Noise as an image file of some kind."""
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     Image.fromarray(noise).save(out := io.BytesIO(), kind)
     return out.getvalue()
@@ -30,11 +30,11 @@ def archive(files: list[tuple[str, bytes]]) -> bytes:
 
 
 SIDES = st.integers(1, 90)
-PICTURES = st.builds(picture, SIDES, SIDES, st.integers(0, 99), st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF"]))
+IMAGES = st.builds(picture, SIDES, SIDES, st.integers(0, 99), st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF"]))
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=120).filter(
     lambda name: not name.startswith("._") and "/." not in name and not name.endswith("/")
 )
-ARCHIVES = st.lists(st.tuples(NAMES, PICTURES | st.binary(max_size=30)), min_size=1, max_size=4).map(archive)
+ARCHIVES = st.lists(st.tuples(NAMES, IMAGES | st.binary(max_size=30)), min_size=1, max_size=4).map(archive)
 
-schemathesis.openapi.media_type("application/octet-stream", PICTURES)
+schemathesis.openapi.media_type("application/octet-stream", IMAGES)
 schemathesis.openapi.media_type("application/x-tar", ARCHIVES)

@@ -1,8 +1,8 @@
-"""Net 145 of 2012 a second time: NumPy in float64, forward and backward by hand, as two towers that exchange maps.
+"""A second implementation of net 145 of 2012: NumPy in float64, forward and backward by hand, as two towers.
 
-Written from the formulas of the released source, for the tests alone: it is slow and knows nothing of PyTorch or of the
-package. A layer is a function of its input that gives the output and a way back; the way back takes the gradient of the
-output and gives that of the input and those of the layer's parameters, by name.
+It is written from the formulas of the released source, for the tests only: it is slow and uses neither PyTorch nor the
+package. A layer is a function of its input that returns the output and a backward function. The backward function takes
+the gradient of the output; it returns the gradient of the input and those of the parameters of the layer, by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,49 +58,49 @@ def relu(x: Array) -> tuple[Array, Back]:
 
 
 def flatten(x: Array) -> tuple[Array, Back]:
-    """Maps, then rows, then columns in one line."""
+    """All values of an image in one row: channel by channel, row by row."""
     return x.reshape(len(x), -1), lambda d: (d.reshape(x.shape), {})
 
 
 def max_pool(x: Array) -> tuple[Array, Back]:
-    """The largest of 3 x 3, every 2 cells; 1 + ceil((side - 3) / 2) windows, the last one clipped at the border."""
+    """Max pooling, 3 x 3 with stride 2: 1 + ceil((side - 3) / 2) windows a side, the last one clipped at the border."""
     rows, columns = (1 + -(-(side - 3) // 2) for side in x.shape[2:])
-    places = {}
+    winners = {}  # row and column of the maximum of each window
     y = np.empty((*x.shape[:2], rows, columns))
     for i in range(rows):
         for j in range(columns):
             window = x[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
             flat = window.reshape(*x.shape[:2], -1)
             y[:, :, i, j] = flat.max(2)
-            winners = flat.argmax(2)
-            places[i, j] = (2 * i + winners // window.shape[3], 2 * j + winners % window.shape[3])
+            largest = flat.argmax(2)
+            winners[i, j] = (2 * i + largest // window.shape[3], 2 * j + largest % window.shape[3])
 
     def back(d: Array) -> tuple[Array, dict[str, Array]]:
         of_x = np.zeros_like(x)
-        pictures, maps = np.indices(x.shape[:2])
-        for (i, j), (row, column) in places.items():
-            of_x[pictures, maps, row, column] += d[:, :, i, j]
+        images, channels = np.indices(x.shape[:2])
+        for (i, j), (row, column) in winners.items():
+            of_x[images, channels, row, column] += d[:, :, i, j]
         return of_x, {}
 
     return y, back
 
 
 def across_maps(values: Array) -> Array:
-    """The sum over the maps f - 2 .. f + 2 that this tower has."""
+    """The sum over the channels f - 2 .. f + 2, as far as this tower has them."""
     return np.stack([values[:, max(0, f - 2) : f + 3].sum(1) for f in range(values.shape[1])], axis=1)
 
 
 def within_map(values: Array) -> Array:
-    """The sum over the 5 x 5 neighbours, as far as they lie inside the map."""
+    """The sum over the 5 x 5 neighbors, as far as they lie inside the feature map."""
     padded = np.pad(values, ((0, 0), (0, 0), (2, 2), (2, 2)))
     return sliding_window_view(padded, (5, 5), axis=(2, 3)).sum((4, 5))
 
 
-def normalisation(total: Callable[[Array], Array], k: float, alpha: float, beta: float = 0.75) -> Layer:
-    """b_f = a_f D_f^-beta with D = k + alpha * total(a^2), where `total` sums over neighbours; alpha is of one square.
+def normalization(total: Callable[[Array], Array], k: float, alpha: float, beta: float = 0.75) -> Layer:
+    """b_f = a_f D_f^-beta with D = k + alpha * total(a^2), where `total` sums over neighbors.
 
-    Neighbours are mutual, so a_g stands in D_f exactly where a_f stands in D_g, and the gradient of a_g is
-    d_g D_g^-beta - 2 alpha beta a_g * total(d a D^(-beta - 1))_g.
+    alpha multiplies each square. Being neighbors is mutual: a_g stands in D_f exactly where a_f stands in D_g. So the
+    gradient of a_g is d_g D_g^-beta - 2 alpha beta a_g * total(d a D^(-beta - 1))_g.
     """
 
     def forward(a: Array) -> tuple[Array, Back]:
@@ -115,18 +115,18 @@ def normalisation(total: Callable[[Array], Array], k: float, alpha: float, beta:
     return forward
 
 
-LRN = normalisation(across_maps, k=2.0, alpha=1e-4 / 5)
-WITHIN_MAP_NORM = normalisation(within_map, k=1.0, alpha=1e-3 / 25)
+LRN = normalization(across_maps, k=2.0, alpha=1e-4 / 5)
+WITHIN_MAP_NORM = normalization(within_map, k=1.0, alpha=1e-3 / 25)
 
 
 def dropout(mask: Array | None) -> Layer:
-    """Training multiplies by a mask of zeros and ones and by nothing else; testing (no mask) by one half."""
+    """Training multiplies by a mask of zeros and ones, without rescaling; testing (no mask) multiplies by one half."""
     factor = 0.5 if mask is None else mask
     return lambda x: (x * factor, lambda d: (d * factor, {}))
 
 
 def chain(x: Array, layers: Sequence[Layer]) -> tuple[Array, Back]:
-    """One layer after another."""
+    """Several layers, one after another."""
     backs = []
     for layer in layers:
         x, back = layer(x)
@@ -143,9 +143,10 @@ def chain(x: Array, layers: Sequence[Layer]) -> tuple[Array, Back]:
 
 
 def towers(inputs: Sequence[Array], layers: Callable[[int], Sequence[Layer]]) -> tuple[Array, Back]:
-    """The two towers side by side, each on its own input; out come the maps of the first, then those of the second.
+    """The two towers in parallel, each on its own input; the outputs are concatenated along the channels.
 
-    The way back gives the gradients of both inputs, (2, ...), and the parameters of both towers in one piece.
+    The backward function returns the gradients of both inputs, (2, ...), and the gradients of the parameters, with both
+    towers concatenated.
     """
     (first, back_first), (second, back_second) = (chain(inputs[t], layers(t)) for t in (0, 1))
 
@@ -158,7 +159,7 @@ def towers(inputs: Sequence[Array], layers: Callable[[int], Sequence[Layer]]) ->
 
 
 def log_loss(logits: Array, labels: Array) -> tuple[float, Array]:
-    """The mean of -log of the probability of the right class, and its gradient."""
+    """The mean of -log of the probability of the correct class, and its gradient."""
     shifted = logits - logits.max(1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     rows = np.arange(len(labels))
@@ -174,13 +175,13 @@ def net_145(
     labels: Array,
     masks: tuple[Array, Array] | None = None,
 ) -> tuple[Array, float, Callable[[], dict[str, Array]]]:
-    """Logits, loss, and the way back to the gradient of every parameter.
+    """Logits, loss, and the backward function that returns the gradient of every parameter.
 
     Args:
         parameters: `conv1.weight`, `conv1.bias`, .. `fc8.bias`; the first half of each but fc8 is the first tower.
         pixels: (N, 3, size, size), 0..255.
-        mean: (3, size, size), grey levels.
-        masks: what dropout leaves of fc6 and of fc7, zeros and ones (N, units); None: testing.
+        mean: (3, size, size), 0..255.
+        masks: the dropout masks of fc6 and fc7, zeros and ones (N, units); None: testing.
     """
 
     def half(name: str, tower: int) -> tuple[str, Array, Array]:
@@ -201,8 +202,8 @@ def net_145(
             linear(*half(f"fc{number}", t)), relu, dropout(None if mask is None else np.split(mask, 2, axis=1)[t])
         ]  # fmt: skip
 
-    missing = -(pixels.shape[-1] - 11) % 4
-    data = np.pad(pixels - mean, ((0, 0), (0, 0), (0, missing), (0, missing)))
+    padding = -(pixels.shape[-1] - 11) % 4
+    data = np.pad(pixels - mean, ((0, 0), (0, 0), (0, padding), (0, padding)))
     pool2, back_front = towers((data, data), front)
     pool5, back_middle = towers((pool2, pool2), middle)
     fc6, back_6 = towers((pool5, pool5), hidden(6))
@@ -214,7 +215,7 @@ def net_145(
         of_input, gradients = back_8(d)
         for one_back in (back_7, back_6, back_middle):
             of_both, more = one_back(of_input)
-            of_input = of_both.sum(0)  # both towers read the same maps here, so what they ask for adds up
+            of_input = of_both.sum(0)  # both towers have the same input here, so their gradients add up
             gradients |= more
         return gradients | back_front(of_input)[1]
 

@@ -1,4 +1,4 @@
-"""Tiny pictures, a tiny network for them, and the command line in this process."""
+"""Small images, a small network for them, and the command line in this process."""
 
 import io
 import sys
@@ -33,7 +33,7 @@ TINY = (
 
 
 class Outcome(NamedTuple):
-    """What a call of the command line did."""
+    """The result of a call of the command line."""
 
     code: int
     out: str
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 class Recording:
-    """A monitor that keeps what it is told."""
+    """A monitor that records everything it receives."""
 
     def __init__(self) -> None:
         self.steps: list[Any] = []
@@ -59,42 +59,42 @@ class Recording:
 
 
 def coloured(labels: np.ndarray, seed: int, size: int = SIZE) -> np.ndarray:
-    """Noise in which the channel of the class is brighter: (n, size, size, 3) uint8."""
+    """Noise in which the color channel of the class is brighter: (n, size, size, 3) uint8."""
     noise = np.random.default_rng(seed).integers(0, 120, (len(labels), size, size, 3))
     noise[np.arange(len(labels)), :, :, labels] += 100
     return noise.astype(np.uint8)
 
 
 def noise(count: int, seed: int = 0, size: int = 16) -> Source:
-    """Noise in two classes, `count` images for training and four of them again as val."""
-    generator = np.random.default_rng(seed)
-    pixels = generator.integers(0, 256, (count, size, size, 3), np.uint8)
+    """Noise in two classes: `count` training images, of which the first four are also the validation split."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (count, size, size, 3), np.uint8)
     labels = np.arange(count, dtype=np.int64) % 2
     names = tuple(f"{i}" for i in range(count))
-    half = Samples(names[:4], labels[:4], arrays=pixels[:4])
-    return Source("made", ("even", "odd"), {"train": Samples(names, labels, arrays=pixels), "val": half})
+    first_four = Samples(names[:4], labels[:4], arrays=pixels[:4])
+    return Source("made", ("even", "odd"), {"train": Samples(names, labels, arrays=pixels), "val": first_four})
 
 
 def write_photos(root: Path, per_class: int = 10) -> Path:
-    """A folder with a sub-folder of PNG files for each colour, 26 x 30 pixels."""
+    """Writes a folder with a sub-folder of PNG files for each color, 26 x 30 pixels."""
     for label, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True)
         pixels = coloured(np.full(per_class, label), seed=label, size=30)[:, :26]
-        for i, picture in enumerate(pixels):
-            Image.fromarray(picture).save(root / name / f"{i}.png")
+        for i, image in enumerate(pixels):
+            Image.fromarray(image).save(root / name / f"{i}.png")
     return root
 
 
 def reseal(run: Path) -> None:
-    """Gives the small files of a run, which a test has changed, checksums that fit."""
+    """Rewrites the checksums of the small files of a run, after a test has changed them."""
     (run / SUMS).write_bytes(lines({name: file_sha256(run / name) for name in read_sums(run)}))
 
 
 def call(*arguments: object, stdin: str = "") -> Outcome:
-    """The command line in this process; an exception that leaves it is a test failure by itself."""
+    """Runs the command line in this process; an exception that it raises fails the test."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens")  # it notices pytest
+        warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens")  # a warning under pytest
         patch.setattr(sys, "argv", ["alexnet", *map(str, arguments)])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
         patch.setattr(sys, "stdout", out)
@@ -102,6 +102,6 @@ def call(*arguments: object, stdin: str = "") -> Outcome:
         try:
             main()
             code = 0
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
+        except SystemExit as error:
+            code = int(error.code or 0)
     return Outcome(code, out.getvalue(), err.getvalue())

@@ -1,4 +1,4 @@
-"""What the tests share: no writing outside of pytest's folders, tiny pictures, tiny networks, one trained run."""
+"""What the tests share: no writing outside of pytest's folders, tiny images, tiny networks, one trained run."""
 
 import dataclasses
 import os
@@ -33,7 +33,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where prepared pictures go in this test, instead of the user's home; and help as wide as it wants."""
+    """Where prepared images go in this test, instead of the user's home; and help as wide as it wants."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("ALEXNET_CACHE", str(folder))
     monkeypatch.setenv("COLUMNS", "160")
@@ -42,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """26 training, 7 val and 5 test pictures of three colours, 24 pixels a side."""
+    """26 training, 7 val and 5 test images of three colors, 24 pixels a side."""
     splits = {}
     for seed, (name, count) in enumerate({"train": 26, "val": 7, "test": 5}.items()):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
@@ -93,7 +93,7 @@ def fit(prepared: Prepared) -> Callable[..., Recording]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A fresh folder of pictures that a test may change."""
+    """A fresh folder of images that a test may change."""
     return write_photos(tmp_path / "photos")
 
 

@@ -1,14 +1,17 @@
-"""The command line: the verbs put together, and how each mistake ends."""
+"""The command line: the verbs in their groups, and how each mistake ends."""
 
 import io
 import sys
+from difflib import get_close_matches
+from typing import Any
 
 from cyclopts import (
     App,
     CoercionError,
     CycloptsError,
+    Group,
     MissingArgumentError,
-    UnknownCommandError,
+    Parameter,
     UnknownOptionError,
     UnusedCliTokensError,
 )
@@ -17,45 +20,58 @@ from alexnet.cli import data, experiments, export, interpret, networks, runs, se
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 from alexnet.kernels.allocator import keep_memory
 
+OVERVIEW = """\
+alexnet: AlexNet as the system it was, for your own images.
+
+  alexnet demo                        LeNet and AlexNet on digits, two minutes
+  alexnet train photos/               a network for your images
+  alexnet predict runs/last cat.jpg   what is on an image
+
+{groups}
+alexnet VERB --help explains a verb; alexnet --help has a line for each.
+"""
+
+VERBS = {
+    "Start here": (runs.demo, train.train, runs.predict),
+    "Train": (train.resume, networks.check, networks.bench, train.verify),
+    "Judge": (runs.evaluate, runs.report, experiments.compare, experiments.ensemble),
+    "Look inside": (
+        networks.summary,
+        interpret.filters,
+        interpret.features,
+        interpret.similar,
+        interpret.why,
+        serve.explore,
+    ),
+    "Use elsewhere": (serve.serve, export.export, export.parity),
+    "Data and weights": (data.prepare, data.doctor, networks.identify, networks.import_weights),
+    "Research": (networks.recipes, networks.diff, experiments.ablate),
+}
+
 app = App(
     name="alexnet",
-    help="AlexNet as the system it was: prepare, train, evaluate and use it on your own pictures.\n\n"
-    "For example:\n  alexnet demo\n  alexnet train photos/\n  alexnet predict runs/2026-11-24-1530-photos cat.jpg",
+    help="AlexNet as the system it was: prepare, train, evaluate and use it on your own images.",
     help_format="plaintext",
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=()),
 )
+NAMES: dict[Any, str] = {networks.import_weights: "import"}
+for number, (title, verbs) in enumerate(VERBS.items()):
+    group = Group(title, sort_key=number)
+    for verb in verbs:
+        app.command(verb, name=NAMES.get(verb, verb.__name__), group=group)
 
-for verb in (
-    runs.demo,
-    data.prepare,
-    train.train,
-    train.resume,
-    train.verify,
-    runs.evaluate,
-    runs.predict,
-    runs.report,
-    data.doctor,
-    networks.summary,
-    networks.recipes,
-    networks.diff,
-    networks.check,
-    networks.bench,
-    networks.identify,
-    experiments.ablate,
-    experiments.compare,
-    experiments.ensemble,
-    interpret.filters,
-    interpret.features,
-    interpret.similar,
-    interpret.why,
-    export.export,
-    export.parity,
-    serve.serve,
-    serve.explore,
-):
-    app.command(verb)
-app.command(networks.import_weights, name="import")
+
+@app.default
+def overview() -> None:
+    """The verbs by what they are for."""
+    width = max(map(len, VERBS))
+    lines = [
+        f"{title:<{width}}   {'  '.join(NAMES.get(verb, verb.__name__) for verb in verbs)}"
+        for title, verbs in VERBS.items()
+    ]
+    print(OVERVIEW.format(groups="\n".join(lines) + "\n"), end="")
 
 
 def main() -> None:
@@ -92,8 +108,6 @@ def _usage_error(error: CycloptsError) -> UsageError:
     lookup = f"{verb} --help shows what it takes."
     said = " ".join(str(error).split()).partition(" Available commands: ")[0]
     said = said[:1].lower() + said[1:].rstrip(".")
-    if isinstance(error, UnknownCommandError):
-        return UsageError(said, fix="alexnet --help lists the commands.", code="E200")
     if isinstance(error, UnknownOptionError):
         return UsageError(said, fix=lookup, code="E201")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
@@ -102,6 +116,11 @@ def _usage_error(error: CycloptsError) -> UsageError:
         return UsageError(f"{verb} needs {error.argument.name.lstrip('-').upper()}", fix=lookup, code="E202")
     if isinstance(error, CoercionError):
         return UsageError(said, fix=lookup, code="E203")
+    if isinstance(error, UnusedCliTokensError) and not error.command_chain:
+        unknown = (error.unused_tokens or ("",))[0]
+        close = get_close_matches(unknown, [name for name in app if not name.startswith("-")], 1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        return UsageError(f"unknown command {unknown!r}{hint}", fix="alexnet --help lists the commands.", code="E200")
     if isinstance(error, UnusedCliTokensError):
         return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
     return UsageError(said, fix=lookup, code="E205")

@@ -1,14 +1,15 @@
-"""The verbs that look at networks, recipes and files of weights."""
+"""The verbs that work on networks and recipes, and on files of weights."""
 
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from alexnet.errors import UsageError
+import alexnet
+from alexnet.cli.data import TableOrJson
+from alexnet.cli.options import Changes, Device
 
-Changes = Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)]
+RecipeName = Annotated[str, Parameter(help="Where the fields start from; alexnet recipes lists them.")]
 
 
 def summary(
@@ -30,8 +31,6 @@ def summary(
     ----------
     network
         The name of a recipe, or a run folder.
-    changes
-        Fields of the recipe to change; batch_size counts for the memory of a training step.
     parallel
         Show what a step on several processes sends and needs instead; see alexnet train.
     nproc
@@ -41,26 +40,14 @@ def summary(
     speed
         Tera multiply-adds per second of a process.
     """
+    from alexnet.api.networks import parallel_cost
     from alexnet.cli import tables_networks
-    from alexnet.distributed.collectives import Scheme
-    from alexnet.distributed.cost import step_cost
-    from alexnet.distributed.launch import check_scheme
-    from alexnet.models.build import build_model
-    from alexnet.models.summary import summarise
-    from alexnet.recipes.recipe import override
-    from alexnet.runs.start import recipe_of
 
-    recipe = override(recipe_of(network), changes)
+    chosen = alexnet.recipe(network, changes=changes)
     if parallel is not None:
-        check_scheme(recipe, parallel, nproc, exact=False)
-        others = []
-        for scheme in get_args(Scheme):
-            with suppress(UsageError):  # what cannot be divided so has no bill
-                check_scheme(recipe, scheme, nproc, exact=False)
-                others += [step_cost(recipe, scheme, nproc)] if scheme not in ("none", parallel) else []
-        tables_networks.step_cost(step_cost(recipe, parallel, nproc), others, link * 1e9, speed * 1e12)
+        tables_networks.step_cost(*parallel_cost(chosen, parallel, nproc), link * 1e9, speed * 1e12)
         return
-    tables_networks.summary(summarise(build_model(recipe.model)), recipe)
+    tables_networks.summary(alexnet.summary(chosen), chosen)
 
 
 def recipes(name: str | None = None) -> None:
@@ -73,17 +60,14 @@ def recipes(name: str | None = None) -> None:
     Parameters
     ----------
     name
-        A recipe.
+        A recipe, or a run folder.
     """
-    from alexnet.cli.terminal import print_table
-    from alexnet.recipes.named import RECIPES, find_recipe
-    from alexnet.recipes.recipe import flat
+    from alexnet.cli import tables_recipes
 
     if name is None:
-        rows = [(r.name, r.model.architecture, str(r.epochs), str(r.model.crop_size)) for r in RECIPES.values()]
-        print_table("", ("recipe", "network", "epochs", "crop"), rows, left=2)
+        tables_recipes.recipes([alexnet.recipe(each) for each in alexnet.list_recipes()])
     else:
-        print_table("", ("field", name), [(k, str(v)) for k, v in flat(find_recipe(name)).items()], left=2)
+        tables_recipes.fields(alexnet.recipe(name))
 
 
 def diff(first: str, second: str) -> None:
@@ -91,7 +75,7 @@ def diff(first: str, second: str) -> None:
 
     For example:
       alexnet diff alexnet-2012 alexnet-paper
-      alexnet diff caffe runs/photos
+      alexnet diff caffe runs/last
 
     Parameters
     ----------
@@ -100,15 +84,17 @@ def diff(first: str, second: str) -> None:
     second
         Another one.
     """
-    from alexnet.cli import tables_networks
-    from alexnet.recipes.field_notes import explain
-    from alexnet.runs.start import recipe_of
+    from alexnet.cli import tables_recipes
 
-    tables_networks.differences((first, second), explain(recipe_of(first), recipe_of(second)))
+    tables_recipes.differences((first, second), alexnet.diff(first, second))
 
 
 def check(
-    data: str, *changes: Changes, recipe: str = "alexnet-2012", weights: str | None = None, device: str = "auto"
+    data: str,
+    *changes: Changes,
+    recipe: RecipeName = "alexnet-2012",
+    weights: str | None = None,
+    device: Device = "auto",
 ) -> None:
     """Say before the first step whether a network will train: signal and gradient of every layer on a real batch.
 
@@ -120,42 +106,30 @@ def check(
     ----------
     data
         As for alexnet train.
-    changes
-        Fields of the recipe to change.
-    recipe
-        Where the fields start from; alexnet recipes lists them.
     weights
-        Start from trained weights, as for alexnet train.
-    device
-        auto, cpu, cuda, mps, or a torch device such as cuda:1.
+        Start from pretrained weights, as for alexnet train.
     """
-    from dataclasses import replace
-
     from alexnet.cli import tables, tables_networks
-    from alexnet.cli.terminal import bars
-    from alexnet.data.open import fitted, open_images
-    from alexnet.kernels.device import choose_device
-    from alexnet.recipes.named import find_recipe
-    from alexnet.recipes.recipe import for_classes, override
-    from alexnet.training.plan import check_run
-    from alexnet.training.schedule import check_recipe
 
-    base = fitted(find_recipe(recipe), data)
-    chosen = override(base if weights is None else replace(base, weights=weights), changes)
-    with bars() as progress:
-        prepared = open_images(data, chosen.prepare_size, tell=tables.prepared, progress=progress)
-    chosen = for_classes(chosen, len(prepared.class_names))
-    check_recipe(chosen, prepared)
-    tables_networks.check(check_run(chosen, prepared, choose_device(device)))
+    found = alexnet.check(
+        data,
+        recipe=recipe,
+        weights=weights,
+        device=device,
+        progress=True,
+        on_prepared=tables.prepared,
+        changes=changes,
+    )
+    tables_networks.check(found)
 
 
 def bench(
     data: str | None = None,
     *changes: Changes,
-    recipe: str | None = None,
+    recipe: RecipeName = "photos",
     layers: bool = False,
-    json: bool = False,
-    device: str = "auto",
+    format: TableOrJson = "table",
+    device: Device = "auto",
 ) -> None:
     """Say how fast each part of training is here, which one limits, and how long a recipe takes. Half a minute.
 
@@ -168,56 +142,26 @@ def bench(
     ----------
     data
         As for alexnet train; with --layers it may be left out.
-    changes
-        Fields of the recipe to change.
-    recipe
-        Where the fields start from; alexnet recipes lists them. By default photos.
     layers
         Every layer: milliseconds forward and backward, GFLOP/s, share of this machine's matrix product.
-    json
-        Print JSON instead of tables.
-    device
-        auto, cpu, cuda, mps, or a torch device such as cuda:1.
     """
     from alexnet.cli import tables, tables_networks
-    from alexnet.cli.terminal import bars
-    from alexnet.data.open import fitted, open_images, original_files
-    from alexnet.kernels.device import choose_device
-    from alexnet.models.build import build_model
-    from alexnet.recipes.named import find_recipe
-    from alexnet.recipes.recipe import for_classes, override
-    from alexnet.training import bench as benchmark
-    from alexnet.training import bench_layers
 
     if data is not None and "=" in data and not Path(data).exists():
         changes, data = (data, *changes), None
-    if data is None and not layers:
-        raise UsageError(
-            "alexnet bench needs pictures, or --layers",
-            fix="Type alexnet bench photos/, or alexnet bench --layers for a network alone.",
-            code="E202",
-        )
-    base = find_recipe(recipe or "photos")
-    chosen = benchmark.without_weights(override(base if data is None else fitted(base, data), changes))
-    place = choose_device(device)
-    told = (lambda report: None) if json else tables.prepared
-    prepared = None
-    if data is not None:
-        with bars() as progress:
-            prepared = open_images(data, chosen.prepare_size, tell=told, progress=progress)
-    if prepared is not None:
-        chosen = for_classes(chosen, len(prepared.class_names))
-    found: bench_layers.LayerTimes | benchmark.Rates
-    if layers or prepared is None or data is None:
-        found = bench_layers.time_layers(build_model(chosen.model), chosen.batch_size, place)
-    else:
-        found = benchmark.measure(chosen, prepared, place, original_files(data))
-    if json:
+    found = alexnet.bench(
+        data,
+        recipe=recipe,
+        layers=layers,
+        device=device,
+        progress=True,
+        on_prepared=tables.prepared if format == "table" else None,
+        changes=changes,
+    )
+    if format == "json":
         print(tables_networks.as_json(found))
-    elif isinstance(found, bench_layers.LayerTimes):
-        tables_networks.layers(found, chosen.name)
     else:
-        tables_networks.rates(found, chosen.name)
+        tables_networks.times(found, recipe)
 
 
 def identify(file: Path) -> None:
@@ -233,9 +177,8 @@ def identify(file: Path) -> None:
         PyTorch .pth, Caffe .caffemodel, NumPy .npy or .npz, ONNX, or safetensors of this program.
     """
     from alexnet.cli import tables_networks
-    from alexnet.weights.identify import identify as identify_file
 
-    tables_networks.identified(file, identify_file(file))
+    tables_networks.identified(file, alexnet.identify(file))
 
 
 def import_weights(file: Path, out: Path, *, classes: Path | None = None) -> None:
@@ -256,9 +199,7 @@ def import_weights(file: Path, out: Path, *, classes: Path | None = None) -> Non
         for 1,000 outputs, else 0, 1, 2 ...
     """
     from alexnet.cli import tables_networks
-    from alexnet.runs.pretrained import import_weights as import_file
-    from alexnet.weights.published import read_class_names
 
-    run, found = import_file(file, out, None if classes is None else read_class_names(classes))
-    tables_networks.identified(file, found)
-    print(f"\nnext: alexnet predict {run.folder} PICTURE.jpg")
+    run, identified = alexnet.import_weights(file, out, classes=classes)
+    tables_networks.identified(file, identified)
+    print(f"\nnext: alexnet predict {run.folder} IMAGE.jpg")

@@ -6,16 +6,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.text import Text
-
-from alexnet.cli.terminal import console, print_table
+from alexnet.cli.terminal import print_table, say
 from alexnet.data.dataset import SPLITS
 from alexnet.data.prepare import PrepareReport
-from alexnet.doctor.examine import PAGE, Examination, next_steps, summary
+from alexnet.doctor.examine import PAGE, Examination
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.predict import Prediction
-from alexnet.runs.run import RunFolder
-from alexnet.text import percent, printable
+from alexnet.text import percent
 
 CLASSES_SHOWN = 30
 
@@ -27,18 +24,13 @@ def plan(rows: Mapping[str, str]) -> None:
         say(f"{name:<{width}}  {value}")
 
 
-def say(text: str) -> None:
-    """One line, wrapped by the terminal."""
-    console().print(Text(printable(text)))
-
-
 def prepared(report: PrepareReport) -> None:
     """What preparing did: every class counted, every picture left out with its reason."""
     if report.already_done:
-        say(f"pictures   prepared before: {report.folder}")
+        say(f"images     prepared before: {report.folder}")
         return
     kept = sum(sum(counts.values()) for counts in report.counts.values())
-    say(f"prepared {kept} pictures in {report.seconds:.1f} s: {report.folder}")
+    say(f"prepared {kept} images in {report.seconds:.1f} s: {report.folder}")
     for note in report.notes:
         say(f"  note: {note}")
     for kind, count in report.oddities.items():
@@ -57,15 +49,28 @@ def evaluation(result: Evaluation) -> None:
     """The figures of one evaluation and of every class."""
     facts = result.summary()
     say(
-        f"{result.split}, {result.count} pictures, {result.views} view{'s' if result.views > 1 else ''}: "
+        f"{result.split}, {result.count} images, {result.views} view{'s' if result.views > 1 else ''}: "
         f"top-1 error {percent(result.top1_error)} (accuracy {percent(1 - result.top1_error)}), "
-        f"top-5 error {percent(facts['top5_error'])}, log-loss {result.log_loss:.3f}"
+        f"top-5 error {percent(facts['top5_error'])}, log loss {result.log_loss:.3f}"
     )
     rows = [(name, str(c["images"]), percent(c["top1_error"])) for name, c in facts["classes"].items()]
-    print_table("", ("class", "pictures", "top-1 error"), rows)
+    print_table("", ("class", "images", "top-1 error"), rows)
 
 
-def results(run: RunFolder, evaluations: Sequence[Evaluation], page: Path) -> None:
+def evaluation_csv(result: Evaluation) -> None:
+    """One line for all images and one for every class; errors in [0, 1]."""
+    facts = result.summary()
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["split", "views", "class", "images", "top1_error", "top5_error", "log_loss"])
+    top5 = "" if facts["top5_error"] is None else facts["top5_error"]
+    head = [result.split, result.views]
+    writer.writerow([*head, "", facts["images"], facts["top1_error"], top5, facts["log_loss"]])
+    for name, row in facts["classes"].items():
+        error = "" if row["top1_error"] is None else row["top1_error"]
+        writer.writerow([*head, name, row["images"], error, "", ""])
+
+
+def results(folder: Path, evaluations: Sequence[Evaluation], page: Path) -> None:
     """The end of a run."""
     rows = [
         (
@@ -78,19 +83,20 @@ def results(run: RunFolder, evaluations: Sequence[Evaluation], page: Path) -> No
         )
         for e in evaluations
     ]
-    print_table("", ("split", "views", "pictures", "top-1 accuracy", "top-5 error", "log-loss"), rows)
+    print_table("", ("split", "views", "images", "top-1 accuracy", "top-5 error", "log loss"), rows)
     say(f"report: {page}")
-    say(f"next:   alexnet predict {run.folder} PICTURE.jpg")
+    say(f"next:   alexnet predict {folder} IMAGE.jpg")
 
 
-def predictions(answers: Iterable[Prediction], form: str) -> int:
-    """Prints the answers as table, json (one object a line) or csv; returns how many pictures could not be read."""
-    unreadable, rows, errors = 0, [], []
+def predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:
+    """Prints the answers as table, json (one object a line) or csv; returns how many failed, and how many there are."""
+    unread, count, rows, errors = 0, 0, [], []
     writer = csv.writer(sys.stdout)
     if form == "csv":
         writer.writerow(["path", "rank", "class", "probability", "error"])
     for answer in answers:
-        unreadable += bool(answer.error)
+        count += 1
+        unread += bool(answer.error)
         if form == "json":
             top = [{"class": name, "probability": p} for name, p in answer.top]
             record = {"path": str(answer.path), "top": top, "error": answer.error or None}
@@ -104,17 +110,17 @@ def predictions(answers: Iterable[Prediction], form: str) -> int:
             for rank, (name, p) in enumerate(answer.top):
                 rows.append(("" if rank else str(answer.path), name, "█" * round(20 * p), percent(p)))
     if form == "table":
-        print_table("", ("picture", "class", "", "probability"), rows, left=3)
+        print_table("", ("image", "class", "", "probability"), rows, left=3)
         for error in errors:
             say(f"not read: {error}")
-    return unreadable
+    return unread, count
 
 
 def examination(found: Examination) -> None:
     """How many of each kind, the worst leak, and what to do next."""
-    counts = summary(found)
+    counts = found.summary()
     looked = len(found.inspection.images)
-    say(f"looked at {looked:,} pictures of {len(found.findings.classes)} classes; nothing was changed")
+    say(f"looked at {looked:,} images of {len(found.findings.classes)} classes; nothing was changed")
     rows = [(name, f"{count:,}") for name, count in counts.items() if count]
     if rows:
         print_table("", ("found", "how many"), rows)
@@ -129,12 +135,12 @@ def examination(found: Examination) -> None:
     for remark in remarks[:5]:
         say(f"note: {remark}")
     if len(remarks) > 5:
-        say(f"note: {len(remarks) - 5} more classes of which there are too few pictures")
+        say(f"note: {len(remarks) - 5} more classes of which there are too few images")
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:
-        say(f"to be left out, if you agree: {excluded:,} picture{'s' * (excluded > 1)}")
-    *sentences, command = next_steps(found)
+        say(f"to be left out, if you agree: {excluded:,} image{'s' * (excluded > 1)}")
+    *sentences, command = found.next_steps()
     for sentence in sentences:
         say(f"next:   {sentence}")
     print(f"next:   {command}")  # not wrapped: it is there to be copied

@@ -1,21 +1,21 @@
 """What the verbs of the laboratory print."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from alexnet.cli.tables import say
-from alexnet.cli.terminal import print_table
-from alexnet.evaluation.compare import Pair
+from alexnet.api.studies import Comparison, short_names
+from alexnet.cli.terminal import print_table, say
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.evaluation.evaluate import Evaluation
 from alexnet.experiments.ablation import Effect, claimed, interval, remarks
+from alexnet.experiments.results import Row, error, reported_split
 from alexnet.recipes.ingredients import INGREDIENTS
-from alexnet.text import percent
+from alexnet.text import duration, percent
 
 
 def ingredients() -> None:
     """All ingredients, what one would type for each, and what the paper says."""
     rows = [
-        (i.name, " ".join(i.changes) or "(alexnet evaluate RUN --views 10)", i.what, claimed(i.paper) or i.claim[:60])
+        (i.name, " ".join(i.changes) or "(alexnet evaluate RUN --views 10)", i.what, claimed(i.paper) or i.claim)
         for i in INGREDIENTS
     ]
     print_table("", ("ingredient", "what one would type", "what it is", "the paper"), rows, left=4)
@@ -44,8 +44,18 @@ def effects(found: Sequence[Effect], split: str, views: int) -> None:
         say("with one seed there is no interval: a difference may be chance")
 
 
-def comparison(names: Sequence[str], evaluations: Sequence[Evaluation], found: Sequence[Pair]) -> None:
+def row(found: Row, left: int) -> None:
+    """A run that has just ended."""
+    split = reported_split([found])
+    outcome = (
+        "diverged" if found["outcome"] == "diverged" else f"{split} error {percent(error(found, 'top1_error', split))}"
+    )
+    say(f"{found['variant']}, seed {found['seed']}: {outcome}, {duration(found['seconds'] or 0)}; {left} runs left")
+
+
+def comparison(found: Comparison) -> None:
     """Every run, and every two of them."""
+    names, evaluations = found.names, found.evaluations
     first = evaluations[0]
     rows = [
         (
@@ -58,8 +68,8 @@ def comparison(names: Sequence[str], evaluations: Sequence[Evaluation], found: S
     ]
     plural = "s" * (first.views > 1)
     print_table(
-        f"{first.split}, {first.count} pictures, {first.views} view{plural}",
-        ("run", "top-1 error", "top-5 error", "log-loss"),
+        f"{first.split}, {first.count} images, {first.views} view{plural}",
+        ("run", "top-1 error", "top-5 error", "log loss"),
         rows,
     )
     table = [
@@ -70,15 +80,16 @@ def comparison(names: Sequence[str], evaluations: Sequence[Evaluation], found: S
             f"{100 * pair.difference / first.count:+.1f}",
             f"{pair.p:.2g}",
         )
-        for pair in found
+        for pair in found.pairs
     ]
     columns = ("pair", "only the first is right", "only the second", "points that the second errs more", "p (McNemar)")
     print_table("", columns, table)
 
 
-def ensemble(names: Sequence[str], result: Ensemble, weights_on: str | None) -> None:
+def ensemble(runs: Sequence[Path], result: Ensemble, weights_on: str | None) -> None:
     """Each network, their mean, and all together."""
-    five = len(result.together.class_names) > 5
+    names = short_names(runs)
+    five = len(result.combined.class_names) > 5
     gain1, each1 = result.gain("top1_error")
     gain5, _ = result.gain("top5_error")
     rows = [
@@ -92,8 +103,8 @@ def ensemble(names: Sequence[str], result: Ensemble, weights_on: str | None) -> 
         )
         for name, weight, member, gain in zip(names, result.weights, result.members, each1, strict=True)
     ]
-    top1, top5 = result.together.top1_error, result.together.top5_error
-    log_loss = result.together.log_loss
+    top1, top5 = result.combined.top1_error, result.combined.top5_error
+    log_loss = result.combined.log_loss
     mean_loss = log_loss + result.gain("log_loss")[0]
     rows += [
         (
@@ -106,7 +117,7 @@ def ensemble(names: Sequence[str], result: Ensemble, weights_on: str | None) -> 
         ),
         ("together", "", percent(top1), percent(top5 if five else None), f"{log_loss:.3f}", ""),
     ]
-    split = result.together.split
+    split = result.combined.split
     how = f"weights found on {weights_on}" if weights_on else "equal weights"
-    columns = ("network", "weight", "top-1 error", "top-5 error", "log-loss", "together against it")
-    print_table(f"{split}, {result.together.count} pictures, {how}", columns, rows)
+    columns = ("network", "weight", "top-1 error", "top-5 error", "log loss", "together against it")
+    print_table(f"{split}, {result.combined.count} images, {how}", columns, rows)

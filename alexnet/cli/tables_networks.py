@@ -1,4 +1,4 @@
-"""What the verbs print that look at networks: layers and their counts, differences, files of weights, the check."""
+"""What the verbs on networks print: layers and their counts, weight files, the check, speeds."""
 
 import json
 from collections.abc import Sequence
@@ -6,14 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.padding import Padding
-from rich.text import Text
-
-from alexnet.cli.tables import say
-from alexnet.cli.terminal import console, print_table
+from alexnet.cli.terminal import print_table, say
 from alexnet.distributed.cost import StepCost
 from alexnet.models.summary import PAPER_NEURONS, PUBLISHED, Summary
-from alexnet.recipes.field_notes import Difference
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import Recipe
 from alexnet.text import duration, percent
@@ -53,7 +48,7 @@ def summary(counts: Summary, recipe: Recipe) -> None:
     memory = counts.training_bytes(recipe.batch_size)
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
     total = sum(memory.values()) / 2**20
-    say(f"A training step of {recipe.batch_size} pictures, in MiB: {parts}; together {total:,.0f}.")
+    say(f"A training step of {recipe.batch_size} images, in MiB: {parts}; together {total:,.0f}.")
 
 
 def step_cost(
@@ -63,39 +58,19 @@ def step_cost(
     rows = [(f"sent: {name}", f"{size:,}") for name, size in costs.sent.items() if size]
     rows += [("sent together", f"{costs.bytes_sent:,}")]
     rows += [(f"memory: {name}", f"{size:,}") for name, size in costs.memory.items()]
-    title = f"{costs.scheme}, {costs.size} processes, a step of {costs.batch_size} pictures"
+    title = f"{costs.scheme}, {costs.size} processes, a step of {costs.batch_size} images"
     print_table(title, ("", "bytes of each process"), rows)
     computes, sends = costs.seconds(multiply_adds_per_second, bytes_per_second)
     faster = costs.speedup(multiply_adds_per_second, bytes_per_second)
     say(
         f"At {multiply_adds_per_second / 1e12:g} tera multiply-adds and {bytes_per_second / 1e9:g} GB a second it "
         f"computes {1000 * computes:,.1f} ms and then still sends for {1000 * sends:,.1f} ms: "
-        f"{faster:.2f} times as fast as one process. Reading pictures is not in it."
+        f"{faster:.2f} times as fast as one process. Reading images is not counted."
     )
     for other in others:
         faster = other.speedup(multiply_adds_per_second, bytes_per_second)
         memory = sum(other.memory.values())
         say(f"{other.scheme} would send {other.bytes_sent:,}, need {memory:,} bytes and be {faster:.2f} times as fast.")
-
-
-def differences(names: tuple[str, str], found: Sequence[Difference]) -> None:
-    """Field and both values, and below them what it changes and where the values come from."""
-    if not found:
-        say(f"{names[0]} and {names[1]} are the same.")
-        return
-    rows = [(d.field, value(d.first), value(d.second)) for d in found]
-    widths = [max(map(len, column)) for column in zip(("field", *names), *rows, strict=True)]
-    for d, row in zip((None, *found), (("field", *names), *rows), strict=True):
-        say("   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-        if d is not None:
-            console().print(Padding(Text(f"{d.consequence}  ({d.source})"), (0, 0, 0, 4)))
-
-
-def value(setting: object) -> str:
-    """A setting as one would type it."""
-    if isinstance(setting, tuple):
-        return "[" + ",".join(value(item) for item in setting) + "]"
-    return "none" if setting is None else str(setting).lower() if isinstance(setting, bool) else str(setting)
 
 
 def identified(path: Path, found: Identified) -> None:
@@ -121,7 +96,7 @@ def identified(path: Path, found: Identified) -> None:
 
 
 def check(found: Check) -> None:
-    """Signal and gradient of every layer, the loss at the start beside what it should be, and the verdict."""
+    """Signal and gradient of every layer, the first loss beside what it should be, and the verdict."""
     rows = [
         (
             layer.name,
@@ -137,11 +112,11 @@ def check(found: Check) -> None:
     columns = ("layer", "signal", "to the one before", "differs", "dead units", "gradient", "first step")
     print_table("", columns, rows)
     say(
-        "differs: the share of what leaves a layer that is not the same for every picture; first step: relative change "
+        "differs: the share of a layer's output that is not the same for every image; first step: relative change "
         "of the weights."
     )
     say(
-        f"loss at the start {found.loss:.3f}; ln(classes) {found.expected_loss:.3f}; knowing only how frequent the "
+        f"first loss {found.loss:.3f}; ln(classes) {found.expected_loss:.3f}; knowing only how frequent the "
         f"classes are {found.entropy:.3f}"
     )
     for verdict in found.verdicts:
@@ -149,17 +124,25 @@ def check(found: Check) -> None:
 
 
 MEANING = {
-    "preparing": "original files to prepared pictures; once",
-    "reading": "prepared pictures, from the disk or the system's memory of it",
+    "preparing": "original files to prepared images; once",
+    "reading": "prepared images, from the disk or the system's memory of it",
     "decoding": "JPEG to pixels",
-    "augmentation": "crops, mirrors, colours, mixing",
+    "augmentation": "crops, flips, colors, mixing",
     "model": "forward, backward, update",
-    "evaluation": "one view of each picture, reading included",
+    "evaluation": "one view of each image, reading included",
 }
 
 
+def times(found: Rates | LayerTimes, name: str) -> None:
+    """What `alexnet bench` measured."""
+    if isinstance(found, LayerTimes):
+        layers(found, name)
+    else:
+        rates(found, name)
+
+
 def rates(found: Rates, name: str) -> None:
-    """Pictures per second of every part, what limits, and how long the recipe takes."""
+    """Images per second of every part, what limits, and how long the recipe takes."""
     rows = [
         (part, f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}", MEANING[part]) for part, rate in found.parts.items()
     ]

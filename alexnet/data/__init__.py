@@ -1,4 +1,4 @@
-"""Any images to batches, in the order of the pipeline.
+"""Turns images in any form into training batches. The modules follow the order of the pipeline.
 
 Reading order: `images`, `samples`, `public_sets`, `sources`, `exclusions`, `prepare_plan`, `prepare_shards`,
 `pixel_statistics`, `prepare`, `shards`, `dataset`, `remote`, `open`, `crops`, `augment`, `loader`.

@@ -1,7 +1,8 @@
-"""From prepared pictures to what the network sees: crops, mirrors, colour noise, and the ten views of testing.
+"""Data augmentation: random crops, horizontal flips, PCA color augmentation ("color noise"), mixup and cutmix.
 
-Pure functions on batches (N, 3, H, W) of uint8 pixels. Every random choice is drawn for a (seed, epoch, sample), so an
-image gets the same view whatever the batch size, the number of processes, or a restart in between.
+Pure functions on batches (N, 3, H, W) of uint8 pixels. Every random choice for an image depends only on (seed, epoch,
+sample), so an image is augmented in the same way for any batch size, any number of processes, and after a restart.
+Blends of images within a batch depend only on (seed, step).
 """
 
 import math
@@ -19,14 +20,14 @@ from alexnet.recipes.config import AugmentConfig
 from alexnet.rng import Indices
 
 # Eigenvalues and eigenvectors (columns) of the RGB covariance of ImageNet, pixels in 0..1: the constants of "Lighting"
-# in fb.resnet.torch, which most training code since has copied whatever its pictures are.
+# in fb.resnet.torch. Most later training code has copied them, also for images of other kinds.
 LIGHTING_VALUES = np.array([0.2175, 0.0188, 0.0045])
 LIGHTING_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
 @dataclass(frozen=True)
 class ColorStatistics:
-    """What colour noise needs to know of the training pixels, all in grey levels."""
+    """The statistics of the training pixels that color noise needs, all in gray levels."""
 
     mean: Tensor  # what the network subtracts: (3, H, W) of one crop, or (3, 1, 1)
     stdevs: npt.NDArray[np.floating[Any]]  # (3,) square roots of the eigenvalues of the RGB covariance
@@ -34,16 +35,16 @@ class ColorStatistics:
 
 
 def crop_offsets(seed: int, epoch: int, samples: Indices, margin: int) -> Indices:
-    """Top and left of a random crop for each sample: (n, 2) in 0..margin inclusive.
+    """Draws the top and left of a random crop for each sample: (n, 2) in 0..margin inclusive.
 
-    From 256 to 224 pixels that is 33 positions along each side ([code] convdata_jpeg.py:237-246), 33 * 33 * 2 = 2,178
-    views with the mirror; the paper's 2,048 counts 32.
+    From 256 to 224 pixels there are 33 positions along each side ([code] convdata_jpeg.py:237-246), which gives
+    33 * 33 * 2 = 2,178 different crops with the horizontal flip; the paper counts 32 positions, which gives 2,048.
     """
     return rng.integers(seed, epoch, samples, rng.CROP, margin + 1, count=2)
 
 
 def crop(images: Tensor, offsets: Indices, size: int) -> Tensor:
-    """One size x size window of each image: (N, 3, H, W) and (N, 2) offsets (top, left) to (N, 3, size, size)."""
+    """Cuts one size x size crop out of each image: (N, 3, H, W), (N, 2) offsets (top, left) -> (N, 3, size, size)."""
     shape = (len(images), images.shape[1], size, size)
     out = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
     for i, (top, left) in enumerate(offsets.tolist()):
@@ -52,14 +53,14 @@ def crop(images: Tensor, offsets: Indices, size: int) -> Tensor:
 
 
 def flips(seed: int, epoch: int, samples: Indices) -> npt.NDArray[np.bool_]:
-    """Which samples are mirrored: (n,) with probability one half."""
+    """Draws which samples are flipped horizontally: (n,), each True with probability one half."""
     return rng.uniform(seed, epoch, samples, rng.FLIP)[:, 0] < 0.5
 
 
-def flip(images: Tensor, mirrored: npt.NDArray[np.bool_]) -> Tensor:
-    """Mirrors the chosen images left to right; the others stay as they are."""
-    chosen = torch.from_numpy(mirrored).view(-1, 1, 1, 1)
-    return torch.where(chosen, images.flip(-1), images)
+def flip(images: Tensor, flipped: npt.NDArray[np.bool_]) -> Tensor:
+    """Flips the images where `flipped` (N,) is True from left to right; the others stay as they are."""
+    condition = torch.from_numpy(flipped).view(-1, 1, 1, 1)
+    return torch.where(condition, images.flip(-1), images)
 
 
 def color_shifts(
@@ -70,13 +71,13 @@ def color_shifts(
     color_vectors: npt.NDArray[np.floating[Any]],
     color_scale: str = "stdev",
 ) -> Tensor:
-    """The PCA colour noise of each sample in grey levels, before its coefficient: (n, 3) float32.
+    """Draws the PCA color noise of each sample in gray levels, before its coefficient: (n, 3) float32.
 
-    V (s * z) with z standard normal, V the eigenvectors (columns) of the RGB covariance of the training pixels and s
-    the *square roots* of its eigenvalues ([code] convdata_jpeg.py:57-66). Section 4.1 of the paper has the eigenvalues
-    themselves, which means something only on one scale of the pixels: with "eigenvalue" they are those of pixels in
-    0..1; on 0..255 the first would move a picture by thousands of grey levels. "lighting" takes those of ImageNet
-    instead of those of the training pixels, as the widespread transform of that name does.
+    It is V (s * z) with z standard normal, V the eigenvectors (columns) of the RGB covariance of the training pixels
+    and s the *square roots* of its eigenvalues ([code] convdata_jpeg.py:57-66). Section 4.1 of the paper has the
+    eigenvalues themselves, which depend on the scale of the pixels. "eigenvalue" takes those of pixels in 0..1; on
+    0..255 the first one would shift an image by thousands of gray levels. "lighting" uses the eigenvalues and
+    eigenvectors of ImageNet instead of those of the training pixels, as the common transform of that name does.
     """
     z = rng.normal(seed, epoch, samples, rng.COLOR, count=3)
     scale = color_stdevs if color_scale == "stdev" else 255.0 * (color_stdevs / 255.0) ** 2
@@ -87,15 +88,16 @@ def color_shifts(
 
 
 def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor) -> Tensor:
-    """Adds coefficient * shift to all pixels of an image, then draws it towards the mean by 1 + coefficient.
+    """Adds coefficient * shift to all pixels of an image, then shrinks the result towards the mean by 1 + coefficient.
 
-    The division keeps the scale of training near that of testing ([code] convdata_jpeg.py:155-179). It acts on pixels
-    without their mean, so raw pixels p with mean m become m + (p - m + coefficient * shift) / (1 + coefficient).
+    The division keeps the scale of training images near that of test images ([code] convdata_jpeg.py:155-179). It
+    acts on pixels without their mean: a pixel p with mean m becomes
+    m + (p - m + coefficient * shift) / (1 + coefficient).
 
     Args:
         images: (N, 3, H, W), 0..255.
-        shifts: (N, 3), grey levels.
-        mean: (3, H, W) or (3, 1, 1), grey levels.
+        shifts: (N, 3), gray levels.
+        mean: (3, H, W) or (3, 1, 1), gray levels.
 
     Returns:
         (N, 3, H, W) float32, not clipped.
@@ -105,10 +107,11 @@ def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor
 
 
 def zoom(images: Tensor, size: int, seed: int, epoch: int, samples: Indices, config: AugmentConfig) -> Tensor:
-    """A random part of each picture, rotated and mirrored, as a square of `size` pixels, in one bilinear sampling.
+    """Cuts out a random part of each image, rotates, flips and resizes it to `size` pixels, in one bilinear sampling.
 
-    The share of the area is even in [min_area, 1], the logarithm of the aspect ratio even in +- log(max_aspect), the
-    position even among those inside the picture; what a rotation brings in from outside is reflected.
+    The share of the area is uniform in [min_area, 1], the logarithm of the aspect ratio uniform in +- log(max_aspect),
+    and the position uniform among those inside the image. Where a rotation reaches beyond the border of the image, the
+    image is continued by reflection.
 
     Returns:
         (N, 3, size, size) float32 in 0..255.
@@ -116,51 +119,54 @@ def zoom(images: Tensor, size: int, seed: int, epoch: int, samples: Indices, con
     u = torch.from_numpy(rng.uniform(seed, epoch, samples, rng.SHAPE, count=5).astype(np.float32))
     area = config.min_area + (1.0 - config.min_area) * u[:, 0]
     aspect = torch.exp((2.0 * u[:, 1] - 1.0) * math.log(config.max_aspect))
-    wide, high = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
-    x, y = (2.0 * u[:, 2] - 1.0) * (1.0 - wide), (2.0 * u[:, 3] - 1.0) * (1.0 - high)
+    width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
+    x, y = (2.0 * u[:, 2] - 1.0) * (1.0 - width), (2.0 * u[:, 3] - 1.0) * (1.0 - height)
     angle = (2.0 * u[:, 4] - 1.0) * math.radians(config.rotation)
-    side = torch.ones_like(area)
+    flip_sign = torch.ones_like(area)
     if config.flip:
-        side = torch.from_numpy(np.where(flips(seed, epoch, samples), -1.0, 1.0).astype(np.float32))
+        flip_sign = torch.from_numpy(np.where(flips(seed, epoch, samples), -1.0, 1.0).astype(np.float32))
     rows = (
-        torch.stack([side * wide * angle.cos(), -high * angle.sin(), x], dim=1),
-        torch.stack([side * wide * angle.sin(), high * angle.cos(), y], dim=1),
+        torch.stack([flip_sign * width * angle.cos(), -height * angle.sin(), x], dim=1),
+        torch.stack([flip_sign * width * angle.sin(), height * angle.cos(), y], dim=1),
     )
     grid = F.affine_grid(torch.stack(rows, dim=1), [len(images), 3, size, size], align_corners=False)
     return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def jitter(images: Tensor, strength: float, seed: int, epoch: int, samples: Indices) -> Tensor:
-    """Brightness, then contrast about the picture's mean, then saturation, each by a factor even in 1 +- strength."""
+    """Changes brightness, then contrast around the mean of the image, then saturation, by factors of 1 +- strength.
+
+    The three factors of an image are uniform in [1 - strength, 1 + strength]; the result is clipped to 0..255.
+    """
     u = torch.from_numpy(rng.uniform(seed, epoch, samples, rng.JITTER, count=3).astype(np.float32))
     brightness, contrast, saturation = ((1.0 + strength * (2.0 * u - 1.0))[:, i].view(-1, 1, 1, 1) for i in range(3))
     x = images * brightness
     mean = x.mean((1, 2, 3), keepdim=True)
     x = mean + (x - mean) * contrast
-    grey = (x * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return (grey + (x - grey) * saturation).clamp_(0.0, 255.0)
+    gray = (x * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (gray + (x - gray) * saturation).clamp_(0.0, 255.0)
 
 
 def windows(
     side: int, size: int, config: AugmentConfig, *, seed: int, epoch: int, samples: Indices
 ) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    """Where the crops of pictures of `side` pixels lie, for every view but zoom, and which of them are mirrored.
+    """Chooses the crops of images of `side` pixels, for every view except zoom, and which crops are flipped.
 
     Returns:
-        (n, 2) top and left, and (n,).
+        (n, 2) top and left of each crop, and (n,) True where it is flipped.
     """
-    leaders = _leaders(samples, config.chunk)
+    first_samples = _first_of_chunk(samples, config.chunk)
     if config.view == "crop":
-        offsets = crop_offsets(seed, epoch, leaders, side - size)
+        offsets = crop_offsets(seed, epoch, first_samples, side - size)
     else:
         offsets = np.full((len(samples), 2), (side - size) // 2, np.int64)
-    return offsets, flips(seed, epoch, leaders) if config.flip else np.zeros(len(samples), np.bool_)
+    return offsets, flips(seed, epoch, first_samples) if config.flip else np.zeros(len(samples), np.bool_)
 
 
 def shifts_at(
     config: AugmentConfig, colors: ColorStatistics, *, seed: int, epoch: int, samples: Indices
 ) -> Tensor | None:
-    """`color_shifts` of an epoch (counted from 1), (n, 3); None where there is no colour noise."""
+    """Draws the `color_shifts` of an epoch (counted from 1): (n, 3), or None if the epoch has no color noise."""
     if config.color_noise and (config.color_noise_until is None or epoch < config.color_noise_until):
         return color_shifts(seed, epoch, samples, colors.stdevs, colors.vectors, config.color_scale)
     return None
@@ -176,17 +182,19 @@ def training_views(
     epoch: int,
     samples: Indices,
 ) -> Tensor:
-    """The views of one epoch: (N, 3, H, H) uint8 to (N, 3, size, size), uint8 where nothing changes the pixels.
+    """Augments a batch as the recipe says: (N, 3, H, H) uint8 -> (N, 3, size, size).
+
+    The result is uint8 if the pixel values stay unchanged (only crops and flips), otherwise float32.
 
     Args:
         epoch: counted from 1.
-        samples: (N,) positions of the images in the training set, in the order of the batch.
+        samples: (N,) positions of the images in the training split, in the order of the batch.
     """
     if config.view == "zoom":
-        views = zoom(images, size, seed, epoch, _leaders(samples, config.chunk), config)
+        views = zoom(images, size, seed, epoch, _first_of_chunk(samples, config.chunk), config)
     else:
-        offsets, mirrored = windows(images.shape[-1], size, config, seed=seed, epoch=epoch, samples=samples)
-        views = flip(crop(images, offsets, size), mirrored)
+        offsets, flipped = windows(images.shape[-1], size, config, seed=seed, epoch=epoch, samples=samples)
+        views = flip(crop(images, offsets, size), flipped)
     if config.jitter:
         views = jitter(views.float(), config.jitter, seed, epoch, samples)
     shifts = shifts_at(config, colors, seed=seed, epoch=epoch, samples=samples)
@@ -198,54 +206,59 @@ def training_views(
     return views
 
 
-def _leaders(samples: Indices, chunk: int) -> Indices:
-    """In 2012 one crop and one flip served 32 consecutive images: the first of them draws for all."""
-    leaders: Indices = samples[np.arange(len(samples)) // chunk * chunk]
-    return leaders
+def _first_of_chunk(samples: Indices, chunk: int) -> Indices:
+    """Returns for each sample the first sample of its chunk, whose random numbers the whole chunk uses: (n,).
+
+    In 2012 one crop and one flip were used for 32 consecutive images.
+    """
+    first_samples: Indices = samples[np.arange(len(samples)) // chunk * chunk]
+    return first_samples
 
 
 def fade(images: Tensor, config: AugmentConfig, *, seed: int, step: int) -> Tensor:
-    """Replaces a chunk of pictures, with probability `fade`, by a blend with another stretch of the batch.
+    """Blends a chunk of images, with probability `fade`, with other images of the batch.
 
-    (1 - fade_share) * the chunk + fade_share * as many pictures that start anywhere else in the batch, around its end;
-    the labels stay those of the chunk. `fade=0.05 chunk=32` is the "fade" of January 2013, which stands commented out
-    in the source ([code] convdata_jpeg.py:248-260). There the other stretch lay earlier in a file of 1,024 pictures
-    and colour noise came after the blend; here it lies in the batch and each has its own. A function of (seed, step).
+    The chunk becomes (1 - fade_share) * chunk + fade_share * others, where "others" are equally many consecutive
+    images from another random position in the batch, continued at its start where it ends. The labels stay those of
+    the chunk. `fade=0.05 chunk=32` is the "fade" of January 2013, which is commented out in the source ([code]
+    convdata_jpeg.py:248-260). There the other images came from an earlier part of a file of 1,024 images, and color
+    noise was added after the blend; here they come from the batch, and each image already has its own color noise.
+    The blend is a function of (seed, step).
 
     Args:
         images: (N, 3, H, W).
 
     Returns:
-        (N, 3, H, W): float32 where something was blended, else what was given.
+        (N, 3, H, W): float32 if something was blended, otherwise `images` unchanged.
     """
     count, chunk = len(images), config.chunk
     if not config.fade or count < 2 * chunk:
         return images
     starts = np.arange(0, count, chunk)
     u = rng.uniform(seed, step, starts, rng.FADE, count=2)
-    chosen = np.repeat(u[:, 0] < config.fade, chunk)[:count]
-    if not chosen.any():
+    is_blended = np.repeat(u[:, 0] < config.fade, chunk)[:count]
+    if not is_blended.any():
         return images
-    # Shifted by a chunk or more, whichever way around, so that a chunk is never blended with itself.
+    # The shift is at least one chunk in both directions, so a chunk is never blended with itself.
     shifts = np.repeat(chunk + (u[:, 1] * (count - 2 * chunk + 1)).astype(np.int64), chunk)[:count]
-    rows, others = torch.from_numpy(chosen), torch.from_numpy((np.arange(count) + shifts)[chosen] % count)
+    rows, others = torch.from_numpy(is_blended), torch.from_numpy((np.arange(count) + shifts)[is_blended] % count)
     blended = images.float() if images.dtype == torch.uint8 else images.clone()
     blended[rows] = torch.lerp(images[rows].float(), images[others].float(), config.fade_share)
     return blended
 
 
 def mix(images: Tensor, targets: Tensor, config: AugmentConfig, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    """Blends the pictures of a batch (mixup), pastes rectangles between them (cutmix), or leaves them as they are.
+    """Blends the images of a batch (mixup), pastes rectangles between them (cutmix), or leaves them as they are.
 
-    Sources: Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019. One decision per batch, a function of
-    (seed, step).
+    Sources: Zhang et al., "mixup", ICLR 2018; Yun et al., "CutMix", ICCV 2019. One choice is made per batch; it is a
+    function of (seed, step).
 
     Args:
         images: (N, 3, H, W).
         targets: (N, classes) probabilities.
 
     Returns:
-        Images of the same shape and targets blended in the same proportion.
+        Images of the same shape, and the targets blended in the same proportion.
     """
     generator = np.random.default_rng([seed, step, rng.MIX])
     choice = generator.random()

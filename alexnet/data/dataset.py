@@ -1,10 +1,10 @@
-"""A prepared folder on disk -> uint8 pictures by index, and the order in which training visits them.
+"""Opens a prepared folder and reads its images by index, as uint8 pixels.
 
-The folder (written by `alexnet.data.prepare`, read here):
+The folder is written by `alexnet.data.prepare`:
 
-    prepared.json           everything small: classes, splits, statistics, fingerprint; written last, with a checksum
-    mean_image.npy          float32 (size, size, 3), the mean of the training pictures
-    train-0000.* and so on  the pictures, as `alexnet.data.shards` describes them
+    prepared.json           classes, splits, statistics, fingerprint; written last, with a checksum
+    mean_image.npy          float32 (size, size, 3), the mean of the training images
+    train-0000.*, ...        the images, in the format that `alexnet.data.shards` describes
 
 Every split ("train", "val", "test") has its own shards, numbered from 0000. All values are in 0..255.
 """
@@ -36,20 +36,20 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The pictures of one split, by index."""
+    """The images of one split, read by index."""
 
     name: str
-    size: int  # side of the pictures in pixels
+    size: int  # side of the images in pixels
     labels: NDArray[np.int64]  # (N,), indices into the class names
-    names: tuple[str, ...]  # where each picture came from
+    names: tuple[str, ...]  # where each image came from
     shards: tuple[Shard, ...]
-    bring: Callable[[Shard], Shard] | None = None  # for shards that lie elsewhere: one that can be read here
+    bring: Callable[[Shard], Shard] | None = None  # for remote shards: fetches one, returns it readable
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-        """Pictures in the order of `indices`; the same pixels for an index whatever else is read.
+        """Reads images in the order of `indices`. The pixels of an image do not depend on the other indices.
 
         Args:
             indices: n integers in [0, N), any order, repetitions allowed.
@@ -59,67 +59,67 @@ class Split:
 
         Raises:
             IndexError: an index is out of range.
-            DataError: a JPEG is damaged, or a shard that lies elsewhere cannot be had.
-            ResourceError: it did not come.
+            DataError: a JPEG is damaged, or a remote shard is missing or damaged.
+            ResourceError: a remote shard could not be fetched.
         """
         images = np.empty((len(indices), self.size, self.size, 3), np.uint8)
         threads = min(8, os.cpu_count() or 1)
-        for shard, here, inside in self.places(indices):
-            images[here] = read_shard(shard, inside, self.size, threads)
+        for shard, rows, positions in self.places(indices):
+            images[rows] = read_shard(shard, positions, self.size, threads)
         return images
 
     def places(
         self, indices: Sequence[int] | NDArray[np.integer[Any]]
     ) -> Iterator[tuple[Shard, NDArray[np.int64], NDArray[np.int64]]]:
-        """The shards that hold some pictures, each once; which of `indices` it holds, and their places in it.
+        """Groups `indices` by shard. Yields each shard, the rows of `indices` that it holds, and their positions in it.
 
         Raises:
             IndexError: an index is out of range.
         """
-        wanted = np.asarray(indices, np.int64)
-        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
-            raise IndexError(f"indices must be in 0..{len(self) - 1}, got {wanted.min()}..{wanted.max()}")
-        owners = np.searchsorted(self.starts, wanted, side="right") - 1
-        for owner in np.unique(owners):
-            here = np.flatnonzero(owners == owner)
-            shard = self.shards[owner] if self.bring is None else self.bring(self.shards[owner])
-            yield shard, here, wanted[here] - self.starts[owner]
+        requested = np.asarray(indices, np.int64)
+        if len(requested) and not (requested.min() >= 0 and requested.max() < len(self)):
+            raise IndexError(f"indices must be in 0..{len(self) - 1}, got {requested.min()}..{requested.max()}")
+        shard_numbers = np.searchsorted(self.starts, requested, side="right") - 1
+        for number in np.unique(shard_numbers):
+            rows = np.flatnonzero(shard_numbers == number)
+            shard = self.shards[number] if self.bring is None else self.bring(self.shards[number])
+            yield shard, rows, requested[rows] - self.starts[number]
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """Index of the first picture of every shard, and the number of pictures: (shards + 1,)."""
+        """The index of the first image of every shard, then the number of images: (shards + 1,)."""
         return np.cumsum([0, *(len(shard.labels) for shard in self.shards)])
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A prepared folder, opened."""
+    """An opened prepared dataset."""
 
-    folder: Path  # of sets that lie elsewhere: their part of the cache
+    folder: Path  # for a remote dataset: its folder in the cache
     source: str  # name of what was prepared
-    size: int  # side of the pictures in pixels
+    size: int  # side of the images in pixels
     encoding: str  # "raw" or "jpeg"
     class_names: tuple[str, ...]
     splits: dict[str, Split]
-    mean_image: NDArray[np.float32]  # (size, size, 3), over the training pictures
-    channel_mean: NDArray[np.float64]  # (3,), over all pixels of the training pictures
+    mean_image: NDArray[np.float32]  # (size, size, 3), over the training images
+    channel_mean: NDArray[np.float64]  # (3,), over all pixels of the training images
     channel_std: NDArray[np.float64]  # (3,)
     color_stdevs: NDArray[np.float64]  # (3,), square roots of the eigenvalues of the RGB covariance, ascending
     color_vectors: NDArray[np.float64]  # (3, 3), its eigenvectors as columns
-    fingerprint: str  # of the content: a copy elsewhere has the same
-    address: str | None = None  # where the files lie, if not in the folder
+    fingerprint: str  # of the content: every copy has the same
+    address: str | None = None  # of a remote dataset
 
     @property
     def location(self) -> str:
-        """The folder, or the address, under which the set can be opened again."""
+        """The folder or the address with which the dataset can be opened again."""
         return str(self.folder) if self.address is None else self.address
 
 
 def open_prepared(folder: Path) -> Prepared:
-    """Opens what `prepare` wrote; checks all small files, of the large ones that they are complete.
+    """Opens what `prepare` wrote. Checks the content of all small files, and only the length of the large ones.
 
     Raises:
-        DataError: there is no finished preparation, it is damaged, or of a version this program does not know.
+        DataError: the preparation is not finished, is damaged, or has a version that this program does not know.
     """
     folder = Path(folder)
     return assemble(folder, read_facts(folder))
@@ -128,14 +128,14 @@ def open_prepared(folder: Path) -> Prepared:
 def assemble(
     folder: Path, facts: dict[str, Any], address: str | None = None, bring: Callable[[Shard], Shard] | None = None
 ) -> Prepared:
-    """A prepared set from what its prepared.json says and the small files in the folder.
+    """Builds a prepared dataset from the fields of its prepared.json and from the small files in the folder.
 
     Args:
-        address: where the set lies, if not in the folder.
+        address: of a remote dataset; None if it is in the folder.
         bring: see `Split`; None if the shards are in the folder.
 
     Raises:
-        DataError: a small file is missing or damaged, or a shard that should be there is not complete.
+        DataError: a small file is missing or damaged, or a shard in the folder is not complete.
     """
     try:
         size, encoding = facts["size"], facts["encoding"]
@@ -151,11 +151,11 @@ def assemble(
                     for number, entry in enumerate(entries)
                 )
                 labels = np.concatenate([shard.labels for shard in shards])
-                names = tuple(each for shard in shards for each in shard.names)
+                names = tuple(image_name for shard in shards for image_name in shard.names)
                 splits[name] = Split(name, size, labels, names, shards, bring)
         statistics = {key: np.array(values, np.float64) for key, values in facts["statistics"].items()}
-        mean_image = read_checked(folder / MEAN_IMAGE, facts["mean_image_sha256"])
-        mean: NDArray[np.float32] = np.load(io.BytesIO(mean_image), allow_pickle=False)
+        content = read_checked(folder / MEAN_IMAGE, facts["mean_image_sha256"])
+        mean_image: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
         return Prepared(
             folder,
             facts["source"],
@@ -163,7 +163,7 @@ def assemble(
             encoding,
             class_names,
             splits,
-            mean,
+            mean_image,
             statistics["channel_mean"],
             statistics["channel_std"],
             statistics["color_stdevs"],
@@ -176,14 +176,14 @@ def assemble(
 
 
 def verify(prepared: Prepared, progress: ProgressCallback = silent) -> None:
-    """Reads every byte of a prepared set and compares it with what was written; shards that lie elsewhere are fetched.
+    """Reads every shard of a prepared dataset and compares it with its sha256. Remote shards are fetched.
 
     Args:
-        prepared: the set, opened (which has checked the small files).
-        progress: called with the number of files done and of all files.
+        prepared: the opened dataset; opening it has checked the small files.
+        progress: called with the number of files done and the number of all files.
 
     Raises:
-        DataError: a file is not what was written; it is named.
+        DataError: a file differs from what was written; the message names it.
     """
     shards = [(split, shard) for split in prepared.splits.values() for shard in split.shards]
     for done, (split, shard) in enumerate(shards):
@@ -192,14 +192,16 @@ def verify(prepared: Prepared, progress: ProgressCallback = silent) -> None:
             split.bring(shard)
         if file_sha256(shard.path) != shard.sha256:
             raise damaged(shard.path, "its bytes are not the ones that were written")
-    contents = {name: [(shard.labels, shard.sha256) for shard in each.shards] for name, each in prepared.splits.items()}
+    contents = {
+        name: [(shard.labels, shard.sha256) for shard in split.shards] for name, split in prepared.splits.items()
+    }
     if fingerprint(prepared.class_names, contents) != prepared.fingerprint:
-        raise damaged(prepared.folder / PREPARED, "its fingerprint does not fit its content")
+        raise damaged(prepared.folder / PREPARED, "its fingerprint does not match its content")
     progress("verifying", len(shards), len(shards))
 
 
 def fingerprint(class_names: Sequence[str], splits: dict[str, list[tuple[NDArray[np.int64], str]]]) -> str:
-    """sha256 of the content: classes, and for every split the labels and the sha256 of every shard."""
+    """Hashes the content (sha256): the class names, and the labels and the sha256 of every shard of every split."""
     content = {
         name: [[labels.tolist(), sha256] for labels, sha256 in splits[name]] for name in SPLITS if name in splits
     }
@@ -207,35 +209,35 @@ def fingerprint(class_names: Sequence[str], splits: dict[str, list[tuple[NDArray
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """prepared.json, its version and checksum checked.
+    """Reads prepared.json and checks its version and checksum.
 
     Raises:
-        DataError: it is missing, damaged or of an unknown version.
+        DataError: it is missing, damaged or has an unknown version.
     """
     path = folder / PREPARED
     if not path.is_file():
         if (folder / UNFINISHED).is_file():
             raise DataError(
                 f"{folder}: its preparation was not finished",
-                fix="run the same `alexnet prepare` again; it goes on where it stopped",
+                fix="Run the same `alexnet prepare` again; it continues where it stopped.",
                 code="E331",
             )
         raise DataError(
             f"{folder} is not a prepared folder (no {PREPARED})",
-            fix="make one: alexnet prepare PICTURES FOLDER",
+            fix="Make one: alexnet prepare IMAGES FOLDER.",
             code="E330",
         )
     return check_facts(path.read_bytes(), folder)
 
 
 def check_facts(content: bytes, folder: Path | str) -> dict[str, Any]:
-    """What prepared.json says, its version and checksum checked.
+    """Parses the content of prepared.json and checks its version and checksum.
 
     Args:
-        folder: where it lies, for the message.
+        folder: the folder or address of the file, for the message.
 
     Raises:
-        DataError: it is damaged or of an unknown version.
+        DataError: it is damaged or has an unknown version.
     """
     path = Path(folder) / PREPARED
     try:
@@ -246,8 +248,8 @@ def check_facts(content: bytes, folder: Path | str) -> dict[str, Any]:
         raise damaged(path, "not the JSON that was written") from error
     if version != FORMAT_VERSION:
         raise DataError(
-            f"{folder} has format version {version}, this program knows {FORMAT_VERSION}",
-            fix="prepare the pictures again, or use the program that wrote it",
+            f"{folder} has format version {version}, this program reads version {FORMAT_VERSION}",
+            fix="Prepare the images again, or use the version of alexnet that wrote it.",
             code="E332",
         )
     if hashlib.sha256(canonical(facts)).hexdigest() != checksum:
@@ -256,5 +258,5 @@ def check_facts(content: bytes, folder: Path | str) -> dict[str, Any]:
 
 
 def validation_split(prepared: Prepared) -> str | None:
-    """The split that chooses the best checkpoint."""
+    """The split that chooses the best checkpoint: val, otherwise test; None if there is neither."""
     return next((name for name in ("val", "test") if name in prepared.splits), None)

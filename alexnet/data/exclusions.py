@@ -1,12 +1,12 @@
-"""The exclusion manifest: which pictures are left out, and why. Written by `alexnet doctor`, edited by hand, read by
-`alexnet train --exclude` and `alexnet prepare --exclude`.
+"""The exclusion list: which images are left out, and why. `alexnet doctor` writes it, people edit it, and
+`alexnet train --exclude` and `alexnet prepare --exclude` read it.
 
-A text file, one JSON object a line; empty lines and those that begin with # say nothing:
+It is a text file with one JSON object per line; empty lines and lines that begin with # are ignored:
 
     {"split": "train", "name": "train/cat/17.jpg", "sha256": "9f86...", "reason": "the same file as val/cat/3.jpg"}
 
-`split` and `name` (as in `Samples.names`) say which picture. `sha256` of its file, if given, must still be right: a
-picture that was repaired since is not left out silently. `reason` is for people.
+`split` and `name` (as in `Samples.names`) identify the image. `sha256` of its file, if given, must still match, so that
+an image that was repaired in the meantime is not left out silently. `reason` is for people.
 """
 
 import hashlib
@@ -22,39 +22,39 @@ from alexnet.errors import DataError
 from alexnet.storage.files import disk_errors, file_sha256, write_file
 from alexnet.text import listed
 
-HEAD = """\
-# Pictures to leave out: alexnet train DATA --exclude THIS_FILE. Nothing was deleted; delete a line to keep its picture.
+HEADER = """\
+# Images to leave out: alexnet train DATA --exclude THIS_FILE. Nothing was deleted; delete a line to keep its image.
 """
 KEYS = ("split", "name", "sha256", "reason")
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """One picture to leave out."""
+    """One image to leave out."""
 
     split: str
     name: str  # relative to the root of the source, with forward slashes
-    sha256: str = ""  # of the file (of the pixels where there is no file), in hexadecimal; "": not known, not compared
+    sha256: str = ""  # hexadecimal, of the file or, without a file, of the pixels; "": unknown, not compared
     reason: str = ""
 
 
 def write_exclusions(path: Path, excluded: Iterable[Excluded]) -> None:
-    """Writes a manifest, one line a picture.
+    """Writes an exclusion list, one line per image.
 
     Raises:
-        ResourceError: it cannot be written.
+        ResourceError: the file cannot be written.
     """
-    lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in excluded]
+    lines = [json.dumps(asdict(image), ensure_ascii=False) + "\n" for image in excluded]
     with disk_errors(f"writing {path}"):
-        # A file name that is no UTF-8 reaches us as lone surrogates; JSON can say them, UTF-8 cannot.
-        write_file(path, (HEAD + "".join(lines)).encode("utf-8", "backslashreplace"))
+        # A file name that is not UTF-8 arrives as lone surrogates, which JSON can hold as escapes but UTF-8 cannot.
+        write_file(path, (HEADER + "".join(lines)).encode("utf-8", "backslashreplace"))
 
 
 def read_exclusions(path: Path) -> tuple[Excluded, ...]:
-    """The pictures that a manifest names.
+    """Reads the images that an exclusion list names.
 
     Raises:
-        DataError: there is no such file, or a line of it says nothing that can be understood.
+        DataError: the file cannot be read, or a line of it is not in the format above.
     """
     try:
         text = path.read_text("utf-8")
@@ -69,10 +69,10 @@ def read_exclusions(path: Path) -> tuple[Excluded, ...]:
             f"{path}: {(error.strerror or str(error)).lower()}", fix="alexnet doctor DATA writes one.", code="E380"
         ) from None
     lines = enumerate(text.split("\n"), start=1)
-    return tuple(_parsed(path, number, line) for number, line in lines if line.strip() and line.lstrip()[0] != "#")
+    return tuple(_parse_line(path, number, line) for number, line in lines if line.strip() and line.lstrip()[0] != "#")
 
 
-def _parsed(path: Path, number: int, line: str) -> Excluded:
+def _parse_line(path: Path, number: int, line: str) -> Excluded:
     try:
         fields = json.loads(line)
     except ValueError:
@@ -83,51 +83,52 @@ def _parsed(path: Path, number: int, line: str) -> Excluded:
         or not all(isinstance(value, str) for value in fields.values())
     ):
         raise DataError(
-            f"{path}, line {number}: not a picture to leave out: {line.strip()[:80]}",
+            f"{path}, line {number}: not an image to leave out: {line.strip()[:80]}",
             fix='Write {"split": "train", "name": "cat/17.jpg"}; "sha256" and "reason" may be added.',
             code="E381",
         )
     return Excluded(**fields)
 
 
-def leave_out(source: Source, excluded: Sequence[Excluded], where: str, *, strict: bool = True) -> Source:
-    """The source without some of its pictures. What was held out stays held out: splits are made before.
+def leave_out(source: Source, excluded: Sequence[Excluded], list_name: str, *, strict: bool = True) -> Source:
+    """Removes some images from a source. The splits stay as they are: the other images are not divided again.
 
     Args:
         excluded: from `read_exclusions`.
-        where: what names them, for messages and the source's notes.
-        strict: a picture that is not there, or not the same any more, is an error; otherwise it does not matter.
+        list_name: the name of the list, for messages and for the notes of the source.
+        strict: whether an image that does not exist or has changed is an error; if False it is ignored.
 
     Raises:
-        DataError: a picture is not there or has changed; a class or a split would lose all its pictures.
+        DataError: an image does not exist or has changed, or a class or split would lose all its images.
     """
     if not excluded:
         return source
-    places = {split: {name: i for i, name in enumerate(samples.names)} for split, samples in source.splits.items()}
-    missing = [each for each in excluded if each.name not in places.get(each.split, {})]
+    indices = {split: {name: i for i, name in enumerate(samples.names)} for split, samples in source.splits.items()}
+    missing = [image for image in excluded if image.name not in indices.get(image.split, {})]
     if strict and missing:
-        raise _not_there(missing, places, where)
-    kept = {split: np.ones(len(samples), bool) for split, samples in source.splits.items()}
-    for each in excluded:
-        index = places.get(each.split, {}).get(each.name)
+        raise _missing_images(missing, indices, list_name)
+    keep_masks = {split: np.ones(len(samples), bool) for split, samples in source.splits.items()}
+    for image in excluded:
+        index = indices.get(image.split, {}).get(image.name)
         if index is None:
             continue
-        if strict and each.sha256 and image_sha256(source.splits[each.split], index) != each.sha256:
+        if strict and image.sha256 and image_sha256(source.splits[image.split], index) != image.sha256:
             raise DataError(
-                f"{where}: {each.split} picture {each.name} is not the one that was judged: its sha256 has changed",
-                fix="Run alexnet doctor again, or delete the line if the new picture is good.",
+                f"{list_name}: {image.split} image {image.name} is not the one that was examined: "
+                "its sha256 has changed",
+                fix="Run alexnet doctor again, or delete the line if the new image is good.",
                 code="E383",
             )
-        kept[each.split][index] = False
-    splits = {split: samples.take(kept[split]) for split, samples in source.splits.items()}
-    _refuse_emptied(source, splits, where)
-    count = sum(int((~mask).sum()) for mask in kept.values())
-    note = f"{count} picture{'s' * (count != 1)} left out, as {where} says"
+        keep_masks[image.split][index] = False
+    splits = {split: samples.take(keep_masks[split]) for split, samples in source.splits.items()}
+    _refuse_emptied(source, splits, list_name)
+    count = sum(int((~mask).sum()) for mask in keep_masks.values())
+    note = f"{count} image{'s' * (count != 1)} left out, as {list_name} says"
     return Source(source.name, source.class_names, splits, (*source.notes, note))
 
 
 def image_sha256(samples: Samples, index: int) -> str:
-    """sha256 of the file of a sample, or of its pixels where there is no file; "" if the file cannot be read."""
+    """Hashes the file of a sample (sha256), or its pixels if it has no file; "" if the file cannot be read."""
     image = samples.image(index)
     if isinstance(image, np.ndarray):
         return hashlib.sha256(image.tobytes()).hexdigest()
@@ -137,26 +138,26 @@ def image_sha256(samples: Samples, index: int) -> str:
         return ""
 
 
-def _not_there(missing: list[Excluded], places: dict[str, dict[str, int]], where: str) -> DataError:
+def _missing_images(missing: list[Excluded], indices: dict[str, dict[str, int]], list_name: str) -> DataError:
     first = missing[0]
-    elsewhere = [split for split, names in places.items() if first.name in names]
-    hint = f" (it is in {elsewhere[0]})" if elsewhere else ""
+    other_splits = [split for split, names in indices.items() if first.name in names]
+    hint = f" (it is in {other_splits[0]})" if other_splits else ""
     more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
     return DataError(
-        f"{where} names a picture that is not there: {first.name} in {first.split}{hint}{more}",
-        fix="Give the folder that alexnet doctor looked at, run it again, or delete lines of pictures that are gone.",
+        f"{list_name} names an image that was not found: {first.name} in {first.split}{hint}{more}",
+        fix="Give the folder that alexnet doctor examined, run it again, or delete the lines of missing images.",
         code="E382",
     )
 
 
-def _refuse_emptied(source: Source, splits: dict[str, Samples], where: str) -> None:
-    """A class that nobody can learn, or a split without pictures, is never what was meant."""
+def _refuse_emptied(source: Source, splits: dict[str, Samples], list_name: str) -> None:
+    """Raises a DataError if a class of train, or a whole split, has lost all its images, which nobody intends."""
     for split, samples in splits.items():
         before, after = set(source.splits[split].labels.tolist()), set(samples.labels.tolist())
         lost = sorted(source.class_names[label] for label in before - after)
         if lost and (split == "train" or not len(samples)):
             raise DataError(
-                f"{where} leaves no picture of {listed(lost)} in {split}",
+                f"{list_name} leaves no image of {listed(lost)} in {split}",
                 fix="Delete some of its lines, or remove the class folders.",
                 code="E384",
             )

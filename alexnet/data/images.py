@@ -1,16 +1,17 @@
-"""One picture in whatever form users have it -> uint8 RGB pixels, or a DataError that says why not.
+"""Decodes one image in any common form to uint8 RGB pixels; a DataError says why it cannot be read.
 
-Everything a picture can be is brought to 8-bit RGB on purpose, since Pillow's own `convert("RGB")` turns 16-bit
-pictures white, float pictures black and transparent ones into whatever colour is hidden under the transparency:
+Every mode is converted to 8-bit RGB by the rules below, because Pillow's own `convert("RGB")` turns 16-bit images
+white, float images black, and transparent images into the color that is hidden under the transparency:
 
-- EXIF rotation is applied; transparency is laid over white; CMYK, YCbCr and LAB are converted; ICC profiles ignored
-- 16-bit grey, and 32-bit integers that fit into 0..65535, are scaled by 255/65535; other integers by their min..max
-- floats inside [0, 1] are multiplied by 255, other floats scaled by their min..max; a flat picture outside becomes
-  black, NaN becomes the minimum and infinities the nearer end
-- of animations and multi-page files the first frame counts
+- EXIF rotation is applied; transparent images are placed on white; CMYK, YCbCr and LAB are converted; ICC profiles are
+  ignored
+- 16-bit gray, and 32-bit integers within 0..65535, are scaled by 255/65535; other integers from their min..max
+- floats within [0, 1] are multiplied by 255; other floats are scaled from their min..max, and become black if all are
+  equal; NaN becomes the minimum, an infinity the minimum or the maximum
+- of animations and multi-page files the first frame is used
 
-What is decoded (4 bytes a pixel, 16 from a WebP) is converted in bands, so that converting takes next to no memory
-beside it. All functions may run in many threads at once.
+A decoded image (4 bytes per pixel, 16 from a WebP) is converted in bands, so the conversion needs almost no additional
+memory. All functions may run in many threads at once.
 """
 
 import math
@@ -25,12 +26,12 @@ from PIL import Image
 
 from alexnet.data.image_files import MAX_PIXELS, REPLACE, RefusedImage, open_image
 
-# Pictures of more pixels than this are converted in bands of about BAND_PIXELS.
+# Images with more pixels than this are converted in bands of about BAND_PIXELS.
 IN_ONE_PIECE = 1 << 22
 BAND_PIXELS = 1 << 20
 
-# How to turn a picture whose EXIF orientation tag has this value (EXIF 2.32, tag 0x0112; 1 is upright): whether rows
-# and columns are swapped, and the steps in which the rows, then the columns are taken.
+# How to turn an image upright, by the value of its EXIF orientation tag (EXIF 2.32, tag 0x0112; 1 is upright): whether
+# rows and columns are swapped, then the step (1, or -1 for reversed) of the rows and of the columns.
 UPRIGHT = {
     2: (False, 1, -1),
     3: (False, -1, -1),
@@ -47,10 +48,10 @@ Convert = Callable[[Image.Image], Image.Image]
 
 
 def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """One picture as uint8 RGB.
+    """Decodes one image to uint8 RGB.
 
     Args:
-        data: the bytes of a picture file, or the path of one.
+        data: the bytes of an image file, or the path of one.
         max_pixels: more pixels than this are refused from the header.
 
     Returns:
@@ -63,23 +64,28 @@ def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 
 def read_image_noting(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, tuple[str, ...]]:
-    """Same as `read_image`, and in which ways the picture was out of the ordinary, as in `prepare_image_noting`."""
+    """Does the same as `read_image`, and also returns the oddities of the image, as `prepare_image_noting` does."""
     with open_image(data, max_pixels) as image:
-        image.load()
-        orientation = _orientation(image)
-        convert, oddities = _converter(image)
-        pixels = np.empty((image.height, image.width, 3), np.uint8)
-        for top, bottom in _bands(image.width, 0, image.height):
-            band = convert(image.crop((0, top, image.width, bottom)))
-            pixels[top:bottom] = np.asarray(band.convert("RGB"))
+        return convert_image(image)
+
+
+def convert_image(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
+    """Converts an image that Pillow has opened, by the rules at the top of this file; also returns its oddities."""
+    image.load()
+    orientation = _orientation(image)
+    convert, oddities = _converter(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, bottom in _bands(image.width, 0, image.height):
+        band = convert(image.crop((0, top, image.width, bottom)))
+        pixels[top:bottom] = np.asarray(band.convert("RGB"))
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
 def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """One picture as the paper prepares it (sec. 2): shorter side resized to `size`, central square cut out.
+    """Prepares one image as in the paper (sec. 2): resizes its shorter side to `size` and cuts out the central square.
 
     Args:
-        data: the bytes or the path of a picture file, or pixels: uint8 (H, W) grey or (H, W, 3) RGB.
+        data: the bytes or the path of an image file, or pixels: uint8 (H, W) gray or (H, W, 3) RGB.
         size: side of the square in pixels.
         max_pixels: more pixels than this are refused from the header.
 
@@ -95,32 +101,32 @@ def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int 
 def prepare_image_noting(
     data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS
 ) -> tuple[Pixels, tuple[str, ...]]:
-    """Same as `prepare_image`, and in which ways the picture was out of the ordinary.
+    """Does the same as `prepare_image`, and also returns what was unusual about the image.
 
     Returns:
-        the pixels, and a few of: "enlarged", "rotated by EXIF", "transparent", "CMYK", "more than 8 bits".
+        The pixels, and those that apply of: "enlarged", "rotated by EXIF", "transparent", "CMYK", "more than 8 bits".
     """
     if isinstance(data, np.ndarray):
         return _square(Image.fromarray(data), size)
     with open_image(data, max_pixels) as image:
-        # JPEGs can be decoded at 1/2, 1/4 or 1/8; at twice the wanted size or more the result differs by 0.3 grey
-        # levels on average and takes a third of the time.
+        # JPEGs can be decoded at 1/2, 1/4 or 1/8 of their size, which is faster. As long as at least twice the final
+        # size is left, the resized pixels hardly differ.
         scale = 2 * size / min(image.size)
         image.draft(None, (round(image.width * scale), round(image.height * scale)))
         image.load()
-        # Only now: TIFF turns itself while loading and then drops the tag, PNG may keep it behind the pixels.
+        # Only after loading: loading rotates a TIFF and removes its tag, and a PNG may have the tag after the pixels.
         orientation = _orientation(image)
         pixels, oddities = _square(image, size)
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
 def _square(image: Image.Image, size: int) -> tuple[Pixels, tuple[str, ...]]:
-    """The central square of a loaded image as uint8 (size, size, 3), not yet turned, and the image's oddities."""
+    """Resizes the central square of a loaded image to uint8 (size, size, 3), not yet rotated; also its oddities."""
     convert, oddities = _converter(image)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
-    # The square is cut by the resampling itself: scaling a 1x20000 strip first would need 256x5120000 pixels.
+    # The resampling itself cuts out the square: resizing a 1x20000 strip first would need 256x5120000 pixels.
     box = (left, top, left + side, top + side)
     if width * height <= IN_ONE_PIECE:
         square = convert(image).resize((size, size), Image.Resampling.BICUBIC, box)
@@ -132,44 +138,47 @@ def _square(image: Image.Image, size: int) -> tuple[Pixels, tuple[str, ...]]:
 def _resized_in_bands(
     image: Image.Image, size: int, box: tuple[float, float, float, float], convert: Convert
 ) -> Image.Image:
-    """What `convert(image).resize((size, size), BICUBIC, box)` gives, without converting all of a large image at once.
+    """Computes `convert(image).resize((size, size), BICUBIC, box)` without converting a large image all at once.
 
-    Rows are resampled before columns. Pillow rounds and clips in between and may take the other order, so that some
-    pixels differ, in photographs by one grey level.
+    Rows are resampled before columns. Pillow rounds and clips between the two and may use the other order, so some
+    pixels differ from those of `resize`, in photographs by one gray level.
     """
     left, top, right, bottom = box
-    # The weights reach beyond the box by two pixels of the result, or of the picture where that is enlarged.
-    reach = 2 * max((right - left) / size, 1) + 1
-    x0, x1 = max(0, math.floor(left - reach)), min(image.width, math.ceil(right + reach))
-    y0, y1 = max(0, math.floor(top - reach)), min(image.height, math.ceil(bottom + reach))
-    narrow = []
+    # Bicubic weights reach beyond the box by two pixels of the result, or of the image if it is enlarged.
+    margin = 2 * max((right - left) / size, 1) + 1
+    x0, x1 = max(0, math.floor(left - margin)), min(image.width, math.ceil(right + margin))
+    y0, y1 = max(0, math.floor(top - margin)), min(image.height, math.ceil(bottom + margin))
+    bands = []
     for start, stop in _bands(x1 - x0, y0, y1):
         band = convert(image.crop((x0, start, x1, stop)))
-        inside = (left - x0, 0, right - x0, stop - start)
-        narrow.append(np.asarray(band.resize((size, stop - start), Image.Resampling.BICUBIC, inside)))
-    whole = Image.fromarray(np.concatenate(narrow))
-    return whole.resize((size, size), Image.Resampling.BICUBIC, (0, top - y0, size, bottom - y0))
+        band_box = (left - x0, 0, right - x0, stop - start)
+        bands.append(np.asarray(band.resize((size, stop - start), Image.Resampling.BICUBIC, band_box)))
+    merged = Image.fromarray(np.concatenate(bands))
+    return merged.resize((size, size), Image.Resampling.BICUBIC, (0, top - y0, size, bottom - y0))
 
 
 def _bands(width: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:
-    """Rows top..bottom - 1 of pictures `width` wide in pieces of about BAND_PIXELS pixels: first row, row behind."""
+    """Cuts rows top..bottom - 1 of an image `width` wide into bands of about BAND_PIXELS pixels: (start, stop) rows."""
     rows = max(1, BAND_PIXELS // width)
     for start in range(top, bottom, rows):
         yield start, min(start + rows, bottom)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Value of the EXIF orientation tag; 1 where there is none, or none that makes sense."""
+    """Reads the EXIF orientation tag; 1 (upright) if it is missing or not valid."""
     try:
         value = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:
-        # A damaged EXIF block does not make the pixels worse: every viewer shows such a picture as it lies.
+        # A damaged EXIF block does not damage the pixels: every viewer shows such an image without rotation.
         return 1
     return value if value in UPRIGHT else 1
 
 
 def _converter(image: Image.Image) -> tuple[Convert, tuple[str, ...]]:
-    """What brings bands of a loaded image to mode L or RGB with the rules at the top of this file, and its oddities."""
+    """Chooses the function that converts bands of a loaded image to mode L or RGB; also returns its oddities.
+
+    The rules are those at the top of this file.
+    """
     mode = image.mode
     if mode.startswith("I;16"):
         return _from_sixteen_bits, ("more than 8 bits",)
@@ -177,8 +186,8 @@ def _converter(image: Image.Image) -> tuple[Convert, tuple[str, ...]]:
         ends = _ends(image)
         if mode == "I" and ends[0] >= 0 and ends[1] <= 65535:
             return _from_sixteen_bits, ("more than 8 bits",)
-        unit = mode == "F" and ends[0] >= 0 and ends[1] <= 1
-        return partial(_from_range, ends=ends, scale=(0, 1) if unit else ends), ("more than 8 bits",)
+        in_unit_range = mode == "F" and ends[0] >= 0 and ends[1] <= 1
+        return partial(_from_range, ends=ends, scale=(0, 1) if in_unit_range else ends), ("more than 8 bits",)
     if image.has_transparency_data:
         return _over_white, ("transparent",)
     target = "L" if mode in ("1", "L") else "RGB"
@@ -187,7 +196,7 @@ def _converter(image: Image.Image) -> tuple[Convert, tuple[str, ...]]:
 
 
 def _ends(image: Image.Image) -> tuple[float, float]:
-    """The smallest and the largest finite number of an image of numbers."""
+    """Finds the smallest and the largest finite value of an image with integers or floats."""
     ends: list[float] = []
     for top, bottom in _bands(image.width, 0, image.height):
         values = np.asarray(image.crop((0, top, image.width, bottom)))
@@ -195,18 +204,21 @@ def _ends(image: Image.Image) -> tuple[float, float]:
         if len(values):
             ends += [float(values.min()), float(values.max())]
     if not ends:
-        raise RefusedImage("float picture without a single finite value", fix=REPLACE, code="E306")
+        raise RefusedImage("float image without a single finite value", fix=REPLACE, code="E306")
     return min(ends), max(ends)
 
 
 def _from_sixteen_bits(band: Image.Image) -> Image.Image:
-    """Integers in 0..65535 -> mode L: 65535 -> 255, 32768 -> 128."""
+    """Converts integers in 0..65535 to mode L: 65535 -> 255, 32768 -> 128."""
     table = np.rint(np.arange(65536) * (255 / 65535)).astype(np.uint8)
     return Image.fromarray(table[np.asarray(band)])
 
 
 def _from_range(band: Image.Image, ends: tuple[float, float], scale: tuple[float, float]) -> Image.Image:
-    """Numbers -> mode L: scale[0] -> 0, scale[1] -> 255; NaN as the lower of `ends`, infinities as the nearer."""
+    """Converts integers or floats to mode L: scale[0] -> 0, scale[1] -> 255.
+
+    NaN and -infinity become the lower of `ends`, +infinity the upper.
+    """
     values: NDArray[Any] = np.asarray(band).astype(np.float64)
     values = np.nan_to_num(values, nan=ends[0], neginf=ends[0], posinf=ends[1])
     low, high = scale
@@ -215,14 +227,14 @@ def _from_range(band: Image.Image, ends: tuple[float, float], scale: tuple[float
 
 
 def _over_white(band: Image.Image) -> Image.Image:
-    """A band with transparency laid over white, mode RGB."""
-    colours = band.convert("RGBA")
-    white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, colours).convert("RGB")
+    """Places a band with transparency on white; mode RGB."""
+    foreground = band.convert("RGBA")
+    white = Image.new("RGBA", foreground.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, foreground).convert("RGB")
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Pixels (H, W, 3) as the EXIF orientation tag says they are to be looked at."""
+    """Turns pixels (H, W, 3) upright, as the EXIF orientation tag says."""
     swapped, rows, columns = UPRIGHT.get(orientation, (False, 1, 1))
-    turned = pixels.transpose(1, 0, 2) if swapped else pixels
-    return np.ascontiguousarray(turned[::rows, ::columns])
+    oriented = pixels.transpose(1, 0, 2) if swapped else pixels
+    return np.ascontiguousarray(oriented[::rows, ::columns])

@@ -1,4 +1,4 @@
-"""From what a user names to prepared images: a folder, a prepared set, its address, or a named set."""
+"""Opens what a user names as prepared images: a folder, a prepared folder, its address, or a named dataset."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,38 +24,40 @@ def open_images(
     *,
     tell: Callable[[PrepareReport], None] | None = None,
     progress: ProgressCallback = silent,
-    held_out: float = 0.2,
+    val_share: float = 0.2,
     excluded: Sequence[Excluded] = (),
     exclusions: str = "",
 ) -> Prepared:
-    """The prepared pictures of a folder, prepared set, its address or named set; prepared now if they never were.
+    """Opens the prepared images of `data`, and prepares them first if that has not been done yet.
 
     Args:
-        tell: is given what preparing did.
+        data: a folder with images, a prepared folder, its address, or a named dataset.
+        size: side of the prepared images in pixels.
+        tell: called with the report of the preparation.
         progress: called while images are prepared.
-        held_out: see `open_source`.
-        excluded: pictures to leave out.
-        exclusions: the file that names them; "" for a run's own, which may be gone by now.
+        val_share: see `open_source`.
+        excluded: images to leave out.
+        exclusions: the file that names them; "" for the images that a run has left out, which may be missing now.
 
     Raises:
-        UsageError: if `data` is a folder that was prepared at another size, or without regard to `excluded`.
+        UsageError: `data` was prepared at another size, or is prepared already and `excluded` is not empty.
     """
     if is_prepared(data):
         if excluded:
             raise UsageError(
-                f"{data} is prepared already: its pictures cannot be left out one by one",
-                fix=f"alexnet prepare PICTURES OTHER_FOLDER --exclude {exclusions}, and train on that.",
+                f"{data} is prepared already: single images cannot be left out of it",
+                fix=f"Run alexnet prepare IMAGES OTHER_FOLDER --exclude {exclusions}, and train on OTHER_FOLDER.",
                 code="E283",
             )
         prepared = open_location(data)
         if prepared.size != size:
             raise UsageError(
-                f"{data} was prepared at {prepared.size} pixels, the recipe wants {size}",
-                fix=f"Prepare the pictures anew with --size {size}.",
+                f"{data} was prepared at {prepared.size} pixels, the recipe needs {size}",
+                fix=f"Prepare the images again with --size {size}.",
                 code="E257",
             )
         return prepared
-    source = open_source(data, held_out=held_out)
+    source = open_source(data, val_share=val_share)
     source = leave_out(source, excluded, exclusions or "the run", strict=bool(exclusions))
     out = cache_folder() / "prepared" / f"{slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
     report = prepare(source, out, size=size, progress=progress)
@@ -65,17 +67,17 @@ def open_images(
 
 
 def is_prepared(data: str) -> bool:
-    """Whether that is a prepared folder, or an address, where nothing else can lie."""
+    """Whether `data` is a prepared folder, or an address, which is always that of a prepared folder."""
     return is_address(data) or (Path(data).expanduser() / PREPARED).is_file()
 
 
 def original_files(data: str) -> Samples | None:
-    """The training pictures of a folder as they came; None for a prepared folder and for sets that have no files."""
+    """Lists the original training images of a folder; None for a prepared folder and for named datasets."""
     if is_prepared(data) or not Path(data).expanduser().is_dir():
         return None
     return open_source(data).splits["train"]
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:
-    """The recipe at the size at which the pictures were prepared, if `data` is a prepared folder."""
+    """Sets `prepare_size` of the recipe to the size of the prepared images, if `data` is prepared already."""
     return replace(recipe, prepare_size=open_location(data).size) if is_prepared(data) else recipe

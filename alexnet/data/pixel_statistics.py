@@ -1,6 +1,6 @@
-"""Exact statistics over many pictures: the mean image, and mean, covariance and principal components of RGB.
+"""Computes exact statistics over many images: the mean image, and mean, covariance, principal components of RGB.
 
-All are made from sums of integers, so they do not depend on how many threads add pictures or in which order.
+All are computed from sums of integers, so they do not depend on the number of threads or the order of the images.
 """
 
 import threading
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 
 class PixelSums:
-    """Sums over pictures; any number of threads may add to them."""
+    """Sums over images, to which several threads may add."""
 
     def __init__(self, size: int):
         self.lock = threading.Lock()
-        self.count = 0  # pictures
-        self.total = np.zeros((size, size, 3), np.int64)  # their sum
-        self.products = np.zeros((3, 3), np.int64)  # sum of x x^T over all their pixels
+        self.count = 0  # of images
+        self.total = np.zeros((size, size, 3), np.int64)  # sum of the images
+        self.products = np.zeros((3, 3), np.int64)  # sum of x x^T over all pixels x
 
     def add(self, images: Iterable[NDArray[np.uint8]]) -> None:
-        """Adds pictures (size, size, 3): all of them or, if the iterable raises, none."""
+        """Adds images (size, size, 3): all of them, or none if the iterable raises an exception."""
         count, total, products = 0, np.zeros_like(self.total), np.zeros_like(self.products)
         for pixels in images:
             count += 1
             total += pixels
             flat = pixels.reshape(-1, 3).astype(np.float64)
-            # Exact: all sums are integers below 2**53 up to pictures of 370,000 x 370,000 pixels.
+            # Exact: all sums are integers below 2**53 up to images of 370,000 x 370,000 pixels.
             products += (flat.T @ flat).astype(np.int64)
         with self.lock:
             self.count += count
@@ -34,19 +34,19 @@ class PixelSums:
             self.products += products
 
     def mean_image(self) -> NDArray[np.float32]:
-        """The mean picture, (size, size, 3) in 0..255."""
+        """Computes the mean image: (size, size, 3) in 0..255."""
         mean: NDArray[np.float64] = self.total / max(self.count, 1)
         return mean.astype(np.float32)
 
     def color_statistics(self) -> dict[str, list[float] | list[list[float]]]:
-        """Mean, standard deviation and principal components of RGB over all pixels (paper, sec. 4.1).
+        """Computes mean, standard deviation and principal components of RGB over all pixels (paper, sec. 4.1).
 
-        Principal components are ordered by ascending standard deviation; of every vector the component of largest
-        magnitude is positive, which fixes the sign that eigenvectors leave open.
+        The principal components are ordered by ascending standard deviation. The sign of an eigenvector is arbitrary;
+        here the component of largest magnitude is positive.
         """
         pixels = self.count * self.total.shape[0] * self.total.shape[1]
         sums = [int(value) for value in self.total.sum(axis=(0, 1))]
-        # Integers of Python: N*sum(xy) - sum(x)*sum(y) exceeds 64 bits, and as floats it would lose digits.
+        # Python integers: N*sum(xy) - sum(x)*sum(y) exceeds 64 bits, and floats would lose digits.
         covariance = np.array(
             [[(pixels * int(self.products[i, j]) - sums[i] * sums[j]) / pixels**2 for j in range(3)] for i in range(3)]
         )

@@ -1,8 +1,8 @@
-"""A `Source` -> a prepared folder: every picture decoded once, 256x256 uint8 in shards, statistics over train.
+"""Prepares a `Source`: decodes every image once, writes squares of uint8 pixels in shards, and statistics of train.
 
-Every file is written under another name, flushed to the disk and renamed, and `prepared.json` comes last: a folder
-without it is not prepared. After an interruption finished shards are used again; a second run on a finished folder
-does nothing. The format is described in `alexnet.data.dataset`.
+Every file is written under a temporary name, flushed to the disk and renamed. `prepared.json` is written last: a
+folder without it is not prepared. After an interruption the finished shards are used again. A second run on a finished
+folder changes nothing. `alexnet.data.dataset` describes the format.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import numpy as np
 from alexnet.data import dataset
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import (
-    GO_ON,
+    CONTINUE_FIX,
     Plan,
     check_space,
     choose_settings,
@@ -43,7 +43,7 @@ SHARD_IMAGES = 1024
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture that could not be read."""
+    """An image that could not be read."""
 
     split: str
     name: str  # as in the source
@@ -57,14 +57,14 @@ class PrepareReport:
     folder: Path
     size: int
     encoding: str  # "raw" or "jpeg"
-    counts: dict[str, dict[str, int]]  # split -> class -> pictures kept
+    counts: dict[str, dict[str, int]]  # split -> class -> images kept
     skipped: tuple[Skipped, ...]
-    oddities: dict[str, int]  # in how many pictures: "enlarged", "rotated by EXIF", "transparent", ...
+    oddities: dict[str, int]  # oddity -> number of images: "enlarged", "rotated by EXIF", "transparent", ...
     notes: tuple[str, ...]  # of the source
     fingerprint: str
     seconds: float
-    already_done: bool  # the folder was finished before, nothing was written
-    reused_shards: int  # left by an interrupted run
+    already_done: bool  # the folder was finished before; nothing was written
+    reused_shards: int  # from an interrupted run
 
 
 def prepare(
@@ -75,33 +75,34 @@ def prepare(
     encoding: str = "auto",
     raw_limit_bytes: int = RAW_LIMIT_BYTES,
     jpeg_quality: int = JPEG_QUALITY,
-    workers: int | None = None,
+    threads: int | None = None,
     strict: bool = False,
     shard_images: int = SHARD_IMAGES,
     progress: ProgressCallback = silent,
 ) -> PrepareReport:
-    """Writes the pictures of `source` into the folder `out`, or goes on where an earlier call was interrupted.
+    """Writes the images of `source` into the folder `out`, or continues an earlier call that was interrupted.
 
     Args:
         source: from `alexnet.data.sources.open_source`.
-        out: a new or empty folder, or one this function has worked on with the same arguments.
+        out: a new or empty folder, or the folder of an earlier call with the same arguments.
         size: side of the prepared squares in pixels.
-        encoding: "raw" (3 bytes a pixel, fast), "jpeg" (about a fifth), or "auto": raw up to `raw_limit_bytes`.
+        encoding: "raw" (3 bytes per pixel, fast), "jpeg" (about a fifth), or "auto": raw up to `raw_limit_bytes`.
         raw_limit_bytes: see `encoding`.
         jpeg_quality: 1..95, in Pillow's scale.
-        workers: threads; as many as processors if None. The result does not depend on it.
-        strict: the first unreadable picture is an error; otherwise it is skipped and listed in the report.
-        shard_images: pictures per file.
-        progress: called in the caller's thread with pictures done and pictures in all, a few times a second.
+        threads: number of threads; None: one per processor. The result does not depend on it.
+        strict: whether an unreadable image is an error; if False it is skipped and listed in the report.
+        shard_images: images per shard.
+        progress: called in the caller's thread, a few times per second, with the numbers of images done and in total.
 
     Raises:
-        DataError: `out` holds something else; a picture is unreadable and `strict`; a class or split has lost all.
-        ResourceError: too little space on the disk.
+        DataError: `out` holds other files; an image is unreadable and `strict` is True; all images of a class are
+            unreadable.
+        ResourceError: there is too little space on the disk.
     """
-    if workers is not None and workers < 1:
+    if threads is not None and threads < 1:
         raise UsageError(
-            f"workers={workers}: at least one is needed",
-            fix="leave it out to use all processors",
+            f"threads={threads}: at least one is needed",
+            fix="Leave it out to use all processors.",
             code="E222",
         )
     begin = time.monotonic()
@@ -121,7 +122,7 @@ def prepare(
     plans = plan_shards(source, out, settings, identities, shard_images)
     check_space(out, plans, settings)
     sums = PixelSums(size)
-    shards = make_shards(plans, settings, sums, strict=strict, workers=workers, progress=progress)
+    shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
     facts = _facts(source, settings, key, plans, shards)
     _refuse_losses(source, facts)
     _finish(out, plans, facts, sums)
@@ -136,26 +137,26 @@ def cache_key(
     raw_limit_bytes: int = RAW_LIMIT_BYTES,
     jpeg_quality: int = JPEG_QUALITY,
 ) -> str:
-    """sha256 of all that decides what `prepare` would write, without reading the pictures of folders.
+    """Hashes everything that determines what `prepare` would write (sha256), without reading image files.
 
-    Names, labels, file sizes and modification times (for arrays the pixels) and the arguments; not where the folder
-    lies, so a moved one has the same key.
+    That is the names, labels, file sizes and modification times (for arrays the pixels) and the arguments, but not the
+    path of the folder: a folder that was moved has the same key.
     """
     settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
     return source_key(source, settings, identities_of(source))
 
 
 def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:
-    """No class may lose its last picture silently: the network could never learn, or never be tested on it."""
+    """Raises a DataError if no image of a class could be read: the class could not be learned or evaluated."""
     for split, samples in source.splits.items():
         for label in np.unique(samples.labels):
             name = source.class_names[label]
             if facts["counts"][split][name] == 0:
-                lost = {samples.names[index] for index in np.flatnonzero(samples.labels == label)}
-                image, reason = next(each[1:] for each in facts["skipped"] if each[0] == split and each[1] in lost)
+                members = {samples.names[index] for index in np.flatnonzero(samples.labels == label)}
+                image, reason = next(skip[1:] for skip in facts["skipped"] if skip[0] == split and skip[1] in members)
                 raise DataError(
-                    f"no picture of {name} in {split} could be read (for example {image}: {reason})",
-                    fix="replace the pictures, or remove the class",
+                    f"no image of {name} in {split} could be read (for example {image}: {reason})",
+                    fix="Replace the images, or remove the class.",
                     code="E339",
                 )
 
@@ -163,17 +164,17 @@ def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:
 def _facts(
     source: Source, settings: dict[str, Any], key: str, plans: list[Plan], shards: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What prepared.json says, without the statistics."""
-    made = list(zip(plans, shards, strict=True))
+    """Collects the fields of prepared.json, without the statistics."""
+    pairs = list(zip(plans, shards, strict=True))
     splits, counts, content = {}, {}, {}
     for split in source.splits:
-        mine = [shard for plan, shard in made if plan.split == split]
-        labels = Counter(label for shard in mine for label in shard["labels"])
+        split_shards = [shard for plan, shard in pairs if plan.split == split]
+        labels = Counter(label for shard in split_shards for label in shard["labels"])
         counts[split] = {name: labels[index] for index, name in enumerate(source.class_names)}
-        content[split] = [(np.array(shard["labels"], np.int64), shard["sha256"]) for shard in mine]
+        content[split] = [(np.array(shard["labels"], np.int64), shard["sha256"]) for shard in split_shards]
         splits[split] = {
             "count": labels.total(),
-            "shards": [{field: shard[field] for field in ("sha256", "json_sha256", "bytes")} for shard in mine],
+            "shards": [{field: shard[field] for field in ("sha256", "json_sha256", "bytes")} for shard in split_shards],
         }
     return {
         "version": dataset.FORMAT_VERSION,
@@ -186,14 +187,14 @@ def _facts(
         "class_names": source.class_names,
         "splits": splits,
         "counts": counts,
-        "skipped": [[plan.split, *each] for plan, shard in made for each in shard["skipped"]],
+        "skipped": [[plan.split, *skip] for plan, shard in pairs for skip in shard["skipped"]],
         "oddities": dict(sum((Counter(shard["oddities"]) for shard in shards), Counter())),
         "fingerprint": dataset.fingerprint(source.class_names, content),
     }
 
 
 def _finish(out: Path, plans: list[Plan], facts: dict[str, Any], sums: PixelSums) -> None:
-    """Writes what makes the folder a prepared one, and removes what an interrupted run has left over."""
+    """Writes the mean image and prepared.json, and removes the leftovers of an interrupted run."""
     buffer = io.BytesIO()
     np.save(buffer, sums.mean_image(), allow_pickle=False)
     mean_image = buffer.getvalue()
@@ -202,7 +203,7 @@ def _finish(out: Path, plans: list[Plan], facts: dict[str, Any], sums: PixelSums
         "mean_image_sha256": hashlib.sha256(mean_image).hexdigest(),
     }
     checksum = hashlib.sha256(canonical(facts)).hexdigest()
-    with disk_errors(f"writing {out}", GO_ON):
+    with disk_errors(f"writing {out}", CONTINUE_FIX):
         write_file(out / dataset.MEAN_IMAGE, mean_image)
         write_file(out / dataset.PREPARED, canonical(facts | {"checksum": checksum}))
         needed = {dataset.PREPARED, dataset.MEAN_IMAGE}
@@ -220,7 +221,7 @@ def _report(
         size=facts["size"],
         encoding=facts["encoding"],
         counts=facts["counts"],
-        skipped=tuple(Skipped(*each) for each in facts["skipped"]),
+        skipped=tuple(Skipped(*skip) for skip in facts["skipped"]),
         oddities=facts["oddities"],
         notes=tuple(facts["notes"]),
         fingerprint=facts["fingerprint"],

@@ -1,4 +1,4 @@
-"""What a preparation must write and whether it may: settings, keys that tell changed pictures, one plan per shard."""
+"""Plans a preparation: its settings, keys that reveal changed images, a plan per shard, and checks of the folder."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ from alexnet.data.shards import SUFFIXES, canonical, shard_path
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.storage.files import disk_errors, temporary_for, write_file
 
-# Photos at quality 95 take about half a byte a pixel; the reserve is for pictures with more detail.
+# Photographs at quality 95 take about half a byte per pixel; the reserve is for images with more detail.
 JPEG_BYTES_PER_PIXEL = 1.0
 
-GO_ON = "Make room or choose another folder, then run the same again: finished parts are kept."
+CONTINUE_FIX = "Make room or choose another folder, then run the same command again: finished parts are kept."
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Plan:
     samples: Samples
     start: int
     stop: int
-    key: str  # of what the shard must hold
+    key: str  # changes when the content of the shard must change
 
 
 def choose_settings(
     source: Source, size: int, encoding: str, raw_limit_bytes: int, jpeg_quality: int
 ) -> dict[str, Any]:
-    """The arguments that decide about the content, "auto" resolved."""
+    """Collects the arguments that determine the content, with "auto" resolved."""
     if encoding not in ("auto", *SUFFIXES):
-        raise UsageError(f"there is no encoding {encoding!r}", fix="choose auto, raw or jpeg", code="E220")
+        raise UsageError(f"there is no encoding {encoding!r}", fix="Choose auto, raw or jpeg.", code="E220")
     if size < 1:
         raise UsageError(
-            f"size is {size} pixels, but must be at least 1", fix="choose 256, as the paper does", code="E221"
+            f"size is {size} pixels, but must be at least 1", fix="Choose 256, as the paper does.", code="E221"
         )
     if encoding == "auto":
         raw_bytes = sum(len(samples) for samples in source.splits.values()) * size * size * 3
@@ -50,7 +50,7 @@ def choose_settings(
 
 
 def identities_of(source: Source) -> dict[str, list[str]]:
-    """Split -> for every sample a string that changes when its picture does."""
+    """Returns for every split one string per sample, which changes when the image changes."""
     return {split: _identities(samples) for split, samples in source.splits.items()}
 
 
@@ -65,7 +65,7 @@ def _file_identity(path: str) -> str:
     try:
         status = os.stat(path)
     except OSError as error:
-        # A dangling link, for instance: reading it fails later, with a reason for the list of skipped pictures.
+        # For example a broken link: reading it fails later, with a reason for the list of skipped images.
         return f"unreadable:{error.errno}"
     return f"{status.st_size}:{status.st_mtime_ns}"
 
@@ -79,7 +79,7 @@ def _samples_key(samples: Samples, identities: Sequence[str], start: int, stop: 
 
 
 def source_key(source: Source, settings: dict[str, Any], identities: dict[str, list[str]]) -> str:
-    """sha256 of all that decides what the prepared folder will hold."""
+    """Hashes everything that determines the content of the prepared folder (sha256)."""
     digest = hashlib.sha256(canonical([FORMAT_VERSION, settings, source.class_names]))
     for split, samples in source.splits.items():
         digest.update(split.encode() + _samples_key(samples, identities[split], 0, len(samples)))
@@ -89,7 +89,7 @@ def source_key(source: Source, settings: dict[str, Any], identities: dict[str, l
 def plan_shards(
     source: Source, out: Path, settings: dict[str, Any], identities: dict[str, list[str]], shard_images: int
 ) -> list[Plan]:
-    """All shards of all splits, in order."""
+    """Plans all shards of all splits, in order."""
     plans = []
     for split, samples in source.splits.items():
         for number, start in enumerate(range(0, len(samples), shard_images)):
@@ -102,7 +102,10 @@ def plan_shards(
 
 
 def refuse_inside(source: Source, out: Path) -> None:
-    """Prepared folders among the class folders would be taken for a class the next time; hidden ones are not."""
+    """Raises a DataError if `out` lies among the class folders, where it would be taken for a class the next time.
+
+    Hidden folders are allowed: they are never taken for a class.
+    """
     target = out.resolve()
     for samples in source.splits.values():
         root = samples.root.resolve() if samples.root is not None else None
@@ -110,55 +113,59 @@ def refuse_inside(source: Source, out: Path) -> None:
             continue
         if not any(part.startswith(".") for part in target.relative_to(root).parts):
             raise DataError(
-                f"{out} lies inside the folder of the pictures, {root}", fix="choose another folder", code="E334"
+                f"{out} lies inside the folder of the images, {root}", fix="Choose another folder.", code="E334"
             )
 
 
-def same_or_refuse(out: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raises a DataError that names the fields in which a folder differs from what is asked for."""
-    different = [name for name in sorted(there | asked) if there.get(name) != asked.get(name)]
+def same_or_refuse(out: Path, existing: dict[str, Any], requested: dict[str, Any]) -> None:
+    """Raises a DataError that names the settings in which a folder differs from what is requested."""
+    different = [name for name in sorted(existing | requested) if existing.get(name) != requested.get(name)]
     if different:
         changes = ", ".join(
-            name if name == "pictures" else f"{name}: {there.get(name)} there, {asked.get(name)} asked for"
+            "images"
+            if name == "pictures"
+            else f"{name.replace('pictures', 'images')}: {existing.get(name)} there, {requested.get(name)} requested"
             for name in different
         )
-        raise DataError(f"{out} was prepared from something else ({changes})", fix="choose another folder", code="E335")
+        raise DataError(
+            f"{out} was prepared from something else ({changes})", fix="Choose another folder.", code="E335"
+        )
 
 
 def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_images: int) -> None:
-    """Makes `out` the folder of this preparation, or finds that it is already."""
+    """Makes `out` the folder of this preparation, unless it is already."""
     roots = sorted({str(samples.root.resolve()) for samples in source.splits.values() if samples.root is not None})
-    asked = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
+    requested = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
     claim = out / UNFINISHED
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file, not a folder", fix="choose another folder", code="E336")
+        raise DataError(f"{out} is a file, not a folder", fix="Choose another folder.", code="E336")
     if claim.is_file():
         try:
-            there = json.loads(claim.read_bytes())
+            existing = json.loads(claim.read_bytes())
         except ValueError as error:
             raise DataError(
-                f"{claim} is damaged", fix=f"delete {out}, or choose another folder", code="E338"
+                f"{claim} is damaged", fix=f"Delete {out}, or choose another folder.", code="E338"
             ) from error
-        same_or_refuse(out, there, asked)
+        same_or_refuse(out, existing, requested)
         return
     if out.is_dir() and any(entry.name != temporary_for(claim).name for entry in out.iterdir()):
         raise DataError(
-            f"{out} holds other files", fix="choose a new or empty folder; nothing in it was touched", code="E337"
+            f"{out} holds other files", fix="Choose a new or empty folder; nothing in it was changed.", code="E337"
         )
-    with disk_errors(f"making {out}", GO_ON):
+    with disk_errors(f"making {out}", CONTINUE_FIX):
         out.mkdir(parents=True, exist_ok=True)
-        write_file(claim, canonical(asked))
+        write_file(claim, canonical(requested))
 
 
 def check_space(out: Path, plans: list[Plan], settings: dict[str, Any]) -> None:
-    """Raises a ResourceError if what is still to be written will not fit."""
+    """Raises a ResourceError if there is too little space for what must still be written."""
     images = sum(plan.stop - plan.start for plan in plans if not plan.path.exists())
     per_pixel = 3 if settings["encoding"] == "raw" else JPEG_BYTES_PER_PIXEL
     needed = images * settings["size"] ** 2 * per_pixel
     free = shutil.disk_usage(out).free
     if free < needed:
         raise ResourceError(
-            f"{images} pictures need about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {out}",
-            fix="make room, choose a folder on another disk, a smaller size, or --encoding jpeg",
+            f"{images} images need about {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free in {out}",
+            fix="Make room, choose a folder on another disk, a smaller size, or --encoding jpeg.",
             code="E541",
         )

@@ -1,4 +1,4 @@
-"""Public sets by name, downloaded where they do not come with a package -> a `Source`."""
+"""Opens public datasets by name as a `Source`, and downloads those that do not come with a package."""
 
 import csv
 from collections.abc import Callable
@@ -14,26 +14,26 @@ from alexnet.text import listed
 
 
 def digits(seed: int) -> Source:
-    """scikit-learn's 1,797 handwritten digits of 8x8 pixels: 64 % train, 16 % val, 20 % test, seeded."""
+    """Opens the 1,797 handwritten digits of scikit-learn, 8x8 pixels: 64 % train, 16 % val, 20 % test, by `seed`."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
         raise UsageError(
-            "the set digits comes with scikit-learn", fix="pip install 'alexnet[digits]'", code="E240"
+            "the dataset digits comes with scikit-learn", fix="pip install 'alexnet[digits]'", code="E240"
         ) from None
     bunch = load_digits()
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    names = tuple(f"digits/{index:04d}" for index in range(len(grey)))
-    everything = Samples(names, bunch.target.astype(np.int64), arrays=np.repeat(grey[..., None], 3, axis=3))
-    tested = split_off_validation(everything.labels, 0.2, seed)
-    rest = everything.take(~tested)
-    held = split_off_validation(rest.labels, 0.2, seed)
-    splits = {"train": rest.take(~held), "val": rest.take(held), "test": everything.take(tested)}
+    gray = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    names = tuple(f"digits/{index:04d}" for index in range(len(gray)))
+    all_samples = Samples(names, bunch.target.astype(np.int64), arrays=np.repeat(gray[..., None], 3, axis=3))
+    in_test = split_off_validation(all_samples.labels, 0.2, seed)
+    others = all_samples.take(~in_test)
+    in_val = split_off_validation(others.labels, 0.2, seed)
+    splits = {"train": others.take(~in_val), "val": others.take(in_val), "test": all_samples.take(in_test)}
     return Source("digits", tuple(str(name) for name in bunch.target_names), splits)
 
 
 def torchvision_arrays(name: str, cache: Path) -> Source:
-    """A set of torchvision that fits into memory; its official test set is "val"."""
+    """Opens a dataset of torchvision that fits into memory; its official test split is "val"."""
     from torchvision.datasets import CIFAR10, FashionMNIST
 
     dataset = {"cifar10": CIFAR10, "fashion-mnist": FashionMNIST}[name]
@@ -42,20 +42,20 @@ def torchvision_arrays(name: str, cache: Path) -> Source:
         loaded = _downloaded(name, cache, partial(dataset, cache, train=train, download=True))
         names = tuple(f"{split}/{index:05d}" for index in range(len(loaded.data)))
         splits[split] = Samples(names, np.asarray(loaded.targets, np.int64), arrays=np.asarray(loaded.data))
-    return Source(name, tuple(loaded.classes), splits, ("val is the official test set",))
+    return Source(name, tuple(loaded.classes), splits, ("val is the official test split",))
 
 
 def imagenette(cache: Path, open_folder: Callable[[Path], Source]) -> Source:
-    """Ten easy classes of ImageNet, shorter side 320 pixels (fast.ai); its official validation set is "val"."""
+    """Opens ten easy classes of ImageNet, shorter side 320 pixels (fast.ai); its official validation split is "val"."""
     from torchvision.datasets import Imagenette
 
     loaded = _downloaded("imagenette", cache, partial(Imagenette, cache, size="320px", download=True))
-    found = open_folder(cache / "imagenette2-320")
-    return Source("imagenette", tuple(names[0] for names in loaded.classes), found.splits, found.notes)
+    source = open_folder(cache / "imagenette2-320")
+    return Source("imagenette", tuple(names[0] for names in loaded.classes), source.splits, source.notes)
 
 
 def flowers102(cache: Path) -> Source:
-    """102 flowers of Oxford with the official train, val and test lists."""
+    """Opens the 102 flower classes of Oxford with the official train, val and test splits."""
     from torchvision.datasets import Flowers102
 
     loaded = _downloaded("flowers102", cache, partial(Flowers102, cache, download=True))
@@ -65,38 +65,41 @@ def flowers102(cache: Path) -> Source:
     splits = {}
     for split, key in (("train", "trnid"), ("val", "valid"), ("test", "tstid")):
         ids = lists[key].astype(np.int64)
-        splits[split] = Samples(tuple(f"jpg/image_{each:05d}.jpg" for each in ids), labels[ids - 1], root)
+        splits[split] = Samples(tuple(f"jpg/image_{number:05d}.jpg" for number in ids), labels[ids - 1], root)
     return Source("flowers102", tuple(loaded.classes), splits)
 
 
 def _downloaded(name: str, cache: Path, load: Callable[[], Any]) -> Any:
-    """What `load` returns; it downloads what is not there yet."""
+    """Calls `load`, which downloads missing files, and turns its errors into a ResourceError."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         return load()
     except (OSError, RuntimeError) as error:
         raise ResourceError(
             f"{name} could not be downloaded: {error}",
-            fix=f"download it by hand where there is a network and put its files into {cache}",
+            fix=f"Download it by hand where there is a network and put its files into {cache}.",
             code="E540",
         ) from error
 
 
-def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[str, list[str]]:
-    """Class -> pictures for a flat val folder, by whichever ground-truth file lies beside it.
+def classes_by_ground_truth(root: Path, val_folder: Path, flat: list[str]) -> dict[str, list[str]]:
+    """Assigns the images of a flat val folder to classes, by the ground-truth file that is found beside it.
 
-    Kaggle's LOC_val_solution.csv; the development kit's ILSVRC2012_validation_ground_truth.txt with its meta.mat; or
-    any text file of lines "file-name class" (Tiny ImageNet's val_annotations.txt is one).
+    The file is LOC_val_solution.csv of Kaggle; or ILSVRC2012_validation_ground_truth.txt of the development kit with
+    its meta.mat; or any text file with lines "file-name class", such as val_annotations.txt of Tiny ImageNet.
 
     Args:
-        root: the folder the user gave.
-        place: the val folder.
-        flat: its pictures, relative to `root`.
+        root: the folder that the user gave.
+        val_folder: the val folder.
+        flat: its images, relative to `root`.
+
+    Returns:
+        Class name -> its images.
 
     Raises:
-        DataError: there is no such file, or it misses pictures.
+        DataError: there is no such file, or it does not list all images.
     """
-    folders = [root, place, *sorted(root.glob("*devkit*")), *sorted(root.glob("*devkit*/data"))]
+    folders = [root, val_folder, *sorted(root.glob("*devkit*")), *sorted(root.glob("*devkit*/data"))]
     if root.resolve().parts[-2:] == ("Data", "CLS-LOC"):
         folders.append(root.resolve().parents[1])
     for folder in folders:
@@ -104,16 +107,16 @@ def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[st
             wnids = _ground_truth(folder, folders, flat)
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
             raise DataError(
-                f"the ground truth in {folder} is not as ILSVRC-2012 has it: {type(error).__name__} {error}",
-                fix="unpack ILSVRC2012_devkit_t12.tar.gz again, or fetch LOC_val_solution.csv again",
+                f"the ground truth in {folder} is not in the format of ILSVRC-2012: {type(error).__name__} {error}",
+                fix="Unpack ILSVRC2012_devkit_t12.tar.gz again, or fetch LOC_val_solution.csv again.",
                 code="E329",
             ) from error
         if wnids:
-            missed = sorted(name for name in flat if Path(name).stem not in wnids)
-            if missed:
+            unlisted = sorted(name for name in flat if Path(name).stem not in wnids)
+            if unlisted:
                 raise DataError(
-                    f"the ground truth in {folder} misses {listed(missed)}",
-                    fix="add a line for each, or remove the pictures",
+                    f"the ground truth in {folder} does not list {listed(unlisted)}",
+                    fix="Add a line for each, or remove the images.",
                     code="E321",
                 )
             classes: dict[str, list[str]] = {}
@@ -121,27 +124,27 @@ def classes_by_ground_truth(root: Path, place: Path, flat: list[str]) -> dict[st
                 classes.setdefault(wnids[Path(name).stem], []).append(name)
             return classes
     raise DataError(
-        f"{place} has {len(flat)} pictures but neither class folders nor ground truth",
-        fix=f"put LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt and meta.mat, or a text file of "
-        f"lines 'file-name class' into {root}; or sort the pictures into class folders",
+        f"{val_folder} has {len(flat)} images but neither class folders nor ground truth",
+        fix=f"Put LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt and meta.mat, or a text file of "
+        f"lines 'file-name class' into {root}; or sort the images into class folders.",
         code="E322",
     )
 
 
 def _ground_truth(folder: Path, folders: list[Path], flat: list[str]) -> dict[str, str]:
-    """Stem of a picture's name -> its class, by a file in `folder`; empty if there is none."""
+    """Reads the class of each image (stem of its file name -> class) from a file in `folder`; empty without one."""
     solution, truth = folder / "LOC_val_solution.csv", folder / "ILSVRC2012_validation_ground_truth.txt"
     if solution.is_file():
         with solution.open(newline="", encoding="utf-8") as file:
             return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
     if truth.is_file():
-        metas = [each / "meta.mat" for each in folders if (each / "meta.mat").is_file()]
+        metas = [path / "meta.mat" for path in folders if (path / "meta.mat").is_file()]
         if not metas:
             raise DataError(
-                f"{truth} needs meta.mat beside it", fix="copy it from ILSVRC2012_devkit_t12/data", code="E323"
+                f"{truth} needs meta.mat beside it", fix="Copy it from ILSVRC2012_devkit_t12/data.", code="E323"
             )
         wnids = _read_meta(metas[0])
-        lines = _lines(truth, len(flat))
+        lines = _class_lines(truth, len(flat))
         return {Path(name).stem: wnids[int(line)] for name, line in zip(sorted(flat), lines, strict=True)}
     stems = {Path(name).stem for name in flat}
     for text in sorted(folder.glob("*.txt")):
@@ -151,25 +154,26 @@ def _ground_truth(folder: Path, folders: list[Path], flat: list[str]) -> dict[st
     return {}
 
 
-def _lines(truth: Path, count: int) -> list[str]:
+def _class_lines(truth: Path, count: int) -> list[str]:
+    """Reads the ground truth of the development kit: one class number per image."""
     lines = truth.read_text(encoding="ascii").split()
     if len(lines) != count:
         raise DataError(
-            f"{truth} has {len(lines)} lines for {count} pictures",
-            fix="unpack all pictures that belong to it (ILSVRC2012_img_val.tar)",
+            f"{truth} has {len(lines)} lines for {count} images",
+            fix="Unpack all images that belong to it (ILSVRC2012_img_val.tar).",
             code="E324",
         )
     return lines
 
 
 def _read_meta(meta: Path) -> dict[int, str]:
-    """The development kit's meta.mat: ILSVRC2012_ID -> WNID."""
+    """Reads meta.mat of the development kit: ILSVRC2012_ID -> WNID."""
     synsets = read_mat(meta)["synsets"]
     return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
 
 
 def read_mat(path: Path) -> Any:
-    """A MATLAB file as a dictionary of arrays."""
+    """Reads a MATLAB file as a dictionary of arrays."""
     try:
         from scipy.io import loadmat
     except ImportError:

@@ -1,14 +1,16 @@
-"""A prepared set at an address (https://, s3://, ...): fetched shard by shard into the cache, then read like any other.
+"""Opens a prepared dataset at an address (https://, s3://, ...) by fetching its shards into the cache.
 
-    CACHE/remote/FINGERPRINT/train-0000.json mean_image.npy   fetched when the set is opened
-    CACHE/remote/FINGERPRINT/train-0000.npy                   when a picture of it is first asked for, or before
-    CACHE/remote/FINGERPRINT/.train-0000.npy.lock             one thread of one process at a time fetches it
+    CACHE/remote/FINGERPRINT/train-0000.json mean_image.npy   fetched when the dataset is opened
+    CACHE/remote/FINGERPRINT/train-0000.npy                   fetched when one of its images is first read, or before
+    CACHE/remote/FINGERPRINT/.train-0000.npy.lock             held by the one thread of one process that fetches it
 
-Every file is compared with the sha256 of the index before its first use in a process, whether it has just come or was
-there. The order of the pictures has nothing to do with where they lie, so results are those of a local folder.
+Every file is compared with the sha256 of the index before its first use in a process, also if it was in the cache
+already. The order of the images does not depend on where they are stored, so results are equal to those of a local
+folder.
 
-An epoch visits the pictures in random order, so a batch needs nearly as many shards as it has pictures: a set that the
-cache cannot hold as a whole is refused. When other sets fill the cache, shards that were not used for longest go.
+An epoch visits the images in random order, so a batch needs nearly as many shards as it has images. Therefore a dataset
+that does not fit into the cache is refused. When other datasets fill the cache, the least recently used shards are
+removed.
 """
 
 import math
@@ -34,54 +36,54 @@ from alexnet.storage.files import TEMPORARY, cache_folder, disk_errors, file_sha
 from alexnet.storage.locks import in_turn
 
 LIMIT = "ALEXNET_CACHE_GB"
-SHARE_OF_DISK = 0.9  # of what is free or taken by the cache, where no limit is set
+SHARE_OF_DISK = 0.9  # of the space that is free or used by the cache, if no limit is set
 MOST_INDEX_BYTES = 1 << 28
-CONNECTIONS = 4  # at a time; with several processes on a machine, together
-WAIT = 0.2  # seconds, until shards that are being fetched can make room
+CONNECTIONS = 4  # shards fetched at a time by each process; all processes of a machine share the cache
+WAIT = 0.2  # seconds before the next attempt to make room, while the remaining shards are in use
 
 
-def open_location(place: str | Path, patience: Patience | None = None) -> Prepared:
-    """A prepared set in a folder or at an address.
+def open_location(location: str | Path, patience: Patience | None = None) -> Prepared:
+    """Opens a prepared dataset in a folder or at an address.
 
     Raises:
         UsageError: the address cannot be used.
-        DataError: there is no prepared set, or it is damaged.
-        ResourceError: the server does not answer, or the cache cannot hold the set.
+        DataError: there is no prepared dataset, or it is damaged.
+        ResourceError: the server does not respond, or the cache cannot hold the dataset.
     """
-    if not is_address(place):
-        return open_prepared(Path(place))
-    address, patience = check_address(str(place)), patience or Patience()
-    facts = _index(address, patience)
+    if not is_address(location):
+        return open_prepared(Path(location))
+    address, patience = check_address(str(location)), patience or Patience()
+    facts = _read_index(address, patience)
     try:
-        known, small = _files_of(facts)
+        shards, small = _files_of(facts)
         folder = cache_folder() / "remote" / f"{int(facts['fingerprint'], 16):064x}"[:16]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_index(address, f"{type(error).__name__}: {error}") from error
-    needed, limit = sum(size or 0 for _, size in known.values()), cache_limit()
+        raise _invalid_index(address, f"{type(error).__name__}: {error}") from error
+    needed, limit = sum(size or 0 for _, size in shards.values()), cache_limit()
     if needed > limit:
         raise ResourceError(
-            f"the shards at {address} have {needed / 1e9:.2f} GB, the cache may take {limit / 1e9:.2f} GB: every batch "
-            f"would fetch most of them again",
-            fix=f"Set {LIMIT} to at least {math.ceil(needed / 1e8) / 10}, {cache_folder()} to a larger disk with "
+            f"the shards at {address} need {needed / 1e9:.2f} GB, the cache may use {limit / 1e9:.2f} GB: every batch "
+            f"would download most of them again",
+            fix=f"Set {LIMIT} to at least {math.ceil(needed / 1e8) / 10}, move {cache_folder()} to a larger disk with "
             "ALEXNET_CACHE, or prepare with --encoding jpeg.",
             code="E504",
         )
     with disk_errors(f"making {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    arrivals = Arrivals(address, folder, known | small, facts["size"], patience)
+    arrivals = Arrivals(address, folder, shards | small, facts["size"], patience)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(arrivals.fetched, small))
     return assemble(folder, facts, address, arrivals.shard)
 
 
 class Arrivals:
-    """The files of one set in the cache: brought when they are asked for, and known once they were compared.
+    """The cached files of one remote dataset. A file is fetched when it is needed and compared with its sha256 once.
 
     Args:
-        address: of the set.
-        folder: its part of the cache.
-        files: sha256, and bytes where they are known, by name.
-        size: side of the pictures in pixels.
+        address: of the dataset.
+        folder: its folder in the cache.
+        files: name -> sha256 and, if known, the length in bytes.
+        size: side of the images in pixels.
     """
 
     def __init__(
@@ -91,27 +93,27 @@ class Arrivals:
         self.compared: set[str] = set()
 
     def shard(self, shard: Shard) -> Shard:
-        """The shard to read from now; it stays readable when its file is removed from the cache."""
+        """Fetches a shard if necessary and maps it; it stays readable after its file is removed from the cache."""
         while True:
             path = self.fetched(shard.path.name)
             try:
-                found = mapped(shard, self.size)
-                os.utime(path)  # the least recently used goes first
-                return found
+                mapped_shard = mapped(shard, self.size)
+                os.utime(path)  # marks it as recently used
+                return mapped_shard
             except FileNotFoundError:
-                continue  # another process has just made room
+                continue  # another process has just removed it to make room
 
     def fetched(self, name: str) -> Path:
-        """A file of the set in the cache, with the right bytes.
+        """Fetches a file of the dataset into the cache, unless it is there with the right content; returns its path.
 
         Raises:
-            DataError, ResourceError: see `fetching.fetch`.
+            DataError, ResourceError: see `alexnet.storage.download.fetch`.
         """
         path = self.folder / name
         if name in self.compared and path.exists():
             return path
         sha256, size = self.files[name]
-        with in_turn(_lock_of(path)):
+        with in_turn(_lock_path(path)):
             if not path.exists() or file_sha256(path) != sha256:
                 fetch(f"{self.address}/{name}", path, sha256, self.patience, size, make_room)
         self.compared.add(name)
@@ -120,32 +122,33 @@ class Arrivals:
 
 @contextmanager
 def arriving(prepared: Prepared, order: Sequence[int] | NDArray[np.integer[Any]]) -> Iterator[None]:
-    """Within it, threads fetch the shards of train in the order in which its pictures will be read, then the others.
+    """Fetches shards ahead in threads within a `with` block: those of train in the order of use, then those of val.
 
-    What goes wrong is told to the reader of that shard, not here. When the block is left, the threads end with the
-    shards that they are at, or with the process.
+    Errors are not raised here; the reader of the shard meets them again. When the block ends, each thread stops after
+    its current shard, or with the process.
 
     Args:
-        order: positions in train.
+        order: positions in train, in the order in which they will be read.
     """
     if prepared.address is None:
         yield
         return
-    waiting: SimpleQueue[tuple[Split, Shard]] = SimpleQueue()
+    queue: SimpleQueue[tuple[Split, Shard]] = SimpleQueue()
     train = prepared.splits["train"]
-    owners = np.searchsorted(train.starts, np.asarray(order, np.int64), side="right") - 1
-    first = dict.fromkeys(owners.tolist()) | dict.fromkeys(range(len(train.shards)))
-    for number in first:
-        waiting.put((train, train.shards[number]))
+    shard_numbers = np.searchsorted(train.starts, np.asarray(order, np.int64), side="right") - 1
+    # Each shard once, in the order of its first use; then those that `order` does not need.
+    distinct_numbers = dict.fromkeys(shard_numbers.tolist()) | dict.fromkeys(range(len(train.shards)))
+    for number in distinct_numbers:
+        queue.put((train, train.shards[number]))
     for split in prepared.splits.values():
         for shard in split.shards if split is not train and split.name != "test" else ():
-            waiting.put((split, shard))
+            queue.put((split, shard))
     stop = Event()
 
     def work() -> None:
         while not stop.is_set():
             try:
-                split, shard = waiting.get_nowait()
+                split, shard = queue.get_nowait()
                 if split.bring is not None:
                     split.bring(shard)
             except Empty:
@@ -162,16 +165,16 @@ def arriving(prepared: Prepared, order: Sequence[int] | NDArray[np.integer[Any]]
 
 
 def cache_limit() -> int:
-    """Bytes that shards in the cache may take together: of $ALEXNET_CACHE_GB, or most of what the disk has.
+    """The number of bytes that all shards in the cache may use: $ALEXNET_CACHE_GB, or most of the free disk space.
 
     Raises:
         ResourceError: the variable is not a size.
     """
     given = os.environ.get(LIMIT)
     if given is None:
-        here = next(folder for folder in (cache_folder(), *cache_folder().absolute().parents) if folder.exists())
-        taken = sum(size for _, size, _ in _kept(cache_folder() / "remote"))
-        return int(SHARE_OF_DISK * (shutil.disk_usage(here).free + taken))
+        existing = next(folder for folder in (cache_folder(), *cache_folder().absolute().parents) if folder.exists())
+        used = sum(size for _, size, _ in _cached_shards(cache_folder() / "remote"))
+        return int(SHARE_OF_DISK * (shutil.disk_usage(existing).free + used))
     try:
         limit = float(given)
     except ValueError:
@@ -184,9 +187,9 @@ def cache_limit() -> int:
 
 
 def make_room(size: int) -> None:
-    """Removes shards that were not used for longest, until `size` bytes more stay within the limit.
+    """Removes the least recently used shards until `size` more bytes fit into the limit.
 
-    A shard that is being fetched or compared is left alone, and waited for if all others are gone.
+    A shard that is being fetched or compared is not removed; if only such shards are left, the function waits.
 
     Raises:
         ResourceError: the limit is smaller than `size`.
@@ -194,30 +197,30 @@ def make_room(size: int) -> None:
     folder, limit = cache_folder() / "remote", cache_limit()
     if size > limit:
         raise ResourceError(
-            f"a shard has {size / 1e9:.2f} GB, the cache may take {limit / 1e9:.2f} GB",
-            fix=f"Set {LIMIT} to more.",
+            f"a shard needs {size / 1e9:.2f} GB, the cache may use {limit / 1e9:.2f} GB",
+            fix=f"Set {LIMIT} to a larger value.",
             code="E504",
         )
     while True:
         with in_turn(folder / ".lock"):
-            kept = sorted(_kept(folder))
-            excess = sum(bytes_ for _, bytes_, _ in kept) + size - limit
-            for _, bytes_, path in kept:
+            cached = sorted(_cached_shards(folder))
+            excess = sum(length for _, length, _ in cached) + size - limit
+            for _, length, path in cached:
                 if excess <= 0:
                     break
                 name = path.name.removeprefix(".").removesuffix(TEMPORARY)
-                with in_turn(_lock_of(path.with_name(name)), 0) as free:
-                    if free:
+                with in_turn(_lock_path(path.with_name(name)), 0) as is_unused:
+                    if is_unused:
                         path.unlink(missing_ok=True)
-                        excess -= bytes_
+                        excess -= length
             if excess <= 0:
                 return
         time.sleep(WAIT)
 
 
-def _kept(folder: Path) -> list[tuple[float, int, Path]]:
-    """Every shard in the cache, and what is left of unfinished ones: when it was last used, its bytes, its path."""
-    found = []
+def _cached_shards(folder: Path) -> list[tuple[float, int, Path]]:
+    """Lists the shards in the cache, unfinished ones included: time of the last use, length in bytes, path."""
+    shards = []
     for ending in (*SUFFIXES.values(), *(f"{suffix}{TEMPORARY}" for suffix in SUFFIXES.values())):
         for path in folder.glob(f"*/*{ending}"):
             try:
@@ -225,16 +228,16 @@ def _kept(folder: Path) -> list[tuple[float, int, Path]]:
             except FileNotFoundError:
                 continue
             if path.name != MEAN_IMAGE:
-                found.append((status.st_mtime, status.st_size, path))
-    return found
+                shards.append((status.st_mtime, status.st_size, path))
+    return shards
 
 
-def _lock_of(path: Path) -> Path:
+def _lock_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
 def _files_of(facts: dict[str, Any]) -> tuple[dict[str, tuple[str, int | None]], dict[str, tuple[str, int | None]]]:
-    """sha256 and size of the shards and of the small files, by name; names are derived, never read."""
+    """Lists the shards and the small files: name -> sha256 and size. Names are computed, never read from the index."""
     shards: dict[str, tuple[str, int | None]] = {}
     small: dict[str, tuple[str, int | None]] = {MEAN_IMAGE: (facts["mean_image_sha256"], None)}
     for split in SPLITS:
@@ -245,8 +248,8 @@ def _files_of(facts: dict[str, Any]) -> tuple[dict[str, tuple[str, int | None]],
     return shards, small
 
 
-def _index(address: str, patience: Patience) -> dict[str, Any]:
-    """What prepared.json at an address says; asked for again while its checksum is wrong."""
+def _read_index(address: str, patience: Patience) -> dict[str, Any]:
+    """Fetches prepared.json from an address and checks it; fetches it again while its checksum is wrong."""
     for attempt in range(patience.wrong):
         try:
             content = fetch_small(f"{address}/{PREPARED}", patience, MOST_INDEX_BYTES)
@@ -254,18 +257,18 @@ def _index(address: str, patience: Patience) -> dict[str, Any]:
         except DataError as error:
             if error.code == "E354":
                 raise DataError(
-                    f"{address} is not a prepared set (no {PREPARED} there)",
-                    fix="Make one: alexnet prepare PICTURES FOLDER, and upload FOLDER; see docs/cluster.md.",
+                    f"{address} is not a prepared dataset (no {PREPARED} there)",
+                    fix="Make one: alexnet prepare IMAGES FOLDER, and upload FOLDER; see docs/cluster.md.",
                     code="E353",
                 ) from None
             if error.code != "E333" or attempt + 1 == patience.wrong:
-                raise _no_index(address, error.what) if error.code == "E333" else error from None
+                raise _invalid_index(address, error.what) if error.code == "E333" else error from None
     raise AssertionError("patience.wrong is at least 1")
 
 
-def _no_index(address: str, why: str) -> DataError:
+def _invalid_index(address: str, reason: str) -> DataError:
     return DataError(
-        f"{address}/{PREPARED} is not an index that alexnet prepare wrote: {why}",
+        f"{address}/{PREPARED} is not an index that alexnet prepare wrote: {reason}",
         fix="Upload the folder again.",
         code="E357",
     )

@@ -1,8 +1,8 @@
-"""One shard: up to 1,024 pictures of a split in one file, and a JSON file beside it that says what they are.
+"""Writes and reads shards: files with up to 1,024 images of a split, each with a JSON file that describes them.
 
 train-0000.npy     uint8 (n, size, size, 3) if the encoding is "raw", mapped into memory when read
 train-0000.jpegs   or n JPEG files end to end if the encoding is "jpeg"
-train-0000.json    names and labels of the n pictures, offsets of the JPEGs, sha256 of the file above
+train-0000.json    names and labels of the n images, offsets of the JPEGs, sha256 of the file above
 """
 
 import hashlib
@@ -23,42 +23,42 @@ from alexnet.storage.files import file_sha256, writing
 
 SUFFIXES = {"raw": ".npy", "jpeg": ".jpegs"}
 
-# Below this many pictures starting threads costs more than they save.
+# For fewer images, starting threads takes longer than they save.
 THREADS_FROM = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Up to 1,024 pictures in one file."""
+    """Up to 1,024 images in one file."""
 
     path: Path
     sha256: str
     names: tuple[str, ...]
     labels: NDArray[np.int64]  # (n,)
     pixels: NDArray[np.uint8] | None  # raw: (n, size, size, 3), mapped into memory
-    offsets: NDArray[np.int64] | None  # jpeg: (n + 1,), picture i is bytes offsets[i]:offsets[i + 1]
-    content: NDArray[np.uint8] | None = None  # jpeg: the file mapped into memory, where it may vanish from the disk
+    offsets: NDArray[np.int64] | None  # jpeg: (n + 1,), image i is bytes offsets[i]:offsets[i + 1]
+    content: NDArray[np.uint8] | None = None  # jpeg: the file mapped into memory, if it may be deleted
 
 
 def shard_path(folder: Path, split: str, number: int, encoding: str) -> Path:
-    """Name of a shard. Derived, never read from a file: a prepared folder cannot point outside of itself."""
+    """Makes the path of a shard. It is never read from a file, so a prepared folder cannot refer to other folders."""
     return folder / f"{split}-{number:04d}{SUFFIXES[encoding]}"
 
 
 def write_shard(
     path: Path, images: Iterable[tuple[str, int, NDArray[np.uint8]]], count: int, size: int, jpeg_quality: int | None
 ) -> dict[str, Any]:
-    """Writes the data file of one shard, whole or not at all.
+    """Writes the data file of one shard, completely or not at all.
 
     Args:
         path: the data file.
-        pictures: name, label and pixels (size, size, 3) of each.
-        count: how many `pictures` there are at the most.
-        size: side of the pictures in pixels.
+        images: name, label and pixels (size, size, 3) of each image.
+        count: the maximum number of `images`.
+        size: side of the images in pixels.
         jpeg_quality: in Pillow's scale, or None to write raw pixels.
 
     Returns:
-        what the JSON file must say of it.
+        The fields that its JSON file must have.
     """
     raw = jpeg_quality is None
     names, labels, offsets = [], [], [0]
@@ -79,20 +79,20 @@ def write_shard(
 
 
 def open_shard(path: Path, size: int, json_sha256: str | None = None, *, here: bool = True) -> Shard:
-    """One shard with its names and labels; the pixels stay on disk.
+    """Opens one shard with its names and labels; the pixels stay on disk.
 
     Args:
-        path: the data file; the JSON file lies beside it.
-        size: side of the pictures in pixels.
+        path: the data file; the JSON file is in the same folder.
+        size: side of the images in pixels.
         json_sha256: of the JSON file, if it is known.
-        here: whether the data file is there already; if not, `mapped` gives the shard to read from when it is.
+        here: whether the data file exists already; if not, call `mapped` once it exists.
 
     Raises:
-        DataError: a file is missing, or not as long as it should be, or the JSON file is not the one expected.
+        DataError: a file is missing or has the wrong length, or the JSON file is not the expected one.
     """
-    about = path.with_suffix(".json")
+    json_path = path.with_suffix(".json")
     try:
-        facts = json.loads(read_checked(about, json_sha256))
+        facts = json.loads(read_checked(json_path, json_sha256))
         names, labels = tuple(facts["names"]), np.array(facts["labels"], np.int64)
         if here and path.stat().st_size != facts["bytes"]:
             raise damaged(path, f"{path.stat().st_size:,} bytes instead of {facts['bytes']:,}")
@@ -109,15 +109,15 @@ def open_shard(path: Path, size: int, json_sha256: str | None = None, *, here: b
     except FileNotFoundError as error:
         raise damaged(Path(error.filename), "the file is missing") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise damaged(about, "not the JSON that was written") from error
+        raise damaged(json_path, "not the JSON that was written") from error
 
 
 def mapped(shard: Shard, size: int) -> Shard:
-    """A shard that was opened before its data file was there, to read from now: its file may vanish again.
+    """Maps the data file of a shard that was opened before the file existed; the file may be deleted afterwards.
 
     Raises:
-        FileNotFoundError: it is not there.
-        DataError: it does not hold what its JSON file says.
+        FileNotFoundError: the data file does not exist.
+        DataError: it does not match its JSON file.
     """
     if shard.offsets is not None:
         return replace(shard, content=np.memmap(shard.path, np.uint8, "r"))
@@ -125,12 +125,12 @@ def mapped(shard: Shard, size: int) -> Shard:
 
 
 def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int = 1) -> NDArray[np.uint8]:
-    """The pictures at `indices` (n,) of one shard, (n, size, size, 3); JPEGs are decoded by `threads` threads."""
+    """Reads the images at `indices` (n,) of one shard: (n, size, size, 3). `threads` threads decode JPEGs."""
     if shard.pixels is not None:
         raw: NDArray[np.uint8] = shard.pixels[indices]
         return raw
     assert shard.offsets is not None
-    # Opened for every call: a split of a million pictures has more shards than a process may have files open.
+    # Opened in every call: a split of a million images has more shards than a process may have open files.
     data = np.memmap(shard.path, np.uint8, "r") if shard.content is None else shard.content
     spans = [(shard.offsets[index], shard.offsets[index + 1]) for index in indices]
     images = np.empty((len(indices), size, size, 3), np.uint8)
@@ -143,8 +143,8 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
                     raise ValueError(f"{image.mode}, {image.size[0]} x {image.size[1]}")
                 images[position] = np.asarray(image)
         except Exception as error:
-            # Decoders answer broken bytes with almost any exception type.
-            raise damaged(shard.path, f"picture {shard.names[indices[position]]} cannot be decoded") from error
+            # Decoders raise almost any exception type for damaged bytes.
+            raise damaged(shard.path, f"image {shard.names[indices[position]]} cannot be decoded") from error
 
     if threads == 1 or len(indices) < THREADS_FROM:
         for position in range(len(indices)):
@@ -156,12 +156,12 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
 
 
 def canonical(values: Any) -> bytes:
-    """JSON with one spelling per value, in ASCII, so names that are not Unicode survive as well."""
+    """Writes JSON in one canonical form, in ASCII, so names that are not valid Unicode are kept too."""
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def read_checked(path: Path, sha256: str | None) -> bytes:
-    """A small file as bytes; DataError if it is missing or has another sha256."""
+    """Reads a small file; DataError if it is missing or has another sha256."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -172,10 +172,10 @@ def read_checked(path: Path, sha256: str | None) -> bytes:
 
 
 def damaged(path: Path, reason: str) -> DataError:
-    """The error for a file of a prepared folder that is not what was written."""
+    """Makes the error for a file of a prepared folder that differs from what was written."""
     return DataError(
         f"{path} is damaged: {reason}",
-        fix=f"delete the folder {path.parent} and prepare the pictures again",
+        fix=f"Delete the folder {path.parent} and prepare the images again.",
         code="E333",
     )
 
@@ -188,7 +188,7 @@ def _mapped_pixels(path: Path, count: int, size: int) -> NDArray[np.uint8]:
 
 
 def _npy_header(file: IO[bytes], count: int, size: int) -> None:
-    """Header of a .npy file of `count` pictures. NumPy leaves room in it, so its length does not depend on count."""
+    """Writes the header of a .npy file of `count` images. NumPy pads it, so its length does not depend on `count`."""
     file.seek(0)
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, header)
@@ -196,6 +196,6 @@ def _npy_header(file: IO[bytes], count: int, size: int) -> None:
 
 def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     buffer = io.BytesIO()
-    # Full colour resolution: the nets see 256 pixels, not a photo from afar.
+    # No chroma subsampling: the images are small, so the network would see the loss of color detail.
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""One run on several processes.
+"""Training one run with several processes.
 
 Reading order: `collectives`, `data_parallel`, `tensor_parallel`, `towers`, `hybrid`, `cost`, `process`, `launch`,
 `rendezvous`.

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other: sums, rows and values, with the bytes that each sends counted."""
+"""Collective operations between the processes of one run: all-reduce, gather and broadcast, with bytes sent counted."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,77 +15,83 @@ from alexnet.errors import ResourceError
 Scheme = Literal["none", "data", "towers", "hybrid"]
 T = TypeVar("T")
 
-CHUNK = 2**20  # numbers of each gradient that are gathered at a time in the exact mode; changes no result
+CHUNK = 2**20  # elements of a gradient that are gathered at a time in the exact mode; changes no result
 
 
 class ProcessGroup:
-    """The processes of a run as one of them sees them; by default it is alone.
+    """The processes that train one run, as seen by one of them; by default a single process.
 
     Args:
-        scheme: what is divided among them: nothing, the pictures of a step (data), the network (towers), or the
-            pictures up to the fully connected layers and the units of those (hybrid).
-        rank: which of them this is; 0 leads: it alone writes and speaks.
-        size: how many there are.
-        piece: pictures of the micro-batches whose gradients are summed in order, so that the number of processes
-            changes no bit; 0: whatever is fastest.
+        scheme: what is divided among the processes: nothing, the images of a step (data), the network (towers), or
+            the images up to the fully connected layers and the units from there on (hybrid).
+        rank: number of this process. Rank 0 is the main process: only it writes files and prints messages.
+        size: world size, the number of processes.
+        micro_batch: images in a micro-batch. The gradients of micro-batches are summed in a fixed order, so that the
+            number of processes changes no bit. 0: no micro-batches, the fastest order.
 
-    With more than one, the default process group of torch.distributed must stand.
+    With a world size above 1, the default process group of torch.distributed must exist.
     """
 
     def __init__(self, scheme: Scheme = "none", rank: int = 0, size: int = 1, *, micro_batch: int = 0):
         self.scheme, self.rank, self.size, self.micro_batch = scheme, rank, size, micro_batch
-        self.sent: Counter[str] = Counter()  # bytes of payload that left this process, by what they were
+        self.sent: Counter[str] = Counter()  # bytes of payload that this process sent, by what they hold
 
     def __deepcopy__(self, memo: Any) -> "ProcessGroup":
-        return self  # a copy of a network talks to the same processes
+        return self  # a copy of a network uses the same processes
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the run folder and speaks."""
+        """Whether this is the main process, which writes the run folder and prints messages."""
         return self.rank == 0
 
     @property
     def is_single(self) -> bool:
-        """Whether training is what it is without any of this."""
+        """Whether training is that of one process, without micro-batches."""
         return self.size == 1 and not self.micro_batch
 
     @property
     def described(self) -> str:
-        """What the bits of a result hang on."""
+        """What the bits of a result depend on, in words.
+
+        Checkpoints store it among their conditions, and a resumed run compares it: the words must stay as they are.
+        """
         if self.micro_batch:
             return f"any number, exact in pieces of {self.micro_batch}"
         return "1" if self.size == 1 else f"{self.size}, {self.scheme}"
 
     def part(self, count: int, rank: int | None = None) -> slice:
-        """The pictures, units or weights of `count` that fall to a process; None: to this one."""
+        """The slice of `count` images, units or weights that a process has; rank None: this process."""
         rank = self.rank if rank is None else rank
         return slice(count * rank // self.size, count * (rank + 1) // self.size)
 
     def widths(self, count: int) -> list[int]:
-        """How many of `count` fall to each process."""
+        """How many of `count` each process has, by rank."""
         return [part.stop - part.start for part in (self.part(count, rank) for rank in range(self.size))]
 
     def micro_batches(self, count: int) -> list[tuple[int, slice]]:
-        """The micro-batches of this process in a batch of `count`: the place of each in the sum, and its rows.
+        """The micro-batches of this process in a batch of `count`: position in the sum, and rows of the batch.
 
-        Without the exact mode it is one.
+        Without the exact mode a process has one.
         """
         if self.scheme not in ("data", "hybrid") and not self.micro_batch:
             return [(0, slice(0, count))]
         if not self.micro_batch:
             return [(self.rank, self.part(count))]
         number = micro_batch_count(count, self.micro_batch)
-        mine = range(number * self.rank // self.size, number * (self.rank + 1) // self.size)
-        return [(i, slice(i * self.micro_batch, min((i + 1) * self.micro_batch, count))) for i in mine]
+        positions = range(number * self.rank // self.size, number * (self.rank + 1) // self.size)
+        return [(i, slice(i * self.micro_batch, min((i + 1) * self.micro_batch, count))) for i in positions]
 
     def rows(self, count: int) -> slice:
-        """The pictures of a batch of `count` that this process looks at."""
+        """The images of a batch of `count` that this process computes."""
         micro_batches = self.micro_batches(count)
         return slice(micro_batches[0][1].start, micro_batches[-1][1].stop) if micro_batches else slice(0, 0)
 
     @contextmanager
     def watched(self, what: str) -> Iterator[None]:
-        """Within it a call of torch.distributed that fails is a mistake with a name.
+        """Turns a failed call of torch.distributed inside the block into an error with a code.
+
+        Args:
+            what: what is being sent.
 
         Raises:
             ResourceError: another process died, or did not answer in time.
@@ -93,18 +99,17 @@ class ProcessGroup:
         try:
             yield
         except RuntimeError as error:
-            said = str(error).splitlines()[0]
-            slow = "timed out" in said.lower() or "timeout" in said.lower()
-            happened = "did not answer in time" if slow else "is gone"
+            message = str(error).splitlines()[0].lower()
+            reason = "did not answer in time" if "timed out" in message or "timeout" in message else "is gone"
             raise ResourceError(
-                f"another process {happened} ({what}, process {self.rank} of {self.size})",
-                fix="What was saved stays: alexnet resume RUN goes on, and --max-restarts does it by itself. A process "
-                "that only needs longer: a larger --hang-seconds.",
+                f"another process {reason} ({what}, process {self.rank} of {self.size})",
+                fix="The saved checkpoints are kept. Resume with alexnet resume RUN; --max-restarts does it "
+                "automatically. If a process only needs more time, use a larger --hang-seconds.",
                 code="E510",
             ) from error
 
-    def all_reduce(self, tensor: Tensor, what: str = "numbers") -> Tensor:
-        """Replaces a tensor by its sum over all processes, and returns it."""
+    def all_reduce(self, tensor: Tensor, what: str = "tensor") -> Tensor:
+        """Replaces a tensor with its sum over all processes, and returns it."""
         if self.size > 1:
             self.sent[what] += 2 * (self.size - 1) * tensor.nbytes // self.size
             with self.watched(what):
@@ -112,7 +117,7 @@ class ProcessGroup:
         return tensor
 
     def begin_all_reduce(self, tensor: Tensor, what: str) -> list[dist.Work]:
-        """Begins to replace a tensor by its sum over all processes; see `finish`."""
+        """Starts to replace a tensor with its sum over all processes; `finish` waits for it."""
         self.sent[what] += 2 * (self.size - 1) * tensor.nbytes // self.size
         with self.watched(what):
             work = dist.all_reduce(tensor, async_op=True)
@@ -121,27 +126,32 @@ class ProcessGroup:
     def begin_exchange(
         self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], what: str
     ) -> list[dist.Work]:
-        """Begins to send a tensor to each process and to fill one from each, by rank; see `finish`.
+        """Starts to send a tensor to each process and to receive one from each; `finish` waits for it.
 
-        Own and empty ones stay where they are. All are contiguous, and not touched until it is finished.
+        Args:
+            outgoing: tensors to send, by rank.
+            incoming: tensors to receive into, by rank.
+
+        The tensor for this process itself and empty tensors are not sent. All tensors must be contiguous, and must not
+        be read or written until the exchange is finished.
         """
-        calls = []
+        operations = []
         for operation, tensors in ((dist.isend, outgoing), (dist.irecv, incoming)):
             for rank, tensor in tensors.items():
                 if rank != self.rank and tensor.numel():
-                    calls.append(dist.P2POp(operation, tensor, rank))
+                    operations.append(dist.P2POp(operation, tensor, rank))
                     self.sent[what] += tensor.nbytes if operation is dist.isend else 0
         with self.watched(what):
-            return list(dist.batch_isend_irecv(calls)) if calls else []
+            return list(dist.batch_isend_irecv(operations)) if operations else []
 
     def finish(self, works: Iterable[dist.Work], what: str) -> None:
-        """Waits for what was begun."""
+        """Waits for operations that were started."""
         with self.watched(what):
             for work in works:
                 work.wait()
 
     def all_reduce_max(self, *numbers: float) -> list[float]:
-        """The largest of each number over all processes."""
+        """The maximum of each number over all processes."""
         if self.size == 1:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.float64)
@@ -151,7 +161,7 @@ class ProcessGroup:
         return [float(number) for number in tensor]
 
     def all_gather(self, tensor: Tensor, what: str) -> list[Tensor]:
-        """The tensors of all processes, of one shape, in order."""
+        """The tensors of all processes, in order of rank; all have the same shape."""
         if self.size == 1:
             return [tensor]
         tensor = tensor.contiguous()
@@ -162,7 +172,7 @@ class ProcessGroup:
         return out
 
     def all_gather_objects(self, value: T) -> list[T]:
-        """The small values of all processes, in order."""
+        """The values of all processes, in order of rank; for small objects."""
         if self.size == 1:
             return [value]
         out: list[Any] = [None] * self.size
@@ -171,17 +181,17 @@ class ProcessGroup:
         return out
 
     def broadcast(self, value: T) -> T:
-        """The small value of the leader."""
+        """The value of the main process; for small objects."""
         if self.size == 1:
             return value
-        box: list[Any] = [value]
+        values: list[Any] = [value]
         with self.watched("settings"):
-            dist.broadcast_object_list(box)
-        shared: T = box[0]
-        return shared
+            dist.broadcast_object_list(values)
+        received: T = values[0]
+        return received
 
     def broadcast_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The named tensors of the leader; others give {}."""
+        """The tensors of the main process, by name; the other processes pass {}."""
         if self.size == 1:
             return tensors
         out = {}
@@ -193,19 +203,19 @@ class ProcessGroup:
 
 
 def micro_batch_count(count: int, micro_batch: int) -> int:
-    """Micro-batches of `micro_batch` pictures in a batch of `count`; the last may be smaller."""
+    """Number of micro-batches of `micro_batch` images in a batch of `count`; the last may be smaller."""
     return -(-count // micro_batch)
 
 
 def all_reduce_gradients(group: ProcessGroup, parameters: Sequence[Tensor]) -> None:
-    """Replaces the gradient of every parameter by its sum over the processes, in one message."""
+    """Replaces the gradient of every parameter with its sum over the processes, in one message."""
     for p in parameters:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
     if group.size == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    # Flat in the order of memory, so that a channels_last gradient is copied straight.
+    # Flattened in memory order, so that a channels_last gradient is copied without reordering.
     flat = torch.cat([in_memory(g) for g in gradients])
     group.all_reduce(flat, "gradients")
     for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
@@ -214,19 +224,20 @@ def all_reduce_gradients(group: ProcessGroup, parameters: Sequence[Tensor]) -> N
 
 @contextmanager
 def all_reduce_during_backward(group: ProcessGroup, parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Within it a backward pass begins to sum the gradient of each parameter over the processes as soon as it is there.
+    """Sums each gradient over the processes during a backward pass inside the block, as soon as it is computed.
 
-    Sums must begin in one order everywhere: from the last parameter to the first, as the gradients mostly come.
+    All processes must start these sums in the same order: from the last parameter to the first, which is roughly the
+    order in which a backward pass computes the gradients.
     """
-    waiting = list(parameters)
+    pending = list(parameters)
     works: list[dist.Work] = []
 
-    def arrived(_: Tensor) -> None:
-        while waiting and (gradient := waiting[-1].grad) is not None:
-            waiting.pop()
+    def begin_sums(_: Tensor) -> None:
+        while pending and (gradient := pending[-1].grad) is not None:
+            pending.pop()
             works.extend(group.begin_all_reduce(in_memory(gradient), "gradients"))
 
-    hooks = [p.register_post_accumulate_grad_hook(arrived) for p in parameters]  # type: ignore[no-untyped-call]
+    hooks = [p.register_post_accumulate_grad_hook(begin_sums) for p in parameters]  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
@@ -241,29 +252,29 @@ def all_reduce_in_order(
     micro_batches: Sequence[tuple[int, Sequence[Tensor]]],
     number: int,
 ) -> None:
-    """Gives every parameter the sum of the gradients of all pieces, added in the order of the pieces.
+    """Gives every parameter the sum of the gradients of all micro-batches, added in the order of the micro-batches.
 
     Args:
-        pieces: of this process: place in the sum, and a gradient for every parameter.
-        number: of pieces of all processes together; process r has those from number * r // size on.
+        micro_batches: those of this process: position in the sum, and a gradient for every parameter.
+        number: micro-batches of all processes together; process r has those from number * r // size on.
     """
     ends = [number * rank // group.size for rank in range(group.size + 1)]
-    most = max(end - start for start, end in pairwise(ends))
+    largest_count = max(end - start for start, end in pairwise(ends))
     for i, parameter in enumerate(parameters):
         flats = [in_memory(gradients[i]) for _, gradients in micro_batches]
         total = torch.zeros_like(parameter)
         for start in range(0, parameter.numel(), CHUNK):
             length = min(CHUNK, parameter.numel() - start)
-            mine = torch.zeros(most, length, dtype=parameter.dtype, device=parameter.device)
-            for row, flat in zip(mine, flats, strict=False):
-                row.copy_(flat[start : start + length])
+            own_chunks = torch.zeros(largest_count, length, dtype=parameter.dtype, device=parameter.device)
+            for chunk, flat in zip(own_chunks, flats, strict=False):
+                chunk.copy_(flat[start : start + length])
             out = in_memory(total)[start : start + length]
-            for rank, theirs in enumerate(group.all_gather(mine, "gradients")):
-                for row in theirs[: ends[rank + 1] - ends[rank]]:
-                    out.add_(row)
+            for rank, chunks in enumerate(group.all_gather(own_chunks, "gradients")):
+                for chunk in chunks[: ends[rank + 1] - ends[rank]]:
+                    out.add_(chunk)
         parameter.grad = total
 
 
 def in_memory(tensor: Tensor) -> Tensor:
-    """The numbers of a dense tensor in the order in which they lie in memory: (n,), on the same memory."""
+    """The elements of a dense tensor in memory order: (n,), a view of the same memory."""
     return tensor.detach().as_strided((tensor.numel(),), (1,), tensor.storage_offset())

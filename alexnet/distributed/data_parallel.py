@@ -1,7 +1,7 @@
-"""A network whose pictures are spread over processes: batch norm over all of them, masks that fit, one step together.
+"""Data parallelism: the images of a batch divided among processes, with batch normalization over the whole batch.
 
-Every process has all weights and its rows of the batch. What it computes of a picture hangs on no other picture but in
-batch norm, whose sums are exchanged, so that the step is that of one process up to the order of sums.
+Every process has all weights and its rows of the batch. What it computes for an image depends on other images only in
+batch normalization, whose sums are all-reduced. So a step is that of one process up to the order of sums.
 """
 
 from collections.abc import Collection
@@ -17,23 +17,23 @@ from alexnet.models.network import Network
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; the gradient of a sum that all use is the sum of their gradients."""
+    """The sum over all processes. Every process uses the sum, so its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
         ctx.group = group
-        return group.all_reduce(x.clone(), "batch norm")
+        return group.all_reduce(x.clone(), "batch normalization")
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.group.all_reduce(grad.clone(), "batch norm"), None
+        return ctx.group.all_reduce(grad.clone(), "batch normalization"), None
 
 
 class SyncBatchNorm(nn.Module):
-    """Batch norm over the pictures of all processes, with the parameters and buffers of a local one, under its names.
+    """Batch normalization over the images of all processes.
 
-    The variance is that about the common mean, in a second pass: the mean of squares less the square of the mean would
-    lose digits.
+    It takes over the parameters and buffers of a local layer, under the same names. The variance is computed around the
+    common mean, in a second pass: the mean of squares minus the square of the mean would lose digits.
     """
 
     running_mean: Tensor
@@ -53,29 +53,28 @@ class SyncBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         dims = (0, *range(2, x.ndim))
         shape = (1, -1, *(1 for _ in x.shape[2:]))
-        wide = x if x.dtype == torch.float64 else x.float()
-        count = float(
-            self.group.all_reduce(torch.tensor([x.numel() / max(1, x.shape[1])], device=x.device), "batch norm")
-        )
-        mean = cast(Tensor, _Sum.apply(wide.sum(dims), self.group)) / count
-        centred = wide - mean.view(shape)
-        variance = cast(Tensor, _Sum.apply((centred * centred).sum(dims), self.group)) / count
+        values = x if x.dtype == torch.float64 else x.float()
+        local_count = torch.tensor([x.numel() / max(1, x.shape[1])], device=x.device)
+        count = float(self.group.all_reduce(local_count, "batch normalization"))
+        mean = cast(Tensor, _Sum.apply(values.sum(dims), self.group)) / count
+        centered = values - mean.view(shape)
+        variance = cast(Tensor, _Sum.apply((centered * centered).sum(dims), self.group)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1.0, 1.0)), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+        return (centered * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 
 
 def sync_batch_norm(model: Network, group: ProcessGroup, among: Collection[str] | None = None) -> frozenset[str]:
-    """Makes the batch norms of a network go over all processes of the team; changed in place.
+    """Replaces the batch normalization layers of a network with ones over the process group; changes it in place.
 
     Args:
-        among: names of the layers that see the pictures of one process only; None: all of them.
+        among: names of the layers that see only the images of one process; None: all layers.
 
     Returns:
-        The names of the layers of which a process has a part: none.
+        The names of the layers that are divided among processes: none.
     """
     if group.size > 1:
         for name, layer in list(model.layers.named_children()):
@@ -85,12 +84,12 @@ def sync_batch_norm(model: Network, group: ProcessGroup, among: Collection[str] 
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether what a network says of a picture hangs on the others of its batch."""
+    """Whether the output of a network for an image depends on the other images of the batch."""
     return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | SyncBatchNorm) for m in model.modules())
 
 
 def set_mask_rows(model: nn.Module, count: int, rows: slice | Tensor) -> None:
-    """Makes every dropout layer draw the masks of a batch of `count` and use those of `rows`."""
+    """Makes every dropout layer draw the masks of a batch of `count` images and use those of `rows`."""
     for layer in model.modules():
         if isinstance(layer, Dropout):
             layer.rows = count, rows

@@ -1,8 +1,8 @@
-"""Processes that train one run together: how one joins the others, and how they are started.
+"""Launching the processes that train one run, and joining them into a process group.
 
 `torchrun --nproc-per-node=N -m alexnet train DATA --parallel data` and `alexnet train DATA --parallel data --nproc N`
-do the same: the second prepares the pictures and makes the run folder, then lets torchrun's agent start N processes of
-`alexnet resume RUN`. So a process that is started again after another died goes on from the last checkpoint.
+do the same. The second prepares the images, creates the run folder, and lets the agent of torchrun start N processes of
+`alexnet resume RUN`. So a process that is restarted after another one died resumes from the last checkpoint.
 """
 
 import os
@@ -31,41 +31,42 @@ from alexnet.models.network import Network
 from alexnet.recipes.recipe import Recipe, flat
 from alexnet.runs.run import RunFolder
 
-MICRO_BATCHES = 8  # micro-batches of a full batch in the exact mode: as many processes as can share them
-ENDED = "ALEXNET_ENDED"  # names a file: the exit code of a run that ended for a reason that starting again cannot mend
+MICRO_BATCHES = 8  # micro-batches of a full batch in the exact mode, and the largest world size there
+ENDED = "ALEXNET_ENDED"  # path of a file: the exit code of a run that must not be restarted
 SHARE_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-SAVING_SECONDS = 600  # that workers have to finish a step and save, once they are asked to stop
-PATIENCE = timedelta(hours=24)  # for the pictures to be prepared by one process while the others wait
+SAVING_SECONDS = 600  # for workers to finish a step and save, after they are asked to stop
+PATIENCE = timedelta(hours=24)  # for one process to prepare the images while the others wait
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several that torchrun's agent started."""
+    """Whether the agent of torchrun started this process."""
     return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
 
 
 def check_scheme(recipe: Recipe, scheme: Scheme, size: int, *, exact: bool) -> None:
-    """Refuses what cannot be divided so.
+    """Refuses a recipe that cannot be divided among processes in this way.
 
     Raises:
-        UsageError: too many processes for the batch, or batch norm in the exact mode.
+        UsageError: no scheme, too many processes for the batch, layers that the scheme cannot divide, or batch
+            normalization in the exact mode.
     """
     if scheme == "none" and (size > 1 or exact):
         raise UsageError(
-            "more than one process, or the exact mode, and nothing said of how to divide the work",
+            "more than one process and the exact mode need --parallel, which says how to divide the work",
             fix="Add --parallel data.",
             code="E270",
         )
-    pieces = min(MICRO_BATCHES, recipe.batch_size) if exact else recipe.batch_size
-    if size < 1 or (scheme in ("data", "hybrid") and size > pieces):
+    largest_size = min(MICRO_BATCHES, recipe.batch_size) if exact else recipe.batch_size
+    if size < 1 or (scheme in ("data", "hybrid") and size > largest_size):
+        batch = f"{recipe.batch_size} images" + (f" ({largest_size} micro-batches)" if exact else "")
         raise UsageError(
-            f"{size} processes cannot share {pieces} {'micro-batches' if exact else 'pictures'} of a batch of "
-            f"{recipe.batch_size}",
-            fix=f"Choose 1 to {pieces} processes with --nproc, or a larger batch_size.",
+            f"a batch of {batch} cannot be divided among {size} processes",
+            fix=f"Choose 1 to {largest_size} processes with --nproc, or a larger batch_size.",
             code="E272",
         )
     if exact and scheme in ("towers", "hybrid"):
         raise UsageError(
-            f"the exact mode divides pictures only, and --parallel {scheme} divides layers",
+            f"the exact mode divides only images, and --parallel {scheme} divides layers",
             fix="Use --parallel data with --exact, or leave --exact out.",
             code="E299",
         )
@@ -78,66 +79,69 @@ def check_scheme(recipe: Recipe, scheme: Scheme, size: int, *, exact: bool) -> N
         with torch.device("meta"):
             if has_batch_norm(build_model(recipe.model)):
                 raise UsageError(
-                    "the exact mode cannot train a network with batch norm: a micro-batch has another mean than its "
-                    "batch",
+                    "the exact mode cannot train a network with batch normalization: the mean of a micro-batch is not "
+                    "the mean of its batch",
                     fix="Leave --exact out, or use model.norm=lrn or model.norm=none.",
                     code="E273",
                 )
 
 
 def process_group_of(recipe: Recipe, scheme: Scheme, rank: int, size: int, *, exact: bool) -> ProcessGroup:
-    """The team of a run in which this process has that rank."""
+    """The process group of a run, as seen by the process of this rank."""
     micro_batch = -(-recipe.batch_size // MICRO_BATCHES) if exact else 0
     return ProcessGroup(scheme, rank, size, micro_batch=micro_batch)
 
 
 def divide(model: Network, group: ProcessGroup) -> frozenset[str]:
-    """Leaves of a network what this process of a group has of it; changed in place.
+    """Keeps the part of a network that this process has; changes it in place.
 
     Returns:
-        The names of the layers of which that is a part.
+        The names of the layers that are divided among processes.
     """
     return {"towers": divide_towers, "hybrid": divide_hybrid}.get(group.scheme, sync_batch_norm)(model, group)
 
 
 def check_same_settings(group: ProcessGroup, settings: Mapping[str, Any]) -> None:
-    """Refuses processes that would not train the same.
+    """Refuses processes that would not train the same run.
 
     Args:
         settings: by name; small values.
 
     Raises:
-        UsageError: the first setting in which a process differs from the leader.
+        UsageError: a process differs from the main process; names the first setting that differs.
     """
-    everyone = group.all_gather_objects({name: str(value) for name, value in settings.items()})
-    for rank, theirs in enumerate(everyone):
-        for name in sorted(everyone[0].keys() | theirs.keys()):
-            ours, other = everyone[0].get(name, "none"), theirs.get(name, "none")
-            if ours != other:
+    all_settings = group.all_gather_objects({name: str(value) for name, value in settings.items()})
+    for rank, others in enumerate(all_settings):
+        for name in sorted(all_settings[0].keys() | others.keys()):
+            expected, actual = all_settings[0].get(name, "none"), others.get(name, "none")
+            if expected != actual:
                 raise UsageError(
-                    f"{name} is {_short(ours)} in process 0 and {_short(other)} in process {rank}",
-                    fix="Start all processes with the same command, versions and pictures.",
+                    f"{name} is {_short(expected)} in process 0 and {_short(actual)} in process {rank}",
+                    fix="Start all processes with the same command, versions and images.",
                     code="E271",
                 )
 
 
-def settings_of(recipe: Recipe, scheme: Scheme, piece: int, here: Mapping[str, str]) -> dict[str, Any]:
-    """All that must be the same in every process; `here` is of `exact.conditions`."""
-    same = {name: value for name, value in here.items() if name != "processor"}
-    return {**flat(recipe), "--parallel": scheme, "--exact": piece > 0, **same}
+def settings_of(recipe: Recipe, scheme: Scheme, micro_batch: int, conditions: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that must be the same in every process; for `conditions` see `runs.environment.conditions`."""
+    shared = {name: value for name, value in conditions.items() if name != "processor"}
+    return {**flat(recipe), "--parallel": scheme, "--exact": micro_batch > 0, **shared}
 
 
 @contextmanager
 def joined_process_group(
     device: torch.device, hang_seconds: float, *, store: Any = None, rank: int = -1, size: int = -1
 ) -> Iterator[tuple[int, int]]:
-    """Within it torch.distributed has its default group: gloo for CPUs, NCCL for GPUs; gives (rank, size).
+    """Initializes the default process group of torch.distributed for the block: gloo for CPUs, NCCL for GPUs.
 
     Args:
-        hang_seconds: after which a process that does not answer counts as dead.
-        store: of torch.distributed, where they meet, with rank and size; None: as torchrun says.
+        hang_seconds: after this time a process that does not answer counts as dead.
+        store: the store of the rendezvous; needs rank and size. None: all three from the environment of torchrun.
+
+    Yields:
+        Rank and world size.
     """
-    # What processes agree on lies in the memory of the CPU and goes through gloo, also where they train on GPUs.
+    # Settings and signals lie in CPU memory and go through gloo, also when the network trains on GPUs.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "cpu:gloo"
     options: dict[str, Any] = {"timeout": timedelta(seconds=hang_seconds)}
     if store is not None:
@@ -152,27 +156,27 @@ def joined_process_group(
 
 @contextmanager
 def rendezvous_errors() -> Iterator[None]:
-    """Within it processes that do not come together are a mistake with a name.
+    """Turns a failed rendezvous inside the block into an error with a code.
 
     Raises:
-        ResourceError: one of them is gone, or cannot be reached.
+        ResourceError: a process is gone, or cannot be reached.
     """
     try:
         yield
     except RuntimeError as error:
-        who = f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
+        process = f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
         raise ResourceError(
-            f"the processes of this run did not come together ({who}): {str(error).splitlines()[0]}",
-            fix="If one of them died, --max-restarts brings all of them back. Between machines: the address that "
-            "torchrun was told must be reached from all of them; GLOO_SOCKET_IFNAME names the network interface.",
+            f"the rendezvous of the processes of this run failed ({process}): {str(error).splitlines()[0]}",
+            fix="If a process died, --max-restarts starts all of them again. On several machines, all must reach the "
+            "address that was given to torchrun; GLOO_SOCKET_IFNAME names the network interface.",
             code="E516",
         ) from error
 
 
 @contextmanager
 def run_of_rank(run: RunFolder, group: ProcessGroup) -> Iterator[RunFolder]:
-    """The run for the leader; for others one with the same recipe and data in a folder that goes away."""
-    data = group.broadcast(dict(run.data))  # what the run is to start from, see `weights.check_fingerprint`
+    """Gives the run to the main process, and to the others a copy of it in a temporary folder."""
+    data = group.broadcast(dict(run.data))  # includes the fingerprint of the pretrained weights, which all must check
     if group.is_main:
         yield run
         return
@@ -182,10 +186,10 @@ def run_of_rank(run: RunFolder, group: ProcessGroup) -> Iterator[RunFolder]:
 
 
 def worker_environment(size: int, *, exact: bool, ended: Path) -> dict[str, str]:
-    """What the processes must find in their environment, besides what is there."""
+    """Variables to add to the environment of the worker processes."""
     threads = 1 if exact else max(1, (os.cpu_count() or 1) // size)
     return {
-        # With the store shared between agent and workers, restarts on gloo fail now and then.
+        # If agent and workers share one store, restarts with gloo sometimes fail.
         SHARE_STORE: "1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SAVING_SECONDS),
         LAUNCHER: str(os.getpid()),
@@ -195,10 +199,10 @@ def worker_environment(size: int, *, exact: bool, ended: Path) -> dict[str, str]
 
 
 def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: bool) -> int:
-    """Runs `python -m alexnet ARGUMENTS` in `size` processes under torchrun's agent and gives their exit code.
+    """Runs `python -m alexnet ARGUMENTS` in `size` processes under the agent of torchrun; returns their exit code.
 
     Raises:
-        ResourceError: a process died, once more than `max_restarts`.
+        ResourceError: processes died more than `max_restarts` times.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -209,7 +213,7 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
         before = dict(os.environ)
         os.environ.update(worker_environment(size, exact=exact, ended=ended))
         try:
-            # It reads how long workers may take to save from the environment.
+            # It reads from the environment how long workers may take to save.
             config = LaunchConfig(
                 min_nodes=1,
                 max_nodes=1,
@@ -220,18 +224,19 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
                 max_restarts=max_restarts,
                 monitor_interval=0.1,
             )
-            with _passing_on(Path(folder)):
+            with _forward_save_requests(Path(folder)):
                 elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
         except SignalException as stopped:
             return int(ended.read_text()) if ended.exists() else 128 + int(stopped.sigval)
         except ChildFailedError as failed:
             if not ended.exists():
-                rank, first = failed.get_first_failure()
-                died = f"by signal {-first.exitcode}" if first.exitcode < 0 else f"with exit code {first.exitcode}"
+                rank, failure = failed.get_first_failure()
+                code = failure.exitcode
+                reason = f"by signal {-code}" if code < 0 else f"with exit code {code}"
                 raise ResourceError(
-                    f"process {rank} of {size} ended {died}, and {max_restarts} restarts were not enough",
-                    fix="What was saved stays: alexnet resume RUN goes on. The message above it says more, if there "
-                    "is one; signal 9 is often the system, out of memory.",
+                    f"process {rank} of {size} ended {reason}, and {max_restarts} restarts were not enough",
+                    fix="The saved checkpoints are kept. Resume with alexnet resume RUN. A message above may say "
+                    "more; signal 9 often means that the system ran out of memory.",
                     code="E511",
                 ) from None
         finally:
@@ -241,8 +246,8 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
 
 
 @contextmanager
-def _passing_on(folder: Path) -> Iterator[None]:
-    """Within it SIGUSR1 reaches the worker that saves; torchrun's agent passes on those that end a process."""
+def _forward_save_requests(folder: Path) -> Iterator[None]:
+    """Forwards SIGUSR1 to the main process during the block; the agent itself forwards signals that end a process."""
     if not hasattr(signal, "SIGUSR1") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,7 @@
-"""What a process that others started owes them: ends when they are gone, and fast, hears signals, wakes the stopped."""
+"""Behavior of a worker process: stop with the launcher, exit without interpreter clean-up, wake stopped workers.
+
+It also receives signals: a request to save is forwarded to the main process, which alone writes checkpoints.
+"""
 
 import os
 import platform
@@ -11,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 LAUNCHER = "ALEXNET_LAUNCHER"  # the process id of `alexnet train --nproc`
-POLL = 0.5  # seconds between two looks at whether the parent is still there
-LEADER = "leader"  # file next to the one that ALEXNET_ENDED names: the process id of the worker that saves
+POLL = 0.5  # seconds between two checks whether the parent still runs
+MAIN_WORKER = "main-worker"  # file next to the one that ALEXNET_ENDED names: the process id of the main process
 
-ProcessLocation = tuple[str, int]  # machine and process id
+ProcessLocation = tuple[str, int]  # name of the machine, process id
 
 
 def process_location() -> ProcessLocation:
-    """Where this process is."""
+    """Machine and id of this process."""
     return platform.node(), os.getpid()
 
 
 def end_with_parent() -> None:
-    """Asks this process to save and stop, as SIGTERM does, once the one that started it is gone.
+    """Sends SIGTERM to this process, so that it saves and stops, when the process that started it is gone.
 
-    torchrun gives every worker a session of its own, so that nothing else would end it when the agent is killed.
+    torchrun gives every worker its own session, so nothing else would end a worker when the agent is killed.
     """
     parent = int(os.environ.get(LAUNCHER, os.getppid()))
 
@@ -40,51 +43,51 @@ def end_with_parent() -> None:
 
 @contextmanager
 def exit_without_cleanup() -> Iterator[None]:
-    """Within it a process that torchrun started, and that is done or leaves with a code, ends without more ado.
+    """Ends a worker of torchrun directly after the block, without the clean-up of the interpreter.
 
-    The interpreter's own clean-up takes more than a second with PyTorch loaded, while the agent waits for it, and can
-    be held up by threads that wait for a process that is gone, or aborted by gloo's, which may still hold tensors
-    (pytorch/pytorch#190489). Files are closed and locks given back before.
+    With PyTorch loaded this clean-up takes more than a second, and the agent waits for it. It can hang in threads that
+    wait for a process that is gone, or be aborted by a gloo thread that still holds tensors (pytorch/pytorch#190489).
+    Files are closed and locks are released before.
     """
-    leaving: Any = None
+    code: Any = None
     try:
         yield
     except SystemExit as error:
-        leaving = error.code
-    if "RANK" not in os.environ or not isinstance(leaving, int | None):
-        sys.exit(leaving)
+        code = error.code
+    if "RANK" not in os.environ or not isinstance(code, int | None):
+        sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    os._exit(leaving or 0)
+    os._exit(code or 0)
 
 
 def ignore_save_requests() -> None:
-    """Makes SIGUSR1, which would end this process, say nothing until training listens to it."""
+    """Ignores SIGUSR1, which would end this process, until training handles it."""
     if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def wake_stopped(places: Iterable[ProcessLocation]) -> None:
-    """Lets the processes on this machine that were stopped run, so that they notice that the others have left.
+def wake_stopped(locations: Iterable[ProcessLocation]) -> None:
+    """Continues stopped processes on this machine, so that they notice that the others are gone.
 
-    A process that runs does not notice. Without it torchrun's agent waits 30 seconds before it kills a stopped one.
+    It has no effect on a running process. Without it, torchrun's agent waits 30 seconds before it kills a stopped one.
     """
-    here, own = process_location()
-    for machine, pid in places:
-        if machine == here and pid != own and hasattr(signal, "SIGCONT"):
+    this_machine, own_pid = process_location()
+    for machine, pid in locations:
+        if machine == this_machine and pid != own_pid and hasattr(signal, "SIGCONT"):
             with suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
 
 
 def register_main_worker(folder: Path) -> None:
-    """Tells the launcher which process saves."""
-    temporary = folder / f"{LEADER}.{os.getpid()}"
+    """Writes the id of this process, the main one, for the launcher."""
+    temporary = folder / f"{MAIN_WORKER}.{os.getpid()}"
     temporary.write_text(str(os.getpid()))
-    temporary.replace(folder / LEADER)
+    temporary.replace(folder / MAIN_WORKER)
 
 
 def signal_main_worker(folder: Path, number: int) -> None:
-    """Sends the worker that saves a signal; nothing if there is none."""
+    """Sends a signal to the main process; does nothing if there is none."""
     with suppress(OSError, ValueError):
-        os.kill(int((folder / LEADER).read_text()), number)
+        os.kill(int((folder / MAIN_WORKER).read_text()), number)

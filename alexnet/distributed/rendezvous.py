@@ -1,4 +1,4 @@
-"""A run trained by several processes, from the side of the command line: started, joined, and its end told once."""
+"""What the command line needs to train with several processes: start them, join the group, report the end once."""
 
 import os
 import sys
@@ -36,17 +36,17 @@ class Division:
     Parameters
     ----------
     parallel
-        Divide the pictures of a step among processes (data), give each tower of the network one (towers, as in 2012),
-        or divide the pictures up to pool5 and the units of the layers after it (hybrid, as in 2014). The result is that
-        of one process up to the order of sums.
+        Divide the images of a step among processes (data), give each tower its own process (towers, as in 2012), or
+        divide the images up to pool5 and the units of the layers after it (hybrid, as in 2014). The result is that of
+        one process up to the order of sums.
     nproc
-        How many processes to start on this machine; torchrun starts them itself.
+        How many processes to start on this machine; leave it out under torchrun, which starts them itself.
     exact
-        Sum gradients over micro-batches in one order: the same bits for 1, 2, 4 or 8 processes, at some cost of time.
+        Sum gradients over micro-batches in a fixed order: bit-identical with 1, 2, 4 or 8 processes, but slower.
     max_restarts
-        How often to go on from the last checkpoint after a process died.
+        How many times to resume from the last checkpoint after a process died.
     hang_seconds
-        After which a process that does not answer counts as dead.
+        Seconds after which a process that does not answer counts as dead.
     """
 
     parallel: Literal["data", "towers", "hybrid"] | None = None
@@ -57,7 +57,7 @@ class Division:
 
     @property
     def scheme(self) -> Any:
-        """The scheme of the team."""
+        """The scheme of the process group."""
         return self.parallel or "none"
 
 
@@ -66,7 +66,7 @@ ALONE = Division()
 
 
 def starts_workers(division: Division) -> bool:
-    """Whether this process only starts those that train."""
+    """Whether this process only starts the processes that train."""
     from alexnet.distributed.launch import started_by_torchrun
 
     return division.nproc > 1 and not started_by_torchrun()
@@ -80,7 +80,7 @@ def started_by_alexnet() -> bool:
 
 
 def train_in_workers(folder: Path, division: Division, device: str, save_seconds: float, *options: str) -> int:
-    """Lets torchrun's agent start the processes that train a run folder; the exit code."""
+    """Starts the processes that train a run folder, under the agent of torchrun; returns their exit code."""
     from alexnet.distributed.launch import launch
 
     arguments = ["resume", str(folder), "--parallel", division.scheme, "--device", device]
@@ -90,39 +90,39 @@ def train_in_workers(folder: Path, division: Division, device: str, save_seconds
 
 
 def join_rendezvous(division: Division) -> "Rendezvous | None":
-    """Where this process meets the others of torchrun; None if it is alone."""
+    """Joins the rendezvous of the processes of torchrun; None for a single process."""
     from alexnet.distributed.launch import started_by_torchrun
 
     return Rendezvous() if division.parallel and started_by_torchrun() else None
 
 
 def device_of_rank(device: Any, rendezvous: "Rendezvous | None") -> Any:
-    """The device of this process: a GPU without a number is that of its place on the machine."""
+    """The device of this process: `cuda` without a number becomes the GPU of its local rank."""
     import torch
 
     if rendezvous is None or device.type != "cuda" or device.index is not None:
         return device
-    own = torch.device("cuda", rendezvous.node_rank)
-    torch.cuda.set_device(own)
-    return own
+    own_device = torch.device("cuda", rendezvous.node_rank)
+    torch.cuda.set_device(own_device)
+    return own_device
 
 
 def world_size_of(rendezvous: "Rendezvous | None", division: Division) -> int:
-    """How many processes train: as torchrun started them, or as was asked for."""
+    """How many processes train: those of torchrun, or as many as requested."""
     return division.nproc if rendezvous is None else rendezvous.size
 
 
 def is_speaker(rendezvous: "Rendezvous | None") -> bool:
-    """Whether this process tells what goes on."""
+    """Whether this process prints messages."""
     return rendezvous is None or rendezvous.rank == 0
 
 
-def silent(*told: object) -> None:
-    """Keeps to itself what it is told."""
+def silent(*arguments: object) -> None:
+    """Prints nothing; for processes that are not the main one."""
 
 
 class Rendezvous:
-    """Where the processes of torchrun meet before they are a group, for as long as it takes."""
+    """The store through which the processes of torchrun communicate before they form a process group."""
 
     def __init__(self) -> None:
         from torch.distributed.rendezvous import rendezvous
@@ -137,34 +137,37 @@ class Rendezvous:
         self.node_rank = int(os.environ.get("LOCAL_RANK", self.rank))
 
     def first_on_each_machine(self, make: Callable[[], T]) -> T:
-        """What `make` gives, made by one process of each machine first, by the others when it is there."""
+        """Calls `make` in one process of each machine first, then in the others; returns its result."""
         from alexnet.distributed.launch import rendezvous_errors
 
-        done = f"made-{os.environ.get('GROUP_RANK', '0')}"
+        key = f"made-{os.environ.get('GROUP_RANK', '0')}"
         if self.node_rank > 0:
             with rendezvous_errors():
-                self.store.wait([done])
-            if self.store.get(done) != b"made":
-                sys.exit(0)  # the first one says what is wrong
-        outcome = "nothing"
+                self.store.wait([key])
+            if self.store.get(key) != b"made":
+                sys.exit(0)  # the first process reports the error
+        outcome = "failed"
         try:
-            made = make()
+            result = make()
             outcome = "made"
         finally:
             if self.node_rank == 0:
                 with rendezvous_errors():
-                    self.store.set(done, outcome)
-        return made
+                    self.store.set(key, outcome)
+        return result
 
 
 @contextmanager
 def joined_group(
     run: "RunFolder", prepared: "Prepared", device: Any, division: Division, rendezvous: Rendezvous | None
 ) -> Iterator[tuple["RunFolder", "ProcessGroup"]]:
-    """Within it this process is one of the team that trains a run; gives the run to write to, and the team.
+    """Makes this process a member of the process group that trains a run, for the block.
+
+    Yields:
+        The run folder that this process writes to, and the process group.
 
     Raises:
-        UsageError: the processes differ in a setting, or the recipe cannot be divided so.
+        UsageError: the processes differ in a setting, or the recipe cannot be divided in this way.
     """
     from alexnet.distributed.launch import (
         check_same_settings,
@@ -181,58 +184,58 @@ def joined_group(
         yield run, process_group_of(run.recipe, division.scheme, 0, 1, exact=division.exact)
         return
     check_scheme(run.recipe, division.scheme, rendezvous.size, exact=division.exact)
-    at = {"store": rendezvous.store, "rank": rendezvous.rank, "size": rendezvous.size}
-    with joined_process_group(device, division.hang_seconds, **at) as (rank, size):
+    membership = {"store": rendezvous.store, "rank": rendezvous.rank, "size": rendezvous.size}
+    with joined_process_group(device, division.hang_seconds, **membership) as (rank, size):
         group = process_group_of(run.recipe, division.scheme, rank, size, exact=division.exact)
-        places = group.all_gather_objects(process_location())
+        locations = group.all_gather_objects(process_location())
         settings = settings_of(run.recipe, division.scheme, group.micro_batch, conditions(prepared, device))
         check_same_settings(group, settings)
         try:
-            with run_of_rank(run, group) as mine:
-                yield mine, group
+            with run_of_rank(run, group) as own_run:
+                yield own_run, group
         except ResourceError as error:
             if error.code == "E510":
-                wake_stopped(places)
+                wake_stopped(locations)
             raise
 
 
 @contextmanager
 def final_errors(rendezvous: Rendezvous | None) -> Iterator[None]:
-    """Within it a mistake that another start would repeat ends the run instead, with its message told by one process.
+    """Ends the run on an error that a restart would repeat; only one process prints its message.
 
-    For a process that `train_in_workers` started; for others it is nothing.
+    This applies to processes that `train_in_workers` started; in others the block changes nothing.
 
     Raises:
-        ResourceError: another process is gone; the agent starts all of them again.
+        ResourceError: another process is gone; the agent restarts all of them.
     """
     from alexnet.distributed.launch import ENDED
 
-    ended = os.environ.get(ENDED)
-    if rendezvous is None or ended is None:  # where torchrun was typed by hand every process tells its mistake
+    end_file = os.environ.get(ENDED)
+    if rendezvous is None or end_file is None:  # if torchrun was typed by hand, every process prints its error
         yield
         return
-    if Path(ended).exists():
+    if Path(end_file).exists():
         sys.exit(0)
     if rendezvous.rank == 0:
-        register_main_worker(Path(ended).parent)
+        register_main_worker(Path(end_file).parent)
     try:
         yield
     except AlexNetError as error:
         if isinstance(error, ResourceError) and error.code in ("E510", "E516"):
-            if Path(ended).exists():  # the others have left since the run is over
+            if Path(end_file).exists():  # the others are gone because the run is over
                 sys.exit(0)
             raise
-        if _end(ended, error.exit_code):
+        if _write_exit_code(end_file, error.exit_code):
             print(f"alexnet: {error}", file=sys.stderr)
         sys.exit(0)
-    except SystemExit as leaving:
-        if rendezvous.rank == 0 and leaving.code:
-            _end(ended, int(leaving.code))
+    except SystemExit as error:
+        if rendezvous.rank == 0 and error.code:
+            _write_exit_code(end_file, int(error.code))
         sys.exit(0)
 
 
-def _end(path: str, code: int) -> bool:
-    """Leaves the exit code of the run; whether this process is the first to do so."""
+def _write_exit_code(path: str, code: int) -> bool:
+    """Writes the exit code of the run to a file; whether this process is the first to do so."""
     try:
         with Path(path).open("x") as file:
             file.write(str(code))
@@ -242,15 +245,15 @@ def _end(path: str, code: int) -> bool:
 
 
 def check_out(out: Path | None) -> Path:
-    """The run folder that all processes of torchrun name alike.
+    """The run folder, which all processes of torchrun must name in the same way.
 
     Raises:
-        UsageError: none was named.
+        UsageError: no folder was named.
     """
     if out is None:
         raise UsageError(
-            "several processes cannot each choose a name for the run folder",
-            fix="Name it: torchrun ... -m alexnet train DATA --out RUN; the same command again goes on with it.",
+            "several processes need one run folder, and each would choose its own name for it",
+            fix="Name it: torchrun ... -m alexnet train DATA --out RUN. The same command resumes the run.",
             code="E274",
         )
     return out

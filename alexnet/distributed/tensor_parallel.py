@@ -1,8 +1,8 @@
-"""Layers whose units are divided among processes: who has which rows, and how activations and gradients meet.
+"""Tensor parallelism: layers whose units are divided among processes, with activations and gradients exchanged.
 
-A process has some rows of every weight, bias and buffer of such a layer, and so some of its units. What sees the units
-of all is fed by `GatherUnits`: it gathers activations forward, and backward brings every gradient home and adds it up.
-A checkpoint holds the whole tensors.
+A process has some rows of every weight, bias and buffer of such a layer, and so some of its units. Before a layer that
+needs the units of all processes stands `GatherUnits`: forward it gathers the activations, backward it sends every
+gradient to the process that has the unit and adds them there. A checkpoint holds the complete tensors.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,10 +17,10 @@ from alexnet.models.layers import Dropout, TowerLinear
 
 
 class GatherUnits(nn.Module):
-    """Puts the units of all processes side by side: (N, part of `units`, ...) to (N, units, ...).
+    """Gathers the units of all processes: (N, part of `units`, ...) to (N, units, ...).
 
     Args:
-        last: whether all processes go on alike from here, so that each has the whole gradient already.
+        last: whether all processes compute the same from here on, so that each has the complete gradient already.
     """
 
     def __init__(self, group: ProcessGroup, units: int, *, last: bool = False):
@@ -41,30 +41,30 @@ class _GatherUnits(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         group: ProcessGroup = ctx.group
         parts = torch.split(grad, ctx.widths, 1)
-        mine = parts[group.rank]
+        own = parts[group.rank]
         if ctx.last:
-            return mine.contiguous(), None, None, None
+            return own.contiguous(), None, None, None
         outgoing = torch.cat([part.flatten() for part in parts])
-        incoming = outgoing.new_empty(group.size * mine.numel())
-        group.sent["gradients of activations"] += outgoing.nbytes - mine.nbytes
+        incoming = outgoing.new_empty(group.size * own.numel())
+        group.sent["gradients of activations"] += outgoing.nbytes - own.nbytes
         with group.watched("gradients of activations"):
-            dist.all_to_all_single(incoming, outgoing, [mine.numel()] * group.size, [part.numel() for part in parts])
-        return incoming.view(group.size, *mine.shape).sum(0), None, None, None
+            dist.all_to_all_single(incoming, outgoing, [own.numel()] * group.size, [part.numel() for part in parts])
+        return incoming.view(group.size, *own.shape).sum(0), None, None, None
 
 
 def join(group: ProcessGroup, x: Tensor, widths: list[int], dim: int, what: str) -> Tensor:
-    """The tensors of all processes one after the other along `dim`, in which they may differ: `widths`."""
-    most = max(widths)
-    if x.shape[dim] < most:
+    """Gathers the tensors of all processes and concatenates them along `dim`, where their sizes are `widths`."""
+    largest = max(widths)
+    if x.shape[dim] < largest:  # all_gather needs tensors of one shape
         shape = list(x.shape)
-        shape[dim] = most - x.shape[dim]
+        shape[dim] = largest - x.shape[dim]
         x = torch.cat([x, x.new_zeros(shape)], dim)
     parts = group.all_gather(x.contiguous(), what)
     return torch.cat([part.narrow(dim, 0, width) for part, width in zip(parts, widths, strict=True)], dim)
 
 
 def keep_own_rows(layer: nn.Module, group: ProcessGroup) -> None:
-    """Leaves of the tensors of a layer the rows of this process; changed in place."""
+    """Keeps only the rows of this process in the tensors of a layer; changes it in place."""
     for key, parameter in list(layer.named_parameters(recurse=False)):
         setattr(layer, key, nn.Parameter(own_rows(parameter.detach(), group)))
     for key, buffer in list(layer.named_buffers(recurse=False)):
@@ -82,17 +82,17 @@ def set_mask_columns(layers: Iterable[nn.Module], group: ProcessGroup) -> None:
 
 
 def own_rows(tensor: Tensor, group: ProcessGroup) -> Tensor:
-    """The rows of this process; of a number by itself the whole."""
+    """The rows of a tensor that this process has; a scalar is not divided."""
     return tensor if tensor.ndim == 0 else tensor[group.part(len(tensor))].clone()
 
 
 def own_parts(tensors: dict[str, Tensor], group: ProcessGroup, layers: Collection[str]) -> dict[str, Tensor]:
-    """What a process has of the named tensors of a whole network, of which these layers are divided."""
+    """The parts that this process has of the tensors of a complete network; only the layers `layers` are divided."""
     return {name: own_rows(t, group) if _layer(name) in layers else t for name, t in tensors.items()}
 
 
 def whole_tensors(tensors: dict[str, Tensor], group: ProcessGroup, layers: Collection[str]) -> dict[str, Tensor]:
-    """The named tensors of the whole network from the parts of these layers; every process calls it and gets them."""
+    """Gathers the complete tensors of a network whose layers `layers` are divided; every process calls it."""
     out = {}
     for name, tensor in tensors.items():
         if _layer(name) not in layers or tensor.ndim == 0:
@@ -104,5 +104,5 @@ def whole_tensors(tensors: dict[str, Tensor], group: ProcessGroup, layers: Colle
 
 
 def _layer(name: str) -> str:
-    """The layer of a tensor by its name in a checkpoint: optimizer/momentum/layers.fc6.weight -> fc6."""
+    """The layer name in a tensor name of a checkpoint: optimizer/momentum/layers.fc6.weight -> fc6."""
     return name.partition("layers.")[2].partition(".")[0]

@@ -1,4 +1,4 @@
-"""What is wrong with a set of images.
+"""Finds problems in a dataset: unreadable images, copies, leaks between splits, wrong labels.
 
 Reading order: `inspection`, `duplicates`, `findings`, `page`, `examine`.
 """

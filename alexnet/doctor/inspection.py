@@ -1,6 +1,6 @@
-"""One look at every picture of a source: what the file is, its checksums, hashes, and how bright and sharp it is.
+"""Reads every image of a source once: file format, checksums, hashes, brightness and sharpness.
 
-Nothing is judged here; `alexnet.doctor.findings` does.
+This module only measures; `alexnet.doctor.findings` judges.
 """
 
 import hashlib
@@ -22,27 +22,27 @@ from alexnet.doctor.duplicates import CELLS, Hashes, difference_hash, small_imag
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback, silent
 
-SQUARE = 256  # pixels a side at which pictures are measured, as the paper prepares them
-CHUNK = 64  # pictures a thread takes at a time
+SQUARE = 256  # side in pixels at which images are measured, the size to which the paper prepares them
+CHUNK = 64  # images that a thread takes at a time
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of one picture."""
+    """What is known about one image."""
 
     split: str
     index: int  # in its split
     name: str
     label: int
-    sha256: str  # of the file, of the pixels where there is no file; "" if it cannot be read at all
-    error: str = ""  # why it cannot be read; then the rest is empty
-    pixels_sha256: str = ""  # of the decoded pixels with their shape: same for a PNG and the TIFF made from it
+    sha256: str  # of the file, or of the pixels if there is no file; "" if it cannot be read at all
+    error: str = ""  # why it cannot be read; then the following fields are empty
+    pixels_sha256: str = ""  # of the decoded pixels and their shape: equal for a PNG and a TIFF made from it
     format: str = ""  # one of `alexnet.data.images.FORMATS`; "" for pixels
     animated: bool = False
     oddities: tuple[str, ...] = ()
     width: int = 0  # upright
     height: int = 0
-    spread: float = 0.0  # standard deviation of a colour channel, the largest of the three, in grey levels
+    spread: float = 0.0  # largest standard deviation of the three color channels, in gray levels
     dark: float = 0.0  # the 5th percentile of the luma, 0..255
     bright: float = 0.0  # the 95th
     sharpness: float = 0.0  # see `sharpness_of`
@@ -50,7 +50,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """All looks, and what pictures are compared by; the rows of unreadable pictures are 0."""
+    """The facts of all images, and the arrays for comparing them; the rows of unreadable images are 0."""
 
     source: Source
     images: tuple[ImageFacts, ...]
@@ -60,64 +60,64 @@ class Inspection:
 
 
 def inspect(source: Source, *, workers: int | None = None, progress: ProgressCallback = silent) -> Inspection:
-    """Reads every picture once, in threads; the result does not depend on their number.
+    """Reads every image once, in threads; the result does not depend on the number of threads.
 
     Args:
-        workers: threads; as many as processors if None.
-        progress: called with pictures looked at and pictures in all.
+        workers: number of threads; if None, one per processor.
+        progress: called with the number of images read and of all images.
     """
-    places = [(split, index) for split, samples in source.splits.items() for index in range(len(samples))]
-    hashes, mirrored = np.zeros((2, len(places), 2), np.uint64)
-    small = np.zeros((len(places), CELLS, CELLS, 3), np.uint8)
+    indices = [(split, index) for split, samples in source.splits.items() for index in range(len(samples))]
+    hashes, mirrored = np.zeros((2, len(indices), 2), np.uint64)
+    small = np.zeros((len(indices), CELLS, CELLS, 3), np.uint8)
 
-    def some(start: int) -> list[ImageFacts]:
-        looks = []
-        for row, (split, index) in enumerate(places[start : start + CHUNK], start):
-            look, square = examine_image(source, split, index)
-            looks.append(look)
+    def read_chunk(start: int) -> list[ImageFacts]:
+        chunk = []
+        for row, (split, index) in enumerate(indices[start : start + CHUNK], start):
+            facts, square = examine_image(source, split, index)
+            chunk.append(facts)
             if square is not None:
                 hashes[row], mirrored[row] = difference_hash(square)
                 small[row] = small_image(square)
-        return looks
+        return chunk
 
-    looks: list[ImageFacts] = []
-    # As in `alexnet.data.prepare_shards`: Pillow's warnings of damaged metadata say nothing to a user.
+    images: list[ImageFacts] = []
+    # As in `alexnet.data.prepare_shards`: Pillow's warnings about damaged metadata do not help a user.
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
-            for part in pool.map(some, range(0, len(places), CHUNK)):
-                looks += part
-                progress("looking", len(looks), len(places))
+            for chunk in pool.map(read_chunk, range(0, len(indices), CHUNK)):
+                images += chunk
+                progress("reading", len(images), len(indices))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Inspection(source, tuple(looks), hashes, mirrored, small)
+    return Inspection(source, tuple(images), hashes, mirrored, small)
 
 
 def examine_image(source: Source, split: str, index: int) -> tuple[ImageFacts, Pixels | None]:
-    """One picture and its central square of at most 256 pixels; None if it cannot be read."""
+    """Measures one image; also returns its central square of at most 256 pixels, or None if it cannot be read."""
     samples = source.splits[split]
     image = samples.image(index)
     sha256 = image_sha256(samples, index)
-    known = (split, index, samples.names[index], int(samples.labels[index]), sha256)
-    kind, animated = "", False
+    identity = (split, index, samples.names[index], int(samples.labels[index]), sha256)
+    file_format, animated = "", False
     oddities: tuple[str, ...] = ()
     try:
         if isinstance(image, Path):
             pixels, oddities = read_image_noting(image)
-            kind, animated = format_of(image)
+            file_format, animated = format_of(image)
         else:
             pixels = image
     except DataError as error:
-        return ImageFacts(*known, error=error.what.removeprefix(f"{image}: ")), None
+        return ImageFacts(*identity, error=error.what.removeprefix(f"{image}: ")), None
     height, width = pixels.shape[:2]
-    # Not enlarged: a small sharp picture must not count as a blurred one.
+    # Not enlarged, because a small sharp image must not count as a blurred one.
     square = prepare_image(pixels, min(SQUARE, height, width))
     low, high = np.percentile(luma(square), (5, 95))
-    look = ImageFacts(
-        *known,
+    facts = ImageFacts(
+        *identity,
         pixels_sha256=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
-        format=kind,
+        format=file_format,
         animated=animated,
         oddities=oddities,
         width=width,
@@ -127,18 +127,18 @@ def examine_image(source: Source, split: str, index: int) -> tuple[ImageFacts, P
         bright=float(high),
         sharpness=sharpness_of(square),
     )
-    return look, square
+    return facts, square
 
 
 def luma(square: Pixels) -> NDArray[np.float32]:
-    """(H, W, 3) to (H, W): brightness by ITU-R 601-2, 0..255."""
+    """Computes the brightness by ITU-R 601-2: (H, W, 3) to (H, W), 0..255."""
     return np.asarray(Image.fromarray(square).convert("F"))
 
 
 def sharpness_of(square: Pixels) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al. 2000), 4 neighbours, of the luma (H, W); 0 below 3 pixels."""
-    grey = luma(square)
-    if min(grey.shape) < 3:
+    """Computes the variance of the 4-neighbour Laplacian (Pech-Pacheco et al. 2000) of the luma; 0 below 3 pixels."""
+    gray = luma(square)
+    if min(gray.shape) < 3:
         return 0.0
-    inside = grey[1:-1, 1:-1]
-    return float((grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inside).var())
+    inside = gray[1:-1, 1:-1]
+    return float((gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:] - 4 * inside).var())

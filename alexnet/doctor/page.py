@@ -1,4 +1,4 @@
-"""The page of the doctor: what is wrong with the pictures, worst first, each with its thumbnail, in one file."""
+"""Builds the page of the doctor: all problems of a dataset in one file, worst first, with thumbnails."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -13,9 +13,9 @@ from alexnet.errors import DataError
 from alexnet.report.figures import thumbnail
 from alexnet.report.html import bar, page, percent, plural, table
 
-SHOWN = 60  # of a kind with thumbnails; all stand in doctor.json
-IN_GROUP = 8  # pictures of one group
-LISTED = 500  # lines of a table
+SHOWN = 60  # findings of one kind shown with thumbnails; all are in doctor.json
+IN_GROUP = 8  # images shown of one group
+LISTED = 500  # rows of a table
 THUMBNAIL = 160
 
 
@@ -26,12 +26,12 @@ def doctor_page(
     suspects: tuple[Suspect, ...] | None,
     next_steps: Sequence[str],
 ) -> str:
-    """The whole page as HTML.
+    """Builds the whole page as HTML.
 
     Args:
-        title: what the pictures are called.
-        suspects: None if no network was asked.
-        next_steps: sentences and commands, the last one a command.
+        title: name of the dataset.
+        suspects: None if no network was used.
+        next_steps: sentences, then one command.
     """
     leaks = [group for group in findings.groups if group.leak]
     conflicts = [group for group in findings.groups if group.conflict and not group.leak]
@@ -49,43 +49,43 @@ def doctor_page(
         "classes": ("Classes", _classes(inspection, findings)),
         "poor": (_headed("Hard to learn from", findings.poor), _poor(inspection, findings.poor)),
         "formats": (_headed("Formats", findings.odd), _formats(inspection, findings.odd)),
-        "places": (_headed("Hidden and empty places", findings.junk), _places(findings)),
+        "places": (_headed("Hidden files and empty folders", findings.junk), _paths(findings)),
     }
     return page(title, parts, "AlexNet doctor")
 
 
-def _headed(name: str, found: Sequence[object]) -> str:
-    return f'{name} <small class="muted">{len(found):,}</small>'
+def _headed(name: str, items: Sequence[object]) -> str:
+    return f'{name} <small class="muted">{len(items):,}</small>'
 
 
 def _overview(inspection: Inspection, findings: Findings, next_steps: Sequence[str]) -> str:
     counts = {split: len(samples) for split, samples in inspection.source.splits.items()}
     leaking = {i for group in findings.groups if group.leak for i in group.images}
     held_out = sum(inspection.images[i].split != "train" for i in leaking)
-    rest = sum(count for split, count in counts.items() if split != "train")
+    all_held_out = sum(count for split, count in counts.items() if split != "train")
     figures = {
-        f"{sum(counts.values()):,}": "pictures: " + ", ".join(f"{n:,} {split}" for split, n in counts.items()),
-        f"{held_out:,}": f"of {plural(rest, 'held-out image')} have a copy in another split",
+        f"{sum(counts.values()):,}": "images: " + ", ".join(f"{n:,} {split}" for split, n in counts.items()),
+        f"{held_out:,}": f"of {plural(all_held_out, 'held-out image')} have a copy in another split",
         f"{len(findings.excluded):,}": "proposed to be left out",
     }
     big = "".join(f"<div><b>{number}</b>{escape(text)}</div>" for number, text in figures.items())
     *sentences, command = next_steps
-    told = "".join(f"<p>{escape(sentence[0].upper() + sentence[1:])}</p>" for sentence in sentences)
+    sentences_html = "".join(f"<p>{escape(sentence[0].upper() + sentence[1:])}</p>" for sentence in sentences)
     return (
-        f'<div class="big">{big}</div>{told}<pre>{escape(command)}</pre>'
-        '<p class="note">Nothing in the folder of the pictures was changed. What is proposed to be left out stands in '
-        "exclude.jsonl, one line a picture with its reason: unreadable pictures; the training side of copies in two "
-        "splits; pictures that lie in two classes with the same pixels; all but the first of the same pixels in one "
-        "class. Everything else on this page is for you to judge.</p>"
+        f'<div class="big">{big}</div>{sentences_html}<pre>{escape(command)}</pre>'
+        '<p class="note">Nothing in the folder of the images was changed. The file exclude.jsonl lists the images that '
+        "are proposed to be left out, one per line with a reason: unreadable images; of copies in two splits the one "
+        "in train (or val); images with the same pixels in two classes; of images with the same pixels in one class, "
+        "all but the first. Everything else on this page is for you to judge.</p>"
     )
 
 
 def _leaks(inspection: Inspection, groups: Sequence[Group]) -> str:
     if not groups:
-        return "<p>None: no picture of one split has a copy in another.</p>"
+        return "<p>None: no image of one split has a copy in another split.</p>"
     return (
-        '<p class="note">The same picture to learn from and to be tested on: accuracy comes out too high. '
-        "The copies in train (in val, if the other is in test) are proposed to be left out.</p>"
+        '<p class="note">The same image is used for training and for testing, so the measured accuracy is too high. '
+        "The copies in train (in val, if the other one is in test) are proposed to be left out.</p>"
         + _groups(inspection, groups)
     )
 
@@ -94,9 +94,9 @@ def _conflicts(inspection: Inspection, groups: Sequence[Group]) -> str:
     if not groups:
         return "<p>None within a split.</p>"
     return (
-        '<p class="note">One picture, two labels: at least one is wrong. With the same pixels all of them are proposed '
-        "to be left out; those that are only nearly the same may differ in just what matters, so look.</p>"
-        + _groups(inspection, groups)
+        '<p class="note">One image with two labels: at least one label is wrong. If the pixels are the same, all of '
+        "them are proposed to be left out. Images that are only nearly the same may differ in the detail that matters, "
+        "so check them yourself.</p>" + _groups(inspection, groups)
     )
 
 
@@ -104,43 +104,43 @@ def _copies(inspection: Inspection, groups: Sequence[Group]) -> str:
     if not groups:
         return "<p>None.</p>"
     return (
-        '<p class="note">They count more than once. Of the same pixels, all but the first are proposed to be left out; '
-        "near copies are not.</p>" + _groups(inspection, groups)
+        '<p class="note">Copies count more than once in training. Of images with the same pixels, all but the first '
+        "are proposed to be left out; near copies are not.</p>" + _groups(inspection, groups)
     )
 
 
 def _groups(inspection: Inspection, groups: Sequence[Group]) -> str:
     cards = []
     for group in groups[:SHOWN]:
-        alike = f"<strong>{', '.join(group.how)}</strong>"
+        heading = f"<strong>{', '.join(group.how)}</strong>"
         if group.difference:
-            alike += f' <small class="muted">differ by {group.difference:.1f} of 255</small>'
+            heading += f' <small class="muted">differ by {group.difference:.1f} of 255</small>'
         if group.leak and group.conflict:
-            alike += " · <strong>in two classes</strong>"
-        shown = "".join(_card(inspection, i, 112) for i in group.images[:IN_GROUP])
-        rest = len(group.images) - IN_GROUP
-        more = f'<p class="muted">and {rest:,} more</p>' if rest > 0 else ""
-        cards.append(f'<div class="group">{alike}<div class="copies">{shown}</div>{more}</div>')
+            heading += " · <strong>in two classes</strong>"
+        images = "".join(_card(inspection, i, 112) for i in group.images[:IN_GROUP])
+        not_shown = len(group.images) - IN_GROUP
+        not_shown_note = f'<p class="muted">and {not_shown:,} more</p>' if not_shown > 0 else ""
+        cards.append(f'<div class="group">{heading}<div class="copies">{images}</div>{not_shown_note}</div>')
     return f'<div class="groups">{"".join(cards)}</div>{_more(groups, SHOWN)}'
 
 
 def _suspects(inspection: Inspection, suspects: Sequence[Suspect]) -> str:
     note = (
-        '<p class="note">The network gives another class a high probability and the label a low one. It errs too: '
-        "these are pictures to look at, the surest first; none of them is proposed to be left out. Labels that it was "
-        "trained on it has partly learned by heart, so that wrong ones among them may be missing here; those of "
-        "held-out pictures are judged fairly.</p>"
+        '<p class="note">The network gives another class a high probability and the label a low one. The network can '
+        "be wrong too, so check these images yourself; the most certain ones come first, and none is proposed to be "
+        "left out. A network partly memorizes the labels that it was trained on, so wrong labels in train may be "
+        "missing here. Labels of held-out images are judged fairly.</p>"
     )
     if not suspects:
         return f"<p>None.</p>{note}"
-    index = {(look.split, look.name): i for i, look in enumerate(inspection.images)}
+    index = {(facts.split, facts.name): i for i, facts in enumerate(inspection.images)}
     cards = []
     for each in suspects[:SHOWN]:
-        seen = " · trained on" if each.trained_on else ""
+        trained_note = " · trained on" if each.trained_on else ""
         cards.append(
             f"<figure>{_thumbnail(inspection, index[each.split, each.name], 320)}<figcaption>"
             f"<strong>{escape(each.given)}</strong><br>"
-            f'<small class="muted">{escape(each.name)} · {each.split}{seen}</small></figcaption>'
+            f'<small class="muted">{escape(each.name)} · {each.split}{trained_note}</small></figcaption>'
             f"{bar(each.likely_probability, escape(each.likely), percent(each.likely_probability))}"
             f"{bar(each.given_probability, escape(each.given), percent(each.given_probability), 'true')}</figure>"
         )
@@ -149,14 +149,16 @@ def _suspects(inspection: Inspection, suspects: Sequence[Suspect]) -> str:
 
 def _unreadable(inspection: Inspection, remarks: Sequence[Remark]) -> str:
     if not remarks:
-        return "<p>None: every picture was decoded to its last pixel.</p>"
-    return _lines(inspection, remarks, "Why") + '<p class="note">All are proposed to be left out.</p>'
+        return "<p>None: every image was decoded completely.</p>"
+    return _lines(inspection, remarks, "Reason") + '<p class="note">All are proposed to be left out.</p>'
 
 
 def _formats(inspection: Inspection, remarks: Sequence[Remark]) -> str:
     if not remarks:
-        return "<p>Nothing out of the ordinary.</p>"
-    return '<p class="note">These are read all the same; this is how.</p>' + _lines(inspection, remarks, "How read")
+        return "<p>Nothing unusual.</p>"
+    return '<p class="note">These images are used; the table says how each was read.</p>' + _lines(
+        inspection, remarks, "How read"
+    )
 
 
 def _poor(inspection: Inspection, remarks: Sequence[Remark]) -> str:
@@ -165,17 +167,19 @@ def _poor(inspection: Inspection, remarks: Sequence[Remark]) -> str:
     kinds: dict[str, list[Remark]] = {}
     for each in remarks:
         kinds.setdefault(each.kind, []).append(each)
-    out = ['<p class="note">None of these is proposed to be left out: hard pictures are often the ones that teach.</p>']
-    for kind, some in kinds.items():
+    out = [
+        '<p class="note">None of these is proposed to be left out: a network often learns most from hard images.</p>'
+    ]
+    for kind, remarks_of_kind in kinds.items():
         cards = "".join(
             f"<figure>{_thumbnail(inspection, each.image, THUMBNAIL)}<figcaption>{escape(each.detail)}<br>"
             f'<small class="muted">{_name(inspection, each.image)}</small></figcaption></figure>'
-            for each in some[: SHOWN // 2]
+            for each in remarks_of_kind[: SHOWN // 2]
         )
         heading = f"{kind[0].upper()}{kind[1:]}"
         out.append(
-            f'<h3>{heading} <small class="muted">{len(some):,}</small></h3><div class="cards">{cards}</div>'
-            f"{_more(some, SHOWN // 2)}"
+            f'<h3>{heading} <small class="muted">{len(remarks_of_kind):,}</small></h3><div class="cards">{cards}</div>'
+            f"{_more(remarks_of_kind, SHOWN // 2)}"
         )
     return "".join(out)
 
@@ -194,21 +198,21 @@ def _classes(inspection: Inspection, findings: Findings) -> str:
     ]
     columns = {"Class": "names", **dict.fromkeys(splits, "n"), "Weight": "n", "In train": "share"}
     remarks = "".join(f"<li>{escape(text)}</li>" for text in findings.class_remarks[:LISTED])
-    large = findings.imbalance >= IMBALANCE
-    advice = " --class-weights balanced makes them count alike." if large else ""
+    imbalanced = findings.imbalance >= IMBALANCE
+    advice = " With class_weights=balanced, all classes count equally." if imbalanced else ""
     return (
         (f"<ul>{remarks}</ul>{_more(findings.class_remarks, LISTED)}" if remarks else "")
         + f'<div class="tall">{table(columns, rows, "sortable")}</div><p class="note">The largest class of train has '
-        f"{findings.imbalance:.1f} times as many pictures as the smallest.{advice} Weight: pictures over classes over "
-        "pictures of the class. Only pictures that can be read are counted.</p>"
+        f"{findings.imbalance:.1f} times as many images as the smallest.{advice} Weight: images of train / classes / "
+        "images of the class. Only readable images are counted.</p>"
     )
 
 
-def _places(findings: Findings) -> str:
+def _paths(findings: Findings) -> str:
     lines = "".join(f"<li>{escape(text)}</li>" for text in findings.junk[:LISTED])
     notes = "".join(f"<li>{escape(text)}</li>" for text in findings.notes)
-    told = f"<h3>How the folder was read</h3><ul>{notes}</ul>" if notes else ""
-    return (f"<ul>{lines}</ul>{_more(findings.junk, LISTED)}" if lines else "<p>None.</p>") + told
+    notes_html = f"<h3>How the folder was read</h3><ul>{notes}</ul>" if notes else ""
+    return (f"<ul>{lines}</ul>{_more(findings.junk, LISTED)}" if lines else "<p>None.</p>") + notes_html
 
 
 def _lines(inspection: Inspection, remarks: Sequence[Remark], heading: str) -> str:
@@ -221,35 +225,35 @@ def _lines(inspection: Inspection, remarks: Sequence[Remark], heading: str) -> s
         ]
         for each in remarks[:LISTED]
     ]
-    columns = {"Picture": "names", "Split": "", "Kind": "", heading: "names"}
+    columns = {"Image": "names", "Split": "", "Kind": "", heading: "names"}
     return f'<div class="tall">{table(columns, rows, "sortable")}</div>{_more(remarks, LISTED)}'
 
 
 def _card(inspection: Inspection, i: int, side: int) -> str:
-    look = inspection.images[i]
-    label = escape(inspection.source.class_names[look.label])
+    facts = inspection.images[i]
+    label = escape(inspection.source.class_names[facts.label])
     return (
-        f"<figure>{_thumbnail(inspection, i, side)}<figcaption><strong>{look.split}</strong> · {label}<br>"
+        f"<figure>{_thumbnail(inspection, i, side)}<figcaption><strong>{facts.split}</strong> · {label}<br>"
         f'<small class="muted">{_name(inspection, i)}</small></figcaption></figure>'
     )
 
 
 def _thumbnail(inspection: Inspection, i: int, side: int) -> str:
-    look = inspection.images[i]
-    source = inspection.source.splits[look.split].image(look.index)
+    facts = inspection.images[i]
+    source = inspection.source.splits[facts.split].image(facts.index)
     try:
         pixels = read_image(source) if isinstance(source, Path) else source
-    except DataError:  # it was there a moment ago
+    except DataError:  # the file was deleted or changed since the examination
         return ""
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return thumbnail(pixels, side, look.name)
+    return thumbnail(pixels, side, facts.name)
 
 
 def _name(inspection: Inspection, i: int) -> str:
     return f"<bdi>{escape(inspection.images[i].name)}</bdi>"
 
 
-def _more(found: Iterable[object], shown: int) -> str:
-    rest = len(list(found)) - shown
-    return f'<p class="muted">{rest:,} more in doctor.json.</p>' if rest > 0 else ""
+def _more(items: Iterable[object], shown: int) -> str:
+    not_shown = len(list(items)) - shown
+    return f'<p class="muted">{not_shown:,} more in doctor.json.</p>' if not_shown > 0 else ""

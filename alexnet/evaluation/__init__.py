@@ -1,4 +1,4 @@
-"""What a network says of images, and how good that is.
+"""Evaluation: what a network answers for images, and how good these answers are.
 
 Reading order: `views`, `classifier`, `evaluate`, `predict`, `mistakes`, `intervals`, `compare`, `ensemble`.
 """

@@ -1,4 +1,4 @@
-"""From an image to its most probable classes: the one way, which every verb, the service and the page take."""
+"""From an image to its most probable classes: every command, the service and the page use this one way."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,47 +16,47 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.views import central_view, check_size, crop_probabilities, view_probabilities
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
-from alexnet.runs.checkpoint import load_model
-from alexnet.runs.run import RunFolder
 
-Read = Callable[[NDArray[np.int64]], Pixels]  # indices (n,) to prepared images (n, size, size, 3)
+ReadImages = Callable[[NDArray[np.int64]], Pixels]  # indices (n,) to prepared images (n, size, size, 3)
 
 
 @dataclass(frozen=True)
 class ClassProbability:
-    """One class of an answer."""
+    """One class and its probability."""
 
-    index: int  # of the output of the network
+    index: int  # of the output of the network that stands for the class
     name: str
     probability: float  # in [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """A network with all that its answers depend on."""
+    """A network together with everything that its answers depend on."""
 
     network: Network
     class_names: tuple[str, ...]  # in the order of the outputs
-    prepare_size: int  # pixels of the shorter side, as in the recipe that the network was trained with
+    prepare_size: int  # side of a prepared image in pixels, as in the recipe of the training
     precision: str = "float32"  # or bfloat16
 
     def prepare(self, image: bytes | Path | Pixels, max_pixels: int = MAX_PIXELS) -> Pixels:
-        """An image file, its bytes or its pixels as the network wants them: (size, size, 3) uint8.
+        """Prepares an image, given as a file, bytes or pixels, for the network: (size, size, 3) uint8.
 
         Raises:
-            DataError: E301 to E306, it cannot be read.
+            DataError: E301 to E306, the image cannot be read.
         """
         return prepare_image(image, self.prepare_size, max_pixels)
 
     def view(self, image: Pixels) -> Tensor:
-        """The central view of one prepared image: (1, 3, crop, crop) pixels 0..255, on the network's device."""
+        """Returns the central view of one prepared image: (1, 3, crop, crop) pixels 0..255, on the network's device."""
         return central_view(self.network, image[None])
 
     def probabilities(self, images: Pixels, views: int = 1, batch_size: int = 64) -> NDArray[np.float32]:
-        """Prepared images (N, size, size, 3) to probabilities (N, classes), by 1 view or the mean of 10.
+        """Computes the class probabilities (N, classes) of prepared images (N, size, size, 3).
+
+        One view is the central crop; ten views are averaged.
 
         Raises:
-            UsageError: E225, other views; E229, images smaller than the network's crop.
+            UsageError: E225, views is neither 1 nor 10; E229, the images are smaller than the network's crop.
         """
         return predict_probabilities(
             self.network, images.__getitem__, len(images), views=views, batch_size=batch_size, precision=self.precision
@@ -64,47 +64,36 @@ class Classifier:
 
     @torch.inference_mode()
     def crop_probabilities(self, image: Pixels) -> NDArray[np.float32]:
-        """Probabilities by each crop of one prepared image: (10, classes), or (2, classes) without a margin."""
+        """Computes the class probabilities of each crop of one prepared image: (10, classes).
+
+        (2, classes) if the crop leaves no margin: all five crops are then the same, and so are their mirror images.
+        """
         self.network.eval()
         batch = as_batch(image[None]).to(self.network.input_mean.device)
         return crop_probabilities(self.network, batch, 10, self.precision)[0].float().cpu().numpy()
 
     def top(self, probabilities: NDArray[np.float32], k: int = 5) -> tuple[ClassProbability, ...]:
-        """The k most probable classes of one row (classes,), most probable first, ties by output."""
+        """Returns the k most probable classes of one row (classes,), most probable first, ties in output order."""
         best = np.argsort(-probabilities, kind="stable")[:k]
         return tuple(ClassProbability(int(i), self.class_names[i], float(probabilities[i])) for i in best)
 
     def index_of(self, name: str) -> int:
-        """The output of a class.
+        """Returns the index of the output for a class.
 
         Raises:
-            UsageError: E246, the network does not know it.
+            UsageError: E246, the network does not know the class.
         """
         if name not in self.class_names:
             names = self.class_names
-            shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-            raise UsageError(f"the network knows no class {name!r}", fix=f"It knows: {shown}.", code="E246")
+            listing = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+            raise UsageError(f"the network knows no class {name!r}", fix=f"It knows: {listing}.", code="E246")
         return self.class_names.index(name)
-
-
-def classifier_of(run: RunFolder, checkpoint: str = "best", device: torch.device | str = "cpu") -> Classifier:
-    """The trained network of a run, ready to answer.
-
-    Args:
-        checkpoint: "best" on validation, or "last".
-
-    Raises:
-        UsageError: nothing was saved yet.
-        UntrustedFileError: the checkpoint is damaged.
-    """
-    network = load_model(run, checkpoint).to(device)
-    return Classifier(network, run.class_names, run.recipe.prepare_size, run.recipe.precision)
 
 
 @torch.inference_mode()
 def predict_probabilities(
     network: Network,
-    read: Read,
+    read: ReadImages,
     count: int,
     *,
     views: int = 1,
@@ -112,26 +101,29 @@ def predict_probabilities(
     precision: str = "float32",
     progress: ProgressCallback = silent,
 ) -> NDArray[np.float32]:
-    """Class probabilities of images 0..count-1, each seen once: (count, classes) float32.
+    """Computes the class probabilities of images 0..count-1, each evaluated once: (count, classes) float32.
 
     Args:
-        read: gives prepared images by index.
-        progress: told (stage, done, count) after every batch.
+        read: returns prepared images by index.
+        views: 1, the central crop, or 10, whose probabilities are averaged.
+        progress: called with (stage, done, count) after every batch.
 
     Raises:
         UsageError: views is neither 1 nor 10, or the images are smaller than the network's crop.
     """
     if views not in (1, 10):
         raise UsageError(
-            f"views={views}: a network is tested on 1 view (the centre) or on 10", fix="Choose 1 or 10.", code="E225"
+            f"views={views}: a network is evaluated on 1 view (the central crop) or on 10",
+            fix="Choose 1 or 10.",
+            code="E225",
         )
     network.eval()
     device = network.input_mean.device
-    out: list[NDArray[np.float32]] = []
+    probabilities: list[NDArray[np.float32]] = []
     for start in range(0, count, batch_size):
         images = read(np.arange(start, min(start + batch_size, count)))
         check_size(network, images)
         batch = as_batch(images).to(device)
-        out.append(view_probabilities(network, batch, views, precision).float().cpu().numpy())
+        probabilities.append(view_probabilities(network, batch, views, precision).float().cpu().numpy())
         progress("evaluating", start + len(images), count)
-    return np.concatenate(out)
+    return np.concatenate(probabilities)

@@ -1,4 +1,4 @@
-"""Runs beside one another on the same held-out pictures: who is right where the others are wrong, and is it chance?"""
+"""Compares runs on the same held-out images: which run is right where others err, and whether chance explains it."""
 
 import itertools
 from collections.abc import Sequence
@@ -21,67 +21,67 @@ from alexnet.runs.start import images_of_run
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the same pictures."""
+    """Two runs on the same images."""
 
-    first: int  # place among the runs
+    first: int  # index among the runs
     second: int
-    only_first: int  # pictures that it alone gets right
+    only_first: int  # images that only the first run classifies correctly
     only_second: int
     p: float  # of McNemar's exact test, in [0, 1]
 
     @property
     def difference(self) -> int:
-        """Errors of the second less those of the first, in pictures."""
+        """Errors of the second run minus errors of the first, in images."""
         return self.only_first - self.only_second
 
 
 def open_runs(folders: Sequence[Path]) -> tuple[list[RunFolder], Prepared]:
-    """Two or more runs and the pictures that all of them were trained on.
+    """Opens two or more runs and the dataset that all of them were trained on.
 
     Raises:
-        UsageError: fewer than two, one named twice, or runs on different pictures (it names the field that differs).
-        DataError: the pictures are gone.
+        UsageError: fewer than two runs, one named twice, or runs on different data (it names the field that differs).
+        DataError: the images are gone.
     """
     if len(folders) < 2:
         raise UsageError("there is nothing to compare with", fix="Name two run folders or more.", code="E294")
-    places = [folder.resolve() for folder in folders]
-    twice = [str(folder) for i, folder in enumerate(folders) if places[i] in places[:i]]
-    if twice:
-        raise UsageError(f"{twice[0]} is named twice", fix="Name each run once.", code="E294")
+    paths = [folder.resolve() for folder in folders]
+    repeated = [str(folder) for i, folder in enumerate(folders) if paths[i] in paths[:i]]
+    if repeated:
+        raise UsageError(f"{repeated[0]} is named twice", fix="Name each run once.", code="E294")
     runs = [open_run(folder) for folder in folders]
     first = runs[0]
     for run in runs[1:]:
-        for field, mine, theirs in (
+        for field, first_value, other_value in (
             ("classes", first.class_names, run.class_names),
             ("prepare_size", first.recipe.prepare_size, run.recipe.prepare_size),
             ("fingerprint", first.data.get("fingerprint"), run.data.get("fingerprint")),
         ):
-            if mine != theirs:
+            if first_value != other_value:
                 raise UsageError(
                     f"{first.folder} and {run.folder} were not trained on the same data: {field} is "
-                    f"{_short(mine)} and {_short(theirs)}",
-                    fix="Compare runs of one prepared set; alexnet evaluate RUN DATA measures each on any pictures.",
+                    f"{_short(first_value)} and {_short(other_value)}",
+                    fix="Compare runs of one prepared dataset; alexnet evaluate RUN DATA measures each on any images.",
                     code="E293",
                 )
     return runs, images_of_run(first)
 
 
-def held_out_name(prepared: Prepared, split: str | None) -> str:
-    """The split to report: the one that is named, else test, else val.
+def split_to_report(prepared: Prepared, split: str | None) -> str:
+    """Chooses the split to report: the one that is named, else test, else val.
 
     Raises:
         UsageError: there is no such split.
     """
-    names = [name for name in ("test", "val") if name in prepared.splits]
-    chosen = split or (names[0] if names else "train")
+    held_out = [name for name in ("test", "val") if name in prepared.splits]
+    chosen = split or (held_out[0] if held_out else "train")
     if chosen not in prepared.splits:
         raise UsageError(
-            f"the pictures have no split {chosen!r}", fix=f"They have: {', '.join(prepared.splits)}.", code="E296"
+            f"the dataset has no split {chosen!r}", fix=f"It has: {', '.join(prepared.splits)}.", code="E296"
         )
     return chosen
 
 
-def answers(
+def evaluate_runs(
     runs: Sequence[RunFolder],
     prepared: Prepared,
     split: str,
@@ -91,11 +91,11 @@ def answers(
     device: torch.device | None = None,
     progress: ProgressCallback = silent,
 ) -> list[Evaluation]:
-    """What every run says of the pictures of a split, in the same order."""
-    place = device or torch.device("cpu")
+    """Evaluates every run on a split; the images are in the same order in every evaluation."""
+    device = device or torch.device("cpu")
     return [
         evaluate(
-            load_model(run, checkpoint).to(place),
+            load_model(run, checkpoint).to(device),
             prepared,
             split,
             class_names=run.class_names,
@@ -108,28 +108,31 @@ def answers(
 
 
 def right(evaluation: Evaluation) -> npt.NDArray[np.bool_]:
-    """(N,) which pictures the most probable class is right for."""
+    """Whether the most probable class of each image is the true one: (N,)."""
     return np.asarray(evaluation.probabilities.argmax(1) == evaluation.labels)
 
 
 def pairs(evaluations: Sequence[Evaluation]) -> list[Pair]:
-    """Every two runs, with the test of their difference."""
-    hits = [right(evaluation) for evaluation in evaluations]
-    out = []
-    for i, j in itertools.combinations(range(len(hits)), 2):
-        only_first, only_second = int((hits[i] & ~hits[j]).sum()), int((~hits[i] & hits[j]).sum())
-        out.append(Pair(i, j, only_first, only_second, mcnemar(only_first, only_second)))
-    return out
+    """Compares every two runs and tests their difference with McNemar's exact test."""
+    correct = [right(evaluation) for evaluation in evaluations]
+    compared = []
+    for i, j in itertools.combinations(range(len(correct)), 2):
+        only_first, only_second = int((correct[i] & ~correct[j]).sum()), int((~correct[i] & correct[j]).sum())
+        compared.append(Pair(i, j, only_first, only_second, mcnemar(only_first, only_second)))
+    return compared
 
 
 def disputed(evaluations: Sequence[Evaluation], limit: int) -> npt.NDArray[np.int64]:
-    """Pictures that some runs get right and others not, those first on which the belief in the truth differs most."""
-    hits = np.stack([right(e) for e in evaluations])
-    places = np.flatnonzero(hits.any(0) & ~hits.all(0))
-    labels = evaluations[0].labels[places]
-    belief = np.stack([e.probabilities[places, labels] for e in evaluations])  # (runs, pictures)
-    spread = belief.max(0) - belief.min(0) if len(places) else np.zeros(0)
-    return places[np.argsort(-spread, kind="stable")][:limit]
+    """Indices of the images that some runs classify correctly and others do not.
+
+    First come those where the runs' probabilities of the true class differ most.
+    """
+    correct = np.stack([right(e) for e in evaluations])
+    indices = np.flatnonzero(correct.any(0) & ~correct.all(0))
+    labels = evaluations[0].labels[indices]
+    probability = np.stack([e.probabilities[indices, labels] for e in evaluations])  # (runs, images)
+    gap = probability.max(0) - probability.min(0) if len(indices) else np.zeros(0)
+    return indices[np.argsort(-gap, kind="stable")][:limit]
 
 
 def _short(value: object) -> str:

@@ -1,7 +1,7 @@
-"""Several networks as one: the mean of their probabilities, as the entry of 2012 did with five (18.2 to 16.4, top-5).
+"""Several networks as one: averages their probabilities, as the 2012 entry did with five (18.2 to 16.4, top-5 error).
 
-Source: section 6.1 of the paper; avg-valid.py of the released code, which looked for weights on the very pictures that
-it reported. Here weights come from another held-out split, or are equal.
+Source: section 6.1 of the paper; avg-valid.py of the released code, which fitted the weights on the same images that it
+reported. Here the weights are equal, or they are fitted on another held-out split.
 """
 
 from collections.abc import Sequence
@@ -12,70 +12,71 @@ import numpy as np
 from alexnet.errors import UsageError
 from alexnet.evaluation.evaluate import Evaluation
 
-PASSES = 2000
+ITERATIONS = 2000
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What several networks say together, beside what each says alone."""
+    """The evaluation of several networks together, beside that of each alone."""
 
     members: tuple[Evaluation, ...]
-    together: Evaluation
+    combined: Evaluation
     weights: tuple[float, ...]  # sum to 1
 
     def gain(self, measure: str) -> tuple[float, list[float]]:
-        """How much lower its error is than the mean of the members', and than each one's; in [-1, 1].
+        """By how much the ensemble is better than the mean of its members and than each member; positive is better.
 
         Args:
-            measure: top1_error, top5_error or log_loss.
+            measure: top1_error or top5_error, with gains in [-1, 1], or log_loss.
         """
-        own = float(getattr(self.together, measure))
-        alone = [float(getattr(member, measure)) for member in self.members]
-        return float(np.mean(alone)) - own, [error - own for error in alone]
+        combined = float(getattr(self.combined, measure))
+        members = [float(getattr(member, measure)) for member in self.members]
+        return float(np.mean(members)) - combined, [error - combined for error in members]
 
 
 def combine(members: Sequence[Evaluation], weights: Sequence[float] | None = None) -> Ensemble:
-    """The weighted mean of probabilities over the same pictures; equal weights by default."""
-    given = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
-    shares = given / given.sum()
+    """Averages the probabilities of several networks for the same images; the weights are equal by default."""
+    raw = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
+    shares = raw / raw.sum()
     first = members[0]
     if any(m.names != first.names or m.class_names != first.class_names for m in members):
-        raise ValueError("the members of an ensemble must have looked at the same pictures")
-    mixed = np.tensordot(shares, np.stack([m.probabilities for m in members]).astype(np.float64), 1)
-    together = replace(first, probabilities=mixed.astype(np.float32))
-    return Ensemble(tuple(members), together, tuple(float(share) for share in shares))
+        raise ValueError("the members of an ensemble must have been evaluated on the same images")
+    mean = np.tensordot(shares, np.stack([m.probabilities for m in members]).astype(np.float64), 1)
+    combined = replace(first, probabilities=mean.astype(np.float32))
+    return Ensemble(tuple(members), combined, tuple(float(share) for share in shares))
 
 
 def check_splits(reported: str, weights_on: str | None) -> None:
-    """Refuses weights that would be found on what is reported, or on what the networks were fitted to.
+    """Refuses to fit weights on the split that is reported, or on the training split.
 
     Raises:
         UsageError: in both cases.
     """
     if weights_on == reported:
         raise UsageError(
-            f"--weights-on {weights_on}: weights found on the pictures that are reported make the error look lower "
+            f"--weights-on {weights_on}: weights found on the images that are reported make the error look lower "
             "than it is",
             fix="Report another split with --split, or leave --weights-on out for equal weights.",
             code="E295",
         )
     if weights_on == "train":
         raise UsageError(
-            "--weights-on train: the networks were fitted to these pictures, so the weights would favour the one that "
-            "learned them by heart",
-            fix="Use a split that was held out, or leave --weights-on out for equal weights.",
+            "--weights-on train: the networks were trained on these images, so the weights would favor the network "
+            "that memorized them",
+            fix="Use another held-out split (val or test), or leave --weights-on out for equal weights.",
             code="E295",
         )
 
 
 def find_weights(members: Sequence[Evaluation]) -> list[float]:
-    """Weights of lowest log-loss on these pictures, by expectation maximisation for the shares of a mixture.
+    """Finds the weights with the lowest log loss on these images, by expectation maximization for a mixture.
 
-    avg-valid.py minimised top-5 error; the log-loss is convex in the weights, so there is one optimum.
+    avg-valid.py minimized the top-5 error; the log loss is convex in the weights, so its minimum is global.
     """
-    chances = np.stack([m.probabilities for m in members]).astype(np.float64)
-    truth = np.maximum(chances[:, np.arange(chances.shape[1]), members[0].labels], 1e-12)  # (members, pictures)
+    probabilities = np.stack([m.probabilities for m in members]).astype(np.float64)
+    images = np.arange(probabilities.shape[1])
+    true_class = np.maximum(probabilities[:, images, members[0].labels], 1e-12)  # (members, images)
     weights = np.full(len(members), 1 / len(members))
-    for _ in range(PASSES):
-        weights = weights * (truth / (weights @ truth)).mean(1)  # Dempster, Laird and Rubin 1977, example 4.3
+    for _ in range(ITERATIONS):
+        weights = weights * (true_class / (weights @ true_class)).mean(1)  # Dempster, Laird and Rubin 1977, example 4.3
     return [float(w) for w in weights / weights.sum()]

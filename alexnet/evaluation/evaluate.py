@@ -1,4 +1,4 @@
-"""How good a network is: error rates and log-loss over a split, from one view or ten, every image counted once."""
+"""How good a network is: error rates and log loss over a split, from one view or ten, every image counted once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from alexnet.text import listed
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network says of every image of a split, and what that is worth."""
+    """The class probabilities of every image of a split, and the errors that follow from them."""
 
     split: str
     views: int
     class_names: tuple[str, ...]
-    names: tuple[str, ...]  # of the images, N
+    names: tuple[str, ...]  # of the N images
     labels: npt.NDArray[np.int64]  # (N,)
     probabilities: npt.NDArray[np.float32]  # (N, classes)
 
     @property
     def count(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self.labels)
 
     @cached_property
@@ -44,19 +44,19 @@ class Evaluation:
 
     @cached_property
     def log_loss(self) -> float:
-        """Mean of -log of the probability of the right class, in nats."""
-        right = self.probabilities[np.arange(self.count), self.labels].astype(np.float64)
-        return float(-np.log(np.maximum(right, 1e-12)).mean())
+        """Mean negative logarithm of the probability of the true class, in nats."""
+        true_class = self.probabilities[np.arange(self.count), self.labels].astype(np.float64)
+        return float(-np.log(np.maximum(true_class, 1e-12)).mean())
 
     @cached_property
     def confusion(self) -> npt.NDArray[np.int64]:
-        """(classes, classes) counts: row the true class, column the most probable one."""
+        """Counts of images (classes, classes): the row is the true class, the column the most probable one."""
         classes = len(self.class_names)
         pairs = self.labels * classes + self.probabilities.argmax(1)
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
     def summary(self) -> dict[str, Any]:
-        """The figures as a plain dictionary, errors in [0, 1]."""
+        """Returns the results as a plain dictionary, errors in [0, 1]."""
         totals = self.confusion.sum(1)
         return {
             "split": self.split,
@@ -76,14 +76,15 @@ class Evaluation:
 
 
 def top_k_error(probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64], k: int) -> float:
-    """Share of rows whose label is not among the k largest, with fractional credit on ties, in [0, 1].
+    """Share of rows whose label is not among the k largest, with fractional credit for ties, in [0, 1].
 
-    A label that ties with others for the last places is counted as right with the probability that a fair draw would
-    pick it ([code] src/layer_kernels.cu:55-119), so a network that answers everything alike gets no credit for it.
+    If a label ties with others for the last places, it counts as right with the probability that a random choice among
+    them would pick it ([code] src/layer_kernels.cu:55-119), so a network that gives all classes the same probability
+    gets only the credit of chance.
     """
-    right = probabilities[np.arange(len(labels)), labels][:, None]
-    larger = (probabilities > right).sum(1)
-    equal = (probabilities == right).sum(1)
+    true_class = probabilities[np.arange(len(labels)), labels][:, None]
+    larger = (probabilities > true_class).sum(1)
+    equal = (probabilities == true_class).sum(1)
     credit = np.clip((k - larger) / np.maximum(equal, 1), 0.0, 1.0)
     return float(1.0 - credit.mean())
 
@@ -100,15 +101,15 @@ def evaluate(
     progress: ProgressCallback = silent,
     predict: Callable[..., npt.NDArray[np.float32]] = predict_probabilities,
 ) -> Evaluation:
-    """Looks at every image of a split once.
+    """Evaluates a network on every image of a split once.
 
     Args:
-        predict: what looks, if not this process alone.
-        class_names: the classes of the network in the order of its outputs; the data may have them in another order or
-            lack some.
+        class_names: the classes of the network in the order of its outputs; the dataset may have them in another order
+            or lack some.
+        predict: computes the probabilities; another function than the default if several processes share the work.
 
     Raises:
-        DataError: if the split is missing or holds classes that the network does not know.
+        DataError: the split is missing or has classes that the network does not know.
     """
     if split not in prepared.splits:
         raise DataError(

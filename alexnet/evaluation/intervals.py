@@ -1,4 +1,4 @@
-"""What paired runs and paired answers prove: Student's interval of a mean difference, McNemar's exact test."""
+"""Statistics of paired runs and paired answers: Student's confidence interval of a mean, McNemar's exact test."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the interval that holds it with 95 % confidence; one value alone has none."""
+    """A mean with its 95 % confidence interval; a single value has no interval."""
 
     mean: float
     low: float | None
@@ -17,28 +17,28 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the difference has a sign that chance does not explain."""
+        """Whether the interval excludes zero: then chance does not explain the sign of the difference."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def student_share(t: float, freedom: int) -> float:
-    """The probability that |T| <= t for Student's T with so many degrees of freedom.
+    """The probability that |T| <= t, where T has Student's t distribution with `freedom` degrees of freedom.
 
-    The finite sums for whole numbers of degrees: Abramowitz and Stegun, 26.7.3 and 26.7.4.
+    Computed with the finite sums for integer degrees of freedom: Abramowitz and Stegun, 26.7.3 and 26.7.4.
     """
     angle = math.atan(t / math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2 == 1
-    term = cosine if odd else 1.0
+    is_odd = freedom % 2 == 1
+    term = cosine if is_odd else 1.0
     total = 0.0
-    for power in range(2 if odd else 1, freedom, 2):
+    for power in range(2 if is_odd else 1, freedom, 2):
         total += term
         term *= cosine * cosine * power / (power + 1)
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return 2 / math.pi * (angle + sine * total) if is_odd else sine * total
 
 
 def student_quantile(share: float, freedom: int) -> float:
-    """The t for which |T| <= t with probability `share` (in 0..1, exclusive)."""
+    """The t for which |T| <= t has the probability `share` (in 0..1, exclusive)."""
     low, high = 0.0, 1.0
     while student_share(high, freedom) < share:
         low, high = high, 2 * high
@@ -49,7 +49,7 @@ def student_quantile(share: float, freedom: int) -> float:
 
 
 def mean_interval(values: Sequence[float], share: float = 0.95) -> Interval:
-    """The mean of independent values and its t interval; None for its ends with a single value.
+    """Computes the mean of independent values and its t interval; a single value has no interval.
 
     For a paired difference, the values are the differences of the pairs.
     """
@@ -62,17 +62,17 @@ def mean_interval(values: Sequence[float], share: float = 0.95) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided p of McNemar's exact test, in [0, 1].
+    """The two-sided p-value of McNemar's exact test, in [0, 1].
 
-    If two networks are equally good, each picture that only one of them gets right falls to either with probability
-    one half; pictures on which both agree say nothing.
+    If two networks are equally good, an image that only one of them classifies correctly belongs to either network with
+    probability one half; images on which both are right or both are wrong carry no information.
 
     Args:
-        only_first: pictures that the first alone gets right.
-        only_second: pictures that the second alone gets right.
+        only_first: images that only the first network classifies correctly.
+        only_second: images that only the second network classifies correctly.
     """
     total = only_first + only_second
-    tail, ways = 0, 1  # whole numbers: how many of the 2**total ways are so uneven
+    tail, ways = 0, 1  # integers: how many of the 2**total outcomes are at least so uneven
     for k in range(min(only_first, only_second) + 1):
         tail += ways
         ways = ways * (total - k) // (k + 1)

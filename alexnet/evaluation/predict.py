@@ -1,12 +1,17 @@
-"""What is on a picture: the most probable classes of files, folders and globs, by the same path as evaluation."""
+"""Predicts the most probable classes of image files, folders and patterns, with the same code as evaluation."""
 
+import base64
 import glob
+import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from alexnet.data.images import Pixels, prepare_image
 from alexnet.data.sources import EXTENSIONS
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
@@ -14,29 +19,54 @@ from alexnet.evaluation.classifier import Classifier
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one picture, or why there is none."""
+    """The answer for one image, or the reason why there is none; a notebook shows it with the image and bars."""
 
-    path: Path
-    top: tuple[tuple[str, float], ...]  # (class, probability), most probable first
+    path: Path | None  # None if the image was given as bytes or pixels
+    top: tuple[tuple[str, float], ...]  # (class, probability in [0, 1]), most probable first
     error: str = ""
+    image: Path | bytes | Pixels | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        name = "image" if self.path is None else str(self.path)
+        classes = ", ".join(f"{label} {100 * share:.1f} %" for label, share in self.top)
+        return f"{name}: {self.error or classes}"
+
+    def _repr_html_(self) -> str:
+        if self.error or self.image is None:
+            return f"<p>{escape(str(self))}</p>"
+        rows = "".join(
+            f"<tr><td>{escape(label)}</td><td>{100 * share:.1f} %</td>"
+            f'<td><div style="background:#1f6fb4;height:.8em;width:{200 * share:.0f}px"></div></td></tr>'
+            for label, share in self.top
+        )
+        return f"<div>{_thumbnail(self.image)}<table>{rows}</table></div>"
+
+
+def _thumbnail(image: Path | bytes | Pixels) -> str:
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(prepare_image(image, 160)).save(buffer, "PNG")
+    except AlexNetError:
+        return ""  # the file has gone since
+    return f'<img width="160" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
 def find_images(arguments: Iterable[str]) -> list[Path]:
-    """The picture files that paths, folders (searched to the bottom) and glob patterns name, in order, each once.
+    """Lists the image files that paths, folders (searched recursively) and glob patterns name, in order, each once.
 
     Raises:
-        UsageError: there are none.
-        DataError: one names nothing.
+        UsageError: there are no arguments.
+        DataError: an argument names no image.
     """
-    found: dict[Path, None] = {}
-    named = list(arguments)
-    if not named:
+    images: dict[Path, None] = {}
+    requested = list(arguments)
+    if not requested:
         raise UsageError(
-            "no pictures given",
+            "no images given",
             fix="Name files, folders or patterns, or - to read paths from standard input.",
             code="E264",
         )
-    for argument in named:
+    for argument in requested:
         path = Path(argument)
         if path.exists():
             matches = [path]
@@ -47,57 +77,50 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
         if not matches:
             raise DataError(
                 f"{argument}: no such file, folder or pattern",
-                fix="Give a picture, a folder, or a pattern such as 'holiday/*.jpg'.",
+                fix="Give an image, a folder, or a pattern such as 'holiday/*.jpg'.",
                 code="E308",
             )
-        inside = [path for match in matches for path in _images(match)]
-        if not inside:
-            raise DataError(
-                f"no pictures in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.", code="E309"
-            )
-        found |= dict.fromkeys(inside)
-    return list(found)
+        files = [path for match in matches for path in _image_files(match)]
+        if not files:
+            raise DataError(f"no images in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.", code="E309")
+        images |= dict.fromkeys(files)
+    return list(images)
 
 
-def refuse_unread(unread: int, count: int) -> None:
-    """Ends a command that did what it could.
-
-    Raises:
-        DataError: some of the pictures could not be read.
-    """
-    if unread:
-        raise DataError(
-            f"{unread} of {count} pictures could not be read; their reasons stand above",
-            fix="Replace them, or leave them out.",
-            code="E352",
-        )
-
-
-def _images(path: Path) -> list[Path]:
-    """A file as it is; of a folder all the pictures to the bottom, in order."""
+def _image_files(path: Path) -> list[Path]:
+    """The file itself; for a folder all images in it and in its subfolders, in order."""
     if not path.is_dir():
         return [path]
     return sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
 
 
 def predict(
-    classifier: Classifier, paths: Sequence[Path], *, views: int = 1, k: int = 5, batch_size: int = 32
+    classifier: Classifier,
+    images: Sequence[Path | bytes | Pixels],
+    *,
+    views: int = 1,
+    k: int = 5,
+    batch_size: int = 32,
 ) -> Iterator[Prediction]:
-    """The k most probable classes of each file, in order; a file that cannot be read gives its reason."""
-    for start in range(0, len(paths), batch_size):
-        chunk = paths[start : start + batch_size]
-        images, errors = {}, {}
-        for path in chunk:
+    """Predicts the k most probable classes of each image, in order; one that cannot be read gives the reason.
+
+    Args:
+        images: paths, the bytes of files, or (H, W, 3) uint8 pixels.
+    """
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        squares, errors = {}, {}
+        for number, image in enumerate(batch):
             try:
-                images[path] = classifier.prepare(path)
+                squares[number] = classifier.prepare(image)
             except AlexNetError as error:
-                errors[path] = error.what
-        rows = classifier.probabilities(np.stack(list(images.values())), views, batch_size) if images else ()
-        answers = dict(zip(images, rows, strict=True))
-        for path in chunk:
-            if path in errors:
-                yield Prediction(path, (), errors[path])
+                errors[number] = error.what
+        rows = classifier.probabilities(np.stack(list(squares.values())), views, batch_size) if squares else ()
+        probabilities = dict(zip(squares, rows, strict=True))
+        for number, image in enumerate(batch):
+            path = image if isinstance(image, Path) else None
+            if number in errors:
+                yield Prediction(path, (), errors[number], image)
             else:
-                yield Prediction(
-                    path, tuple((each.name, each.probability) for each in classifier.top(answers[path], k))
-                )
+                top = classifier.top(probabilities[number], k)
+                yield Prediction(path, tuple((each.name, each.probability) for each in top), image=image)

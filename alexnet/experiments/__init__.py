@@ -1,4 +1,4 @@
-"""Many runs, and what they prove.
+"""Experiments of many runs: ablations and comparisons with confidence intervals.
 
 Reading order: `results`, `runner`, `ablation`, `page`.
 """

@@ -1,4 +1,4 @@
-"""What each ingredient is worth: the paired effects of variants over the rows of a results file."""
+"""Computes what each ingredient is worth: paired differences of variants over the rows of a results file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ MEASURES = ("top1_error", "top5_error", "train_error")
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant adds to the errors of the base, over the seeds that both have; positive is worse."""
+    """The change of error of a variant against the base, over the seeds that both have; positive is worse."""
 
     variant: str
     seeds: tuple[int, ...]
-    differences: dict[str, Interval]  # measure of MEASURES -> paired difference, in [-1, 1]; absent if not measured
-    diverged: int  # runs of the variant that gave no network
-    same_start: float | None  # share of the learned tensors that start from the same values as in the base
-    ingredient: Ingredient | None  # what is known of it, where it is one
+    differences: dict[str, Interval]  # measure in MEASURES -> paired difference, in [-1, 1]; absent if not measured
+    diverged: int  # number of runs of the variant that diverged
+    same_start: float | None  # share of the parameter tensors with the same initial weights as in the base
+    ingredient: Ingredient | None  # published facts about the change, if it is a known ingredient
 
 
 def jobs_of(
@@ -33,10 +33,10 @@ def jobs_of(
     common: Sequence[str] = (),
     **options: object,
 ) -> list[Job]:
-    """The runs of an ablation, seed by seed, so that a part of them compares something too.
+    """Lists the runs of an ablation, seed by seed, so that an unfinished ablation can already be compared.
 
     Args:
-        common: changes of the base that hold for every run.
+        common: changes of the base for every run.
         options: further fields of Job.
     """
     if not seeds:
@@ -49,65 +49,66 @@ def jobs_of(
     ]
 
 
-def effects(found: Sequence[Row], variants: Sequence[Variant], split: str, views: int = 1) -> list[Effect]:
-    """The effect of every variant that has rows.
+def effects(rows: Sequence[Row], variants: Sequence[Variant], split: str, views: int = 1) -> list[Effect]:
+    """Computes the effect of every variant that has rows.
 
     Args:
-        found: rows of one base and one set of pictures, the variant `base` among them.
-        split: whose top-1 and top-5 errors are compared; train_error is of the training pictures, looked at as test
-            pictures are.
-        views: with which, but for variants that are an evaluation with others.
+        rows: rows of one base and one dataset, including the variant `base`.
+        split: the split whose top-1 and top-5 errors are compared; train_error is on the training images, evaluated
+            like test images.
+        views: number of views, except for variants that are an evaluation with another number.
     """
-    base = {row["seed"]: row for row in found if row["variant"] == BASE and row["results"]}
+    base = {row["seed"]: row for row in rows if row["variant"] == BASE and row["results"]}
     out = []
     for variant in variants:
-        looked = views if variant.views == 1 else variant.views
-        own = {row["seed"]: row for row in found if row["variant"] == variant.name}
-        mine = own if variant.views == 1 else base
-        diverged = sum(row["outcome"] == "diverged" for row in mine.values())
-        seeds = tuple(sorted(seed for seed in mine if seed in base and mine[seed]["results"]))
+        tested_views = views if variant.views == 1 else variant.views
+        with_variant = {row["seed"]: row for row in rows if row["variant"] == variant.name}
+        tested = with_variant if variant.views == 1 else base
+        diverged = sum(row["outcome"] == "diverged" for row in tested.values())
+        seeds = tuple(sorted(seed for seed in tested if seed in base and tested[seed]["results"]))
         differences = {}
         for measure in MEASURES:
             values = []
             for seed in seeds:
-                new, old = _figure(mine[seed], measure, split, looked), _figure(base[seed], measure, split, views)
+                new = _error(tested[seed], measure, split, tested_views)
+                old = _error(base[seed], measure, split, views)
                 if new is not None and old is not None:
                     values.append(new - old)
             if values:
                 differences[measure] = mean_interval(values)
-        shares = [_same_start(mine[seed], base[seed]) for seed in seeds]
-        if mine:
-            known = BY_NAME.get(variant.name)
+        shares = [_same_start(tested[seed], base[seed]) for seed in seeds]
+        if tested:
+            ingredient = BY_NAME.get(variant.name)
             share = sum(shares) / len(shares) if shares else None
-            out.append(Effect(variant.name, seeds, differences, diverged, share, known))
+            out.append(Effect(variant.name, seeds, differences, diverged, share, ingredient))
     return out
 
 
 def unchanged(jobs: Sequence[Job], keys: Sequence[str]) -> list[str]:
-    """Variants that are the base itself, because it has that ingredient already."""
+    """Returns the variants that equal the base, because the base already has that ingredient."""
     base = {key for job, key in zip(jobs, keys, strict=True) if job.variant == BASE}
     return sorted({j.variant for j, key in zip(jobs, keys, strict=True) if j.variant != BASE and key in base})
 
 
-def rows_for(found: Sequence[Row], jobs: Sequence[Job], keys: Sequence[str]) -> list[Row]:
-    """The row of each job that is done, under the job's own name; in the order of the jobs."""
-    by_key = {results.row_key(row): row for row in found}
+def rows_for(rows: Sequence[Row], jobs: Sequence[Job], keys: Sequence[str]) -> list[Row]:
+    """Returns the row of each finished job, with the variant name of the job; in the order of the jobs."""
+    by_key = {results.row_key(row): row for row in rows}
     return [{**by_key[key], "variant": job.variant} for job, key in zip(jobs, keys, strict=True) if key in by_key]
 
 
-def _figure(row: Row, measure: str, split: str, views: int) -> float | None:
+def _error(row: Row, measure: str, split: str, views: int) -> float | None:
     if measure == "train_error":
         return results.error(row, "top1_error", "train")
     return results.error(row, measure, split, views)
 
 
 def _same_start(row: Row, base: Row) -> float:
-    mine, theirs = row["start_values"], base["start_values"]
-    return sum(1 for name, value in mine.items() if theirs.get(name) == value) / max(1, len(mine))
+    hashes, base_hashes = row["start_values"], base["start_values"]
+    return sum(1 for name, value in hashes.items() if base_hashes.get(name) == value) / max(1, len(hashes))
 
 
 def interval(value: Interval | None) -> str:
-    """A difference in [-1, 1] as points with its interval."""
+    """Formats a difference in [-1, 1] as percentage points with its confidence interval."""
     if value is None:
         return "-"
     text = f"{100 * value.mean:+.1f}"
@@ -117,17 +118,17 @@ def interval(value: Interval | None) -> str:
 
 
 def claimed(points: Points | None) -> str:
-    """Published points: top-1 / top-5."""
+    """Formats published percentage points: top-1 / top-5."""
     if points is None:
         return ""
     return " / ".join(f"{p:+g}" if p else "0" for p in (points.top1, points.top5) if p is not None)
 
 
 def remarks(effect: Effect) -> str:
-    """What a reader must know beside the figures."""
-    said = []
+    """Returns what a reader must know besides the numbers."""
+    texts = []
     if effect.diverged:
-        said.append(f"{effect.diverged} diverged")
+        texts.append(f"{effect.diverged} diverged")
     if effect.same_start is not None and effect.same_start < 1:
-        said.append(f"{100 * effect.same_start:.0f} % of the tensors start alike")
-    return "; ".join(said)
+        texts.append(f"{100 * effect.same_start:.0f} % of the tensors have the same initial weights")
+    return "; ".join(texts)

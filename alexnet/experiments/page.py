@@ -1,4 +1,4 @@
-"""The pages of the laboratory: what each ingredient is worth, and runs beside one another; they need nothing else."""
+"""The HTML pages of experiments: the effects of an ablation, and a comparison of runs; each is one file."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,41 +24,41 @@ MEASURES = {"top1_error": "top-1 error", "top5_error": "top-5 error", "train_err
 CURVES_SHOWN = 8
 
 
-def effects_plot(found: Sequence[Effect], measure: str, title: str) -> str:
-    """One measure of all variants as SVG: dots with intervals, beside what the paper and its notebook say."""
+def effects_plot(effects: Sequence[Effect], measure: str, title: str) -> str:
+    """Draws one measure of all variants as SVG: dots with intervals, and the values of the paper and its notebook."""
     dots = []
-    for effect in found:
+    for effect in effects:
         value = effect.differences.get(measure)
         if value is None:
             continue
-        known = effect.ingredient
+        ingredient = effect.ingredient
         marks = []
-        for kind, points in (("paper", known.paper), ("2012", known.notebook)) if known else ():
-            said = None if points is None else {"top1_error": points.top1, "top5_error": points.top5}.get(measure)
-            if said is not None:
-                marks.append((kind, said))
+        for kind, points in (("paper", ingredient.paper), ("2012", ingredient.notebook)) if ingredient else ():
+            published = None if points is None else {"top1_error": points.top1, "top5_error": points.top5}.get(measure)
+            if published is not None:
+                marks.append((kind, published))
         dots.append(interval_dot(effect.variant, value, tuple(marks)))
     return dot_plot(title, dots, x_label=f"points of {MEASURES[measure]} that the change adds")
 
 
 def interval_dot(name: str, value: Interval, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
-    """A difference in [-1, 1] as a row of a dot plot in points."""
+    """Returns a difference in [-1, 1] as a row of a dot plot in percentage points."""
     low, high = (None if end is None else 100 * end for end in (value.low, value.high))
     return Dot(name, 100 * value.mean, low, high, interval(value), marks)
 
 
 def write_ablation(
-    folder: Path, title: str, found: Sequence[Effect], runs: Sequence[Row], split: str, views: int
+    folder: Path, title: str, effects: Sequence[Effect], runs: Sequence[Row], split: str, views: int
 ) -> tuple[Path, Path]:
     """Writes effects.svg (top-1) and report.html into a folder and returns their paths.
 
     Args:
-        runs: the rows that the effects were taken from.
+        runs: the rows from which the effects were computed.
     """
-    named = f"{split}, {plural(views, 'view')}"
-    measures = [m for m in MEASURES if any(m in effect.differences for effect in found)]
+    evaluated_on = f"{split}, {plural(views, 'view')}"
+    measures = [m for m in MEASURES if any(m in effect.differences for effect in effects)]
     plots = {
-        m: effects_plot(found, m, f"{MEASURES[m]}, {named if m != 'train_error' else 'train, 1 view'}")
+        m: effects_plot(effects, m, f"{MEASURES[m]}, {evaluated_on if m != 'train_error' else 'train, 1 view'}")
         for m in measures
     }
     columns = {"Variant": "", "Seeds": "n", **{MEASURES[m].capitalize(): "n" for m in measures}}
@@ -73,21 +73,21 @@ def write_ablation(
             escape(remarks(effect)),
             escape(effect.ingredient.claim if effect.ingredient else ""),
         ]
-        for effect in found
+        for effect in effects
     ]
-    alone = " With one seed there is no interval." if any(len(e.seeds) == 1 for e in found) else ""
+    one_seed_note = " With one seed there is no interval." if any(len(e.seeds) == 1 for e in effects) else ""
     note = (
-        "Points of error that a change adds to the base, and the 95&nbsp;% t interval of the paired difference over "
-        f"seeds; an interval that holds 0 may be chance.{alone} Figures of the paper and of its notebook are top-1 / "
-        "top-5 on ImageNet, not on these pictures."
+        "Percentage points of error that a change adds to the base, with the 95&nbsp;% t confidence interval of the "
+        "paired difference over seeds. If the interval contains 0, the difference may be chance."
+        f"{one_seed_note} Values of the paper and of its notebook are top-1 / top-5 on ImageNet, not on this dataset."
     )
     shown = [row for row in runs if row["curve"]]
     parts = {
         "effects": ("Effects", f'<div class="wide">{table(columns, lines)}</div><p class="note">{note}</p>'),
-        "plots": ("With their intervals", f'<div class="curves">{"".join(plots.values())}</div>'),
+        "plots": ("With confidence intervals", f'<div class="curves">{"".join(plots.values())}</div>'),
         "curves": ("Curves", _mean_curves(shown)),
         "runs": ("Every run", _runs_table(runs, split)),
-        "data": ("Pictures and machine", _origin(runs)),
+        "data": ("Dataset and machine", _origin(runs)),
     }
     paths = folder / "effects.svg", folder / "report.html"
     with disk_errors(f"writing {paths[1]}"):
@@ -98,23 +98,25 @@ def write_ablation(
 
 
 def _mean_curves(runs: Sequence[Row]) -> str:
-    """Mean over seeds of the held-out and the training error, one curve a variant."""
+    """Draws the mean over seeds of the validation error and the training error, one curve per variant."""
     names = list(dict.fromkeys(row["variant"] for row in runs))[:CURVES_SHOWN]
     charts = []
-    for measure, label in (("val_top1_error", "held-out error"), ("train_top1_error", "training error")):
+    for measure, label in (("val_top1_error", "validation error"), ("train_top1_error", "training error")):
         curves = [mean_curve([r["curve"] for r in runs if r["variant"] == name], measure, name) for name in names]
         charts.append(line_chart(label, [c for c in curves if c.x], x_label="epoch", y_label="top-1 error, %"))
-    more = len({row["variant"] for row in runs}) - len(names)
-    left_out = f" {plural(more, 'further variant')} not drawn." if more > 0 else ""
-    note = f'<p class="note">Means over the seeds.{left_out} Training error is taken while the network learns.</p>'
+    not_drawn = len({row["variant"] for row in runs}) - len(names)
+    not_drawn_note = f" {plural(not_drawn, 'further variant')} not drawn." if not_drawn > 0 else ""
+    note = f'<p class="note">Means over the seeds.{not_drawn_note} Training error is measured during training.</p>'
     return f'<div class="curves">{"".join(charts)}</div>{note}'
 
 
 def mean_curve(curves: Sequence[Rows], measure: str, name: str) -> Curve:
-    """The mean over runs of a share in [0, 1], as per cent, at the epochs that all of them report."""
-    found = [dict(zip(*series(curve, measure), strict=True)) for curve in curves]
-    epochs = sorted(set.intersection(*(set(values) for values in found))) if found else []
-    means = tuple(100 * math.fsum(values[epoch] for values in found) / len(found) for epoch in epochs)
+    """Averages a share in [0, 1] over runs, in percent, at the epochs that all of them report."""
+    values_by_epoch = [dict(zip(*series(curve, measure), strict=True)) for curve in curves]
+    epochs = sorted(set.intersection(*(set(values) for values in values_by_epoch))) if values_by_epoch else []
+    means = tuple(
+        100 * math.fsum(values[epoch] for values in values_by_epoch) / len(values_by_epoch) for epoch in epochs
+    )
     return Curve(name, tuple(map(float, epochs)), means)
 
 
@@ -123,15 +125,15 @@ def _runs_table(runs: Sequence[Row], split: str) -> str:
     columns |= {"Minutes": "n", "Command": ""}
     lines = []
     for row in runs:
-        figures = row["results"].get(split, {}).get("1", {})
-        shown = [figures.get("top1_error"), figures.get("top5_error")]
-        shown.append(row["results"].get("train", {}).get("1", {}).get("top1_error"))
+        one_view = row["results"].get(split, {}).get("1", {})
+        errors = [one_view.get("top1_error"), one_view.get("top5_error")]
+        errors.append(row["results"].get("train", {}).get("1", {}).get("top1_error"))
         lines.append(
             [
                 escape(row["variant"]) + (" (diverged)" if row["outcome"] == "diverged" else ""),
                 f"{row['seed']}",
                 f"{row['curve'][-1]['epoch'] if row['curve'] else 0}",
-                *("" if value is None else percent(value) for value in shown),
+                *("" if value is None else percent(value) for value in errors),
                 "" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}",
                 f"<code>{escape(row['command'])}</code>",
             ]
@@ -144,7 +146,7 @@ def _origin(runs: Sequence[Row]) -> str:
         return "<p>No run is done yet.</p>"
     last = runs[-1]
     commits = sorted({str(row["commit"]) for row in runs})
-    data = value_table("Pictures", last["data"])
+    data = value_table("Dataset", last["data"])
     return f'<div class="values">{data}{value_table("Machine", {**last["environment"], "commit": commits})}</div>'
 
 
@@ -153,21 +155,21 @@ def write_comparison(
     names: Sequence[str],
     curves: Sequence[Rows],
     evaluations: Sequence[Evaluation],
-    found: Sequence[Pair],
+    pairs: Sequence[Pair],
     disputed: np.ndarray,
     images: Callable[[np.ndarray], np.ndarray],
     changes: Mapping[str, Mapping[str, Any]],
 ) -> Path:
-    """Writes the page that sets runs beside one another.
+    """Writes the page that compares runs.
 
     Args:
-        curves: the epochs of each run.
-        disputed: indices of the pictures to show.
+        curves: the metrics of the epochs of each run.
+        disputed: indices of the images to show.
         images: indices (n,) -> uint8 (n, H, W, 3).
         changes: run -> the fields in which its recipe differs from that of the first.
     """
     first = evaluations[0]
-    columns = {"Run": "", "Top-1 error": "n", "Top-5 error": "n", "Log-loss": "n", "Differs from the first in": ""}
+    columns = {"Run": "", "Top-1 error": "n", "Top-5 error": "n", "Log loss": "n", "Differs from the first in": ""}
     lines = [
         [
             escape(name),
@@ -178,7 +180,13 @@ def write_comparison(
         ]
         for name, e in zip(names, evaluations, strict=True)
     ]
-    tested = {"Pair": "", "Only the first is right": "n", "Only the second": "n", "The second errs more": "n", "p": "n"}
+    pair_columns = {
+        "Pair": "",
+        "Only the first is right": "n",
+        "Only the second": "n",
+        "The second errs more": "n",
+        "p": "n",
+    }
     tests = [
         [
             f"{escape(names[p.first])} / {escape(names[p.second])}",
@@ -187,22 +195,26 @@ def write_comparison(
             f"{100 * p.difference / first.count:+.1f}",
             f"{p.p:.2g}",
         ]
-        for p in found
+        for p in pairs
     ]
     charts = []
-    for measure, label in (("val_top1_error", "held-out error"), ("train_top1_error", "training error")):
+    for measure, label in (("val_top1_error", "validation error"), ("train_top1_error", "training error")):
         drawn = [mean_curve([rows], measure, name) for name, rows in zip(names, curves, strict=True)]
         charts.append(line_chart(label, [c for c in drawn if c.x], x_label="epoch", y_label="top-1 error, %"))
     note = (
-        f"{first.split}, {plural(first.count, 'picture')}, {plural(first.views, 'view')} each. Points of error; p of "
-        "McNemar's exact test: how likely so uneven a split of the pictures that only one run gets right would be if "
-        "both were equally good. With many pairs some p are small by chance."
+        f"{first.split}, {plural(first.count, 'image')}, {plural(first.views, 'view')} each. Differences are in "
+        "percentage points of error. p is from McNemar's exact test on the images that only one of the two runs "
+        "classifies correctly: the probability of a difference at least this large if both runs were equally good. "
+        "With many pairs, some p are small by chance."
     )
     parts = {
         "runs": ("Runs", f'<div class="wide">{table(columns, lines)}</div>'),
-        "pairs": ("On the same pictures", f'<div class="wide">{table(tested, tests)}</div><p class="note">{note}</p>'),
+        "pairs": (
+            "On the same images",
+            f'<div class="wide">{table(pair_columns, tests)}</div><p class="note">{note}</p>',
+        ),
         "curves": ("Curves", f'<div class="curves">{"".join(charts)}</div>'),
-        "disputed": ("Pictures on which they differ", _disputed(names, evaluations, disputed, images)),
+        "disputed": ("Images on which they differ", _disputed(names, evaluations, disputed, images)),
     }
     with disk_errors(f"writing {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,33 +225,36 @@ def write_comparison(
 def _disputed(
     names: Sequence[str],
     evaluations: Sequence[Evaluation],
-    places: np.ndarray,
+    indices: np.ndarray,
     images: Callable[[np.ndarray], np.ndarray],
 ) -> str:
-    if not len(places):
-        return "<p>There is none: all are right, or wrong, on the same pictures.</p>"
+    if not len(indices):
+        return "<p>None: all runs are right or wrong on the same images.</p>"
     classes, cards = evaluations[0].class_names, []
-    for place, pixels in zip(places.tolist(), images(places), strict=True):
-        true = evaluations[0].labels[place]
+    for index, pixels in zip(indices.tolist(), images(indices), strict=True):
+        true = evaluations[0].labels[index]
         answers = []
         for name, e in zip(names, evaluations, strict=True):
-            answer = int(e.probabilities[place].argmax())
+            answer = int(e.probabilities[index].argmax())
             kind = " true" if answer == true else ""
-            share = e.probabilities[place, answer]
+            share = e.probabilities[index, answer]
             answers.append(
                 f'<div class="bar{kind}" style="--w:{100 * share:.1f}%"><span>{escape(name)}: {escape(classes[answer])}'
                 f"</span><span>{percent(share)}</span></div>"
             )
-        file = evaluations[0].names[place]
+        file = evaluations[0].names[index]
         shown = thumbnail(pixels, 160, file)
         caption = f"{escape(classes[true])} <small>{escape(file)}</small>"
         cards.append(f"<figure>{shown}<figcaption>{caption}</figcaption>{''.join(answers)}</figure>")
-    note = "The answer of each run; orange is right. First those on which the runs believe the truth most differently."
+    note = (
+        "The answer of each run; orange is right. The images for which the runs differ most in the probability of the "
+        "true class come first."
+    )
     return f'<div class="cards">{"".join(cards)}</div><p class="note">{note}</p>'
 
 
 def title_of(base: str, runs: Sequence[Row]) -> str:
-    """What the page of an ablation is called."""
+    """Returns the title of the page of an ablation."""
     name = runs[0]["data"]["name"] if runs else ""
     variants = len({row["variant"] for row in runs} - {BASE})
     return f"{base} on {name}: {plural(variants, 'variant')}"

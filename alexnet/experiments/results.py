@@ -1,9 +1,8 @@
-"""The results file: one JSON object a line and run, complete enough to repeat the run and to judge it.
+"""The results file: one JSON object per line and run, with everything needed to repeat the run and to judge it.
 
-A row holds the recipe (only where it differs from the default record, and the sha256 of the whole), the seed, the
-fingerprint of the pictures, machine, versions, commit, the curve of the epochs and the errors at the end, in [0, 1].
-The file is only ever appended to. A run is known by its recipe and pictures, not by its name: the same run is never
-done twice.
+A row contains the recipe (the fields that differ from the defaults, and the sha256 of all fields), the seed, the
+fingerprint of the dataset, machine, versions, commit, the metrics of every epoch and the final errors, in [0, 1]. Rows
+are only appended. A run is identified by its recipe and dataset, not by its name, so the same run is never done twice.
 """
 
 import hashlib
@@ -21,28 +20,28 @@ Row = Mapping[str, Any]
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """The fields in which a recipe differs from the default record, without its name.
+    """Returns the fields in which a recipe differs from the default recipe, without its name.
 
-    A field that a later version adds, at a default that changes nothing, leaves this as it is.
+    The result stays the same when a later version adds a field whose default changes nothing.
     """
-    found = {field: value for field, (_, value) in differences(recipe, Recipe()).items() if field != "name"}
-    return dict(json.loads(json.dumps(found)))
+    changed = {field: value for field, (_, value) in differences(recipe, Recipe()).items() if field != "name"}
+    return dict(json.loads(json.dumps(changed)))
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """sha256 of every field but the name, defaults included."""
+    """Computes the sha256 of all fields except the name, defaults included."""
     values = asdict(recipe)
     del values["name"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def key_of(recipe: Recipe, fingerprint: str, until: float | None = None) -> str:
-    """What a run is: its settings, its pictures, and the training error at which it may stop; sha256."""
+    """Identifies a run: the sha256 of its settings, its dataset, and the training error at which it may stop."""
     return _key(settings(recipe), fingerprint, until)
 
 
 def row_key(row: Row) -> str:
-    """The same, of a row."""
+    """Computes the same key for a row."""
     return _key(row["settings"], row["data"]["fingerprint"], row.get("until_train_error"))
 
 
@@ -51,27 +50,30 @@ def _key(values: Mapping[str, Any], fingerprint: str, until: float | None) -> st
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a results file in order; none if there is no file. A line torn by a crash is left out."""
+    """Reads the rows of a results file in order; none if there is no file. Lines broken by a crash are left out."""
     return read_rows(path)[0]
 
 
 def command(base: str, changes: Sequence[str], seed: int) -> str:
-    """What one would type to repeat a run; DATA stands for the folder of the pictures."""
+    """Returns the command that repeats a run; DATA stands for the folder of the images."""
     return shlex.join(["alexnet", "train", "DATA", "--recipe", base, *changes, f"seed={seed}"])
 
 
 def error(row: Row, measure: str, split: str, views: int = 1) -> float | None:
-    """A figure of a row in [0, 1], or None where it was not measured.
+    """Returns a measured value of a row, or None if it was not measured.
 
     Args:
-        measure: top1_error, top5_error or log_loss.
+        measure: top1_error or top5_error, in [0, 1], or log_loss.
     """
-    figures = row.get("results", {}).get(split, {}).get(str(views), {})
-    value = figures.get(measure)
+    values = row.get("results", {}).get(split, {}).get(str(views), {})
+    value = values.get(measure)
     return None if value is None else float(value)
 
 
 def reported_split(rows: Iterable[Row]) -> str:
-    """The split that tables report: test where every finished row has one, else val, else train."""
-    found = [set(row["results"]) for row in rows if row.get("results")]
-    return next((name for name in ("test", "val") if found and all(name in splits for splits in found)), "train")
+    """Returns the split that tables report: test if every finished row has it, else val, else train."""
+    splits_of_rows = [set(row["results"]) for row in rows if row.get("results")]
+    return next(
+        (name for name in ("test", "val") if splits_of_rows and all(name in splits for splits in splits_of_rows)),
+        "train",
+    )

@@ -1,8 +1,8 @@
-"""Many runs, each once: from what is to be tried to rows of a results file, stopped and gone on with at any moment.
+"""Executes many runs, each once, and appends a row per run to a results file; can be stopped and resumed at any time.
 
-Runs with the same seed are paired: the order of the pictures, their crops and mirrors and the masks of dropout are
-functions of (seed, epoch, sample) or (seed, step) and so the same in all of them; start values are the same as far as
-`start_values` in the rows says.
+Runs with the same seed are paired. The order of the images, their crops and flips and the dropout masks are functions
+of (seed, epoch, sample) or (seed, step), so they are the same in all of these runs. Initial weights are the same as far
+as `start_values` in the rows shows.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments import results
 from alexnet.models.build import build_model
-from alexnet.models.summary import summarise
+from alexnet.models.summary import summarize
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.checkpoint import load_model
@@ -38,84 +38,84 @@ from alexnet.runs.start import start_run
 from alexnet.storage.jsonl import append
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
-from alexnet.training.plan import rehearse
+from alexnet.training.plan import Plan
 from alexnet.training.schedule import check_recipe
 
 CURVE = ("epoch", "lr", "train_loss", "train_top1_error", "val_loss", "val_top1_error", "val_top5_error")
-BACKWARD = 3  # a training step of a picture costs about three times what looking at it does
+BACKWARD = 3  # training on an image costs about three times as much as evaluating it
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run that is wanted."""
+    """One run to be done."""
 
     data: str  # as for `alexnet train`
     base: str  # the name of a recipe
-    variant: str  # what it is called in tables
-    changes: tuple[str, ...]  # of the base, as typed; the seed apart
+    variant: str  # its name in tables
+    changes: tuple[str, ...]  # overrides of the base, as typed, without the seed
     seed: int
     study: str = ""
-    until: float | None = None  # stop at the end of the epoch whose training error is no higher, in [0, 1]
-    views: tuple[int, ...] = (1, 10)  # to look at held-out pictures with; 10 only where the recipe mirrors
-    keep: bool = True  # whether the run folder stays
+    until: float | None = None  # stop after the first epoch with at most this training error, in [0, 1]
+    views: tuple[int, ...] = (1, 10)  # for evaluating held-out images; 10 only if the recipe flips images
+    keep: bool = True  # whether to keep the run folder
 
 
 def planned(job: Job) -> tuple[Recipe, Prepared]:
-    """The recipe of a run and its pictures, prepared now if they never were.
+    """Returns the recipe and the dataset of a run; prepares the dataset if that was not done before.
 
     Raises:
-        UsageError: an override that the base does not take, or a network that the pictures do not fit.
+        UsageError: the base does not accept an override, or the images do not fit the network.
     """
     recipe = override(fitted(find_recipe(job.base), job.data), [*job.changes, f"seed={job.seed}"])
-    prepared = _images(job.data, recipe.prepare_size)
+    prepared = _dataset(job.data, recipe.prepare_size)
     recipe = for_classes(recipe, len(prepared.class_names))
     check_recipe(recipe, prepared)
     return recipe, prepared
 
 
 @lru_cache(maxsize=8)
-def _images(data: str, size: int) -> Prepared:
-    """Looks through a folder once, not once a run."""
+def _dataset(data: str, size: int) -> Prepared:
+    """Opens a dataset once, not once per run."""
     return open_images(data, size)
 
 
 def key(job: Job) -> str:
-    """What `results.row_key` gives for the finished run."""
+    """Returns what `results.row_key` will return for the finished run."""
     recipe, prepared = planned(job)
     return results.key_of(recipe, prepared.fingerprint, job.until)
 
 
 def waiting(jobs: Iterable[Job], file: Path) -> list[Job]:
-    """Those whose row is not in the results file yet; of jobs that are the same run, the first.
+    """Returns the jobs without a row in the results file; of jobs that are the same run, only the first.
 
-    All pictures are prepared when it returns.
+    All datasets are prepared when this returns.
     """
     done = {results.row_key(row) for row in results.read(file)}
-    wanted = {key(job): job for job in reversed(list(jobs))}
-    return [job for name, job in reversed(wanted.items()) if name not in done]
+    by_key = {key(job): job for job in reversed(list(jobs))}
+    return [job for job_key, job in reversed(by_key.items()) if job_key not in done]
 
 
 def estimate(jobs: Sequence[Job], device: torch.device) -> float:
-    """Seconds that the runs would take one after the other: a few real steps of each variant, and looking at pictures.
+    """Estimates the seconds of the runs, one after the other, from a few real training steps of each variant.
 
-    A look at a picture counts as a third of a training step with it. Runs that may stop early count in full.
+    Evaluating an image counts as a third of training on it. Runs that may stop early count in full.
     """
     seconds: dict[tuple[str, str, tuple[str, ...]], float] = {}
     for job in jobs:
-        kind = (job.data, job.base, job.changes)
-        if kind not in seconds:
+        variant = (job.data, job.base, job.changes)
+        if variant not in seconds:
             recipe, prepared = planned(job)
             count = {name: len(split) for name, split in prepared.splits.items()}
             held_out = sum(count.values()) - count["train"]
-            looks = recipe.epochs // recipe.evaluate_every * count.get("val", 0)
-            looks += count["train"] + held_out * sum(views_of(job, recipe))
-            steps = rehearse(recipe, prepared, device)
-            seconds[kind] = steps * (1 + looks / (BACKWARD * recipe.epochs * count["train"]))
+            evaluations = recipe.epochs // recipe.evaluate_every * count.get("val", 0)
+            evaluations += count["train"] + held_out * sum(views_of(job, recipe))
+            steps = Plan(recipe, recipe, prepared, device).estimate()
+            seconds[variant] = steps * (1 + evaluations / (BACKWARD * recipe.epochs * count["train"]))
     return sum(seconds[job.data, job.base, job.changes] for job in jobs)
 
 
 def views_of(job: Job, recipe: Recipe) -> tuple[int, ...]:
-    """Views to test with: ten only where the network saw mirror images too."""
+    """Returns the numbers of views to evaluate with: ten only if the network was trained on flipped images."""
     return tuple(v for v in job.views if v == 1 or recipe.augment.flip)
 
 
@@ -128,33 +128,33 @@ def run_jobs(
     device: torch.device | None = None,
     tell: Callable[[dict[str, Any], int], None] = lambda row, left: None,
 ) -> bool:
-    """Does the runs and appends a row for each as it ends.
+    """Executes the runs and appends a row for each when it ends.
 
     Args:
-        runs: where the run folders go; what an interruption left there is gone on with.
-        processes: runs at the same time, each with one thread if there are several.
-        tell: given every new row and how many runs are left.
+        runs: the folder of the run folders; interrupted runs in it are resumed.
+        processes: number of runs at the same time; with more than one, each uses one thread.
+        tell: called with every new row and the number of runs left.
 
     Returns:
-        False if Ctrl-C or SIGTERM stopped it; what was done is saved.
+        False if Ctrl-C or SIGTERM stopped it; finished work is saved.
     """
-    place = device or torch.device("cpu")
+    chosen_device = device or torch.device("cpu")
     if processes < 1:
         raise UsageError(
-            f"--jobs {processes}: at least one run at a time", fix="Leave it out, or --jobs 2.", code="E298"
+            f"--jobs {processes}: at least one run at a time", fix="Leave it out, or use --jobs 2.", code="E298"
         )
     if processes == 1:
         for done, job in enumerate(jobs, 1):
-            row = run_job(job, runs, place)
+            row = run_job(job, runs, chosen_device)
             if row is None:
                 return False
             append(file, row)
             tell(row, len(jobs) - done)
         return True
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited; two processes with all threads each slow one another tenfold
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited; processes that all use every core slow each other down very much
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(run_job, job, runs, place) for job in jobs]
+        futures = [pool.submit(run_job, job, runs, chosen_device) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 row = future.result()
@@ -170,13 +170,14 @@ def run_jobs(
 
 
 def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None:
-    """Trains one run, or goes on with it, and measures the network as it is at the end; None if it was stopped.
+    """Trains or resumes one run and evaluates its last network; returns None if it was stopped.
 
-    The last network counts, not the best on the held-out pictures: nothing is chosen on what is reported.
+    The last network counts, not the one with the best validation error, because the reported split must not be used
+    to choose a checkpoint.
     """
     recipe, prepared = planned(job)
     run = _opened(job, recipe, prepared, runs)
-    began, outcome = time.process_time(), "finished"
+    started, outcome = time.process_time(), "finished"
     try:
         if job.until is None:
             train(run, prepared, device=device)
@@ -187,49 +188,49 @@ def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None
     except DivergedError:
         outcome = "diverged"
     row = _row(job, run, prepared, device, outcome)
-    row["processor_seconds"] = round(time.process_time() - began, 1)  # of this process only, after a resumption
+    row["processor_seconds"] = round(time.process_time() - started, 1)  # of this process only, if the run was resumed
     if not job.keep:
         shutil.rmtree(run.folder)
     return row
 
 
 def train_until(run: RunFolder, prepared: Prepared, device: torch.device, error: float) -> None:
-    """Trains to the end of the first epoch whose running training error is at most `error`, or of the recipe.
+    """Trains to the end of the first epoch with a running training error of at most `error`, or of the recipe.
 
     Raises:
-        Interrupted: stopped by a signal.
+        Interrupted: a signal stopped it.
     """
     per_epoch = steps_per_epoch(len(prepared.splits["train"]), run.recipe)
-    steps = 1  # a first step tells where an interrupted run stands
+    steps = 1  # the first step shows the position of an interrupted run
     while not any(row["train_top1_error"] <= error for row in epochs_of(run)):
         try:
             train(run, prepared, device=device, max_steps=steps)
             return
         except Interrupted as stopped:
             if steps > 1 and stopped.step % per_epoch:
-                raise  # not by us: we ask for whole epochs
+                raise  # a signal stopped it: this function asks only for full epochs
             steps = per_epoch - stopped.step % per_epoch
 
 
 def run_folder(job: Job, runs: Path) -> Path:
-    """Where a run of `run_job` is, or will be."""
+    """Returns the path of the run folder that `run_job` uses."""
     name = re.sub(r"[^\w.=-]+", "-", job.variant).strip("-.")[:60]
     return runs / f"{name}-seed{job.seed}-{key(job)[:8]}"
 
 
 def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path) -> RunFolder:
-    """The folder of a run, made if it is not there."""
+    """Opens the run folder, or creates it if it does not exist."""
     folder = run_folder(job, runs)
     if (folder / "recipe.json").is_file():
         return open_run(folder)
-    shutil.rmtree(folder, ignore_errors=True)  # a crash before the run began
+    shutil.rmtree(folder, ignore_errors=True)  # left by a crash before the run was created
     return start_run(folder, recipe, job.data, prepared)
 
 
 def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, outcome: str) -> dict[str, Any]:
     epochs = epochs_of(run)
-    counted = summarise(build_model(run.recipe.model))
-    machine = environment()
+    network_summary = summarize(build_model(run.recipe.model))
+    facts = environment()
     return {
         "study": job.study,
         "base": job.base,
@@ -251,11 +252,11 @@ def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, out
         "results": {} if outcome == "diverged" else _measured(job, run, prepared, device),
         "curve": [{name: _rounded(row[name]) for name in CURVE if name in row} for row in epochs],
         "seconds": round(epochs[-1]["seconds"], 1) if epochs else None,
-        "parameters": counted.parameters,
-        "multiply_adds": counted.multiply_adds,
+        "parameters": network_summary.parameters,
+        "multiply_adds": network_summary.multiply_adds,
         "start_values": initial_weight_hashes(run.recipe),
         "notes": [row["text"] for row in read_metrics(run) if row.get("kind") == "note"],
-        "environment": {name: value for name, value in machine.items() if name != "command"},
+        "environment": {name: value for name, value in facts.items() if name != "command"},
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -264,22 +265,22 @@ def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, out
 def _measured(
     job: Job, run: RunFolder, prepared: Prepared, device: torch.device
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """split -> views -> errors in [0, 1] and log-loss; training pictures with one view, without augmentation."""
+    """Returns split -> views -> errors in [0, 1] and log loss; training images use one view, without augmentation."""
     model = load_model(run, "last").to(device)
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for split in (name for name in SPLITS if name in prepared.splits):
         for views in views_of(job, run.recipe) if split != "train" else (1,):
             precision = run.recipe.precision
-            found = evaluate(
+            summary = evaluate(
                 model, prepared, split, class_names=run.class_names, views=views, precision=precision
             ).summary()
-            figures = {name: _rounded(found[name]) for name in ("top1_error", "top5_error", "log_loss")}
-            out.setdefault(split, {})[str(views)] = figures
+            values = {name: _rounded(summary[name]) for name in ("top1_error", "top5_error", "log_loss")}
+            out.setdefault(split, {})[str(views)] = values
     return out
 
 
 def initial_weight_hashes(recipe: Recipe) -> dict[str, str]:
-    """For every learned tensor the beginning of the sha256 of its start values: equal where runs start alike."""
+    """Returns the start of the sha256 of the initial weights of every parameter tensor; equal weights, equal hashes."""
     model = build_model(recipe.model, seed=recipe.seed)
     return {
         name.removeprefix("layers."): hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()[:12]

@@ -1,4 +1,4 @@
 """The page of `alexnet explore`.
 
-Reading order: `images`, `network_view`, `comparison`, `state`, `routes`; the page's own files are in `static/`.
+Reading order: `images`, `network_view`, `comparison`, `state`, `routes`; the files of the page are in `static/`.
 """

@@ -1,4 +1,4 @@
-"""Runs beside one another: what differs in their recipes, and whether that is one ingredient of 2012."""
+"""Compares runs: the fields in which their recipes differ, which ingredient of 2012 that is, and their errors."""
 
 import json
 from collections.abc import Sequence
@@ -13,51 +13,51 @@ from alexnet.recipes.ingredients import INGREDIENTS, Ingredient
 from alexnet.recipes.recipe import Recipe, flat, override
 from alexnet.runs.run import RunFolder
 
-DISPUTED = 24  # pictures that are shown
-ASIDE = ("name", "seed")  # fields that do not make another recipe
+DISPUTED = 24  # images that are shown
+IGNORED_FIELDS = ("name", "seed")  # they do not make another recipe
 
 
-def differing(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """The fields in which recipes differ: {"field", "values": one for each run, "note"}; None where a run lacks it."""
+def differing_fields(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """The fields in which the recipes differ: {"field", "values": one for each run, "note"}; None if a run lacks it."""
     recipes = [flat(run.recipe) for run in runs]
     names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
     rows = []
     for name in names:
-        values = [_plain(recipe.get(name)) for recipe in recipes]
+        values = [_as_json(recipe.get(name)) for recipe in recipes]
         if name != "name" and any(value != values[0] for value in values):
             rows.append({"field": name, "values": values, "note": NOTES.get(name, ("", ""))[0]})
     return rows
 
 
 def known_ingredient(first: Recipe, second: Recipe) -> Ingredient | None:
-    """The ingredient that turns the first recipe into the second, seed and name apart; None if none does by itself."""
-    if _alike(first, second):
+    """The ingredient that alone turns the first recipe into the second, apart from seed and name; None if none does."""
+    if _same_recipe(first, second):
         return None
     for ingredient in INGREDIENTS:
         try:
-            if ingredient.changes and _alike(override(first, ingredient.changes), second):
+            if ingredient.changes and _same_recipe(override(first, ingredient.changes), second):
                 return ingredient
         except AlexNetError:
-            continue  # a field that this kind of network does not have
+            continue  # this architecture lacks the field
     return None
 
 
 def ingredients_between(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
-    """For each two runs, one of which is the other with an ingredient switched: which, and what the paper says of it.
+    """For each pair of runs that differ by one ingredient: the ingredient, and what the paper says about it.
 
-    "from" and "to" are places among the runs: `to` has the ingredient.
+    "from" and "to" are positions in `runs`: `to` has the ingredient.
     """
-    found = []
+    differences = []
     for i, first in enumerate(runs):
         for j, second in enumerate(runs):
             ingredient = None if i == j else known_ingredient(first.recipe, second.recipe)
             if ingredient is not None:
-                found.append({"from": i, "to": j, **asdict(ingredient)})
-    return found
+                differences.append({"from": i, "to": j, **asdict(ingredient)})
+    return differences
 
 
-def recorded(run: RunFolder) -> list[dict[str, Any]]:
-    """The figures that the run folder has of its best network (evaluation.json), without those of the classes."""
+def recorded_evaluations(run: RunFolder) -> list[dict[str, Any]]:
+    """The results of the best network as the run folder has them (evaluation.json), without those of single classes."""
     try:
         rows = json.loads((run.folder / "evaluation.json").read_text())
         keys = ("split", "views", "images", "top1_error", "top5_error", "log_loss")
@@ -66,10 +66,10 @@ def recorded(run: RunFolder) -> list[dict[str, Any]]:
         return []
 
 
-def contrasted(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """What runs say of the same pictures: their errors, each pair with McNemar's test, and the disputed pictures."""
+def compare_predictions(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Compares runs on the same images: their errors, McNemar's test for each pair, and the images they disagree on."""
     first = evaluations[0]
-    places = disputed(evaluations, DISPUTED)
+    indices = disputed(evaluations, DISPUTED)
     return {
         "split": first.split,
         "images": first.count,
@@ -79,26 +79,26 @@ def contrasted(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         "pairs": [{**asdict(pair), "difference": pair.difference} for pair in pairs(evaluations)],
         "disputed": [
             {
-                "picture": f"{first.split}-{place}",
-                "name": first.names[place],
-                "truth": first.class_names[first.labels[place]],
+                "image": f"{first.split}-{index}",
+                "name": first.names[index],
+                "truth": first.class_names[first.labels[index]],
                 "answers": [
                     {
-                        "name": e.class_names[int(e.probabilities[place].argmax())],
-                        "probability": float(e.probabilities[place].max()),
-                        "right": bool(e.probabilities[place].argmax() == e.labels[place]),
+                        "name": e.class_names[int(e.probabilities[index].argmax())],
+                        "probability": float(e.probabilities[index].max()),
+                        "right": bool(e.probabilities[index].argmax() == e.labels[index]),
                     }
                     for e in evaluations
                 ],
             }
-            for place in places
+            for index in indices
         ],
     }
 
 
-def _alike(first: Recipe, second: Recipe) -> bool:
-    return replace(first, **{name: getattr(second, name) for name in ASIDE}) == second
+def _same_recipe(first: Recipe, second: Recipe) -> bool:
+    return replace(first, **{name: getattr(second, name) for name in IGNORED_FIELDS}) == second
 
 
-def _plain(value: object) -> Any:
+def _as_json(value: object) -> Any:
     return json.loads(json.dumps(value, default=str))

@@ -1,4 +1,4 @@
-"""What a page shows of a network at work: its plan with the towers, the ten crops, maps as bytes, what a unit reads."""
+"""Describes a network for the page: its layers and towers, its feature maps as bytes, the kernel of a unit."""
 
 import base64
 from typing import Any
@@ -14,14 +14,14 @@ from alexnet.interpret.features import Floats, layer_values
 from alexnet.models.layers import Dropout, LocalConv, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
 from alexnet.models.network import Network, check_layer
 
-SLICES = 12  # input maps that a unit's kernel is shown for, the strongest ones
+KERNEL_SLICES = 12  # slices of a kernel that are shown, those with the largest weights
 NORMS = (LocalResponseNorm, WithinMapNorm, nn.BatchNorm2d, nn.BatchNorm1d)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 CONVOLUTIONS = (nn.Conv2d, LocalConv)
 
 
-def kind_of(layer: nn.Module) -> str:
-    """One word for a layer: conv, fc, pool, norm, activation, or pass for one that only reshapes, pads or drops."""
+def layer_kind(layer: nn.Module) -> str:
+    """The kind of a layer: conv, fc, pool, norm, activation, or pass for flattening, padding and dropout."""
     if isinstance(layer, CONVOLUTIONS):
         return "conv"
     if isinstance(layer, nn.Linear):
@@ -33,10 +33,10 @@ def kind_of(layer: nn.Module) -> str:
     return "pass" if isinstance(layer, nn.Flatten | Dropout | PadRightBottom) else "activation"
 
 
-def plan(model: Network) -> list[dict[str, Any]]:
-    """The layers in order: name, kind, shape of the output for one picture, towers, and whether these meet in it.
+def describe_layers(model: Network) -> list[dict[str, Any]]:
+    """The layers in order: name, kind, output shape for one image, towers, whether the towers meet in it, parameters.
 
-    Two towers meet in a layer when its units see the maps of both. The last layer belongs to no tower.
+    The towers meet in a layer if its units see the feature maps of both. The last layer belongs to no tower.
     """
     towers = int(getattr(model.config, "towers", 1))
     size, device = model.config.crop_size, model.input_mean.device
@@ -44,36 +44,36 @@ def plan(model: Network) -> list[dict[str, Any]]:
     with torch.inference_mode():
         shapes = model.activations(torch.zeros(1, 3, size, size, device=device))
     last = [name for name, layer in model.layers.named_children() if isinstance(layer, nn.Linear)][-1]
-    out, weighted = [], 0
+    layers, weighted = [], 0
     for name, layer in model.layers.named_children():
-        kind = kind_of(layer)
-        apart = (isinstance(layer, nn.Conv2d) and layer.groups > 1) or isinstance(layer, TowerLinear)
-        out.append(
+        kind = layer_kind(layer)
+        per_tower = (isinstance(layer, nn.Conv2d) and layer.groups > 1) or isinstance(layer, TowerLinear)
+        layers.append(
             {
                 "name": name,
                 "kind": kind,
                 "shape": list(shapes[name].shape[1:]),
                 "towers": 1 if name == last else towers,
-                "meets": kind in ("conv", "fc") and towers > 1 and weighted > 0 and not apart,
+                "meets": kind in ("conv", "fc") and towers > 1 and weighted > 0 and not per_tower,
                 "parameters": sum(p.numel() for p in layer.parameters()),
             }
         )
         weighted += kind in ("conv", "fc")
-    return out
+    return layers
 
 
-def maps_of(classifier: Classifier, picture: Pixels, layer: str) -> Floats:
-    """What a layer gives for the central view of a prepared picture: (units, H, W), with 1 x 1 for units that are none.
+def feature_maps(classifier: Classifier, image: Pixels, layer: str) -> Floats:
+    """The output of a layer for the central view of a prepared image: (channels, H, W); a flat layer has H = W = 1.
 
     Raises:
         UsageError: there is no such layer.
     """
-    values = layer_values(classifier, picture, layer)
+    values = layer_values(classifier, image, layer)
     return np.ascontiguousarray(values.reshape(-1, 1, 1) if values.ndim == 1 else values)
 
 
 def as_bytes(values: Floats) -> dict[str, Any]:
-    """Units as signed bytes for a page: {"shape", "limits", "values"}; value = byte / 127 * limit of its unit.
+    """Values as signed bytes for the page: {"shape", "limits", "values"}; value = byte / 127 * limit of its unit.
 
     Args:
         values: (units, ...) finite.
@@ -92,12 +92,13 @@ def as_bytes(values: Floats) -> dict[str, Any]:
 
 
 def unit_kernel(model: Network, layer: str, unit: int) -> dict[str, Any] | None:
-    """The kernel of a unit of a convolution, or of the convolution whose maps a norm, pooling or ReLU passes on.
+    """The kernel of a channel: of a convolutional layer, or of the last one before a norm, pooling or activation.
 
     Returns:
-        {"layer", "bias", "inputs", "of", ...as_bytes}: of conv1 its channels together, (channels, h, w), as the pixels
-        go in; of others the slices for the `SLICES` input maps with the largest weights, numbered in `inputs`, of `of`
-        in all. None for fully connected layers and for layers whose filters differ from place to place.
+        {"layer", "bias", "inputs", "of", "first", ...as_bytes}. The kernel of the first convolutional layer is whole,
+        (channels, h, w), scaled to pixels 0..255; of another one it has the `KERNEL_SLICES` slices with the largest
+        weights, whose input channels are in `inputs`, out of `of`. None for fully connected layers and for locally
+        connected ones, whose kernels differ from position to position.
 
     Raises:
         UsageError: there is no such layer or unit.
@@ -110,21 +111,21 @@ def unit_kernel(model: Network, layer: str, unit: int) -> dict[str, Any] | None:
     assert isinstance(convolution, nn.Conv2d)
     weights = convolution.weight.detach().float().cpu().numpy()
     check_unit(layer, unit, len(weights))
-    own = weights[unit]
+    kernel = weights[unit]
     first = len(convolutions) == 1
     if first:
         scale = model.input_scale.detach().float().cpu().numpy().reshape(3, 1, 1)
-        own = own * (scale if len(own) == 3 else scale.mean())
-        inputs = list(range(len(own)))
+        kernel = kernel * (scale if len(kernel) == 3 else scale.mean())
+        inputs = list(range(len(kernel)))
     else:
-        strength = np.sqrt((own.astype(np.float64) ** 2).sum((1, 2)))
-        chosen = np.argsort(-strength, kind="stable")[:SLICES]
+        strength = np.sqrt((kernel.astype(np.float64) ** 2).sum((1, 2)))
+        chosen = np.argsort(-strength, kind="stable")[:KERNEL_SLICES]
         group = unit // (len(weights) // convolution.groups)
-        inputs = [int(i) + group * len(own) for i in chosen]
-        own = own[chosen]
+        inputs = [int(i) + group * len(kernel) for i in chosen]
+        kernel = kernel[chosen]
     bias = None if convolution.bias is None else float(convolution.bias.detach()[unit])
     count = len(weights[unit])
-    return {"layer": name, "bias": bias, "inputs": inputs, "of": count, "first": first, **as_bytes(own)}
+    return {"layer": name, "bias": bias, "inputs": inputs, "of": count, "first": first, **as_bytes(kernel)}
 
 
 def check_unit(layer: str, unit: int, units: int) -> None:

@@ -1,4 +1,4 @@
-"""The page of `alexnet explore`: its files, and the routes that only it uses, under /explorer/."""
+"""Serves the page of `alexnet explore`: its files, and under /explorer/ the routes that only the page uses."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from alexnet.errors import DataError
 from alexnet.evaluation.views import crop_boxes
 from alexnet.explorer import network_view
-from alexnet.explorer.comparison import contrasted, differing, ingredients_between, recorded
-from alexnet.explorer.state import Answers, Exciting, Explorer, Near
+from alexnet.explorer.comparison import compare_predictions, differing_fields, ingredients_between, recorded_evaluations
+from alexnet.explorer.state import Explorer, NeighborSearch, PatchSearch, Predictions
 from alexnet.interpret.attribution import Method, explain
 from alexnet.interpret.contact_sheet import png_bytes
 from alexnet.interpret.features import last_hidden
@@ -29,51 +29,58 @@ router = APIRouter(include_in_schema=False)
 FILES = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
 TYPES[".svg"] = "image/svg+xml"
-SAMPLES = 24  # pictures that the page offers
-SIMILAR = 6
+SAMPLES = 24  # images that the page offers
+NEIGHBORS = 6
 
 
-def add_explorer(app: FastAPI, explorer: Explorer) -> None:
-    """Adds the page and its routes to the application; the last that is added, since it answers for `/`."""
-    app.state.explorer = explorer
+def add_explorer(app: FastAPI, service: Service, index: Path | None = None) -> None:
+    """Adds the page and its routes to the application of a service; call it last, since the page takes `/`.
+
+    Args:
+        index: a folder of images to search similar ones in; by default those that a run was trained on.
+
+    Raises:
+        DataError: the folder does not exist or has no images.
+    """
+    app.state.explorer = Explorer(service.models, index)
     app.include_router(router)
 
 
 @router.get("/explorer/setup")
 def setup(request: Request) -> Response:
-    """The runs with their plans, classes and sample pictures."""
+    """The runs with their layers, classes and sample images."""
     explorer, service = _explorer(request), service_of(request)
-    return JSONResponse({"runs": [_about(explorer, served) for served in service.models]})
+    return JSONResponse({"runs": [_describe_run(explorer, served) for served in service.models]})
 
 
 @router.post("/explorer/images")
 async def images(request: Request, run: str | None = None) -> Response:
-    """Takes a picture; its name, and what one view of it says."""
+    """Keeps an image that the page sends; returns its name, and the most probable classes by one view."""
     service, explorer = service_of(request), _explorer(request)
     served = service.models.get(run)
     data = await service.body(request)
-    async with service.queue.room() as room:
+    async with service.queue.reserve() as places:
         classifier = served.classifier
-        picture = await service.queue.decode(lambda: classifier.prepare(data, service.settings.max_pixels))
-        answer = await service.compute(request, room, lambda: classifier.probabilities(picture[None])[0])
-    return JSONResponse({"picture": explorer.sent.add(data), "one": _top(served, answer)})
+        image = await service.queue.decode(lambda: classifier.prepare(data, service.settings.max_pixels))
+        probabilities = await service.compute(request, places, lambda: classifier.probabilities(image[None])[0])
+    return JSONResponse({"image": explorer.sent.add(data), "one": _top(served, probabilities)})
 
 
-@router.get("/explorer/{run}/picture/{name}")
-async def picture_png(request: Request, run: str, name: str) -> Response:
-    """A picture as the run's recipe prepares it."""
-    *_, picture = await _picture(request, run, name)
-    png = await service_of(request).queue.decode(lambda: png_bytes(picture))
+@router.get("/explorer/{run}/image/{name}")
+async def image_png(request: Request, run: str, name: str) -> Response:
+    """An image as the recipe of the run prepares it."""
+    *_, image = await _image(request, run, name)
+    png = await service_of(request).queue.decode(lambda: png_bytes(image))
     return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=600"})
 
 
 @router.get("/explorer/{run}/answers/{name}")
 async def answers(request: Request, run: str, name: str) -> Response:
-    """The most probable classes by one view and by ten, and by each of the ten."""
-    service, explorer, served, picture = await _picture(request, run, name)
-    rows = await _compute(request, service, lambda: served.classifier.crop_probabilities(picture))
+    """The most probable classes by one view, by the mean of ten views, and by each of the ten."""
+    service, explorer, served, image = await _image(request, run, name)
+    rows = await _compute(request, service, lambda: served.classifier.crop_probabilities(image))
     config = served.model.config
-    boxes = crop_boxes(picture.shape[0], config.test_size, config.crop_size)
+    boxes = crop_boxes(image.shape[0], config.test_size, config.crop_size)
     crops = [
         {"box": boxes[i % len(boxes)], "mirrored": i >= len(boxes), "top": _top(served, row, 1)[0]}
         for i, row in enumerate(rows)
@@ -92,18 +99,18 @@ async def answers(request: Request, run: str, name: str) -> Response:
 
 @router.get("/explorer/{run}/maps/{name}/{layer}")
 async def maps(request: Request, run: str, name: str, layer: str) -> Response:
-    """All maps of a layer for the central view."""
-    service, _, served, picture = await _picture(request, run, name)
+    """All feature maps of a layer for the central view."""
+    service, _, served, image = await _image(request, run, name)
     check_layer(served.model, layer)
-    found = await _compute(
-        request, service, lambda: network_view.as_bytes(network_view.maps_of(served.classifier, picture, layer))
+    values = await _compute(
+        request, service, lambda: network_view.as_bytes(network_view.feature_maps(served.classifier, image, layer))
     )
-    return JSONResponse({"layer": layer, **found})
+    return JSONResponse({"layer": layer, **values})
 
 
 @router.get("/explorer/{run}/kernel/{layer}/{unit}")
 async def kernel(request: Request, run: str, layer: str, unit: int) -> Response:
-    """The weights of a unit, where they are a kernel."""
+    """The kernel of a unit, or null if its weights are not a kernel."""
     service = service_of(request)
     served = service.models.get(run)
     return JSONResponse({"kernel": network_view.unit_kernel(served.model, layer, unit)})
@@ -111,27 +118,27 @@ async def kernel(request: Request, run: str, layer: str, unit: int) -> Response:
 
 @router.get("/explorer/{run}/patches/{layer}/{unit}")
 async def patches(request: Request, run: str, layer: str, unit: int) -> Response:
-    """The places in held-out pictures that excite a unit most; boxes are (left, top, right, bottom) of the picture."""
+    """The image patches that excite a unit most; a box is (left, top, right, bottom) as shares of the image side."""
     service, explorer = service_of(request), _explorer(request)
     served = service.models.get(run)
     check_layer(served.model, layer)
-    shelf = explorer.shelf(served, "test", "val", "index", "train")
-    units = next(each["shape"][0] for each in _plan(served) if each["name"] == layer)
+    collection = explorer.collection(served, "test", "val", "index", "train")
+    units = next(each["shape"][0] for each in network_view.describe_layers(served.model) if each["name"] == layer)
     network_view.check_unit(layer, unit, units)
-    gathered = await explorer.gathered(request, service, served, shelf, Exciting)
+    search = await explorer.collected(request, service, served, collection, PatchSearch)
     field, config = receptive_fields(served.model)[layer], served.model.config
     size = config.test_size or served.run.recipe.prepare_size
     margin = (size - config.crop_size) // 2
-    found = []
-    for number, value, row, column in gathered.found.of(layer, unit):
-        box = [(side + margin) / size for side in box_of(field, row, column, config.crop_size)]
-        found.append({**explorer.about(served, f"{shelf.kind}-{number}"), "value": value, "box": box})
-    return JSONResponse({"pictures": gathered.found.seen, "split": shelf.kind, "patches": found})
+    best = []
+    for number, value, row, column in search.excited.of(layer, unit):
+        box = [(edge + margin) / size for edge in box_of(field, row, column, config.crop_size)]
+        best.append({**explorer.about(served, f"{collection.kind}-{number}"), "value": value, "box": box})
+    return JSONResponse({"images": search.excited.seen, "split": collection.kind, "patches": best})
 
 
 @router.get("/explorer/{run}/filters")
 async def filters(request: Request, run: str, epoch: int | None = None) -> Response:
-    """The kernels of conv1 with what each is tuned to: of the weights that answer, or of the end of an epoch."""
+    """The kernels of conv1, with their orientation and frequency: of the present weights, or of the end of an epoch."""
     service = service_of(request)
     served = service.models.get(run)
     history = dict(await service.queue.decode(lambda: kernel_history(served.run)))
@@ -139,7 +146,7 @@ async def filters(request: Request, run: str, epoch: int | None = None) -> Respo
     if kernels is None:
         raise DataError(
             f"{served.name} has no kernels of conv1" + ("" if epoch is None else f" of epoch {epoch}"),
-            fix=f"Epochs kept: {', '.join(map(str, history)) or 'none'}.",
+            fix=f"Saved epochs: {', '.join(map(str, history)) or 'none'}.",
             code="E392",
         )
     towers = int(getattr(served.model.config, "towers", 1))
@@ -153,57 +160,58 @@ async def filters(request: Request, run: str, epoch: int | None = None) -> Respo
 async def why(
     request: Request, run: str, name: str, method: Method, label: Annotated[int | None, Query(alias="class")] = None
 ) -> Response:
-    """The map of one method for one class, of the central view."""
-    service, _, served, picture = await _picture(request, run, name)
+    """The attribution map of one method for one class, on the central view."""
+    service, _, served, image = await _image(request, run, name)
     if label is not None:
         network_view.check_unit("the last layer", label, len(served.class_names))
 
-    explained, (heat,) = await _compute(
-        request, service, lambda: explain(served.classifier, picture, [method], label=label)
-    )
+    explanation = await _compute(request, service, lambda: explain(served.classifier, image, [method], label=label))
+    explained = explanation.explained
     config = served.model.config
-    size = config.test_size or picture.shape[0]
-    box = crop_boxes(size, None, config.crop_size)
+    size = config.test_size or image.shape[0]
+    boxes = crop_boxes(size, None, config.crop_size)
     about = {"class": explained.index, "name": explained.name, "probability": explained.probability, "method": method}
-    box_shown = box[2] if len(box) > 2 else box[0]
-    return JSONResponse({**about, "box": box_shown, **network_view.as_bytes(heat[None])})
+    central_box = boxes[2] if len(boxes) > 2 else boxes[0]
+    return JSONResponse({**about, "box": central_box, **network_view.as_bytes(explanation.map[None])})
 
 
 @router.get("/explorer/{run}/similar/{name}")
 async def similar(request: Request, run: str, name: str) -> Response:
-    """The nearest pictures by the last hidden layer, and by raw pixels."""
-    service, explorer, served, picture = await _picture(request, run, name)
-    shelf = explorer.shelf(served, "index", "train", "test", "val")
-    gathered = await explorer.gathered(request, service, served, shelf, Near)
-    own = int(name.rpartition("-")[2]) if name.startswith(f"{shelf.kind}-") else None
-    found = await _compute(request, service, lambda: gathered.found.of(served.model, picture, k=SIMILAR, leave_out=own))
+    """The nearest neighbors by the last hidden layer, and by raw pixels."""
+    service, explorer, served, image = await _image(request, run, name)
+    collection = explorer.collection(served, "index", "train", "test", "val")
+    search = await explorer.collected(request, service, served, collection, NeighborSearch)
+    own_number = int(name.rpartition("-")[2]) if name.startswith(f"{collection.kind}-") else None
+    nearest = await _compute(
+        request, service, lambda: search.neighbors.of(served.model, image, k=NEIGHBORS, leave_out=own_number)
+    )
     return JSONResponse(
         {
             **explorer.about(served, name),
             "layer": last_hidden(served.model),
-            "split": shelf.kind,
-            "pictures": gathered.found.seen,
-            "all": len(shelf),
+            "split": collection.kind,
+            "images": search.neighbors.seen,
+            "all": len(collection),
             **{
-                sense: [{**explorer.about(served, f"{shelf.kind}-{n}"), "distance": d} for n, d in pairs]
-                for sense, pairs in found.items()
+                sense: [{**explorer.about(served, f"{collection.kind}-{n}"), "distance": d} for n, d in pairs]
+                for sense, pairs in nearest.items()
             },
         }
     )
 
 
 @router.get("/explorer/{run}/progress")
-async def live(request: Request, run: str) -> Response:
-    """Where the run stands, read from its folder."""
+async def progress_of_run(request: Request, run: str) -> Response:
+    """The progress of the run, read from its folder."""
     service, explorer = service_of(request), _explorer(request)
     served = service.models.get(run)
     prepared = explorer.prepared[served.name]
-    found = await service.queue.decode(lambda: progress(served.run, prepared))
-    return JSONResponse({**found, "model": served.model_id})
+    status = await service.queue.decode(lambda: progress(served.run, prepared))
+    return JSONResponse({**status, "model": served.model_id})
 
 
 @router.post("/explorer/{run}/ask/{what}")
-async def asking(request: Request, run: str, what: Literal["save", "stop"]) -> Response:
+async def ask_training(request: Request, run: str, what: Literal["save", "stop"]) -> Response:
     """Asks the process that trains the run to save, or to save and stop."""
     served = service_of(request).models.get(run)
     return JSONResponse({"process": ask(served.run, what), "asked": what})
@@ -211,10 +219,10 @@ async def asking(request: Request, run: str, what: Literal["save", "stop"]) -> R
 
 @router.get("/explorer/{run}/compare")
 async def compare(request: Request, run: str) -> Response:
-    """Runs on the same pictures side by side, as far as nothing must be computed."""
+    """The runs on the same images side by side, as far as nothing must be computed."""
     service, explorer = service_of(request), _explorer(request)
-    every = _alike(service, run)
-    runs = [served.run for served in every]
+    comparable = _comparable_runs(service, run)
+    runs = [served.run for served in comparable]
 
     def read() -> dict[str, Any]:
         return {
@@ -222,12 +230,12 @@ async def compare(request: Request, run: str) -> Response:
                 {
                     "name": served.name,
                     "recipe": served.run.recipe.name,
-                    "recorded": recorded(served.run),
+                    "recorded": recorded_evaluations(served.run),
                     "rows": progress(served.run, explorer.prepared[served.name])["rows"],
                 }
-                for served in every
+                for served in comparable
             ],
-            "fields": differing(runs),
+            "fields": differing_fields(runs),
             "ingredients": ingredients_between(runs),
         }
 
@@ -236,21 +244,21 @@ async def compare(request: Request, run: str) -> Response:
 
 @router.get("/explorer/{run}/contrast")
 async def contrast(request: Request, run: str) -> Response:
-    """What all runs on the same pictures say of those that were held out."""
+    """The predictions of all runs on the same images, for those that were held out."""
     service, explorer = service_of(request), _explorer(request)
-    every = _alike(service, run)
-    if len(every) < 2:
+    comparable = _comparable_runs(service, run)
+    if len(comparable) < 2:
         raise DataError(
-            f"no other run here was trained on the pictures of {run}",
-            fix="Start it with runs of one set: alexnet explore RUN RUN.",
+            f"no other run here was trained on the images of {run}",
+            fix="Start it with two runs on the same dataset: alexnet explore RUN RUN.",
             code="E393",
         )
-    shelves = [explorer.shelf(served, "test", "val") for served in every]
-    found = []
-    for served, shelf in zip(every, shelves, strict=True):
-        gathered = await explorer.gathered(request, service, served, shelf, Answers)
-        found.append(gathered.evaluation(served, shelf))
-    return JSONResponse({"runs": [served.name for served in every], **contrasted(found)})
+    collections = [explorer.collection(served, "test", "val") for served in comparable]
+    evaluations = []
+    for served, collection in zip(comparable, collections, strict=True):
+        predictions = await explorer.collected(request, service, served, collection, Predictions)
+        evaluations.append(predictions.evaluation(served, collection))
+    return JSONResponse({"runs": [served.name for served in comparable], **compare_predictions(evaluations)})
 
 
 @router.get("/")
@@ -269,46 +277,46 @@ def _file(name: str) -> Response:
     path = FILES / name
     if name not in {each.name for each in FILES.iterdir()} or path.suffix not in TYPES:
         raise no_such_path(f"/page/{name}")
-    # A browser that kept the script of an older version would not fit the routes of this one.
+    # Without this, a browser could keep scripts of an older version that do not fit these routes.
     return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
 
 def _explorer(request: Request) -> Explorer:
-    found: Explorer = request.app.state.explorer
-    return found
+    explorer: Explorer = request.app.state.explorer
+    return explorer
 
 
-async def _picture(request: Request, run: str, name: str) -> tuple[Service, Explorer, ServedModel, Any]:
+async def _image(request: Request, run: str, name: str) -> tuple[Service, Explorer, ServedModel, Any]:
     service, explorer = service_of(request), _explorer(request)
     served = service.models.get(run)
-    picture = await service.queue.decode(lambda: explorer.picture(served, name, service.settings.max_pixels))
-    return service, explorer, served, picture
+    image = await service.queue.decode(lambda: explorer.image(served, name, service.settings.max_pixels))
+    return service, explorer, served, image
 
 
 async def _compute(request: Request, service: Service, function: Any) -> Any:
-    async with service.queue.room() as room:
-        return await service.compute(request, room, function)
+    async with service.queue.reserve() as places:
+        return await service.compute(request, places, function)
 
 
-def _alike(service: Service, run: str) -> list[ServedModel]:
-    """The run and the others on the same prepared pictures and classes, in their order."""
+def _comparable_runs(service: Service, run: str) -> list[ServedModel]:
+    """The run and all others with the same prepared images and classes, in their order."""
     chosen = service.models.get(run)
-    wanted = chosen.run.data.get("fingerprint"), chosen.class_names
-    return [s for s in service.models if s is chosen or (s.run.data.get("fingerprint"), s.class_names) == wanted]
+    images_and_classes = chosen.run.data.get("fingerprint"), chosen.class_names
+    return [
+        served
+        for served in service.models
+        if served is chosen or (served.run.data.get("fingerprint"), served.class_names) == images_and_classes
+    ]
 
 
 def _top(served: ServedModel, probabilities: Any, k: int = 5) -> list[dict[str, Any]]:
     return [asdict(each) for each in served.classifier.top(probabilities, k)]
 
 
-def _plan(served: ServedModel) -> list[dict[str, Any]]:
-    return network_view.plan(served.model)
-
-
-def _about(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
-    shelves = explorer.shelves[served.name]
-    chosen = shelves[0] if shelves else None
-    samples = [] if chosen is None else [f"{chosen.kind}-{number}" for number in chosen.some(SAMPLES)]
+def _describe_run(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
+    collections = explorer.collections[served.name]
+    first = collections[0] if collections else None
+    samples = [] if first is None else [f"{first.kind}-{number}" for number in first.evenly_spaced(SAMPLES)]
     config = served.model.config
     return {
         "name": served.name,
@@ -319,8 +327,8 @@ def _about(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
         "prepare_size": served.run.recipe.prepare_size,
         "crop_size": config.crop_size,
         "towers": int(getattr(config, "towers", 1)),
-        "layers": _plan(served),
+        "layers": network_view.describe_layers(served.model),
         "samples": [explorer.about(served, name) for name in samples],
-        "counts": {shelf.kind: len(shelf) for shelf in shelves},
+        "counts": {collection.kind: len(collection) for collection in collections},
         "missing": explorer.missing.get(served.name),
     }

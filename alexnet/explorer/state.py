@@ -1,11 +1,11 @@
-"""What the page of `alexnet explore` needs beside the networks: pictures by name, and what is gathered from many.
+"""Holds what the page of `alexnet explore` needs beside the networks: images by name, and results over many images.
 
-To gather is slow, so it is done in small batches on the thread that computes, other requests in between. Whatever has
-been gathered stays until the weights of the run are exchanged.
+Collecting results from many images is slow, so the computing thread does it in small batches, with other requests in
+between. The results are kept until the weights of the run change.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,156 +18,158 @@ from alexnet.data.dataset import Prepared
 from alexnet.data.images import Pixels
 from alexnet.errors import AlexNetError, DataError
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.explorer.images import Sent, Shelf, find, shelves_of
+from alexnet.explorer.images import ImageCollection, SentImages, find_image, open_collections
 from alexnet.interpret.receptive_fields import Excited
-from alexnet.interpret.similar import Neighbours
-from alexnet.runs.run import RunFolder
+from alexnet.interpret.similar import Neighbors
+from alexnet.runs.start import images_of_run
 from alexnet.serving.models import ServedModel, ServedModels
 from alexnet.serving.service import Service
 
 BATCH = 16
-MOST_EXCITED = 1024  # held-out pictures whose patches are compared
-MOST_SIMILAR = 4096  # pictures among which similar ones are looked for
+PATCH_IMAGES = 1024  # of which the patches are compared, at most
+NEIGHBOR_IMAGES = 4096  # among which neighbors are searched, at most
 
 
-class Gatherer(Protocol):
-    """What takes in pictures batch by batch."""
+class Collector(Protocol):
+    """Collects results from images batch by batch."""
 
-    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None: ...
-
-
-@dataclass(eq=False)
-class Exciting:
-    """The patches that excite the units of a network."""
-
-    found: Excited = field(default_factory=Excited)
-
-    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
-        """Takes in some pictures."""
-        self.found.look(served.model, pictures, numbers)
+    def add(self, served: ServedModel, images: NDArray[np.uint8], numbers: Sequence[int]) -> None: ...
 
 
 @dataclass(eq=False)
-class Near:
-    """The vectors of pictures among which similar ones are looked for."""
+class PatchSearch:
+    """Collects the image patches that excite the units of a network most."""
 
-    found: Neighbours = field(default_factory=Neighbours)
+    excited: Excited = field(default_factory=Excited)
 
-    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
-        """Takes in some pictures."""
-        self.found.look(served.model, pictures, numbers)
+    def add(self, served: ServedModel, images: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+        """Adds prepared images (N, size, size, 3) with their numbers."""
+        self.excited.look(served.model, images, numbers)
 
 
 @dataclass(eq=False)
-class Answers:
-    """What a network says of every held-out picture."""
+class NeighborSearch:
+    """Collects the feature vectors of images, among which the nearest neighbors are searched."""
+
+    neighbors: Neighbors = field(default_factory=Neighbors)
+
+    def add(self, served: ServedModel, images: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+        """Adds prepared images (N, size, size, 3) with their numbers."""
+        self.neighbors.look(served.model, images, numbers)
+
+
+@dataclass(eq=False)
+class Predictions:
+    """Collects the probabilities that a network gives for every image of a split."""
 
     rows: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def look(self, served: ServedModel, pictures: NDArray[np.uint8], numbers: Sequence[int]) -> None:
-        """Takes in some pictures."""
-        self.rows.append(served.classifier.probabilities(pictures))
+    def add(self, served: ServedModel, images: NDArray[np.uint8], numbers: Sequence[int]) -> None:
+        """Adds prepared images (N, size, size, 3)."""
+        self.rows.append(served.classifier.probabilities(images))
 
-    def evaluation(self, served: ServedModel, shelf: Shelf) -> Evaluation:
-        """The answers with the names and labels of the pictures."""
-        assert shelf.labels is not None
-        return Evaluation(shelf.kind, 1, served.class_names, shelf.names, shelf.labels, np.concatenate(self.rows))
+    def evaluation(self, served: ServedModel, collection: ImageCollection) -> Evaluation:
+        """The probabilities with the names and labels of the images."""
+        assert collection.labels is not None
+        probabilities = np.concatenate(self.rows)
+        return Evaluation(collection.kind, 1, served.class_names, collection.names, collection.labels, probabilities)
 
 
 @dataclass(eq=False)
 class Scan:
-    """A walk over some pictures of a shelf; only the thread that computes moves it."""
+    """Feeds images of a collection to a collector, batch by batch; only the computing thread calls `step`."""
 
     served: ServedModel
-    shelf: Shelf
+    collection: ImageCollection
     numbers: Sequence[int]
-    into: Any
-    at: int = 0
+    collector: Any
+    position: int = 0  # in `numbers`, of the next image
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def step(self) -> None:
-        """Takes in the next batch."""
-        some = self.numbers[self.at : self.at + BATCH]
-        pictures = self.shelf.read(some)
-        read = [(number, picture) for number, picture in zip(some, pictures, strict=True) if picture is not None]
-        if read:
-            self.into.look(self.served, np.stack([picture for _, picture in read]), [number for number, _ in read])
-        self.at += len(some)
+        """Adds the next batch."""
+        numbers = self.numbers[self.position : self.position + BATCH]
+        images = self.collection.read(numbers)
+        readable = [(number, image) for number, image in zip(numbers, images, strict=True) if image is not None]
+        if readable:
+            self.collector.add(self.served, np.stack([image for _, image in readable]), [n for n, _ in readable])
+        self.position += len(numbers)
 
 
 class Explorer:
-    """Pictures and what was gathered from them, for all runs."""
+    """The images of all runs, and the results collected from them."""
 
-    def __init__(self, models: ServedModels, open_pictures: Callable[[RunFolder], Prepared], index: Path | None = None):
-        """Opens the pictures of every run; a run without them has a reason in `missing`.
+    def __init__(self, models: ServedModels, index: Path | None = None):
+        """Opens the images of every run; for a run without images, `missing` has the reason.
 
         Raises:
-            DataError: there is no folder `index`, or no pictures in it.
+            DataError: the folder `index` does not exist or has no images.
         """
-        self.sent = Sent()
-        self.shelves: dict[str, list[Shelf]] = {}
+        self.sent = SentImages()
+        self.collections: dict[str, list[ImageCollection]] = {}
         self.prepared: dict[str, Prepared | None] = {}
         self.missing: dict[str, str] = {}
         self._scans: dict[tuple[str, str], Scan] = {}
         for served in models:
             try:
-                self.prepared[served.name] = open_pictures(served.run)
+                self.prepared[served.name] = images_of_run(served.run)
             except AlexNetError as error:
                 self.prepared[served.name], self.missing[served.name] = None, error.what
             recipe = served.run.recipe
-            self.shelves[served.name] = shelves_of(
+            self.collections[served.name] = open_collections(
                 self.prepared[served.name], served.class_names, index, recipe.prepare_size
             )
 
-    def shelf(self, served: ServedModel, *kinds: str) -> Shelf:
-        """The first of these kinds of pictures that there is for a run.
+    def collection(self, served: ServedModel, *kinds: str) -> ImageCollection:
+        """The first collection of these kinds that a run has.
 
         Raises:
-            DataError: E387, none is there.
+            DataError: E387, it has none of them.
         """
-        shelves = {shelf.kind: shelf for shelf in self.shelves[served.name]}
+        by_kind = {collection.kind: collection for collection in self.collections[served.name]}
         for kind in kinds:
-            if kind in shelves and len(shelves[kind]):
-                return shelves[kind]
+            if kind in by_kind and len(by_kind[kind]):
+                return by_kind[kind]
         raise DataError(
-            f"there are no pictures for {served.name}: {self.missing.get(served.name, 'none are held out')}",
-            fix="Put them back, or start it with --index PHOTOS.",
+            f"there are no images for {served.name}: {self.missing.get(served.name, 'none are held out')}",
+            fix="Put them back, or start alexnet explore with --index PHOTOS.",
             code="E387",
         )
 
-    def picture(self, served: ServedModel, name: str, max_pixels: int) -> Pixels:
-        """A picture by name as the recipe of a run prepares it.
+    def image(self, served: ServedModel, name: str, max_pixels: int) -> Pixels:
+        """An image by name, prepared as the recipe of a run says.
 
         Raises:
-            AlexNetError: there is no such picture, or it cannot be read.
+            AlexNetError: no image has this name, or it cannot be read.
         """
-        place = find(self.shelves[served.name], name)
-        if place is None:
+        match = find_image(self.collections[served.name], name)
+        if match is None:
             return served.classifier.prepare(self.sent.get(name), max_pixels)
-        pixels = place[0].read([place[1]])[0]
+        collection, number = match
+        pixels = collection.read([number])[0]
         if pixels is None:
-            raise DataError(f"{place[0].names[place[1]]} cannot be read", fix="Choose another picture.", code="E388")
+            raise DataError(f"{collection.names[number]} cannot be read", fix="Choose another image.", code="E388")
         return pixels
 
     def about(self, served: ServedModel, name: str) -> dict[str, Any]:
-        """What is known of a picture: its file name, and its class where it has a label."""
-        place = find(self.shelves[served.name], name)
-        if place is None:
-            return {"picture": name, "file": None, "truth": None}
-        shelf, number = place
-        truth = None if shelf.labels is None else served.class_names[int(shelf.labels[number])]
-        return {"picture": name, "file": shelf.names[number], "truth": truth}
+        """What is known about an image: its file name, and its class if it has a label."""
+        match = find_image(self.collections[served.name], name)
+        if match is None:
+            return {"image": name, "file": None, "truth": None}
+        collection, number = match
+        truth = None if collection.labels is None else served.class_names[int(collection.labels[number])]
+        return {"image": name, "file": collection.names[number], "truth": truth}
 
-    async def gathered(
-        self, request: Request, service: Service, served: ServedModel, shelf: Shelf, kind: type[Any]
+    async def collected(
+        self, request: Request, service: Service, served: ServedModel, collection: ImageCollection, kind: type[Any]
     ) -> Any:
-        """What a walk over a shelf gathers, from now or from an earlier request."""
-        key = (f"{kind.__name__}-{shelf.kind}", served.name)
+        """A collector of this kind that has seen the collection; computed now, or kept from an earlier request."""
+        key = (f"{kind.__name__}-{collection.kind}", served.name)
         scan = self._scans.get(key)
         if scan is None or scan.served.model_id != served.model_id:
-            most = {Exciting: MOST_EXCITED, Near: MOST_SIMILAR}.get(kind, len(shelf))
-            scan = self._scans[key] = Scan(served, shelf, shelf.some(most), kind())
-        async with scan.lock, service.queue.room() as room:
-            while scan.at < len(scan.numbers):
-                await service.compute(request, room, scan.step)
-        return scan.into
+            limit = {PatchSearch: PATCH_IMAGES, NeighborSearch: NEIGHBOR_IMAGES}.get(kind, len(collection))
+            scan = self._scans[key] = Scan(served, collection, collection.evenly_spaced(limit), kind())
+        async with scan.lock, service.queue.reserve() as places:
+            while scan.position < len(scan.numbers):
+                await service.compute(request, places, scan.step)
+        return scan.collector

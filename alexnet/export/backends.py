@@ -1,7 +1,7 @@
-"""Anything that answers prepared pictures with logits: a run folder, an ONNX file, an exported program, a folder.
+"""Runs a network in any format: a run folder, an ONNX file, an exported program or an exported folder.
 
-All are asked the same way, so that two of them can be compared: uint8 pictures as preparation cuts them go in, logits
-of the central view come out.
+All formats have the same interface, so that two of them can be compared: prepared uint8 images go in, logits of the
+central view come out.
 """
 
 import io
@@ -24,59 +24,60 @@ from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
 from alexnet.weights.identify import identify
 
-ABOUT = "alexnet.json"  # in an exported program
+ABOUT = "alexnet.json"  # name of the description inside an exported program
 BATCH = 32
 Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Something that can be asked."""
+    """A network in some format that computes logits."""
 
     name: str
     kind: str
     class_names: tuple[str, ...]
-    prepare_size: int  # pixels a side of the pictures that it takes
+    prepare_size: int  # side in pixels of the images that it takes
     logits: Callable[[NDArray[np.uint8]], Logits]  # (N, size, size, 3) in 0..255 to (N, classes)
 
 
 def open_backend(path: Path, *, trust: bool = False, checkpoint: str = "best") -> Backend:
-    """Opens what `alexnet train` or `alexnet export` made.
+    """Opens what `alexnet train` or `alexnet export` wrote.
 
     Args:
-        trust: whether an exported program may be opened, which can run code.
-        checkpoint: of a run, the best or the last.
+        trust: whether to open an exported program, which can run foreign code.
+        checkpoint: for a run, the best or the last.
 
     Raises:
-        UsageError: it is none of these, or a package is missing.
-        UntrustedFileError: an exported program without `trust`, or a damaged file.
+        UsageError: the format is not supported, or a package is missing.
+        UntrustedFileError: it is an exported program and `trust` is False, or the file is damaged.
     """
     if (path / "recipe.json").is_file():
         run = open_run(path)
         return of_network(str(path), "run", load_model(run, checkpoint), run.class_names, run.recipe.prepare_size)
     if (path / "model.safetensors").is_file():
-        found = identify(path / "model.safetensors")
-        return of_network(str(path), "folder", found.network, found.class_names, found.recipe.prepare_size)
+        identified = identify(path / "model.safetensors")
+        return of_network(
+            str(path), "folder", identified.network, identified.class_names, identified.recipe.prepare_size
+        )
     if path.suffix == ".onnx" and path.is_file():
         return of_onnx(str(path), path.read_bytes())
     if path.suffix == ".pt2" and path.is_file():
         if not trust:
             raise UntrustedFileError(
-                f"{path} is an exported program, and PyTorch can be made to run foreign code while it opens one",
+                f"{path} is an exported program, and opening one can run foreign code",
                 fix="Add --trust if you made it yourself.",
                 code="E661",
             )
         return of_program(str(path), path.read_bytes())
     raise UsageError(
-        f"{path} is nothing that can be asked: no run folder, ONNX file (.onnx), exported program (.pt2) or exported "
-        "folder",
-        fix="alexnet train makes runs, alexnet export the others.",
+        f"{path} is not a network: no run folder, ONNX file (.onnx), exported program (.pt2) or exported folder",
+        fix="Give a run folder of alexnet train, or what alexnet export wrote.",
         code="E241",
     )
 
 
 def of_network(name: str, kind: str, network: Network, class_names: tuple[str, ...], prepare_size: int) -> Backend:
-    """A network of this program, in PyTorch as it is."""
+    """Wraps a network of this program; it runs in PyTorch."""
     view = CentralView(network.eval())
 
     def logits(images: NDArray[np.uint8]) -> Logits:
@@ -88,7 +89,7 @@ def of_network(name: str, kind: str, network: Network, class_names: tuple[str, .
 
 
 def of_onnx(name: str, content: bytes) -> Backend:
-    """An ONNX file of `alexnet.export.onnx`, in onnxruntime on the processor.
+    """Opens an ONNX file of `alexnet.export.onnx`; it runs in onnxruntime on the CPU.
 
     Raises:
         UsageError: onnxruntime is not installed, or the file was not written by this program.
@@ -106,37 +107,37 @@ def of_onnx(name: str, content: bytes) -> Backend:
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 4
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a class of its own for every reason, none with a common base
+    except Exception as error:  # onnxruntime raises many exception classes without a common base class
         raise _damaged(name, error) from None
     about = dict(session.get_modelmeta().custom_metadata_map)
-    given = session.get_inputs()[0]
+    input_info = session.get_inputs()[0]
     if "class_names" not in about or "recipe" not in about:
         raise UsageError(
-            f"{name} was not written by alexnet export: nothing tells how its pictures are prepared",
-            fix="alexnet import makes a run of it, which alexnet parity can open.",
+            f"{name} was not written by alexnet export: it does not say how its images are prepared",
+            fix="Convert it to a run with alexnet import; alexnet parity can open that run.",
             code="E242",
         )
-    kind = np.uint8 if given.type == "tensor(uint8)" else np.float32
+    kind = np.uint8 if input_info.type == "tensor(uint8)" else np.float32
 
     def logits(images: NDArray[np.uint8]) -> Logits:
         channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2), kind)
-        return np.asarray(session.run(["logits"], {given.name: channels_first})[0], np.float32)
+        return np.asarray(session.run(["logits"], {input_info.name: channels_first})[0], np.float32)
 
-    return Backend(name, "ONNX", tuple(json.loads(about["class_names"])), int(given.shape[2]), logits)
+    return Backend(name, "ONNX", tuple(json.loads(about["class_names"])), int(input_info.shape[2]), logits)
 
 
 def of_program(name: str, content: bytes) -> Backend:
-    """An exported program of `alexnet.export.write`. Opening one can run code: see `open_backend`.
+    """Opens an exported program of `alexnet.export.write`. Opening one can run foreign code: see `open_backend`.
 
     Raises:
-        UntrustedFileError: it cannot be opened, or was not written by this program.
+        UntrustedFileError: it cannot be opened, or it was not written by this program.
     """
     extra: dict[str, Any] = {ABOUT: ""}
     try:
         program = torch.export.load(io.BytesIO(content), extra_files=extra).module()
         about = json.loads(extra[ABOUT])
         class_names, size = tuple(about["class_names"]), int(about["recipe"]["prepare_size"])
-    except Exception as error:  # of a damaged archive almost any
+    except Exception as error:  # a damaged archive can raise almost any exception
         raise _damaged(name, error) from None
 
     def logits(images: NDArray[np.uint8]) -> Logits:
@@ -147,29 +148,29 @@ def of_program(name: str, content: bytes) -> Backend:
     return Backend(name, "exported program", class_names, size, logits)
 
 
-def ask(
-    asked: Backend,
+def compute_logits(
+    backend: Backend,
     read: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     count: int,
     progress: ProgressCallback = silent,
 ) -> Logits:
-    """Logits of pictures 0..count-1, (count, classes); `read` gives uint8 (n, size, size, 3) by index."""
+    """Computes the logits (count, classes) of images 0..count-1; `read` returns uint8 (n, size, size, 3) by index."""
     rows = []
     for start in range(0, count, BATCH):
         stop = min(start + BATCH, count)
-        rows.append(asked.logits(read(np.arange(start, stop))))
+        rows.append(backend.logits(read(np.arange(start, stop))))
         progress("comparing", stop, count)
     return np.concatenate(rows)
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:
-    """Probabilities of rows of logits."""
+    """Computes the probabilities of rows of logits."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     return np.asarray(shifted / shifted.sum(1, keepdims=True))
 
 
 def _damaged(name: str, error: Exception) -> UntrustedFileError:
-    said = (str(error).splitlines() or [""])[0] or type(error).__name__
+    message = (str(error).splitlines() or [""])[0] or type(error).__name__
     return UntrustedFileError(
-        f"{name} cannot be opened: {said}", fix="Export it again with alexnet export.", code="E662"
+        f"{name} cannot be opened: {message}", fix="Export it again with alexnet export.", code="E662"
     )

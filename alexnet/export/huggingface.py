@@ -1,4 +1,4 @@
-"""A run as a folder that the Hugging Face hub takes: config.json, model.safetensors and a card of the run's records."""
+"""A run as a folder for the Hugging Face hub: config.json, model.safetensors and a model card."""
 
 import json
 from typing import Any
@@ -13,12 +13,12 @@ LIBRARY = "alexnet"
 
 
 def folder_files(run: RunFolder, model: Network, about: dict[str, Any]) -> dict[str, bytes]:
-    """The files by name.
+    """Builds the files of the folder by name.
 
-    model.safetensors is what `alexnet import` reads: it holds the recipe and the classes as well.
+    model.safetensors also holds the recipe and the class names, so `alexnet import` can read it alone.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    inside = json.dumps({"recipe": about["recipe"], "classes": about["class_names"]}, ensure_ascii=False)
+    metadata = json.dumps({"recipe": about["recipe"], "classes": about["class_names"]}, ensure_ascii=False)
     names = about["class_names"]
     config = {
         "architectures": [type(model).__name__],
@@ -33,13 +33,13 @@ def folder_files(run: RunFolder, model: Network, about: dict[str, Any]) -> dict[
     }
     return {
         "config.json": json.dumps(config, indent=2, ensure_ascii=False).encode(),
-        "model.safetensors": safetensors.torch.save(state, {"alexnet": inside}),
+        "model.safetensors": safetensors.torch.save(state, {"alexnet": metadata}),
         "README.md": model_card(run, model, about).encode(),
     }
 
 
 def model_card(run: RunFolder, model: Network, about: dict[str, Any]) -> str:
-    """The card: what the network is, what it was trained on, how good it was, and what nobody knows of it."""
+    """Writes the model card: what the network is, how it was trained, how good it is, and what is not known."""
     recipe, names = run.recipe, about["class_names"]
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     front = {
@@ -53,35 +53,35 @@ def model_card(run: RunFolder, model: Network, about: dict[str, Any]) -> str:
         f"# {recipe.name}, {len(names)} classes",
         "",
         f"A network of the AlexNet family ({recipe.model.architecture}), {count:,} parameters, trained with the recipe "
-        f"`{recipe.name}` of the program `alexnet`. This card was written by that program from the records of the run.",
+        f"`{recipe.name}` of the program `alexnet`. The program wrote this card from the files of the run.",
         "",
         "## Use",
         "",
         "```bash",
         "alexnet import model.safetensors RUN",
-        "alexnet predict RUN PICTURE.jpg",
+        "alexnet predict RUN IMAGE.jpg",
         "```",
         "",
-        f"Pixels 0..255 go in: {about['preprocessing']['before']}. Then, inside the network: "
-        f"{about['preprocessing']['inside']}. The class `transformers.AutoModel` does not know this network.",
+        f"The input is pixels in 0..255: {about['preprocessing']['before']}. Inside the network: "
+        f"{about['preprocessing']['inside']}. `transformers.AutoModel` cannot load this network.",
         "",
         "## Training",
         "",
         f"- classes: {shown}",
-        f"- epochs {recipe.epochs}, batch {recipe.batch_size}, seed {recipe.seed}, {recipe.optim.algorithm}",
-        f"- fingerprint of the pictures: `{run.data.get('fingerprint') or 'unknown'}`",
+        f"- epochs {recipe.epochs}, batch size {recipe.batch_size}, seed {recipe.seed}, {recipe.optim.algorithm}",
+        f"- fingerprint of the dataset: `{run.data.get('fingerprint') or 'unknown'}`",
         *_environment(run),
         "",
-        "The whole recipe stands in config.json.",
+        "The full recipe is in config.json.",
         "",
-        "## Figures",
+        "## Results",
         "",
-        *_figures(run),
+        *_results(run),
         "",
         "## Limits",
         "",
-        "The figures hold for pictures like those it was trained on. A picture of anything else still gets one of the "
-        "classes above. What the training pictures show, who is on them and whether they may be used is not recorded.",
+        "The results hold for images like those it was trained on. An image of anything else still gets one of the "
+        "classes above. What the training images show, who is in them and whether they may be used is not recorded.",
         "",
     ]
     return "\n".join(lines)
@@ -94,21 +94,21 @@ def _environment(run: RunFolder) -> list[str]:
     return [f"- {', '.join(parts)}"] if parts else []
 
 
-def _figures(run: RunFolder) -> list[str]:
-    """The table of evaluation.json, or else what the last look at the held-out pictures gave."""
+def _results(run: RunFolder) -> list[str]:
+    """Returns the table of evaluation.json; without that file, the lowest validation error in metrics.jsonl."""
     path = run.folder / "evaluation.json"
     if path.is_file():
-        rows = ["| split | views | pictures | top-1 error, % | top-5 error, % |", "|---|---|---|---|---|"]
-        for found in json.loads(path.read_text()):
-            top5 = found["top5_error"]
+        rows = ["| split | views | images | top-1 error, % | top-5 error, % |", "|---|---|---|---|---|"]
+        for evaluation in json.loads(path.read_text()):
+            top5 = evaluation["top5_error"]
             rows.append(
-                f"| {found['split']} | {found['views']} | {found['images']} | {100 * found['top1_error']:.1f} | "
-                f"{'-' if top5 is None else f'{100 * top5:.1f}'} |"
+                f"| {evaluation['split']} | {evaluation['views']} | {evaluation['images']} | "
+                f"{100 * evaluation['top1_error']:.1f} | {'-' if top5 is None else f'{100 * top5:.1f}'} |"
             )
         return rows
     metrics = run.folder / "metrics.jsonl"
-    looks = [row for row in read_rows(metrics)[0] if "val_top1_error" in row] if metrics.is_file() else []
-    if not looks:
+    validated = [row for row in read_rows(metrics)[0] if "val_top1_error" in row] if metrics.is_file() else []
+    if not validated:
         return ["None are recorded with the run."]
-    best = min(looks, key=lambda row: row["val_top1_error"])
-    return [f"Top-1 error on the held-out pictures: {100 * best['val_top1_error']:.1f} % after epoch {best['epoch']}."]
+    best = min(validated, key=lambda row: row["val_top1_error"])
+    return [f"Top-1 error on the validation split: {100 * best['val_top1_error']:.1f} % after epoch {best['epoch']}."]

@@ -1,10 +1,10 @@
-"""A network as an ONNX graph: a node for every layer, under the layer's name; pixels 0..255 in, probabilities out.
+"""Writes a network as an ONNX graph: one node per layer with the layer's name, from pixels 0..255 to probabilities.
 
-PyTorch's own exporter takes LRN apart into a dozen nodes. Here it is the operator LRN of ONNX, which divides alpha by
-the size as cuda-convnet does; with two towers Split - LRN - Concat, since the norm does not cross their border. The
-norm within a map is a square, an AveragePool that counts the padding, and a power. Operators are those of opset 13
-(2020), so runtimes of many years read the file. Resizing and cropping of a prepared square are two matrix products,
-which every runtime computes alike, while implementations of Resize differ.
+PyTorch's own exporter splits LRN into a dozen nodes. Here LRN is the ONNX operator LRN, which divides alpha by the size
+as cuda-convnet does. With two towers it becomes Split - LRN - Concat, because normalization stays within a tower.
+Normalization within a feature map becomes a square, an AveragePool that counts the padding, and a power. The operators
+are those of opset 13 (2020), so older runtimes can read the file too. Resizing and cropping of a prepared square are
+two matrix products, which every runtime computes in the same way, while implementations of Resize differ.
 """
 
 import json
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 
 def need_onnx() -> Any:
-    """The package onnx.
+    """Imports the package onnx.
 
     Raises:
         UsageError: it is not installed.
@@ -47,15 +47,15 @@ def need_onnx() -> Any:
 
 
 def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any]) -> bytes:
-    """The network as the bytes of an ONNX file.
+    """Converts the network to the bytes of an ONNX file.
 
-    The graph takes `pixels` (batch, 3, side, side) in 0..255, as preparation cuts them, and gives `logits` and
-    `probabilities` (batch, classes) of the central view. The batch is of any size.
+    The graph takes `pixels` (batch, 3, side, side) in 0..255, as data preparation crops them, and returns `logits` and
+    `probabilities` (batch, classes) of the central view. The batch size is free.
 
     Args:
-        side: pixels a side of the pictures that go in.
-        pixels: their type, uint8 or float32.
-        about: goes into the metadata, each value as JSON.
+        side: side of the input images in pixels.
+        pixels: type of the input pixels, uint8 or float32.
+        about: written into the metadata, each value as JSON.
 
     Raises:
         UsageError: the package onnx is missing, or a layer has no exact counterpart.
@@ -64,85 +64,87 @@ def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any
     graph = _Graph(onnx)
     value = _preprocessed(graph, network, side, pixels)
     shape = (network.in_channels, network.config.crop_size, network.config.crop_size)
-    held = (0, 0)  # zeros at the bottom and on the right, which the next convolution takes as its padding
+    extra = (0, 0)  # zeros at the bottom and right, which become padding of the next convolution
     for name, layer in network.layers.named_children():
         if isinstance(layer, PadRightBottom):
-            held = (-(shape[1] - layer.kernel) % layer.stride, -(shape[2] - layer.kernel) % layer.stride)
+            extra = (-(shape[1] - layer.kernel) % layer.stride, -(shape[2] - layer.kernel) % layer.stride)
             continue
-        padded = (shape[0], shape[1] + held[0], shape[2] + held[1]) if len(shape) == 3 else shape
+        padded = (shape[0], shape[1] + extra[0], shape[2] + extra[1]) if len(shape) == 3 else shape
         with torch.inference_mode():
             after = tuple(layer(torch.zeros(1, *padded)).shape[1:])
-        value = _layer(graph, name, layer, value, shape, after, held)
-        shape, held = after, (0, 0)
+        value = _layer(graph, name, layer, value, shape, after, extra)
+        shape, extra = after, (0, 0)
     graph.nodes[-1].output[0] = LOGITS
     graph.add("Softmax", "softmax", [LOGITS], output=PROBABILITIES, axis=1)
-    made = graph.model(side, pixels, shape[0], about)
-    onnx.checker.check_model(made, full_check=True)
-    return bytes(made.SerializeToString())
+    onnx_file = graph.model(side, pixels, shape[0], about)
+    onnx.checker.check_model(onnx_file, full_check=True)
+    return bytes(onnx_file.SerializeToString())
 
 
 class _Graph:
-    """The nodes and weights gathered so far."""
+    """The nodes and initializers collected so far."""
 
     def __init__(self, onnx: Any):
         self.onnx = onnx
         self.nodes: list[Any] = []
-        self.stored: dict[str, Any] = {}
+        self.initializers: dict[str, Any] = {}
 
     def add(self, kind: str, name: str, inputs: Sequence[str], *, output: str = "", **attributes: Any) -> str:
-        """One node with one output, which goes by the node's name."""
-        made = self.onnx.helper.make_node(kind, list(inputs), [output or name], name=name, **attributes)
-        self.nodes.append(made)
+        """Adds one node with one output, which has the name of the node."""
+        node = self.onnx.helper.make_node(kind, list(inputs), [output or name], name=name, **attributes)
+        self.nodes.append(node)
         return output or name
 
     def split(self, name: str, value: str, parts: int) -> list[str]:
-        """A value cut into equal parts along the channels."""
+        """Splits a value into equal parts along the channels."""
         outputs = [f"{name}.tower{part + 1}.in" for part in range(parts)]
         self.nodes.append(self.onnx.helper.make_node("Split", [value], outputs, name=f"{name}.split", axis=1))
         return outputs
 
     def store(self, name: str, array: Any) -> str:
-        """A weight or constant under a name."""
-        plain = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
-        self.stored[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(plain), name)
+        """Stores a weight or constant under a name."""
+        values = array.detach().cpu().numpy() if isinstance(array, torch.Tensor) else array
+        self.initializers[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
 
     def model(self, side: int, pixels: str, classes: int, about: Mapping[str, Any]) -> Any:
-        """The whole as a model with its inputs, outputs and metadata."""
+        """Builds the ONNX model with its inputs, outputs and metadata."""
         from alexnet import __version__
 
-        helper, kinds = self.onnx.helper, self.onnx.TensorProto
-        kind = {"uint8": kinds.UINT8, "float32": kinds.FLOAT}[pixels]
-        given = helper.make_tensor_value_info(PIXELS, kind, ["batch", 3, side, side])
-        answers = [
-            helper.make_tensor_value_info(name, kinds.FLOAT, ["batch", classes]) for name in (LOGITS, PROBABILITIES)
+        helper, types = self.onnx.helper, self.onnx.TensorProto
+        pixel_type = {"uint8": types.UINT8, "float32": types.FLOAT}[pixels]
+        input_info = helper.make_tensor_value_info(PIXELS, pixel_type, ["batch", 3, side, side])
+        output_infos = [
+            helper.make_tensor_value_info(name, types.FLOAT, ["batch", classes]) for name in (LOGITS, PROBABILITIES)
         ]
-        graph = helper.make_graph(self.nodes, "alexnet", [given], answers, list(self.stored.values()))
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="alexnet")
-        made.ir_version, made.producer_version = IR_VERSION, __version__
-        helper.set_model_props(made, {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()})
-        return made
+        graph = helper.make_graph(self.nodes, "alexnet", [input_info], output_infos, list(self.initializers.values()))
+        onnx_file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="alexnet")
+        onnx_file.ir_version, onnx_file.producer_version = IR_VERSION, __version__
+        helper.set_model_props(
+            onnx_file, {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()}
+        )
+        return onnx_file
 
 
 def view_matrix(side: int, test_size: int | None, crop: int) -> NDArray[np.float32]:
-    """(crop, side): what resizing to `test_size` and cutting the centre make of one column of pixels.
+    """Returns (crop, side): the matrix that resizes one column of pixels to `test_size` and crops its center.
 
-    Bilinear resizing with antialiasing is the same weighted sum along rows and along columns, so the columns of the
-    identity, resized, are its weights.
+    Bilinear resizing with antialiasing is the same weighted sum along rows and along columns, so resizing the columns
+    of an identity matrix gives its weights.
     """
     size = test_size or side
     identity = torch.eye(side).expand(1, 1, side, side)
     if size == side:
         weights = identity[0, 0]
     else:
-        stretched = F.interpolate(identity, (size, side), mode="bilinear", antialias=True, align_corners=False)
-        weights = stretched[0, 0]
+        resized = F.interpolate(identity, (size, side), mode="bilinear", antialias=True, align_corners=False)
+        weights = resized[0, 0]
     top = (size - crop) // 2
     return weights[top : top + crop].contiguous().numpy()
 
 
 def _preprocessed(graph: _Graph, network: Network, side: int, pixels: str) -> str:
-    """From the pixels to what conv1 sees: as `evaluate.shrink`, `center_crop` and `Network.prepare_input` do."""
+    """Adds the preprocessing from pixels to the input of conv1, as `shrink`, `center_crop` and `prepare_input` do."""
     config, value = network.config, PIXELS
     if pixels != "float32":
         value = graph.add("Cast", "float_pixels", [value], to=graph.onnx.TensorProto.FLOAT)
@@ -154,8 +156,8 @@ def _preprocessed(graph: _Graph, network: Network, side: int, pixels: str) -> st
     elif side != config.crop_size:
         top = (side - config.crop_size) // 2
         ends = {"starts": [top, top], "ends": [top + config.crop_size] * 2, "axes": [2, 3]}
-        places = [graph.store(f"view.{name}", np.array(numbers, np.int64)) for name, numbers in ends.items()]
-        value = graph.add("Slice", "view", [value, *places])
+        bounds = [graph.store(f"view.{name}", np.array(numbers, np.int64)) for name, numbers in ends.items()]
+        value = graph.add("Slice", "view", [value, *bounds])
     value = graph.add("Sub", "minus_mean", [value, graph.store("input_mean", network.input_mean)])
     if bool((network.input_scale != 1).any()):
         value = graph.add("Mul", "scaled", [value, graph.store("input_scale", network.input_scale)])
@@ -171,14 +173,14 @@ def _layer(
     value: str,
     shape: tuple[int, ...],
     after: tuple[int, ...],
-    held: tuple[int, int],
+    extra: tuple[int, int],
 ) -> str:
-    """The nodes of one layer; `shape` and `after` are those of a picture before and after it."""
+    """Adds the nodes of one layer; `shape` and `after` are the shapes of one image before and after the layer."""
     simple = {nn.ReLU: "Relu", nn.Tanh: "Tanh", nn.Sigmoid: "Sigmoid"}
     if type(layer) in simple:
         return graph.add(simple[type(layer)], name, [value])
     if isinstance(layer, nn.Conv2d):
-        return _convolution(graph, name, layer, value, held)
+        return _convolution(graph, name, layer, value, extra)
     if isinstance(layer, LocalResponseNorm):
         return _lrn(graph, name, layer, value)
     if isinstance(layer, WithinMapNorm):
@@ -188,9 +190,9 @@ def _layer(
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return _grid(graph, name, value, shape, after)
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        numbers = {"weight": layer.weight, "bias": layer.bias, "mean": layer.running_mean, "var": layer.running_var}
-        stored = [graph.store(f"{name}.{part}", numbers[part]) for part in numbers]
-        return graph.add("BatchNormalization", name, [value, *stored], epsilon=layer.eps)
+        tensors = {"weight": layer.weight, "bias": layer.bias, "mean": layer.running_mean, "var": layer.running_var}
+        names = [graph.store(f"{name}.{part}", tensors[part]) for part in tensors]
+        return graph.add("BatchNormalization", name, [value, *names], epsilon=layer.eps)
     if isinstance(layer, Dropout):
         if not layer.scale_at_test or layer.p == 0:
             return value
@@ -199,11 +201,11 @@ def _layer(
         return graph.add("Flatten", name, [value], axis=1)
     if isinstance(layer, TowerLinear):
         blocks = []
-        for part, taken in enumerate(graph.split(name, value, layer.towers)):
+        for part, part_value in enumerate(graph.split(name, value, layer.towers)):
             outputs = layer.out_features // layer.towers
-            own = slice(part * outputs, (part + 1) * outputs)
-            bias = None if layer.bias is None else layer.bias[own]
-            blocks.append(_gemm(graph, f"{name}.tower{part + 1}", layer.weight[own], bias, taken))
+            rows = slice(part * outputs, (part + 1) * outputs)
+            bias = None if layer.bias is None else layer.bias[rows]
+            blocks.append(_gemm(graph, f"{name}.tower{part + 1}", layer.weight[rows], bias, part_value))
         return graph.add("Concat", name, blocks, axis=1)
     if isinstance(layer, nn.Linear):
         return _gemm(graph, name, layer.weight, layer.bias, value)
@@ -212,7 +214,7 @@ def _layer(
     raise _inexact(name, type(layer).__name__)
 
 
-def _convolution(graph: _Graph, name: str, layer: nn.Conv2d, value: str, held: tuple[int, int]) -> str:
+def _convolution(graph: _Graph, name: str, layer: nn.Conv2d, value: str, extra: tuple[int, int]) -> str:
     down, right = (int(padding) for padding in layer.padding)
     inputs = [value, graph.store(f"{name}.weight", layer.weight)]
     if layer.bias is not None:
@@ -223,14 +225,14 @@ def _convolution(graph: _Graph, name: str, layer: nn.Conv2d, value: str, held: t
         inputs,
         kernel_shape=list(layer.kernel_size),
         strides=list(layer.stride),
-        pads=[down, right, down + held[0], right + held[1]],
+        pads=[down, right, down + extra[0], right + extra[1]],
         group=layer.groups,
     )
 
 
 def _lrn(graph: _Graph, name: str, layer: LocalResponseNorm, value: str) -> str:
-    if layer.size % 2 == 0:  # ONNX counts one more map behind than before, this program the other way round
-        raise _inexact(name, f"LRN over {layer.size} maps")
+    if layer.size % 2 == 0:  # ONNX then adds one more channel after the center, this program before it
+        raise _inexact(name, f"LRN over {layer.size} channels")
     constants: dict[str, Any] = {"size": layer.size, "alpha": layer.alpha, "beta": layer.beta, "bias": layer.k}
     if layer.towers == 1:
         return graph.add("LRN", name, [value], **constants)
@@ -241,7 +243,7 @@ def _lrn(graph: _Graph, name: str, layer: LocalResponseNorm, value: str) -> str:
 
 def _within_map(graph: _Graph, name: str, layer: WithinMapNorm, value: str) -> str:
     if layer.size % 2 == 0:
-        raise _inexact(name, f"a norm within maps over {layer.size} pixels")
+        raise _inexact(name, f"normalization within feature maps over {layer.size} pixels")
     squares = graph.add("Mul", f"{name}.squares", [value, value])
     half, kernel = layer.size // 2, [layer.size, layer.size]
     mean = graph.add(
@@ -264,17 +266,17 @@ def _pool(
     after: tuple[int, ...],
 ) -> str:
     kernel, stride = int(layer.kernel_size), int(layer.stride)  # type: ignore[arg-type]
-    given: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
-    over = [(outside - 1) * stride + kernel - inside for inside, outside in zip(shape[1:], after[1:], strict=True)]
+    window: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
+    overhang = [(outside - 1) * stride + kernel - inside for inside, outside in zip(shape[1:], after[1:], strict=True)]
     if isinstance(layer, nn.MaxPool2d):
-        return graph.add("MaxPool", name, [value], **given, ceil_mode=int(bool(layer.ceil_mode)))
-    # Runtimes differ in what they divide by where a window hangs over the border; padding is told of exactly.
-    pads = [0, 0, *(max(0, pixels) for pixels in over)]
-    return graph.add("AveragePool", name, [value], **given, pads=pads, count_include_pad=0)
+        return graph.add("MaxPool", name, [value], **window, ceil_mode=int(bool(layer.ceil_mode)))
+    # Runtimes divide differently where a window exceeds the border, so the padding is stated explicitly.
+    pads = [0, 0, *(max(0, pixels) for pixels in overhang)]
+    return graph.add("AveragePool", name, [value], **window, pads=pads, count_include_pad=0)
 
 
 def _grid(graph: _Graph, name: str, value: str, shape: tuple[int, ...], after: tuple[int, ...]) -> str:
-    """Cells of nearly equal size averaged: weighted sums along rows and columns."""
+    """Adds an average over cells of nearly equal size, as weighted sums along rows and columns."""
 
     def weights(inside: int, cells: int) -> NDArray[np.float32]:
         identity = torch.eye(inside).unsqueeze(0)
@@ -295,7 +297,7 @@ def _gemm(graph: _Graph, name: str, weight: torch.Tensor, bias: torch.Tensor | N
 
 
 def _local(graph: _Graph, name: str, layer: LocalConv, value: str) -> str:
-    """A convolution with one-hot kernels lays out the window of every place; then one matrix product a place."""
+    """Adds a local layer: one-hot kernels copy the window of every position, then each has its own matrix product."""
     kernel, inputs, side = layer.kernel, layer.in_channels, layer.side
     area = kernel * kernel * inputs
     picks = np.zeros((kernel, kernel, inputs, inputs, kernel, kernel), np.float32)
@@ -303,20 +305,22 @@ def _local(graph: _Graph, name: str, layer: LocalConv, value: str) -> str:
         picks[row, column, channel, channel, row, column] = 1.0
     windows = graph.store(f"{name}.windows.weight", picks.reshape(area, inputs, kernel, kernel))
     shapes = {"rows": [0, 0, side * side], "maps": [-1, layer.out_channels, side, side]}
-    rows, maps = (graph.store(f"{name}.{part}", np.array(numbers, np.int64)) for part, numbers in shapes.items())
-    laid = graph.add("Conv", f"{name}.windows", [value, windows], pads=[kernel // 2] * 4, kernel_shape=[kernel] * 2)
-    flat = graph.add("Reshape", f"{name}.flat", [laid, rows])  # (N, area, places)
-    places = graph.add("Transpose", f"{name}.places", [flat], perm=[2, 0, 1])  # (places, N, area)
+    rows_shape, maps_shape = (
+        graph.store(f"{name}.{part}", np.array(numbers, np.int64)) for part, numbers in shapes.items()
+    )
+    patches = graph.add("Conv", f"{name}.windows", [value, windows], pads=[kernel // 2] * 4, kernel_shape=[kernel] * 2)
+    flat = graph.add("Reshape", f"{name}.flat", [patches, rows_shape])  # (N, area, positions)
+    positions = graph.add("Transpose", f"{name}.places", [flat], perm=[2, 0, 1])  # (positions, N, area)
     weight = graph.store(f"{name}.weight", layer.weight.reshape(side * side, area, layer.out_channels))
-    products = graph.add("MatMul", f"{name}.products", [places, weight])  # (places, N, outputs)
-    back = graph.add("Transpose", f"{name}.back", [products], perm=[1, 2, 0])
-    shaped = graph.add("Reshape", f"{name}.shaped", [back, maps])
-    return graph.add("Add", name, [shaped, graph.store(f"{name}.bias", layer.bias)])
+    products = graph.add("MatMul", f"{name}.products", [positions, weight])  # (positions, N, outputs)
+    transposed = graph.add("Transpose", f"{name}.back", [products], perm=[1, 2, 0])
+    reshaped = graph.add("Reshape", f"{name}.shaped", [transposed, maps_shape])
+    return graph.add("Add", name, [reshaped, graph.store(f"{name}.bias", layer.bias)])
 
 
 def _inexact(name: str, what: str) -> UsageError:
     return UsageError(
-        f"{name} cannot be written as ONNX: {what} has no exact counterpart there",
-        fix="Use --format torch-export or hf.",
+        f"{name} cannot be written as ONNX: {what} has no exact counterpart in ONNX",
+        fix="Use --to torch-export or hf.",
         code="E237",
     )

@@ -1,4 +1,4 @@
-"""Whether two things that should be the same network answer alike: a run, its ONNX file, an exported program."""
+"""Compares two backends that should hold the same network: a run and its ONNX file or exported program."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,36 +9,36 @@ from numpy.typing import NDArray
 
 from alexnet.data.images import prepare_image
 from alexnet.errors import AlexNetError, UntrustedFileError, UsageError
-from alexnet.export.backends import Backend, Logits, ask, softmax
+from alexnet.export.backends import Backend, Logits, compute_logits, softmax
 
-TOLERANCE = 1e-4  # of probabilities, and of logits beside the largest of them
+TOLERANCE = 1e-4  # absolute for probabilities, relative to the largest logit for logits
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two answers to the same pictures lie apart."""
+    """The differences between the outputs of two networks for the same images."""
 
     images: int
     max_probability: float  # largest difference of a probability
     mean_probability: float
     max_logit: float  # largest difference of a logit
-    largest_logit: float  # largest logit by its size
-    agreement: float  # share of the pictures with the same most probable class, in [0, 1]
+    largest_logit: float  # largest logit by absolute value
+    agreement: float  # share of the images with the same most probable class, in [0, 1]
 
     @property
     def equal(self) -> bool:
-        """Whether both lie within the tolerance; not, if a number is not finite."""
+        """Whether both differences are within the tolerance; False if a number is not finite."""
         return self.max_probability <= TOLERANCE and self.max_logit <= TOLERANCE * max(1.0, self.largest_logit)
 
 
 def parity(first: Logits, second: Logits) -> Parity:
-    """Compares the logits (N, classes) of two networks for the same pictures."""
+    """Compares the logits (N, classes) of two networks for the same images."""
     a, b = (logits.astype(np.float64) for logits in (first, second))
-    apart = np.abs(softmax(first) - softmax(second))
+    differences = np.abs(softmax(first) - softmax(second))
     return Parity(
         images=len(a),
-        max_probability=float(apart.max()),
-        mean_probability=float(apart.mean()),
+        max_probability=float(differences.max()),
+        mean_probability=float(differences.mean()),
         max_logit=float(np.abs(a - b).max()),
         largest_logit=float(np.abs(a).max()),
         agreement=float((a.argmax(1) == b.argmax(1)).mean()),
@@ -46,17 +46,17 @@ def parity(first: Logits, second: Logits) -> Parity:
 
 
 def compare_answers(first: Backend, second: Backend, paths: Sequence[Path]) -> tuple[Parity, dict[Path, str]]:
-    """Asks both about the same files; those that cannot be read are left out and named with their reasons.
+    """Compares both backends on the same files; files that cannot be read are skipped and returned with their reasons.
 
-    Each gets the pictures prepared at its own size, as it would be used.
+    Each backend gets the images prepared at its own size, as in normal use.
 
     Raises:
-        UsageError: they have other classes, or no picture could be read.
+        UsageError: the classes differ, or no image could be read.
     """
     if first.class_names != second.class_names:
         raise UsageError(
-            f"{first.name} and {second.name} do not answer with the same classes in the same order",
-            fix="Compare a run with what was exported of it.",
+            f"{first.name} and {second.name} do not have the same classes in the same order",
+            fix="Compare a run with what was exported from it.",
             code="E243",
         )
     errors: dict[Path, str] = {}
@@ -73,25 +73,25 @@ def compare_answers(first: Backend, second: Backend, paths: Sequence[Path]) -> t
             prepared[size].append(square)
     if not readable:
         raise UsageError(
-            f"none of the {len(paths)} pictures could be read; the first: {errors[paths[0]]}",
-            fix="Name pictures that can be opened.",
+            f"none of the {len(paths)} images could be read; the first error: {errors[paths[0]]}",
+            fix="Give images that can be opened.",
             code="E244",
         )
     stacks = {size: np.stack(squares) for size, squares in prepared.items()}
-    answers = [ask(each, stacks[each.prepare_size].__getitem__, len(readable)) for each in (first, second)]
+    answers = [compute_logits(each, stacks[each.prepare_size].__getitem__, len(readable)) for each in (first, second)]
     return parity(*answers), errors
 
 
-def check_equal(found: Parity, first: Backend, second: Backend) -> None:
-    """Raises if two networks do not answer alike.
+def check_equal(result: Parity, first: Backend, second: Backend) -> None:
+    """Checks that two networks gave equal answers.
 
     Raises:
-        UntrustedFileError: they do not.
+        UntrustedFileError: the answers differ by more than the tolerance.
     """
-    if not found.equal:
+    if not result.equal:
         raise UntrustedFileError(
-            f"{first.name} and {second.name} do not answer alike: probabilities differ by up to "
-            f"{found.max_probability:.2g}, logits by up to {found.max_logit:.2g}",
+            f"{first.name} and {second.name} give different answers: probabilities differ by up to "
+            f"{result.max_probability:.2g}, logits by up to {result.max_logit:.2g}",
             fix="Export the run again, or compare the checkpoint that was exported.",
             code="E663",
         )

@@ -1,7 +1,7 @@
-"""A run as a file for other programs, proven equal to the run before it is written: ONNX, torch.export, a folder.
+"""Exports a run for other programs as ONNX, torch.export or a folder, after testing that it equals the run.
 
-Whatever the format, the same things are inside: preprocessing from a prepared square, the layers under their names, the
-names of the classes and the recipe.
+Every format contains the same: preprocessing from a prepared square, the layers with their names, the class names and
+the recipe.
 """
 
 import copy
@@ -21,7 +21,16 @@ from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.evaluation.evaluate import top_k_error
 from alexnet.evaluation.views import CentralView
-from alexnet.export.backends import ABOUT, Backend, ask, of_network, of_onnx, of_program, open_backend, softmax
+from alexnet.export.backends import (
+    ABOUT,
+    Backend,
+    compute_logits,
+    of_network,
+    of_onnx,
+    of_program,
+    open_backend,
+    softmax,
+)
 from alexnet.export.huggingface import folder_files
 from alexnet.export.onnx import onnx_model
 from alexnet.export.parity import TOLERANCE, Parity, parity
@@ -29,36 +38,52 @@ from alexnet.export.quantize import MOST_LOSS, calibration_batches, quantized
 from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.run import RunFolder
-from alexnet.storage.files import disk_errors, temporary_for, write_file
+from alexnet.storage.files import disk_errors, free_name, refuse_to_replace, temporary_for, write_file
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2", "hf": ""}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what it was checked against."""
+    """What was written, and how it was checked."""
 
     out: Path
     bytes: int
     split: str
     parity: Parity
     int8: bool
-    known: int  # pictures of that split whose class the network knows
-    eager_accuracy: float | None  # of the run on them, in [0, 1]; None where there are none
-    accuracy: float | None  # of what was written
+    known: int  # number of images of that split whose class the network knows
+    eager_accuracy: float | None  # of the run on these images, in [0, 1]; None if there are none
+    accuracy: float | None  # of the exported network
+
+
+def export_target(out: str | Path | None, to: str | None, name: str) -> tuple[Path, str]:
+    """Decides the output path and the format from what was given of them.
+
+    Args:
+        name: of the run; without `out`, the file is called so, with -2, -3 ... where that exists.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    if to is None:
+        ending = ".onnx" if out is None else Path(out).suffix
+        to = next((form for form, known in FORMATS.items() if known == ending), "onnx")
+    if to not in FORMATS:
+        raise UsageError(f"{to!r} is no format of export", fix=f"Use --to {', '.join(FORMATS)}.", code="E224")
+    return Path(out) if out is not None else free_name(Path(f"{name}{FORMATS[to] or '-hf'}")), to
 
 
 def check_out(out: Path, form: str) -> None:
-    """Refuses, before any work, to write over something or under a misleading name.
+    """Rejects, before any work is done, an output path that exists or does not fit the format.
 
     Raises:
-        UsageError: it exists, or has not the ending of its format.
+        UsageError: the path exists, or does not have the ending of its format.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists", fix="Choose another name with --out, or remove it.", code="E239")
+    refuse_to_replace(out)
     if FORMATS[form] and out.suffix != FORMATS[form]:
         raise UsageError(
-            f"{out} does not end in {FORMATS[form]}, by which others know the format",
+            f"{out} does not end in {FORMATS[form]}, as other programs expect for this format",
             fix=f"Use --out {out.with_suffix(FORMATS[form])}.",
             code="E245",
         )
@@ -76,25 +101,30 @@ def export(
     int8: bool = False,
     progress: ProgressCallback = silent,
 ) -> Exported:
-    """Writes a run in another format, if that answers every picture of a split as the run does.
+    """Writes a run in another format if that gives the same outputs as the run for every image of a split.
 
     Args:
-        model: the network of the run, on the processor.
-        prepared: pictures to ask about; the accuracy counts those of the classes that the run knows.
+        model: the network of the run, on the CPU.
+        prepared: images for the comparison; the accuracy counts those whose class the run knows.
         form: one of `FORMATS`.
-        split: the split that is looked at.
+        split: the split to compare on.
         pixels: type of the pixels that an ONNX file takes, uint8 or float32.
-        int8: write ONNX in 8 bits, if its top-1 accuracy falls by no more than `MOST_LOSS`; equal it is not.
+        int8: write ONNX in 8 bits if the top-1 accuracy falls by at most `MOST_LOSS`; the outputs are not equal then.
 
     Raises:
-        UsageError: `out` exists or is ill named, a package is missing, a layer cannot be written, 8 bits of no ONNX.
+        UsageError: `out` exists or has the wrong ending, a package is missing, a layer cannot be written, or 8 bits
+            are requested for another format than ONNX.
         DataError: there is no such split.
-        UntrustedFileError: the answers are not equal, or 8 bits lose too much; nothing is written.
-        ResourceError: the disk refuses.
+        UntrustedFileError: the outputs are not equal, or 8 bits lose too much accuracy; nothing is written.
+        ResourceError: the file cannot be written.
     """
     check_out(out, form)
     if int8 and form != "onnx":
-        raise UsageError(f"--int8 with --format {form}", fix="Only ONNX is written in 8 bits.", code="E249")
+        raise UsageError(
+            f"--int8 does not work with --to {form}",
+            fix="Only ONNX is written in 8 bits: leave out --int8, or use --to onnx.",
+            code="E249",
+        )
     if split not in prepared.splits:
         raise DataError(
             f"{prepared.location} has no split {split!r}",
@@ -103,18 +133,18 @@ def export(
         )
     side = prepared.size
     files = _files(run, model.float().eval(), side, form, pixels)
-    asked = _opened(files, form, str(out))
+    exported = _opened(files, form, str(out))
     data = prepared.splits[split]
     eager = of_network(str(run.folder), "run", model, run.class_names, side)
-    first, second = (ask(each, data.read, len(data), progress) for each in (eager, asked))
+    first, second = (compute_logits(each, data.read, len(data), progress) for each in (eager, exported))
     _refuse_unequal(parity(first, second), out)
-    places = {name: number for number, name in enumerate(run.class_names)}
-    labels = np.array([places.get(name, -1) for name in prepared.class_names], np.int64)[data.labels]
+    outputs = {name: number for number, name in enumerate(run.class_names)}
+    labels = np.array([outputs.get(name, -1) for name in prepared.class_names], np.int64)[data.labels]
     known = labels >= 0
     if int8:
-        ranges = prepared.splits.get("train", data)
-        files = {"": quantized(files[""], calibration_batches(ranges.read, len(ranges), pixels))}
-        second = ask(of_onnx(str(out), files[""]), data.read, len(data), progress)
+        calibration = prepared.splits.get("train", data)
+        files = {"": quantized(files[""], calibration_batches(calibration.read, len(calibration), pixels))}
+        second = compute_logits(of_onnx(str(out), files[""]), data.read, len(data), progress)
     accuracies = [
         1 - top_k_error(softmax(logits[known]), labels[known], 1) if known.any() else None for logits in (first, second)
     ]
@@ -127,7 +157,7 @@ def export(
 
 
 def _write(files: dict[str, bytes], out: Path) -> None:
-    """One file, or a folder of several that appears when it is whole."""
+    """Writes one file, or a folder of several files that appears only when it is complete."""
     with disk_errors(f"writing {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         if "" in files:
@@ -142,7 +172,7 @@ def _write(files: dict[str, bytes], out: Path) -> None:
 
 
 def about_run(run: RunFolder, model: Network, side: int) -> dict[str, Any]:
-    """What a file tells of itself: classes, recipe, what is done with pixels, and whose weights they are."""
+    """Builds the description in an exported file: classes, recipe, preprocessing and fingerprint of the weights."""
     config = model.config
     return {
         "class_names": list(run.class_names),
@@ -167,9 +197,9 @@ def _files(run: RunFolder, model: Network, side: int, form: str, pixels: str) ->
 
 
 def program_bytes(model: Network, side: int, about: dict[str, Any]) -> bytes:
-    """The network as the bytes of a .pt2 archive: (batch, 3, side, side) uint8 to logits and probabilities."""
+    """Converts the network to a .pt2 archive: (batch, 3, side, side) uint8 to logits and probabilities."""
     model = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-    model.input_mean = model.input_mean.contiguous()  # the archive keeps only tensors that lie in order
+    model.input_mean = model.input_mean.contiguous()  # the archive can store only contiguous tensors
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
     shapes = {"pixels": {0: torch.export.Dim("batch")}}
     with torch.no_grad():
@@ -190,12 +220,12 @@ def _opened(files: dict[str, bytes], form: str, name: str) -> Backend:
         return open_backend(Path(folder))
 
 
-def _refuse_unequal(found: Parity, out: Path) -> None:
-    if not found.equal:
+def _refuse_unequal(result: Parity, out: Path) -> None:
+    if not result.equal:
         raise UntrustedFileError(
-            f"{out} was not written: it does not answer as the run does. Of {found.images} pictures, probabilities "
-            f"differ by up to {found.max_probability:.2g}, logits by up to {found.max_logit:.2g}, where {TOLERANCE:g} "
-            "is allowed",
+            f"{out} was not written: its answers differ from those of the run. For {result.images} images, "
+            f"probabilities differ by up to {result.max_probability:.2g} and logits by up to {result.max_logit:.2g}; "
+            f"{TOLERANCE:g} is allowed",
             fix="Please report it with the recipe of the run and the versions of onnx, onnxruntime and torch.",
             code="E660",
         )
@@ -204,9 +234,9 @@ def _refuse_unequal(found: Parity, out: Path) -> None:
 def _refuse_loss(accuracies: Sequence[float | None], out: Path) -> None:
     before, after = accuracies
     if before is None or after is None or before - after > MOST_LOSS:
-        said = "cannot be told" if before is None or after is None else f"falls from {before:.1%} to {after:.1%}"
+        change = "cannot be measured" if before is None or after is None else f"falls from {before:.1%} to {after:.1%}"
         raise UntrustedFileError(
-            f"{out} was not written: in 8 bits the top-1 accuracy {said}, where {MOST_LOSS:.1%} may be lost",
-            fix="Leave out --int8, or name pictures of the run's classes with --data.",
+            f"{out} was not written: in 8 bits the top-1 accuracy {change}; a loss of {MOST_LOSS:.1%} is allowed",
+            fix="Leave out --int8, or give images of the run's classes with --data.",
             code="E664",
         )

@@ -1,4 +1,4 @@
-"""What is inside a trained network.
+"""What a trained network has learned, and why it answers as it does.
 
 Reading order: `features`, `image_index`, `similar`, `attribution`, `filters`, `receptive_fields`, `contact_sheet`.
 """

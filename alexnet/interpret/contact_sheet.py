@@ -1,4 +1,4 @@
-"""Pictures beside one another on a white sheet, written as PNG."""
+"""Images side by side on a white sheet, written as PNG."""
 
 import io
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ WHITE = 255
 
 
 def enlarged(pixels: Pixels, times: int) -> Pixels:
-    """(H, W, 3) with every pixel as a square of `times` x `times`."""
+    """Enlarges (H, W, 3): every pixel becomes a square of `times` x `times` pixels."""
     return np.repeat(np.repeat(pixels, times, 0), times, 1)
 
 
 def resized(pixels: Pixels, side: int) -> Pixels:
-    """A square picture at another size, smoothly."""
+    """Resizes a square image with bicubic interpolation."""
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def sheet(rows: Sequence[Sequence[Pixels]], *, gap: int, first_apart: bool = False) -> Pixels:
-    """Squares of one size in rows, `gap` white pixels between and around them.
+def sheet(rows: Sequence[Sequence[Pixels]], *, gap: int, separate_first: bool = False) -> Pixels:
+    """Places square images of one size in rows, with `gap` white pixels between and around them.
 
     Args:
-        first_apart: the first of a row stands apart from the others, as the test pictures do in Figure 4.
+        separate_first: leave more space after the first image of a row, as after the test images in Figure 4.
     """
     side = rows[0][0].shape[0]
     columns = max(map(len, rows))
-    extra = 2 * gap if first_apart else 0
+    extra = 2 * gap if separate_first else 0
     width = columns * (side + gap) + gap + extra
     out = np.full((len(rows) * (side + gap) + gap, width, 3), WHITE, np.uint8)
     for y, row in enumerate(rows):
@@ -43,10 +43,10 @@ def sheet(rows: Sequence[Sequence[Pixels]], *, gap: int, first_apart: bool = Fal
 
 
 def save_png(pixels: Pixels, out: Path) -> None:
-    """Writes pixels as PNG, whole or not at all.
+    """Writes pixels as PNG; if that fails, no partial file remains.
 
     Raises:
-        ResourceError: the disk refuses.
+        ResourceError: the file cannot be written.
     """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -55,21 +55,21 @@ def save_png(pixels: Pixels, out: Path) -> None:
         write_file(out, buffer.getvalue())
 
 
-TILE = 16  # pixels that a unit of a fully connected layer takes in a sheet of activations
+TILE = 16  # side in pixels of the square that shows one unit of a fully connected layer
 
 
 def activation_sheet(values: NDArray[np.float32]) -> Pixels:
-    """Maps (or units, as squares) in rows; the least value of the layer is black, the largest white."""
-    maps = values if values.ndim == 3 else np.repeat(np.repeat(values.reshape(-1, 1, 1), TILE, 1), TILE, 2)
-    low, high = float(maps.min()), float(maps.max())
-    grey = np.rint((maps - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
-    columns = max(1, round(len(grey) ** 0.5))
-    tiles = [tile[..., None].repeat(3, 2) for tile in grey]
+    """Draws feature maps (or units, as squares) in rows; the smallest value is black, the largest white."""
+    feature_maps = values if values.ndim == 3 else np.repeat(np.repeat(values.reshape(-1, 1, 1), TILE, 1), TILE, 2)
+    low, high = float(feature_maps.min()), float(feature_maps.max())
+    gray = np.rint((feature_maps - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    columns = max(1, round(len(gray) ** 0.5))
+    tiles = [tile[..., None].repeat(3, 2) for tile in gray]
     return sheet([tiles[i : i + columns] for i in range(0, len(tiles), columns)], gap=1)
 
 
 def png_bytes(pixels: Pixels) -> bytes:
-    """Pixels as the content of a PNG file."""
+    """Returns the content of a PNG file with these pixels."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,9 +1,9 @@
-"""What a layer says of pictures: vectors by layer name, read by the same path as prediction, and files of them."""
+"""Activations of one layer for many images, computed on the same path as prediction, and files of them."""
 
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from alexnet.evaluation.views import central_view
 from alexnet.models.fusion import run_layers
 from alexnet.models.network import Network, check_layer
 from alexnet.progress import ProgressCallback, silent
-from alexnet.storage.files import disk_errors, write_file
+from alexnet.storage.files import disk_errors, refuse_to_replace, write_file
 
 ENDINGS = (".safetensors", ".npy")
 Floats = NDArray[np.float32]
@@ -27,16 +27,22 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One layer's answer to some pictures, in their order, and the reasons why others have none."""
+    """The activations of one layer for images, in their order, and the reasons why other files could not be read."""
 
     layer: str
     paths: tuple[Path, ...]
-    values: Floats  # (N, units), or (N, maps, H, W) of a layer of maps
+    values: Floats  # (N, units), or (N, channels, H, W) for a layer of feature maps
     errors: dict[Path, str]
+    files: tuple[Path, ...] = ()  # where they were written
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.values.shape[1:]))
+        unread = f", {len(self.errors)} not read" if self.errors else ""
+        return f"Features({self.layer} of {len(self.paths)} images, {shape} numbers each{unread})"
 
 
 def last_hidden(model: Network) -> str:
-    """The layer whose output the last fully connected layer sees: fc7 after its non-linearity, in an AlexNet."""
+    """Names the layer before the last fully connected layer: in an AlexNet, fc7 after its activation function."""
     layers = list(model.layers.named_children())
     last = max(i for i, (_, layer) in enumerate(layers) if isinstance(layer, nn.Linear))
     return layers[last - 1][0]
@@ -44,13 +50,13 @@ def last_hidden(model: Network) -> str:
 
 @torch.inference_mode()
 def activation(model: Network, images: Tensor, layer: str) -> Tensor:
-    """What one layer gives for (N, 3, crop, crop) pixels 0..255; the layers behind it do not run."""
+    """Computes the output of one layer for (N, 3, crop, crop) pixels 0..255; later layers do not run."""
     layers = list(model.layers)[: check_layer(model, layer) + 1]
     return run_layers(layers, model.prepare_input(images)).float()
 
 
 def layer_values(classifier: Classifier, image: Pixels, layer: str) -> Floats:
-    """What a layer gives for the central view of one prepared image: (units,) or (maps, H, W).
+    """Computes the output of a layer for the central view of one prepared image: (units,) or (channels, H, W).
 
     Raises:
         UsageError: E235, there is no such layer.
@@ -67,11 +73,11 @@ def features(
     batch_size: int = 32,
     progress: ProgressCallback = silent,
 ) -> Features:
-    """One layer's activations for the central view of picture files; a file that cannot be read gives its reason.
+    """Computes one layer's activations for the central view of image files; unreadable files are listed with a reason.
 
     Args:
         prepare_size: pixels of the shorter side, as in the recipe that the network was trained with.
-        progress: told (done, count) after every batch.
+        progress: called after every batch with the files done and the files in all.
 
     Raises:
         UsageError: there is no such layer.
@@ -92,56 +98,62 @@ def features(
             view = central_view(model, np.stack(list(images.values())))
             values.append(activation(model, view, layer).cpu().contiguous().numpy())
             read += images
-        progress("looking", min(start + batch_size, len(paths)), len(paths))
+        progress("computing features", min(start + batch_size, len(paths)), len(paths))
     if not values:
         size, device = model.config.crop_size, model.input_mean.device
         values = [activation(model, torch.zeros(1, 3, size, size, device=device), layer).cpu().numpy()[:0]]
     return Features(layer, tuple(read), np.concatenate(values), errors)
 
 
-def check_ending(out: Path) -> None:
-    """Refuses, before any work, a file of a kind that is not written.
+def check_file(out: Path) -> None:
+    """Rejects an output file that exists, or of an unsupported format, before any work is done.
 
     Raises:
-        UsageError: its name ends otherwise than in one of `ENDINGS`.
+        UsageError: the file exists, or its name does not end in one of `ENDINGS`.
     """
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(
-            f"{out}: vectors are not written as {out.suffix or 'a file without ending'}",
-            fix=f"Let the name end in {' or '.join(ENDINGS)}.",
+            f"{out}: features cannot be written as {out.suffix or 'a file without an ending'}",
+            fix=f"Use a name that ends in {' or '.join(ENDINGS)}.",
             code="E238",
         )
+    for file in files_of(out):
+        refuse_to_replace(file)
 
 
-def save_features(found: Features, out: Path, *, network: str) -> list[Path]:
-    """Writes the vectors with the names of the pictures: one .safetensors, or an .npy and a .json beside it.
+def files_of(out: Path) -> tuple[Path, ...]:
+    """Returns the files that are written: an .npy has the names of the images in a .json beside it."""
+    return (out,) if out.suffix.lower() == ".safetensors" else (out, out.with_suffix(".json"))
+
+
+def save_features(result: Features, out: Path, *, network: str) -> Features:
+    """Writes the features with the paths of the images: one .safetensors file, or an .npy and a .json file.
 
     Args:
-        network: the fingerprint of the weights, to tell later whose vectors these are.
+        network: the fingerprint of the weights, stored so that a reader knows which network computed the features.
 
     Returns:
-        The files written.
+        The same features, with the files that were written.
 
     Raises:
-        UsageError: the ending is another.
-        ResourceError: the disk refuses.
+        UsageError: a file exists, or the name has another ending.
+        ResourceError: the file cannot be written.
     """
-    check_ending(out)
-    about = {"layer": found.layer, "network": network, "names": [str(path) for path in found.paths]}
+    check_file(out)
+    about = {"layer": result.layer, "network": network, "names": [str(path) for path in result.paths]}
     with disk_errors(f"writing {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix.lower() == ".safetensors":
-            content = {"alexnet": json.dumps(about)}
-            write_file(out, safetensors.numpy.save({"features": np.ascontiguousarray(found.values)}, content))
-            return [out]
-        beside = out.with_suffix(".json")
-        write_file(beside, json.dumps(about, indent=1).encode())
-        write_file(out, npy_bytes(found.values))
-        return [out, beside]
+            metadata = {"alexnet": json.dumps(about)}
+            write_file(out, safetensors.numpy.save({"features": np.ascontiguousarray(result.values)}, metadata))
+        else:
+            write_file(files_of(out)[1], json.dumps(about, indent=1).encode())
+            write_file(out, npy_bytes(result.values))
+    return replace(result, files=files_of(out))
 
 
 def npy_bytes(array: Floats) -> bytes:
-    """An array as the content of an .npy file."""
+    """Returns the content of an .npy file with this array."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

@@ -1,8 +1,8 @@
-"""Crop, mirror and colour noise as one compiled loop over a batch, on one thread; imported by `alexnet.data.loader`.
+"""Random crop, horizontal flip and color noise as one compiled loop over a batch; imported by `alexnet.data.loader`.
 
-One thread, because it runs beside the network, whose own threads spin while they wait. Every operation is rounded as in
-`alexnet.data.augment`, so the pixels are the same to the last bit. A mirrored row is turned first, as bytes, so that
-the arithmetic walks through memory in one direction and is vectorised.
+It uses one thread, because it runs beside the network, whose own threads spin while they wait. Every operation is
+rounded as in `alexnet.data.augment`, so the pixels are bit-identical. A flipped row is reversed first, as bytes, so
+that the arithmetic reads memory in one direction and is vectorized.
 """
 
 from typing import Any
@@ -17,14 +17,14 @@ Array = NDArray[Any]
 
 @compiled(parallel=False)
 def cut_bytes(images: Array, inside: Array, here: Array, offsets: Array, mirrored: Array, out: Array) -> None:
-    """Windows of some pictures, the pixels as they are.
+    """Copies one window of each selected image into `out`, with the pixels unchanged.
 
     Args:
-        pictures: (n, H, W, 3) uint8, C-contiguous.
-        inside: (k,) which of the pictures.
-        here: (k,) which rows of offsets, mirrored and out they get.
+        images: (n, H, W, 3) uint8, C-contiguous.
+        inside: (k,) indices of the selected images.
+        here: (k,) the row of offsets, mirrored and out that belongs to each of them.
         offsets: (N, 2) top and left of each window.
-        mirrored: (N,) bool.
+        mirrored: (N,) bool, whether the window is flipped horizontally.
         out: (N, size, 3 * size) uint8.
     """
     size = out.shape[1]
@@ -49,11 +49,11 @@ def cut(
     divisor: np.float32,
     out: Array,
 ) -> None:
-    """The same with colour noise: out = back + (pixel - middle + noise) / divisor.
+    """Does the same as `cut_bytes` and adds color noise: out = back + (pixel - middle + noise) / divisor.
 
     Args:
-        noise: (N, 3) float32, grey levels.
-        middle, back: (size or 1, 3 * size) float32, grey levels; one row serves all.
+        noise: (N, 3) float32, gray levels.
+        middle, back: (size or 1, 3 * size) float32, gray levels; a single row is used for all rows.
         out: (N, size, 3 * size) float32.
     """
     size, width = out.shape[1], out.shape[2]
@@ -79,10 +79,10 @@ def cut(
 
 @compiled(parallel=False)
 def _window(row: Array, left: int, turned: bool, target: Array) -> None:
-    """Pixels from `left` on of a row (3 * W,) into target (3 * size,), the last one first if `turned`."""
+    """Copies the pixels from `left` on of a row (3 * W,) to target (3 * size,), in reverse order if `turned`."""
     width = len(target)
     if turned:
-        # Unsigned, so that numba does not look for negative places, which would keep the loop from being vectorised.
+        # Unsigned, so that numba does not check for negative indices, which would prevent vectorization of the loop.
         last, three, one = np.uint64(3 * left + width - 3), np.uint64(3), np.uint64(1)
         for x in range(np.uint64(width // 3)):
             source, place = last - three * x, three * x

@@ -1,10 +1,11 @@
-"""How loops are compiled. Importing this takes half a second: `operators` does when the first batch arrives.
+"""Compiles loops with numba.
 
-Why numba: LRN forward and backward, (32, 96, 55, 55) and (32, 256, 27, 27), two cores of a Sapphire Rapids Xeon, freed
-memory kept, all in one process: nn.LocalResponseNorm 200 and 119 ms, the closed form in PyTorch 131 and 76 (159 and 95
-on channels_last), that under torch.compile, which needs a C++ compiler on the user's machine, 30 and 28 (154 and 98),
-numba 14 and 9. The code is compiled once, in a quarter of a minute, and kept where numba may write: NUMBA_CACHE_DIR,
-else __pycache__ beside the source, else ~/.cache/numba.
+Importing this module is slow, so `operators` imports it only when the first batch arrives. numba, because it was faster
+than nn.LocalResponseNorm, than the closed form in PyTorch, and than that under torch.compile, which also needs a C++
+compiler on the user's machine. Measured: docs/log.md ("Speed") and benchmarks/results/kernels.json.
+
+The code is compiled once, which takes some seconds, and is stored in the first folder that numba may write to:
+NUMBA_CACHE_DIR, __pycache__ beside the source, ~/.cache/numba.
 """
 
 from collections.abc import Callable, Set
@@ -14,15 +15,16 @@ import numba
 
 
 def compiled(*, parallel: bool, fast: Set[str] = frozenset()) -> Callable[[Any], Any]:
-    """numba.njit with this module's settings, without the cache on disk where no folder can be written.
+    """Returns numba.njit with the settings of this module; without a cache on disk where no folder is writable.
 
     Args:
-        fast: liberties of fast-math; without any, every operation is rounded as written, so that the results are those
-            of PyTorch's, bit for bit. They belong into the file of the loop: numba's cache notices when that changes.
+        fast: fast-math flags. Without any, every operation is rounded as written, so that the results are bit-identical
+            to those of PyTorch. The flags must be defined in the file of the loop, because numba's cache detects
+            changes of that file only.
     """
 
     def decorate(function: Any) -> Any:
-        njit: Any = numba.njit  # its own types do not know what it accepts
+        njit: Any = numba.njit  # numba's own type hints lack some options
         options = {"parallel": parallel, "fastmath": set(fast), "error_model": "numpy", "nogil": True}
         try:
             return njit(cache=True, **options)(function)

@@ -1,11 +1,12 @@
-"""Loops that numba compiles: the chain ReLU - LRN - within-map norm - max pooling - ReLU, and the update of 2012.
+"""Loops compiled by numba: the chain ReLU - LRN - within-map normalization - max pooling - ReLU; the update of 2012.
 
-All maps are (N, H, W, C) float32 arrays, the memory of a channels_last tensor, so that the inner loop of everything
-runs over neighbouring channels and becomes vector instructions. The chain works on one image and tower at a time, which
-stays in the cache between the stages; the units of work are independent and nothing is summed across them, so the
-result has the same bytes for any number of threads.
+All feature maps are (N, H, W, C) float32 arrays, the memory layout of a channels_last tensor, so that every inner loop
+runs over adjacent channels and is compiled to vector instructions. The chain processes one image and tower at a time,
+which stays in the cache between the stages. These units of work are independent and nothing is summed across them, so
+the result is bit-identical for any number of threads.
 
-All in one file, because numba's cache notices when the file of a function changes, but not that of one it calls.
+All loops are in one file, because numba's cache detects a change in the file of a function, but not in the file of a
+function that it calls.
 """
 
 from typing import Any
@@ -18,31 +19,31 @@ from alexnet.kernels.jit import compiled
 
 Maps = npt.NDArray[np.float32]
 Places = npt.NDArray[np.uint8]
-Place = tuple[int, int]  # an image and the first of some of its maps
+Place = tuple[int, int]  # an image and the first of a group of its channels
 
-# Of fast-math, only what lets products be fused and roots be approximated to the last bit or two. NaN and infinity must
-# pass through, for they are how a diverging run is noticed. Sums stay in their order: with "reassoc" the code that is
-# kept on the disk differed in the last bits from what ran in the process that had compiled it, and so did a run that
-# was started by the one and resumed by the other.
+# Only the fast-math flags that allow fused products and roots that are exact except for the last one or two bits. NaN
+# and infinity must pass through, because they show that a run diverges. Sums keep their order: with "reassoc" the code
+# loaded from the cache on disk gave other last bits than the code in the process that had compiled it, so a resumed run
+# differed from one that was not interrupted.
 FAST = {"contract", "arcp", "afn", "nsz"}
 
 ONE = np.float32(1)
-WINDOW, HALF = 5, 2  # maps, and pixels a side, in a window of both norms; known here, loops over them are unrolled
+WINDOW, HALF = 5, 2  # size of the window of both normalizations; a constant, so that its loops are unrolled
 BLOCK = 1 << 15  # elements of a parameter that one thread updates at a time
 
 
 @compiled(parallel=False, fast=FAST)
 def power(d: Any) -> tuple[Any, Any]:
-    """d ^ -3/4 and d ^ -1/2, of roots only by reciprocals, for which processors have a fast estimate."""
+    """Returns d ^ -3/4 and d ^ -1/2, computed from reciprocal roots, for which processors have a fast estimate."""
     r = ONE / np.sqrt(d)
     return r * r * (ONE / np.sqrt(r)), r
 
 
 @compiled(parallel=False, fast=FAST)
 def lrn(x: Maps, out: Maps, at: Place, to: Place, towers: int, count: int, floor: Any, scale: Any, k: Any) -> None:
-    """ReLU (floor 0; none: -inf) and LRN of one image, `count` maps in each tower; `at`, `to` are (image, first map).
+    """Applies ReLU (floor 0; without ReLU -inf) and LRN to one image, `count` channels in each tower.
 
-    out = a d ^ -3/4 with d = k + scale * sum a_j^2.
+    out = a d ^ -3/4 with d = k + scale * sum a_j^2. `at` and `to` are (image, first channel) in `x` and in `out`.
     """
     (n, o), (m, p) = at, to
     values, squares = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
@@ -65,10 +66,10 @@ def lrn(x: Maps, out: Maps, at: Place, to: Place, towers: int, count: int, floor
 def lrn_backward(
     x: Maps, grad: Maps, out: Maps, at: Place, of: Place, towers: int, count: int, floor: Any, scale: Any, k: Any
 ) -> None:
-    """Gradient of `lrn` for its maps, at `at` in x and `out`, from that of its result, at `of` in `grad`.
+    """Computes the gradient of `lrn` for x, at `at` in `x` and `out`, from that of its result, at `of` in `grad`.
 
-    With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4 over the j around
-    i, because i lies in the window of j where j lies in that of i.
+    With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4 over the j in the
+    window of i, because i lies in the window of j exactly where j lies in the window of i.
     """
     (n, o), (m, p) = at, of
     values, squares = np.empty(count, np.float32), np.zeros(count + WINDOW, np.float32)
@@ -100,7 +101,7 @@ def lrn_backward(
 
 @compiled(parallel=False, fast=FAST)
 def relu(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any) -> None:
-    """max(x, floor) of `count` maps of one image."""
+    """Computes max(x, floor) for `count` channels of one image."""
     (n, o), (m, p) = at, to
     for i in range(x.shape[1]):
         for j in range(x.shape[2]):
@@ -111,7 +112,7 @@ def relu(x: Maps, out: Maps, at: Place, to: Place, count: int, floor: Any) -> No
 
 @compiled(parallel=False, fast=FAST)
 def relu_backward(x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: int, floor: Any) -> None:
-    """Gradient of `relu` for its maps from that of its result, as in `lrn_backward`."""
+    """Computes the gradient of `relu` for x from that of its result; arguments as in `lrn_backward`."""
     (n, o), (m, p) = at, of
     for i in range(x.shape[1]):
         for j in range(x.shape[2]):
@@ -123,10 +124,10 @@ def relu_backward(x: Maps, grad: Maps, out: Maps, at: Place, of: Place, count: i
 
 @compiled(parallel=False, fast=FAST)
 def box_sums(rows: Maps, i: int, count: int, columns: Maps, sums: Maps) -> None:
-    """Sums over the windows around the pixels of row i: over the rows of a window, then over its columns.
+    """Sums the windows around the pixels of row i: first over the rows of a window, then over its columns.
 
-    `rows` is (H + 2 HALF, W * count), `columns` (W + 2 HALF) * count: around both stand the zeros that a window at the
-    border reaches, so both sums are one flat loop. `sums` is W * count.
+    `rows` is (H + 2 HALF, W * count), `columns` (W + 2 HALF) * count. Both are padded with zeros for the windows at the
+    border, so each sum is one flat loop. `sums` is W * count.
     """
     inside = columns[HALF * count : HALF * count + sums.shape[0]]
     p, q, r, s, u = rows[i], rows[i + 1], rows[i + 2], rows[i + 3], rows[i + 4]
@@ -139,7 +140,7 @@ def box_sums(rows: Maps, i: int, count: int, columns: Maps, sums: Maps) -> None:
 
 @compiled(parallel=False, fast=FAST)
 def map_norm(a: Maps, out: Maps, squares: Maps, count: int, scale: Any) -> None:
-    """Within-map norm of (H, W * count): a (1 + scale * sum of a^2 over the window) ^ -3/4."""
+    """Applies within-map normalization to (H, W * count): a (1 + scale * sum of a^2 over the window) ^ -3/4."""
     width = a.shape[1]
     columns, sums = np.zeros(width + 2 * HALF * count, np.float32), np.empty(width, np.float32)
     for i in range(a.shape[0]):
@@ -155,7 +156,7 @@ def map_norm(a: Maps, out: Maps, squares: Maps, count: int, scale: Any) -> None:
 
 @compiled(parallel=False, fast=FAST)
 def map_norm_backward(a: Maps, grad: Maps, squares: Maps, terms: Maps, count: int, scale: Any) -> None:
-    """Turns `grad` of the norm's result into that of `a`: the formula of `lrn_backward`, windows in the plane."""
+    """Replaces `grad` of the result by the gradient for `a`: the formula of `lrn_backward`, with windows of pixels."""
     width, factor = a.shape[1], np.float32(-1.5) * scale
     columns, sums = np.zeros(width + 2 * HALF * count, np.float32), np.empty(width, np.float32)
     for i in range(a.shape[0]):
@@ -179,7 +180,7 @@ def map_norm_backward(a: Maps, grad: Maps, squares: Maps, terms: Maps, count: in
 
 @compiled(parallel=False, fast=FAST)
 def larger(v: Any, here: int, best: Any, place: int) -> tuple[Any, int]:
-    """The running maximum and its place after one more value. As in PyTorch the first of equals counts; NaN wins."""
+    """Updates a running maximum and its position by one value; as in PyTorch, the first maximum counts and NaN wins."""
     if (v > best) | (v != v):
         return v, here
     return best, place
@@ -187,7 +188,7 @@ def larger(v: Any, here: int, best: Any, place: int) -> tuple[Any, int]:
 
 @compiled(parallel=False, fast=FAST)
 def max_pool(a: Maps, out: Maps, places: Places, to: Place, size: int, stride: int, floor: Any) -> None:
-    """Max pooling of image 0 and ReLU, and where in its window each maximum lay (255: the ReLU cut it off)."""
+    """Applies max pooling and ReLU to image 0; `places`: where in its window each maximum is (255: ReLU gave 0)."""
     m, p = to
     count = a.shape[3]
     best, place = np.empty(count, np.float32), np.empty(count, np.int32)
@@ -225,7 +226,7 @@ def max_pool(a: Maps, out: Maps, places: Places, to: Place, size: int, stride: i
 
 @compiled(parallel=False, fast=FAST)
 def max_pool_backward(grad: Maps, places: Places, at: Place, out: Maps, size: int, stride: int) -> None:
-    """Gradient of `max_pool` into image 0 of `out`; windows in their order, so sums have one order too."""
+    """Writes the gradient of `max_pool` to image 0 of `out`; the fixed order of the windows fixes the order of sums."""
     n, o = at
     count = out.shape[3]
     out[:] = np.float32(0)
@@ -256,9 +257,9 @@ def chain(
     stride: int,
     threads: int,
 ) -> None:
-    """The whole chain: (N, H, W, C) to (N, H', W', C). `pool` 0 leaves the pooling and its ReLU out."""
+    """Runs the whole chain: (N, H, W, C) to (N, H', W', C). With `pool` 0 there is no pooling and no ReLU after it."""
     alone = pool == 0 and not map_on
-    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, as they lie in memory
+    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, in memory order
     shape, flat = (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
     units = x.shape[0] * towers // together
     for t in numba.prange(threads):
@@ -298,9 +299,9 @@ def chain_backward(
     stride: int,
     threads: int,
 ) -> None:
-    """Gradient of `chain` for x from x alone: what lies between is computed again, for it is cheaper than reading."""
+    """Computes the gradient of `chain` for x; intermediate values are computed again, since reading them is slower."""
     alone = pool == 0 and not map_on
-    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, as they lie in memory
+    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, in memory order
     shape, flat = (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
     units = x.shape[0] * towers // together
     for t in numba.prange(threads):
@@ -328,7 +329,7 @@ def chain_backward(
 
 @compiled(parallel=True, fast=FAST)
 def momentum_step(weights: Maps, gradient: Maps, buffer: Maps, momentum: Any, rate: Any, decay: Any) -> None:
-    """v <- momentum v - rate (gradient + decay w); w <- w + v, in one pass over three flat arrays."""
+    """Updates v <- momentum v - rate (gradient + decay w); w <- w + v, in one pass over three flat arrays."""
     blocks = (weights.shape[0] + BLOCK - 1) // BLOCK
     for b in numba.prange(blocks):
         part = slice(b * BLOCK, min((b + 1) * BLOCK, weights.shape[0]))

@@ -1,8 +1,9 @@
-"""ReLU - LRN - within-map norm - max pooling - ReLU as one operator, and the update of 2012 as one pass.
+"""ReLU - LRN - within-map normalization - max pooling - ReLU as one operator, and the update of 2012 as one pass.
 
 Each stage of the chain may be left out. On a CPU in float32 the operator is a compiled loop (see `norm_pool_loops`)
-that reads and writes the maps once; elsewhere, in other precisions, without numba, and in an exported network, the same
-formulas run in PyTorch, with gradients in closed form. Either way the backward pass keeps only the input.
+that reads and writes the feature maps once. On other devices, in other precisions, without numba, and in an exported
+network, the same formulas run in PyTorch, with gradients in closed form. In both cases the backward pass needs only the
+input and, for the compiled loop with pooling, one byte for each pooled value.
 """
 
 import threading
@@ -17,37 +18,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The fields of a chain as the operators take them; beta is 3/4 there.
+# The fields of a chain in the order in which the operators take them; beta is always 3/4 there.
 STAGES = (
     "bool relu_first, int lrn_size, float lrn_scale, float lrn_k, int towers, int map_size, float map_scale, "
     "int pool, int stride, bool ceil, bool relu_last"
 )
 NAMES = tuple(stage.split()[1] for stage in STAGES.split(", "))
 
-# One compiled loop at a time: numba's own pool of threads, used where OpenMP is missing, ends the process when two
-# threads of Python enter it at once.
+# Only one compiled loop runs at a time: where OpenMP is missing, numba uses its own thread pool, which ends the process
+# if two Python threads enter it at the same time.
 LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Chain:
-    """What happens to the maps, in this order; sizes of 0 leave a stage out."""
+    """The operations on the feature maps, in this order; a size of 0 leaves a stage out."""
 
     relu_first: bool = False
-    lrn_size: int = 0  # a (k + scale * sum of a_j^2 over so many maps of the tower) ^ -beta
+    lrn_size: int = 0  # a (k + scale * sum of a_j^2 over so many channels of the tower) ^ -beta
     lrn_scale: float = 0.0
     lrn_k: float = 1.0
     towers: int = 1
-    map_size: int = 0  # a (1 + scale * sum of a^2 over the map_size x map_size pixels around) ^ -beta
+    map_size: int = 0  # a (1 + scale * sum of a^2 over map_size x map_size pixels of its channel) ^ -beta
     map_scale: float = 0.0
-    beta: float = 0.75  # of both norms
+    beta: float = 0.75  # of both normalizations
     pool: int = 0
     stride: int = 1
-    ceil: bool = False  # whether a pooling window that hangs over the border counts
+    ceil: bool = False  # whether a pooling window that extends beyond the border counts
     relu_last: bool = False
 
     def pooled(self, side: int) -> int:
-        """Pixels along one side after the chain; as in PyTorch, every window starts inside."""
+        """Returns the pixels along one side after the chain; as in PyTorch, every window starts inside the input."""
         if not self.pool:
             return side
         windows = 1 + (side - self.pool + (self.stride - 1 if self.ceil else 0)) // self.stride
@@ -55,7 +56,7 @@ class Chain:
 
 
 def run_chain(x: Tensor, chain: Chain) -> Tensor:
-    """(N, C, H, W) to (N, C, H', W')."""
+    """Applies a chain: (N, C, H, W) to (N, C, H', W')."""
     if is_compiled(x, chain):
         if is_plain_call(x):
             return _forward(x, chain)[0]
@@ -63,9 +64,9 @@ def run_chain(x: Tensor, chain: Chain) -> Tensor:
     if chain.relu_first:
         x = F.relu(x)
     if chain.lrn_size:
-        # len() would be one number for ever in an exported network, whose batch is of any size.
-        maps = x.view(x.shape[0], chain.towers, x.shape[1] // chain.towers, *x.shape[2:])
-        x = _power_norm(maps, chain.lrn_size, False, chain.lrn_scale, chain.lrn_k, chain.beta).flatten(1, 2)
+        # In an exported network len() would be a constant, although the batch may have any size.
+        per_tower = x.view(x.shape[0], chain.towers, x.shape[1] // chain.towers, *x.shape[2:])
+        x = _power_norm(per_tower, chain.lrn_size, False, chain.lrn_scale, chain.lrn_k, chain.beta).flatten(1, 2)
     if chain.map_size:
         x = _power_norm(x, chain.map_size, True, chain.map_scale, 1.0, chain.beta)
     if chain.pool:
@@ -74,14 +75,14 @@ def run_chain(x: Tensor, chain: Chain) -> Tensor:
 
 
 def is_compiled(x: Tensor, chain: Chain) -> bool:
-    """Whether the compiled loop does this chain on this tensor."""
+    """Whether the compiled loop can run this chain on this tensor."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.numel() > 0
         and chain.beta == 0.75
         and {chain.lrn_size, chain.map_size} <= {0, 5}
-        and chain.pool < 16  # places in a window fit into a byte, with 255 to spare
+        and chain.pool < 16  # positions in a window fit into a byte, and 255 stays free
         and (not chain.pool or min(chain.pooled(side) for side in x.shape[-2:]) > 0)
         and not torch.compiler.is_exporting()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -90,17 +91,17 @@ def is_compiled(x: Tensor, chain: Chain) -> bool:
 
 
 def is_plain_call(x: Tensor) -> bool:
-    """Whether nobody wants a gradient or watches, so that the loop may be called without PyTorch's dispatcher.
+    """Whether no gradient and no tracing is needed, so that the loop may be called without PyTorch's dispatcher.
 
-    The first call through it imports torch._dynamo, which takes a second: half of a cold prediction.
+    The first call through the dispatcher imports torch._dynamo, which would slow down the first prediction.
     """
-    graded = x.requires_grad and torch.is_grad_enabled()
-    return type(x) is Tensor and not graded and not torch.compiler.is_compiling()
+    needs_gradient = x.requires_grad and torch.is_grad_enabled()
+    return type(x) is Tensor and not needs_gradient and not torch.compiler.is_compiling()
 
 
 @lru_cache
 def compiled() -> ModuleType | None:
-    """The module of compiled loops, or None where numba is missing."""
+    """Returns the module of compiled loops, or None if numba is not installed."""
     try:
         from alexnet.kernels import norm_pool_loops as module
     except ImportError:
@@ -109,10 +110,12 @@ def compiled() -> ModuleType | None:
 
 
 def momentum_step(weight: Tensor, buffer: Tensor, momentum: float, rate: float, decay: float) -> bool:
-    """v <- momentum v - rate (gradient + decay w); w <- w + v, in one pass, if the three lie alike in memory.
+    """Updates v <- momentum v - rate (gradient + decay w); w <- w + v, in one pass, if w, v and the gradient allow it.
+
+    They must be float32 on the CPU and have the same dense memory layout.
 
     Returns:
-        Whether it did; otherwise nothing has changed.
+        Whether it was done; if not, nothing has changed.
     """
     gradient = weight.grad
     tensors = [t.detach() for t in (weight, gradient, buffer) if t is not None]
@@ -123,7 +126,7 @@ def momentum_step(weight: Tensor, buffer: Tensor, momentum: float, rate: float, 
         return False
     flat = [t.as_strided((t.numel(),), (1,)).numpy() for t in tensors]
     with LOCK:
-        _threads(module)
+        _set_threads(module)
         module.momentum_step(*flat, *(np.float32(number) for number in (momentum, rate, decay)))
     return True
 
@@ -132,48 +135,49 @@ def momentum_step(weight: Tensor, buffer: Tensor, momentum: float, rate: float, 
     "alexnet::norm_chain", mutates_args=(), device_types="cpu", schema=f"(Tensor x, {STAGES}) -> (Tensor, Tensor)"
 )
 def norm_chain(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
-    """The chain, and where in its window each maximum lay; both channels_last."""
+    """Applies the chain; returns its result and the position of each maximum in its window, both channels_last."""
     return _forward(x, _chain(stages))
 
 
 def _forward(x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
     module = compiled()
     assert module is not None
-    out, places = _empty(x, chain)
+    out, positions = _empty_outputs(x, chain)
     with LOCK:
-        floors = (_floor(chain.relu_first), _floor(chain.relu_last))
-        module.chain(_rows(x), _rows(out), _rows(places), floors, *_numbers(chain), _threads(module))
-    return out, places
+        floors = (_relu_floor(chain.relu_first), _relu_floor(chain.relu_last))
+        arrays = (_channels_last(x), _channels_last(out), _channels_last(positions))
+        module.chain(*arrays, floors, *_loop_arguments(chain), _set_threads(module))
+    return out, positions
 
 
 @norm_chain.register_fake
 def _(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
-    return _empty(x, _chain(stages))
+    return _empty_outputs(x, _chain(stages))
 
 
 @torch.library.custom_op(
     "alexnet::norm_chain_backward",
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor x, Tensor grad, Tensor places, {STAGES}) -> Tensor",
+    schema=f"(Tensor x, Tensor grad, Tensor positions, {STAGES}) -> Tensor",
 )
-def norm_chain_backward(x: Tensor, grad: Tensor, places: Tensor, *stages: Any) -> Tensor:
-    """Gradient of `norm_chain` for x, channels_last."""
+def norm_chain_backward(x: Tensor, grad: Tensor, positions: Tensor, *stages: Any) -> Tensor:
+    """Computes the gradient of `norm_chain` for x, channels_last."""
     chain, module = _chain(stages), compiled()
     assert module is not None
     out = torch.empty_like(x, memory_format=torch.channels_last)
     with LOCK:
-        arrays = (_rows(x), _rows(grad), _rows(places), _rows(out))
-        module.chain_backward(*arrays, _floor(chain.relu_first), *_numbers(chain), _threads(module))
+        arrays = (_channels_last(x), _channels_last(grad), _channels_last(positions), _channels_last(out))
+        module.chain_backward(*arrays, _relu_floor(chain.relu_first), *_loop_arguments(chain), _set_threads(module))
     return out
 
 
 @norm_chain_backward.register_fake
-def _(x: Tensor, grad: Tensor, places: Tensor, *stages: Any) -> Tensor:
+def _(x: Tensor, grad: Tensor, positions: Tensor, *stages: Any) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _save_input(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, *ctx.stages = inputs
     ctx.save_for_backward(x, output[1])
     ctx.mark_non_differentiable(output[1])
@@ -181,12 +185,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    x, places = ctx.saved_tensors
-    gradient = None if grad is None else norm_chain_backward(x, grad, places, *ctx.stages)
+    x, positions = ctx.saved_tensors
+    gradient = None if grad is None else norm_chain_backward(x, grad, positions, *ctx.stages)
     return (gradient, *(None for _ in ctx.stages))
 
 
-norm_chain.register_autograd(_backward, setup_context=_keep)
+norm_chain.register_autograd(_backward, setup_context=_save_input)
 
 
 def _power_norm(x: Tensor, *numbers: Any) -> Tensor:
@@ -194,7 +198,7 @@ def _power_norm(x: Tensor, *numbers: Any) -> Tensor:
 
 
 class _PowerNorm(torch.autograd.Function):
-    """b = a d ^ -beta with d = k + scale * (sum of a^2 over a window), in float32 at least.
+    """Computes b = a d ^ -beta with d = k + scale * (sum of a^2 over a window), in float32 or better.
 
     db_j / da_i is d_i ^ -beta for i = j, and -2 beta scale a_i a_j d_j ^ (-beta - 1) for each i in the window of j. So
     da = g d ^ -beta - 2 beta scale a * (sum of g a d ^ (-beta - 1) over the mirrored window).
@@ -204,35 +208,35 @@ class _PowerNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, size: int, planar: bool, scale: float, k: float, beta: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.numbers = size, planar, scale, k, beta
-        a = _wide(x)
+        a = _at_least_float32(x)
         d = (_window_sums(a * a, size, planar) * scale).add_(k)
         return a.mul(d.pow_(-beta)).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,), (size, planar, scale, k, beta) = ctx.saved_tensors, ctx.numbers
-        a, g = _wide(x), _wide(grad)
+        a, g = _at_least_float32(x), _at_least_float32(grad)
         d = _window_sums(a * a, size, planar) * scale + k
         direct = g * d**-beta
-        spread = _window_sums(direct * a / d, size, planar, mirrored=True)
-        return (direct - 2.0 * beta * scale * a * spread).to(x.dtype), None, None, None, None, None
+        sums = _window_sums(direct * a / d, size, planar, mirrored=True)
+        return (direct - 2.0 * beta * scale * a * sums).to(x.dtype), None, None, None, None, None
 
 
 def _window_sums(a: Tensor, size: int, planar: bool, *, mirrored: bool = False) -> Tensor:
-    """Sums over `size` neighbours from size // 2 before to the rest after, along the maps or in both directions."""
-    if planar:  # zero padding that counts in the divisor makes the mean equal to the clipped sum over size^2
+    """Sums windows of `size` channels, or of `size` x `size` pixels (`planar`); size // 2 of them come before."""
+    if planar:  # zeros outside count in the divisor, so the mean times size^2 is the sum of the clipped window
         return F.avg_pool2d(a, size, stride=1, padding=size // 2, count_include_pad=True) * float(size * size)
     before, after = size // 2, size - 1 - size // 2
     if mirrored:
         before, after = after, before
-    padded, count = F.pad(a, (0, 0, 0, 0, before, after)), a.shape[-3]
-    total = padded.narrow(-3, 0, count).clone()
+    padded, channels = F.pad(a, (0, 0, 0, 0, before, after)), a.shape[-3]
+    total = padded.narrow(-3, 0, channels).clone()
     for j in range(1, size):
-        total = total + padded.narrow(-3, j, count)
+        total = total + padded.narrow(-3, j, channels)
     return total
 
 
-def _wide(a: Tensor) -> Tensor:
+def _at_least_float32(a: Tensor) -> Tensor:
     return a.float() if a.dtype in (torch.float16, torch.bfloat16) else a
 
 
@@ -240,38 +244,39 @@ def _chain(stages: Sequence[Any]) -> Chain:
     return Chain(**dict(zip(NAMES, stages, strict=True)))
 
 
-def _numbers(chain: Chain) -> tuple[Any, ...]:
-    """The chain as `alexnet.kernels.norm_pool_loops` takes it."""
+def _loop_arguments(chain: Chain) -> tuple[Any, ...]:
+    """Returns the fields of a chain as the loops in `alexnet.kernels.norm_pool_loops` take them."""
     lrn = (chain.lrn_size > 0, np.float32(chain.lrn_scale), np.float32(chain.lrn_k), chain.towers)
     return (*lrn, chain.map_size > 0, np.float32(chain.map_scale), chain.pool, chain.stride)
 
 
-def _floor(relu: bool) -> np.float32:
+def _relu_floor(relu: bool) -> np.float32:
+    """Returns the lowest value that passes: 0 with ReLU, -inf without."""
     return np.float32(0.0 if relu else -np.inf)
 
 
-def _empty(x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
+def _empty_outputs(x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
     n, c, h, w = x.shape
     shape = (n, c, chain.pooled(h), chain.pooled(w))
     out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    places = shape if chain.pool else (0, 0, 0, 0)
-    return out, torch.empty(places, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
+    positions_shape = shape if chain.pool else (0, 0, 0, 0)
+    return out, torch.empty(positions_shape, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
 
 
-def _rows(x: Tensor) -> Any:
-    """(N, C, H, W) as a contiguous array (N, H, W, C): the same memory where x is channels_last."""
+def _channels_last(x: Tensor) -> Any:
+    """Returns (N, C, H, W) as a contiguous array (N, H, W, C), without a copy if x is channels_last."""
     return x.detach().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _threads(module: ModuleType) -> int:
-    """As many threads as PyTorch would use, told to numba.
+def _set_threads(module: ModuleType) -> int:
+    """Makes numba use as many threads as PyTorch, and returns their number.
 
-    numba starts its OpenMP threads at the first call and sets the number of those of the whole process by the way, on
-    which the last bits of PyTorch's sums depend; it is put back.
+    At its first call numba starts its OpenMP threads and, as a side effect, changes the number of OpenMP threads of the
+    whole process. The last bits of PyTorch's sums depend on that number, so it is restored.
     """
-    wanted = torch.get_num_threads()
-    count = min(wanted, int(module.numba.config.NUMBA_NUM_THREADS))
+    torch_threads = torch.get_num_threads()
+    count = min(torch_threads, int(module.numba.config.NUMBA_NUM_THREADS))
     module.numba.set_num_threads(count)
-    if torch.get_num_threads() != wanted:
-        torch.set_num_threads(wanted)
+    if torch.get_num_threads() != torch_threads:
+        torch.set_num_threads(torch_threads)
     return count

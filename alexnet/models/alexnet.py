@@ -1,4 +1,4 @@
-"""AlexNet: five convolutions and three fully connected layers, as the configuration says, and their initial weights."""
+"""AlexNet: five convolutional and three fully connected layers as configured, and their initial weights."""
 
 import torch
 from torch import nn
@@ -18,17 +18,17 @@ from alexnet.recipes.config import AlexNetConfig, NormPlace
 
 
 class AlexNet(Network):
-    """Five convolutions and three fully connected layers, as the configuration says."""
+    """Five convolutional and three fully connected layers, built from a configuration."""
 
     def __init__(self, config: AlexNetConfig, *, generator: torch.Generator | None = None):
         super().__init__(config, alexnet_layers(config), in_channels=config.in_channels)
-        initialise_alexnet(self.layers, config, generator)
+        initialize_alexnet(self.layers, config, generator)
 
 
 def alexnet_layers(config: AlexNetConfig) -> list[Named]:
-    """AlexNet, top to bottom. Shapes in comments: the defaults, N omitted."""
+    """Lists the layers of AlexNet from input to output. Shapes in comments are those of the defaults, without N."""
     towers = config.towers
-    alone = 1 if config.towers_talk else towers  # groups of the layers in which the towers meet
+    joint_groups = 1 if config.towers_talk else towers  # groups in the layers that join the towers
     c1, c2, *middle = (scaled(c, config.width, towers) for c in config.channels)
     f6, f7 = (scaled(f, config.width, towers) for f in config.fc_features)
     conv2_padding, conv5_padding = conv_paddings(config)
@@ -52,10 +52,10 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
         batch = [(f"bn{number}", nn.BatchNorm2d(outputs))] if batch_norm else []
         return [(f"conv{number}", layer), *batch]
 
-    def normed(number: int, place: NormPlace) -> list[Named]:
-        """Activation, normalisation and pooling of layer 1 or 2, in the order that the place asks for."""
-        across = towers if config.lrn_per_tower else 1
-        lrn = LocalResponseNorm(config.lrn_size, config.lrn_alpha, config.lrn_beta, config.lrn_k, across)
+    def after_conv(number: int, place: NormPlace) -> list[Named]:
+        """Lists what follows conv1 or conv2: activation, normalization and pooling, in the order set by `place`."""
+        lrn_towers = towers if config.lrn_per_tower else 1
+        lrn = LocalResponseNorm(config.lrn_size, config.lrn_alpha, config.lrn_beta, config.lrn_k, lrn_towers)
         norm: list[Named] = [(f"norm{number}", lrn)] if place != "none" else []
         if number == 2 and config.within_map_norm:
             norm += [("map_norm2", WithinMapNorm(5, alpha=0.001, beta=0.75))]
@@ -72,37 +72,41 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
         layers += [("pad1", PadRightBottom(config.conv1_kernel, config.conv1_stride))]
         padding1 = 0
     layers += conv(1, config.in_channels, c1, config.conv1_kernel, config.conv1_stride, padding1)  # (96, 55, 55)
-    layers += normed(1, config.norm1)  # (96, 27, 27)
+    layers += after_conv(1, config.norm1)  # (96, 27, 27)
     layers += conv(2, c1, c2, 5, padding=conv2_padding, groups=towers)  # (256, 27, 27)
-    layers += normed(2, config.norm2)  # (256, 13, 13)
+    layers += after_conv(2, config.norm2)  # (256, 13, 13)
     first, *_, last = numbers = middle_convolutions(config)
     inputs = c2
-    for number in numbers:  # (384, 13, 13) from the maps of both towers, (384, 13, 13), (256, 13, 13)
-        maps, groups, padding = middle[number - 3], alone if number == first else towers, 1
-        layers += conv(number, inputs, maps, 3, padding=conv5_padding if number == last else padding, groups=groups)
+    for number in numbers:  # (384, 13, 13) from the channels of both towers, (384, 13, 13), (256, 13, 13)
+        outputs, groups = middle[number - 3], joint_groups if number == first else towers
+        padding = conv5_padding if number == last else 1
+        layers += conv(number, inputs, outputs, 3, padding=padding, groups=groups)
         layers += [*(pool(5) if number == last else []), *activation(number)]
-        inputs = maps
+        inputs = outputs
     # (256, 6, 6) after pool5
 
     if config.pool5_grid:
         layers += [("grid5", nn.AdaptiveAvgPool2d(config.pool5_grid))]
-    layers += [("flatten", nn.Flatten())]  # (9216,), the maps of the first tower before those of the second
+    layers += [("flatten", nn.Flatten())]  # (9216,), the channels of the first tower before those of the second
     grid = config.pool5_grid or grid_sizes(config)["pool5"]
     for number, features, outputs in ((6, inputs * grid * grid, f6), (7, f6, f7)):
         bias = not batch_norm
-        fc = nn.Linear(features, outputs, bias) if alone == 1 else TowerLinear(features, outputs, bias, towers=alone)
-        unit: list[Named] = [(f"fc{number}", fc)]
-        unit += [(f"bn{number}", nn.BatchNorm1d(outputs))] if batch_norm else []
-        unit += activation(number)
-        share = config.dropout if config.dropout_layers in ("both", f"fc{number}") else 0.0
-        drop: list[Named] = [(f"drop{number}", Dropout(share, config.dropout_scale_at_test))]
-        layers += drop + unit if config.dropout_place == "before" else unit + drop  # (4096,)
+        if joint_groups == 1:
+            fc = nn.Linear(features, outputs, bias)
+        else:
+            fc = TowerLinear(features, outputs, bias, towers=joint_groups)
+        fc_layers: list[Named] = [(f"fc{number}", fc)]
+        fc_layers += [(f"bn{number}", nn.BatchNorm1d(outputs))] if batch_norm else []
+        fc_layers += activation(number)
+        p = config.dropout if config.dropout_layers in ("both", f"fc{number}") else 0.0
+        dropout: list[Named] = [(f"drop{number}", Dropout(p, config.dropout_scale_at_test))]
+        layers += dropout + fc_layers if config.dropout_place == "before" else fc_layers + dropout  # (4096,)
     layers += [("fc8", nn.Linear(f7, config.num_classes))]  # (1000,)
     return layers
 
 
-def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: torch.Generator | None) -> None:
-    """Start values; N is normal with that standard deviation, U uniform to either side of zero.
+def initialize_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: torch.Generator | None) -> None:
+    """Sets the initial weights. N(s) is normal with standard deviation s, U(b) is uniform in [-b, b].
 
     | init    | weights                                             | biases                                        |
     |---------|-----------------------------------------------------|-----------------------------------------------|
@@ -113,13 +117,13 @@ def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: 
     | xavier  | U(sqrt(6 / (fan in + fan out))), Glorot et al. 2010 | 0                                             |
     | kaiming | N(sqrt(2 / fan in)), He et al. 2015; fc8 N(.01)     | 0                                             |
 
-    The deviations of the first three are multiplied by config.init_scale: a layer that is a quarter as wide sums a
-    quarter of the products, so with twice the deviation its outputs are as large as those of the full one.
+    The standard deviations of the first three are multiplied by config.init_scale. A layer of a quarter of the width
+    sums a quarter of the products, so with twice the standard deviation its outputs are as large as at full width.
     """
     sigmas = {"source": {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}, "caffe": {"fc6": 0.005, "fc7": 0.005}}
     for name, module in layers.named_children():
         if not isinstance(module, nn.Conv2d | nn.Linear) or module.weight.is_meta:
-            continue  # weights without memory are about to come from a file
+            continue  # weights on the meta device have no memory to initialize
         bound = module.weight[0].numel() ** -0.5
         if config.init == "torch":
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
@@ -135,5 +139,6 @@ def initialise_alexnet(layers: nn.Sequential, config: AlexNetConfig, generator: 
         if config.init == "torch":
             nn.init.uniform_(module.bias, -bound, bound, generator=generator)
         else:
-            lifted = config.init in ("source", "paper", "caffe") and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
-            nn.init.constant_(module.bias, config.bias if lifted else 0.0)
+            published = config.init in ("source", "paper", "caffe")
+            uses_config_bias = published and name in ("conv2", "conv4", "conv5", "fc6", "fc7")
+            nn.init.constant_(module.bias, config.bias if uses_config_bias else 0.0)

@@ -1,4 +1,4 @@
-"""From a configuration to its network."""
+"""Builds the network that a configuration describes."""
 
 import torch
 
@@ -10,7 +10,7 @@ from alexnet.recipes.config import CifarNetConfig, LeNetConfig, ModelConfig
 
 
 def build_model(config: ModelConfig, *, seed: int = 0) -> Network:
-    """The network that a configuration describes, with the initial weights of `seed`."""
+    """Builds the network that a configuration describes, with the initial weights of `seed`."""
     generator = torch.Generator().manual_seed(seed)
     if isinstance(config, LeNetConfig):
         return LeNet(config, generator=generator)

@@ -1,7 +1,7 @@
-"""The nets of cuda-convnet for CIFAR-10: convolutions with pooling, layers that do not share their filters, softmax.
+"""The networks of cuda-convnet for CIFAR-10: convolutional layers with pooling, local layers, fully connected layers.
 
-They are what sections 3.1 and 3.3 of the paper call a four-layer network. Sources: layers-cifar of the released code of
-2012, and cuda-convnet of 2011 for those that are not in it.
+Sections 3.1 and 3.3 of the paper call them four-layer networks. Sources: layers-cifar of the released code of 2012, and
+cuda-convnet of 2011 for the networks that are not in it.
 """
 
 import torch
@@ -14,52 +14,52 @@ from alexnet.recipes.config import CifarNetConfig
 
 
 class CifarNet(Network):
-    """One of the nets of cuda-convnet for CIFAR-10."""
+    """One of the networks of cuda-convnet for CIFAR-10."""
 
     def __init__(self, config: CifarNetConfig, *, generator: torch.Generator | None = None):
         super().__init__(config, cifar_layers(config), in_channels=3)
-        initialise_cifar(self.layers, config, generator)
+        initialize_cifar(self.layers, config, generator)
 
 
 def cifar_layers(config: CifarNetConfig) -> list[Named]:
-    """The chain of named layers. Shapes in comments: the net of 18 %, N omitted; windows are counted up (ceil)."""
-    places = {1: config.norm1, 2: config.norm2}
-    out: list[Named] = []
+    """Lists the named layers in order. Shapes in comments are those of `cifar-18pct`, without N; pooling rounds up."""
+    norm_places = {1: config.norm1, 2: config.norm2}
+    layers: list[Named] = []
     inputs = 3
     channels = [scaled(c, config.width, 1) for c in config.channels]
-    for number, maps in enumerate(channels, 1):
+    for number, outputs in enumerate(channels, 1):
         conv = FirstConv if number == 1 else nn.Conv2d
-        out += [(f"conv{number}", conv(inputs, maps, 5, padding=2))]  # (32, 32, 32), (32, 16, 16), (64, 8, 8)
+        layers += [(f"conv{number}", conv(inputs, outputs, 5, padding=2))]  # (32, 32, 32), (32, 16, 16), (64, 8, 8)
         activation: Named = (f"act{number}", activation_layer(config.activation))
-        maximum = number == 1 or config.pooling == "max"
-        pool: Named = (f"pool{number}", nn.MaxPool2d(3, 2, ceil_mode=True) if maximum else _average_pooling())
-        place = places.get(number, "none") if config.norm != "none" else "none"
+        is_max = number == 1 or config.pooling == "max"
+        pool: Named = (f"pool{number}", nn.MaxPool2d(3, 2, ceil_mode=True) if is_max else _average_pooling())
+        place = norm_places.get(number, "none") if config.norm != "none" else "none"
         norm: list[Named] = [(f"norm{number}", _norm(config))] if place != "none" else []
         if place == "before-pool":
-            out += [activation, *norm, pool]
-        elif maximum:  # rectified after pooling: the same function for any that rises, and a quarter of the work
-            out += [pool, activation, *norm]
+            layers += [activation, *norm, pool]
+        elif is_max:  # an increasing activation gives the same after max pooling, for a quarter of the work
+            layers += [pool, activation, *norm]
         else:
-            out += [activation, pool, *norm]
-        inputs = maps  # (32, 16, 16), (32, 8, 8), (64, 4, 4) after pooling
+            layers += [activation, pool, *norm]
+        inputs = outputs  # (32, 16, 16), (32, 8, 8), (64, 4, 4) after pooling
     side = list(grid_sizes(config).values())[-1]
     number = len(channels)
-    for maps in (scaled(c, config.width, 1) for c in config.local_channels):
+    for outputs in (scaled(c, config.width, 1) for c in config.local_channels):
         number += 1
-        out += [(f"local{number}", LocalConv(inputs, maps, 3, side))]
-        out += [(f"act{number}", activation_layer(config.activation))]
-        inputs = maps
-    out += [("flatten", nn.Flatten())]  # (1024,)
+        layers += [(f"local{number}", LocalConv(inputs, outputs, 3, side))]
+        layers += [(f"act{number}", activation_layer(config.activation))]
+        inputs = outputs
+    layers += [("flatten", nn.Flatten())]  # (1024,)
     features = inputs * side * side
     for units in (scaled(f, config.width, 1) for f in config.fc_features):
         number += 1
-        out += [(f"fc{number}", nn.Linear(features, units)), (f"act{number}", activation_layer(config.activation))]
+        layers += [(f"fc{number}", nn.Linear(features, units)), (f"act{number}", activation_layer(config.activation))]
         features = units
-    return [*out, (f"fc{number + 1}", nn.Linear(features, config.num_classes))]
+    return [*layers, (f"fc{number + 1}", nn.Linear(features, config.num_classes))]
 
 
-def initialise_cifar(chain: nn.Sequential, config: CifarNetConfig, generator: torch.Generator | None) -> None:
-    """Start values; biases are 0. With "source", N(sigma) with the sigma of the .cfg files.
+def initialize_cifar(chain: nn.Sequential, config: CifarNetConfig, generator: torch.Generator | None) -> None:
+    """Sets the initial weights; biases are 0. "source" is normal with the sigma of the .cfg files:
 
     | layer           | sigma                       |
     |-----------------|-----------------------------|
@@ -68,7 +68,8 @@ def initialise_cifar(chain: nn.Sequential, config: CifarNetConfig, generator: to
     | local           | .04                         |
     | fully connected | config.fc_sigma             |
 
-    "xavier" is Glorot's uniform start and "kaiming" He's normal one, with the numbers of inputs and outputs of a unit.
+    "xavier" is the uniform initialization of Glorot and "kaiming" the normal one of He, with the fan-in and fan-out of
+    one unit.
     """
     for name, module in chain.named_children():
         if not isinstance(module, nn.Conv2d | nn.Linear | LocalConv) or module.weight.is_meta:
@@ -99,4 +100,5 @@ def _norm(config: CifarNetConfig) -> nn.Module:
 
 
 def _average_pooling() -> nn.Module:
-    return nn.AvgPool2d(3, 2, ceil_mode=True)  # divides by the pixels that are there, as in the code of 2011
+    # Divides by the number of pixels inside the feature map, as in the code of 2011.
+    return nn.AvgPool2d(3, 2, ceil_mode=True)

@@ -1,7 +1,7 @@
-"""The layers of 2012 that PyTorch does not have in the form in which they won.
+"""The layers of 2012 that PyTorch does not have, or has in another form.
 
-All act on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIPS 2012; [code] the released source of the
-same year, `computerhistory/AlexNet-Source-Code`.
+All operate on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIPS 2012; [code] the released source of
+the same year, `computerhistory/AlexNet-Source-Code`.
 """
 
 from typing import Literal
@@ -14,12 +14,13 @@ from alexnet.kernels.operators import Chain, run_chain
 
 
 class LocalResponseNorm(nn.Module):
-    """Normalisation across neighbouring maps, never across the border between two towers.
+    """Local response normalization (LRN): over adjacent channels of one tower, never across the border of two towers.
 
-    b_f = a_f / (k + alpha / size * sum of a_j^2 over the `size` maps around f) ^ beta     ([code] layer.py:1179-1186)
+    b_f = a_f / (k + alpha / size * sum of a_j^2 over the `size` channels around f) ^ beta ([code] layer.py:1179-1186)
 
-    The code divides alpha by `size`; the formula in section 3.3 of the paper does not. To get the paper's text, pass
-    `alpha * size`. Each tower's C / towers maps are normalised on their own, as they lay on different GPUs.
+    The code divides alpha by `size`; the formula in section 3.3 of the paper does not. For the formula of the
+    paper, pass `alpha * size`. The C / towers channels of each tower are normalized separately, because in 2012 each
+    tower was on its own GPU.
     """
 
     def __init__(self, size: int, alpha: float, beta: float, k: float, towers: int = 1):
@@ -30,7 +31,7 @@ class LocalResponseNorm(nn.Module):
         return run_chain(x, self.stage())
 
     def stage(self) -> Chain:
-        """The norm as a stage of a chain."""
+        """Returns this normalization as a stage of a chain."""
         scale = self.alpha / self.size
         return Chain(lrn_size=self.size, lrn_scale=scale, lrn_k=self.k, towers=self.towers, beta=self.beta)
 
@@ -39,7 +40,7 @@ class LocalResponseNorm(nn.Module):
 
 
 class WithinMapNorm(nn.Module):
-    """Normalisation by the `size` x `size` neighbourhood in the same map; nowhere in the paper.
+    """Normalization over `size` x `size` pixels of the same channel; in the released source only, not in the paper.
 
     b = a / (1 + alpha / size^2 * sum of a^2 over the window, clipped at the border) ^ beta
 
@@ -54,7 +55,7 @@ class WithinMapNorm(nn.Module):
         return run_chain(x, self.stage())
 
     def stage(self) -> Chain:
-        """The norm as a stage of a chain."""
+        """Returns this normalization as a stage of a chain."""
         return Chain(map_size=self.size, map_scale=self.alpha / self.size**2, beta=self.beta)
 
     def extra_repr(self) -> str:
@@ -62,19 +63,19 @@ class WithinMapNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask comes from a generator of its own, seeded anew for every step of a run.
+    """Dropout whose mask comes from its own generator, which is seeded again for every step of a run.
 
-    With `scale_at_test` the mask only zeroes and testing multiplies by the kept share, as in 2012 ([code]
-    src/layer.cu:1126-1135); otherwise training divides by it ("inverted", as everywhere today). The two give the same
-    function at test time for the same weights only up to that factor, so it belongs to the network's definition.
+    With `scale_at_test` training only sets values to zero and testing multiplies by the kept share, as in 2012 ([code]
+    src/layer.cu:1126-1135). Otherwise training divides by the kept share ("inverted dropout", common today). With the
+    same weights the two differ by that factor at test time, so this choice is part of the network's definition.
     """
 
     def __init__(self, p: float, scale_at_test: bool):
         super().__init__()
         self.p, self.scale_at_test = p, scale_at_test
         self.generator: torch.Generator | None = None
-        # Where the activations are a part of those of the whole batch or network, the mask is the same part: how many
-        # there are of all, and which of them come in. None: all of them.
+        # Where a process has only a part of the batch (rows) or of the units (columns), its mask is that part of the
+        # full mask: (how many there are in total, which of them this process has). None: all of them.
         self.rows: tuple[int, slice | Tensor] | None = None
         self.columns: tuple[int, slice] | None = None
 
@@ -87,8 +88,8 @@ class Dropout(nn.Module):
         else:
             count, rows = self.rows or (len(x), slice(None))
             units, columns = self.columns or (x.shape[1], slice(None))
-            whole = x.new_empty((count, units, *x.shape[2:])).bernoulli_(keep, generator=self.generator)
-            mask = whole[rows][:, columns].contiguous()
+            full_mask = x.new_empty((count, units, *x.shape[2:])).bernoulli_(keep, generator=self.generator)
+            mask = full_mask[rows][:, columns].contiguous()
         return x * mask if self.scale_at_test else x * mask.div_(keep)
 
     def extra_repr(self) -> str:
@@ -96,10 +97,10 @@ class Dropout(nn.Module):
 
 
 class TowerLinear(nn.Linear):
-    """A fully connected layer in which each tower sees only its own features: one block per tower.
+    """A fully connected layer in which each tower receives only its own features: one block of weights per tower.
 
     (N, in_features) to (N, out_features), the features of the first tower before those of the second. The weight is
-    (out_features, in_features / towers), as that of a grouped convolution.
+    (out_features, in_features / towers), like that of a grouped convolution.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, towers: int):
@@ -114,10 +115,10 @@ class TowerLinear(nn.Linear):
 
 
 class FirstConv(nn.Conv2d):
-    """The convolution on the picture, its bias added afterwards.
+    """The convolution on the image, with the bias added in a separate operation.
 
-    For channels_last maps and 3 channels oneDNN sums the gradient of the bias in a loop that takes as long as that of
-    all weights (100 of 210 ms at batch 128); PyTorch's own sum takes 12.
+    For channels_last tensors with 3 input channels oneDNN computes the gradient of the bias in a loop that takes as
+    long as the gradient of all weights; PyTorch's own sum is much faster. Measured: docs/log.md ("Speed").
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,13 +127,12 @@ class FirstConv(nn.Conv2d):
 
 
 class LocalConv(nn.Module):
-    """A convolution whose filters and biases are its own at every place: the "local" layers of cuda-convnet.
+    """A convolution with different weights and biases at every position: the "local" layers of cuda-convnet.
 
-    (N, in_channels, side, side) to (N, out_channels, side, side), odd kernel, stride 1, zeros around. The weight is
-    (side, side, kernel * kernel * in_channels, out_channels), the inputs of a place row by row and, in a pixel, channel
-    by channel: one matrix product a place, and a window that is copied in runs of kernel * in_channels numbers where
-    the channels of a pixel lie side by side. The bias is (out_channels, side, side). Source: [code] layers-cifar,
-    type=local.
+    (N, in_channels, side, side) to (N, out_channels, side, side), odd kernel, stride 1, zero padding. The weight is
+    (side, side, kernel * kernel * in_channels, out_channels); the inputs of a position are in the order row, column,
+    channel. So each position is one matrix product, and in channels_last layout a window is copied in runs of kernel *
+    in_channels values. The bias is (out_channels, side, side). Source: [code] layers-cifar, type=local.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, side: int):
@@ -145,8 +145,8 @@ class LocalConv(nn.Module):
         margin = self.kernel // 2
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin, margin, margin, margin))
         windows = padded.unfold(1, self.kernel, 1).unfold(2, self.kernel, 1)  # (N, side, side, C, kernel, kernel)
-        places = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), self.weight.shape[2])
-        y = torch.bmm(places, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
+        inputs = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), self.weight.shape[2])
+        y = torch.bmm(inputs, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
         out: Tensor = y.view(self.side, self.side, len(x), self.out_channels).permute(2, 3, 0, 1) + self.bias
         return out.contiguous(memory_format=torch.channels_last)
 
@@ -155,16 +155,17 @@ class LocalConv(nn.Module):
 
 
 def activation_layer(name: Literal["relu", "tanh", "sigmoid"]) -> nn.Module:
-    """The non-linearity of that name."""
+    """Returns the activation function of this name."""
     layers: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
     return layers[name]()
 
 
 class PadRightBottom(nn.Module):
-    """Zeros on the right and at the bottom only, so that a convolution without padding reaches the last pixel.
+    """Zero padding on the right and at the bottom only, so that a convolution without padding reaches the last pixel.
 
-    The 2012 code counts 1 + ceil((size - kernel) / stride) windows ([code] layer.py:1004) and reads zeros, that is the
-    mean pixel, beyond the picture. For 224 pixels, an 11x11 kernel and stride 4 that is 55 windows and 3 pixels.
+    The code of 2012 computes 1 + ceil((size - kernel) / stride) windows ([code] layer.py:1004) and reads zeros, which
+    are the mean pixel, outside the image. For 224 pixels, an 11x11 kernel and stride 4 these are 55 windows and 3
+    pixels of padding.
     """
 
     def __init__(self, kernel: int, stride: int):

@@ -1,4 +1,4 @@
-"""LeNet-5: two convolutions and a few fully connected layers."""
+"""LeNet-5: two convolutional layers and a few fully connected layers, built from a configuration."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from alexnet.recipes.config import LeNetConfig
 
 
 class LeNet(Network):
-    """Two convolutions and a few fully connected layers on one grey channel."""
+    """Two convolutional layers and a few fully connected layers on one gray channel."""
 
     def __init__(self, config: LeNetConfig, *, generator: torch.Generator | None = None):
         super().__init__(config, lenet_layers(config), in_channels=1)
@@ -22,7 +22,7 @@ class LeNet(Network):
 
 
 def lenet_layers(config: LeNetConfig) -> list[Named]:
-    """LeNet-5 of "Dive into Deep Learning", chapter 7.6. Shapes in comments: 28 x 28 input, N omitted."""
+    """Lists the layers of LeNet-5 ("Dive into Deep Learning", 7.6). Shapes in comments: 28 x 28 input, without N."""
     c1, c2 = (scaled(c, config.width, 1) for c in config.channels)
     grid = grid_sizes(config)["pool2"]
     layers: list[Named] = []

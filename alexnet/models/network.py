@@ -1,8 +1,8 @@
-"""AlexNet, LeNet, small nets for CIFAR-10: pixels 0..255 in, logits out, every ingredient a field of a frozen record.
+"""The base class of all networks: a chain of named layers, pixels 0..255 in, logits out.
 
 The mean (and, for some recipes, the standard deviation) of the training pixels is a buffer of the network, so training,
-evaluation, prediction and export cannot preprocess differently. A network is a chain of named layers; `activations`
-returns every named intermediate, `forward` only the last.
+evaluation, prediction and export cannot preprocess differently. `activations` returns the output of every named layer,
+`forward` only that of the last.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from alexnet.recipes.config import ModelConfig
 from alexnet.rng import DROPOUT, seed_for
 
 Named = tuple[str, nn.Module]
+FEW_VALUES = 3 * 16 * 16  # a batch this small may well be dark
 
 
 class Network(nn.Module):
@@ -35,7 +36,7 @@ class Network(nn.Module):
         self.config = config
         self.in_channels = in_channels
         side = config.crop_size if config.input_norm == "mean-image" else 1
-        # Its channels lie side by side as those of the pictures do, so that the difference is one straight pass.
+        # The channels of a pixel are adjacent in memory, as in the images, so the subtraction reads both in order.
         self.register_buffer("input_mean", torch.zeros(side, side, 3).permute(2, 0, 1))
         self.register_buffer("input_scale", torch.ones(3, 1, 1))
         self.layers = nn.Sequential(OrderedDict(layers))
@@ -43,43 +44,58 @@ class Network(nn.Module):
     def set_input_statistics(
         self, mean_image: npt.NDArray[np.floating[Any]], channel_std: npt.NDArray[np.floating[Any]]
     ) -> "Network":
-        """Takes what the network subtracts and divides by from the training pixels.
+        """Sets what the network subtracts from the pixels and divides them by, from statistics of the training split.
 
         Args:
-            mean_image: (size, size, 3), in 0..255, at least as large as the crop; its central square is used, whatever
-                the position of a crop, as in 2012 ([code] convdata_jpeg.py:95, 209-211).
-            channel_std: (3,), standard deviation of each channel over all pixels, in grey levels; a channel that is the
-                same everywhere is not divided.
+            mean_image: (size, size, 3), in 0..255, at least as large as the crop; its central square is used for every
+                position of a crop, as in 2012 ([code] convdata_jpeg.py:95, 209-211).
+            channel_std: (3,), standard deviation of each channel over all pixels, in gray levels; a constant channel is
+                not divided.
         """
         image = torch.from_numpy(np.ascontiguousarray(mean_image, np.float32)).permute(2, 0, 1)
-        kind = self.config.input_norm
-        if kind == "mean-image":
+        input_norm = self.config.input_norm
+        if input_norm == "mean-image":
             size = self.config.crop_size
             top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
             self.input_mean.copy_(image[:, top : top + size, left : left + size])
-        elif kind != "unit":
+        elif input_norm != "unit":
             self.input_mean.copy_(image.mean((1, 2), keepdim=True))
-        if kind == "standardise":
+        if input_norm == "standardise":
             std = torch.from_numpy(np.asarray(channel_std, np.float32)).view(3, 1, 1)
             self.input_scale.copy_(1.0 / torch.where(std > 0, std, 1.0))
-        elif kind == "unit":
+        elif input_norm == "unit":
             self.input_scale.fill_(1.0 / 255.0)
         return self
 
     def prepare_input(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels 0..255, uint8 or float, to what conv1 sees: (N, in_channels, H, W) float."""
+        """Converts pixels 0..255, (N, 3, H, W) uint8 or float, to the input of conv1: (N, in_channels, H, W) float."""
         x = (images.to(self.input_scale.dtype) - self.input_mean).mul_(self.input_scale)
         return x if self.in_channels == 3 else x.mean(1, keepdim=True)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels 0..255 to (N, num_classes) logits."""
+    def forward(self, images: Tensor, *, check_range: bool = True) -> Tensor:
+        """Computes (N, num_classes) logits from (N, 3, H, W) pixels 0..255.
+
+        Args:
+            images: uint8 or float.
+            check_range: refuse floats in 0..1; under `torch.compile` and in exports this is never checked.
+
+        Raises:
+            UsageError: E218, the pixels are floats in 0..1.
+        """
+        if check_range:
+            check_pixel_range(images)
         return run_layers(list(self.layers), self.prepare_input(images))
 
-    def activations(self, images: Tensor) -> dict[str, Tensor]:
-        """Every named intermediate of one forward pass, in order: `conv1`, `norm1`, ... `fc8` (the logits).
+    def activations(self, images: Tensor, *, check_range: bool = True) -> dict[str, Tensor]:
+        """Returns the output of every layer of one forward pass, in order: `conv1`, `norm1`, ... `fc8` (the logits).
 
-        Here every layer runs by itself, while `forward` runs neighbours as one operator where that is faster.
+        Here every layer runs separately, while `forward` runs adjacent layers as one operator where that is faster.
+
+        Raises:
+            UsageError: as for `forward`.
         """
+        if check_range:
+            check_pixel_range(images)
         x = self.prepare_input(images)
         out: dict[str, Tensor] = {}
         for name, layer in self.layers.named_children():
@@ -96,13 +112,41 @@ class Network(nn.Module):
             layer.generator.manual_seed(seed_for(seed, step, DROPOUT, part))
 
 
+def check_pixel_range(images: Tensor) -> None:
+    """Refuses a float batch whose values all lie in 0..1, as torchvision's `ToTensor` scales them.
+
+    The answers for such a batch would be those for a black image. A batch of zeros is black in both scales.
+
+    Raises:
+        UsageError: E218.
+    """
+    if not images.is_floating_point() or images.numel() <= FEW_VALUES or _is_traced(images):
+        return
+    least, most = (float(value) for value in torch.aminmax(images.detach()))
+    if least >= 0 and 0 < most <= 1:
+        raise UsageError(
+            f"all {images.numel():,} values of the batch lie in [{least:.3g}, {most:.3g}], and the network takes "
+            "pixels 0..255",
+            fix="Give uint8 pixels, with torchvision.transforms.PILToTensor() in the place of ToTensor(), or multiply "
+            "by 255: network(images * 255). The network subtracts the mean itself, so leave out Normalize() too. An "
+            "image may really be that dark: check_range=False.",
+            code="E218",
+        )
+
+
+def _is_traced(images: Tensor) -> bool:
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(images) is not Tensor:
+        return True
+    return images.is_meta or (images.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
 def last_layer(network: Network) -> str:
-    """The name of the layer that gives the logits: it starts anew when the classes change."""
+    """Returns the name of the layer that computes the logits; it is initialized again when the classes change."""
     return [name for name, m in network.layers.named_children() if isinstance(m, nn.Linear)][-1]
 
 
 def fingerprint(network: Network) -> str:
-    """sha256 of all weights and buffers of a network, to tell whether they are still the same."""
+    """Computes the sha256 of all weights and buffers of a network, to detect any change in them."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -111,15 +155,15 @@ def fingerprint(network: Network) -> str:
 
 
 def layer_names(model: Network) -> list[str]:
-    """The layers in order, as `Network.activations` names them."""
+    """Returns the names of the layers in order, as in `Network.activations`."""
     return [name for name, _ in model.layers.named_children()]
 
 
 def check_layer(model: Network, layer: str) -> int:
-    """The place of a layer in the chain.
+    """Returns the position of a layer in the chain.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: the network has no layer of this name.
     """
     names = layer_names(model)
     if layer not in names:

@@ -1,4 +1,4 @@
-"""The sizes that follow from a configuration: cells along a side after each stage, scaled widths, paddings."""
+"""Sizes that follow from a configuration: cells along a side after each stage, scaled widths, paddings."""
 
 import math
 
@@ -7,20 +7,20 @@ from alexnet.recipes.config import AlexNetConfig, CifarNetConfig, LeNetConfig, M
 
 
 def windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """1 + ceil((size + 2 padding - kernel) / stride): windows along one side ([code] layer.py:1004, 1163)."""
+    """Counts the windows along a side: 1 + ceil((size + 2 padding - kernel) / stride) ([code] layer.py:1004, 1163)."""
     return 1 + math.ceil((size + 2 * padding - kernel) / stride)
 
 
 def scaled(count: int, width: float, towers: int) -> int:
-    """A number of maps or units times the width, kept divisible by the towers."""
+    """Multiplies a number of channels or units by the width and keeps it divisible by the number of towers."""
     return max(1, round(count * width / towers)) * towers
 
 
 def grid_sizes(config: ModelConfig) -> dict[str, int]:
-    """Cells along one side after each stage of a network, for its nominal crop.
+    """Returns the cells along one side after each stage of a network, for its nominal crop.
 
     Raises:
-        UsageError: if the crop is too small to leave anything after the last pooling.
+        UsageError: the crop is too small: nothing is left after the last pooling.
     """
     if isinstance(config, CifarNetConfig):
         sizes = _cifar_grid_sizes(config)
@@ -70,13 +70,13 @@ def _cifar_grid_sizes(config: CifarNetConfig) -> dict[str, int]:
 
 
 def middle_convolutions(config: AlexNetConfig) -> list[int]:
-    """Numbers of the convolutions between pool2 and pool5 that are there."""
+    """Returns the numbers of the convolutional layers between pool2 and pool5 that the network has."""
     return [number for number in (3, 4, 5) if f"conv{number}" != config.without]
 
 
 def conv_paddings(config: AlexNetConfig) -> tuple[int, int]:
-    """Padding of conv2 and of the last convolution.
+    """Returns the padding of conv2 and of the last convolutional layer.
 
-    Plain pooling takes less, to keep the sizes (diff of layers-145.cfg and -147.cfg).
+    Plain pooling needs less padding for the same sizes (diff of layers-145.cfg and -147.cfg).
     """
     return (2, 1) if config.pooling == "overlapping" else (1, 0)

@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer: shapes, parameters, multiply-adds, memory, and what the paper says."""
+"""Counts a network layer by layer: shapes, parameters, multiply-adds, memory; and what the sources state."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import nn
 from alexnet.models.layers import LocalConv
 from alexnet.models.network import Network
 
-# Neurons as listed in the caption of figure 2 of the paper. Its conv1 is a slip: 96 * 55 * 48 for 96 * 55 * 55.
+# Neurons as listed in the caption of figure 2 of the paper. Its conv1 is a mistake: 96 * 55 * 48 for 96 * 55 * 55.
 PAPER_NEURONS = {
     "conv1": 253_440,
     "conv2": 186_624,
@@ -23,7 +23,7 @@ PAPER_NEURONS = {
 
 @dataclass(frozen=True)
 class Published:
-    """The size of a network as its source states it, or as follows from its files."""
+    """The size of a network as its source states it, or as it follows from the files of the source."""
 
     parameters: str
     multiply_adds: str = ""
@@ -38,7 +38,7 @@ PUBLISHED = {
     "caffenet": Published("60,965,224", "724,406,816", "659,272", "caffenet"),
     "alexnet-owt": Published("61,100,840", "0.71 G", "", "torchvision"),
     "finetune": Published("61,100,840", "0.71 G", "", "torchvision"),
-    "alexnet-d2l": Published("50,844,008 (colour, 1,000 classes)", "", "", "the book's code"),
+    "alexnet-d2l": Published("50,844,008 (color, 1,000 classes)", "", "", "the book's code"),
     "lenet": Published("61,706", "", "", "the book's code"),
     "cifar-80sec": Published("145,578", "", "", "layers-80sec.cfg"),
     "cifar-19pct": Published("89,578", "", "", "layers-19pct.cfg"),
@@ -56,52 +56,52 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer for one picture."""
+    """The counts of one layer for one image."""
 
     name: str
     kind: str
     shape: tuple[int, ...]  # of the output, without N
     parameters: int
-    multiply_adds: int  # of convolutions and fully connected layers
-    learned: bool  # whether it is one of those
+    multiply_adds: int  # of convolutional and fully connected layers
+    learned: bool  # whether it is a convolutional or fully connected layer
 
     @property
     def activations(self) -> int:
-        """Numbers that come out of it."""
+        """Number of output values."""
         return int(torch.Size(self.shape).numel())
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole network."""
+    """The counts of a whole network."""
 
     layers: tuple[LayerSummary, ...]
     input_shape: tuple[int, int, int]
 
     @property
     def parameters(self) -> int:
-        """Learned numbers."""
+        """Number of parameters."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Of one forward pass of one picture."""
+        """Multiply-adds of one forward pass of one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def neurons(self) -> int:
-        """Outputs of convolutions and fully connected layers, as the paper counts them."""
+        """Outputs of convolutional and fully connected layers, as the paper counts them."""
         return sum(layer.activations for layer in self.layers if layer.learned)
 
     def training_bytes(self, batch_size: int) -> dict[str, int]:
-        """Memory of a float32 training step: weights, gradients, momentum, and all activations of a batch."""
+        """Returns the bytes of a float32 training step: weights, gradients, momentum, all activations of a batch."""
         weights = 4 * self.parameters
         activations = 4 * batch_size * sum(layer.activations for layer in self.layers)
         return {"weights": weights, "gradients": weights, "momentum": weights, "activations": activations}
 
 
-def summarise(model: Network) -> Summary:
-    """Counts a network for one picture of its nominal crop."""
+def summarize(model: Network) -> Summary:
+    """Counts a network for one image of its nominal crop size."""
     size = model.config.crop_size
     device = model.input_mean.device
     was_training = model.training
@@ -109,12 +109,12 @@ def summarise(model: Network) -> Summary:
     with torch.inference_mode():
         outputs = model.activations(torch.zeros(1, 3, size, size, device=device))
     model.train(was_training)
-    rows = []
+    layers = []
     for name, module in model.layers.named_children():
         learned = isinstance(module, nn.Conv2d | nn.Linear | LocalConv)
         shape = tuple(outputs[name].shape[1:])
         positions = shape[1] * shape[2] if isinstance(module, nn.Conv2d) else 1
         weight = module.weight.numel() if isinstance(module, nn.Conv2d | nn.Linear | LocalConv) else 0
         parameters = sum(p.numel() for p in module.parameters())
-        rows.append(LayerSummary(name, type(module).__name__, shape, parameters, positions * weight, learned))
-    return Summary(tuple(rows), (3, size, size))
+        layers.append(LayerSummary(name, type(module).__name__, shape, parameters, positions * weight, learned))
+    return Summary(tuple(layers), (3, size, size))

@@ -1,9 +1,10 @@
-"""The ingredients of AlexNet: what one would type to switch each, what the paper says of it, what the notebook records.
+"""The ingredients of AlexNet: the overrides that switch each one, what the paper says, what the notebook records.
 
-`alexnet ablate --list` shows this table. An ingredient is nothing but overrides of the recipe, so `alexnet train DATA
---recipe RECIPE OVERRIDES` repeats any of its runs. Figures are points of error (in %) that the change adds; those of
-2012 are ten views on ILSVRC-2012 validation unless said otherwise. The notebook is the diary at the end of the
-parameter files of the released source, layers/layer-params-NET.cfg.
+`alexnet ablate --ingredients` shows this table. An ingredient consists only of overrides of the recipe, so `alexnet
+train DATA --recipe RECIPE OVERRIDES` repeats any of its runs. Figures are percentage points that the change adds to the
+error; those of 2012 are for ten views on ILSVRC-2012 validation unless stated otherwise. The notebook is the log at the
+end of the parameter files of the released source, layers/layer-params-NET.cfg. Some texts also appear in
+docs/claims.md, which is generated; a test compares the two.
 """
 
 import difflib
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 
 from alexnet.errors import UsageError
 
-BASE = "base"  # the name of the recipe that nothing was changed in
-TEN_VIEWS = "ten-views"  # looked at, not trained: the runs of the base once more
+BASE = "base"  # name of the unchanged recipe
+TEN_VIEWS = "ten-views"  # not trained: another evaluation of the base runs
 
 
 @dataclass(frozen=True)
 class Points:
-    """What a change adds to the errors, in points (per cent of all pictures)."""
+    """What a change adds to the errors, in percentage points of all images."""
 
     top1: float | None
     top5: float | None = None
@@ -27,46 +28,46 @@ class Points:
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One switch."""
+    """One ingredient, and how it is switched."""
 
     name: str
     changes: tuple[str, ...]
     what: str
-    claim: str = ""  # of the paper, in our words
+    claim: str = ""  # what the paper says, in our words
     section: str = ""  # of the paper
-    paper: Points | None = None
-    recorded: str = ""  # the 2012 notebook: net, errors, verdict
-    notebook: Points | None = None
+    paper: Points | None = None  # figures of the paper
+    recorded: str = ""  # the notebook of 2012: net, errors, verdict
+    notebook: Points | None = None  # figures of the notebook
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What `--vary` asks for: a name and overrides; `views` other than 1 is an evaluation of the base."""
+    """One entry of `--vary`: a name and overrides. With `views` other than 1 it is an evaluation of the base."""
 
     name: str
     changes: tuple[str, ...]
     views: int = 1
 
 
-_SATURATING = "saturating units learn several times more slowly; four layers on CIFAR-10: six times (figure 1)"
-_AUGMENTED = "without crops and mirrors the network overfits substantially, and much smaller ones would be needed"
+_SATURATING = "saturating units learn several times more slowly; with four layers on CIFAR-10, six times (figure 1)"
+_AUGMENTED = "without random crops and flips the network overfits substantially and would have to be much smaller"
 
 INGREDIENTS: tuple[Ingredient, ...] = (
     Ingredient("relu", ("model.activation=relu",), "max(0, x)"),
-    Ingredient("tanh", ("model.activation=tanh",), "tanh in place of ReLU", _SATURATING, "3.1"),
-    Ingredient("sigmoid", ("model.activation=sigmoid",), "the logistic function in place of ReLU", _SATURATING, "3.1"),
+    Ingredient("tanh", ("model.activation=tanh",), "tanh instead of ReLU", _SATURATING, "3.1"),
+    Ingredient("sigmoid", ("model.activation=sigmoid",), "sigmoid instead of ReLU", _SATURATING, "3.1"),
     Ingredient(
         "no-dropout",
         ("model.dropout=0",),
         "no dropout in fc6 and fc7",
-        "without dropout the network overfits substantially; with it, about twice the iterations",
+        "without dropout the network overfits substantially; dropout needs about twice the iterations",
         "4.2",
     ),
-    Ingredient("dropout-before", ("model.dropout_place=before",), "dropout before fc6 and fc7, as torchvision's"),
+    Ingredient("dropout-before", ("model.dropout_place=before",), "dropout before fc6 and fc7, as in torchvision"),
     Ingredient(
         "no-lrn",
         ("model.norm=none",),
-        "no normalisation of any kind",
+        "no normalization",
         "response normalisation lowers top-1 and top-5 error by 1.4 and 1.2 points",
         "3.3",
         Points(1.4, 1.2),
@@ -79,9 +80,9 @@ INGREDIENTS: tuple[Ingredient, ...] = (
             *("model.norm1=after-activation", "model.lrn_alpha=5e-4", "model.lrn_per_tower=false"),
             "model.within_map_norm=false",
         ),
-        "LRN as the text has it: after ReLU, alpha undivided, all maps, nothing within a map",
+        "LRN as in the paper: after ReLU, alpha not divided, across towers, no within-map normalization",
     ),
-    Ingredient("lrn-after-relu", ("model.norm1=after-activation",), "the first LRN after ReLU instead of before"),
+    Ingredient("lrn-after-relu", ("model.norm1=after-activation",), "LRN in layer 1 after ReLU instead of before it"),
     Ingredient(
         "lrn-caffe-k",
         ("model.lrn_k=1",),
@@ -92,30 +93,32 @@ INGREDIENTS: tuple[Ingredient, ...] = (
     Ingredient(
         "lrn-1-only",
         ("model.norm2=none", "model.within_map_norm=false"),
-        "no normalisation in layer 2",
+        "no normalization in layer 2",
         recorded="net 167 against 170: 40.49 / 18.12 against 40.53 / 18.05, no loss",
         notebook=Points(-0.04, 0.07),
     ),
-    Ingredient("lrn-2-only", ("model.norm1=none",), "no normalisation in layer 1"),
+    Ingredient("lrn-2-only", ("model.norm1=none",), "no normalization in layer 1"),
     Ingredient(
-        "no-within-map", ("model.within_map_norm=false",), "without the second norm of layer 2, which only the code has"
+        "no-within-map",
+        ("model.within_map_norm=false",),
+        "no within-map normalization in layer 2 (code only)",
     ),
     Ingredient(
         "plain-pooling",
         ("model.pooling=plain",),
-        "windows of 2 instead of 3, which do not overlap",
+        "max pooling without overlap: windows of 2 pixels instead of 3",
         "overlapping pooling lowers top-1 and top-5 error by 0.4 and 0.3 points",
         "3.4",
         Points(0.4, 0.3),
         "net 147: 41.06 / 18.51 against 40.66 / 18.21",
         Points(0.39, 0.30),
     ),
-    Ingredient("no-crops", ("augment.view=center",), "always the middle of the picture", _AUGMENTED, "4.1"),
-    Ingredient("no-flips", ("augment.flip=false",), "no mirrored pictures", _AUGMENTED, "4.1"),
+    Ingredient("no-crops", ("augment.view=center",), "always the center crop", _AUGMENTED, "4.1"),
+    Ingredient("no-flips", ("augment.flip=false",), "no horizontal flips", _AUGMENTED, "4.1"),
     Ingredient(
         "no-colour",
         ("augment.color_noise=0",),
-        "no colour noise",
+        "no color noise",
         "colour noise lowers top-1 error by over 1 point",
         "4.1",
         Points(1.0),
@@ -123,35 +126,35 @@ INGREDIENTS: tuple[Ingredient, ...] = (
     Ingredient(
         "colour-paper",
         ("augment.color_scale=eigenvalue", "augment.color_shrink=false"),
-        "colour noise scaled by eigenvalues, as the text has it, not by their square roots",
+        "color noise scaled by the eigenvalues, as in the paper, not by their square roots",
     ),
     Ingredient(
         "colour-lighting",
         ("augment.color_scale=lighting", "augment.color_shrink=false"),
-        "the widespread Lighting transform with its constants of ImageNet",
+        "color noise as in the common Lighting transform, with its constants of ImageNet",
     ),
     Ingredient(
         "no-augmentation",
         ("augment.view=center", "augment.flip=false", "augment.color_noise=0"),
-        "no crops, no mirrors, no colour noise",
+        "no random crops, no flips, no color noise",
         _AUGMENTED,
         "4.1",
     ),
     Ingredient(
         TEN_VIEWS,
         (),
-        "the base looked at in ten views instead of one; no training",
+        "the base evaluated with ten views instead of one; no training",
         "ten views against one: 37.5 / 17.0 against 39.0 / 18.3 on ILSVRC-2010",
         "4.1",
         Points(-1.5, -1.3),
         "net 145, 2010: 37.47 / 17.00 against 39.02 / 18.30; net 170, 2012: 40.53 / 18.05 against 42.34 / 19.58",
         Points(-1.55, -1.30),
     ),
-    Ingredient("one-tower", ("model.towers=1",), "conv2, conv4 and conv5 see all maps: more weights, no towers"),
+    Ingredient("one-tower", ("model.towers=1",), "no towers: conv2, conv4, conv5 receive all channels"),
     Ingredient(
         "half-net",
         ("model.towers=1", "model.channels=[48,128,192,192,256]"),
-        "one tower of the two, conv5 and fc layers of both",
+        "one of the two towers, with conv5 and the fully connected layers of both",
         "two towers against one of half the kernels: 1.7 and 1.2 points lower",
         "3.2",
         Points(1.7, 1.2),
@@ -161,7 +164,7 @@ INGREDIENTS: tuple[Ingredient, ...] = (
     Ingredient(
         "silent-towers",
         ("model.towers_talk=false",),
-        "towers that meet only in fc8",
+        "towers that are joined only in fc8",
         recorded="net 150, with a wider conv2 and fc6: 41.83 / 19.33 against 40.66 / 18.21",
         notebook=Points(1.17, 1.12),
     ),
@@ -177,14 +180,14 @@ INGREDIENTS: tuple[Ingredient, ...] = (
         for layer in ("conv3", "conv4", "conv5")
     ),
     Ingredient("init-paper", ("model.init=paper",), "sigma .01 in every layer", "sigma .01 and biases of 1", "5"),
-    Ingredient("init-caffe", ("model.init=caffe",), "sigma .01, fc6 and fc7 .005"),
-    Ingredient("init-torch", ("model.init=torch",), "PyTorch's own start values"),
-    Ingredient("init-xavier", ("model.init=xavier",), "Glorot's start values"),
-    Ingredient("init-kaiming", ("model.init=kaiming",), "He's start values"),
+    Ingredient("init-caffe", ("model.init=caffe",), "sigma .01, in fc6 and fc7 .005"),
+    Ingredient("init-torch", ("model.init=torch",), "the initialization of PyTorch"),
+    Ingredient("init-xavier", ("model.init=xavier",), "the initialization of Glorot"),
+    Ingredient("init-kaiming", ("model.init=kaiming",), "the initialization of He"),
     Ingredient(
         "bias-0",
         ("model.bias=0",),
-        "biases start at 0",
+        "initial biases of 0",
         "biases of 1 speed up the early stages of learning",
         "5",
     ),
@@ -192,21 +195,21 @@ INGREDIENTS: tuple[Ingredient, ...] = (
         "no-decay",
         ("optim.weight_decay=0",),
         "no weight decay",
-        "the small decay is not only a regulariser: it lowers the training error",
+        "the small weight decay is not only a regularizer: it lowers the training error",
         "5",
     ),
     Ingredient(
         "scalar-mean",
         ("model.input_norm=mean-pixel",),
-        "one colour subtracted, not a mean image",
+        "the mean color subtracted instead of the mean image",
         recorded="net 136: no better",
     ),
-    Ingredient("chunk-32", ("augment.chunk=32",), "one crop and mirror for 32 pictures, as in the code"),
-    Ingredient("mixup", ("augment.mixup=0.5",), "half of the batches blended with themselves"),
+    Ingredient("chunk-32", ("augment.chunk=32",), "one crop and flip for 32 images, as in the code"),
+    Ingredient("mixup", ("augment.mixup=0.5",), "in half of the batches, images and labels are blended"),
     Ingredient(
         "fade",
         ("augment.fade=0.05",),
-        "5 % of the chunks keep 3/4 of themselves and take 1/4 of another, label as before",
+        "5 % of the chunks are blended: 3/4 of themselves, 1/4 of another, with their own labels",
         recorded="net 170 with fade: 40.25 / 18.12 against 40.53 / 18.05",
         notebook=Points(-0.28, 0.07),
     ),
@@ -216,21 +219,21 @@ BY_NAME = {ingredient.name: ingredient for ingredient in INGREDIENTS}
 
 
 def variants_of(text: str) -> list[Variant]:
-    """What `--vary` names: ingredients or overrides, joined with `+`, listed with commas outside of brackets.
+    """Reads `--vary`: ingredients or overrides, joined with `+`, separated by commas outside of brackets.
 
     Raises:
-        UsageError: an unknown ingredient, nothing at all, or the same variant twice.
+        UsageError: an unknown ingredient, an empty list, or the same variant twice.
     """
     names = [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
     if not names:
         raise UsageError(
             "--vary names nothing to change",
-            fix="For example --vary no-lrn,tanh; alexnet ablate --list shows all ingredients.",
+            fix="For example --vary no-lrn,tanh; alexnet ablate --ingredients shows all.",
             code="E290",
         )
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise UsageError(f"--vary names {twice[0]!r} twice", fix="Name every variant once.", code="E291")
+    repeated = [name for i, name in enumerate(names) if name in names[:i]]
+    if repeated:
+        raise UsageError(f"--vary names {repeated[0]!r} twice", fix="Name every variant once.", code="E291")
     return [_variant(name) for name in names]
 
 
@@ -240,7 +243,7 @@ def _variant(name: str) -> Variant:
         if len(parts) > 1:
             raise UsageError(
                 f"{name!r}: {TEN_VIEWS} is an evaluation of the base and cannot be joined with a change",
-                fix=f"Name {TEN_VIEWS} by itself; every run's row has its ten views anyway.",
+                fix=f"Name {TEN_VIEWS} alone; the results of every run include ten views anyway.",
                 code="E291",
             )
         return Variant(name, (), views=10)

@@ -1,7 +1,9 @@
-"""The recipes that have a name: ours, and everything that has been called AlexNet since 2012, as settings of one code.
+"""The named recipes: those of this project, and the networks called AlexNet since 2012, as settings of the same code.
 
-`alexnet diff A B` says what sets two of them apart, and docs/fidelity.md where each setting comes from. Published error
-rates are on ILSVRC-2012 validation, top-1 / top-5 in %, and were not measured here: that takes a GPU and the pictures.
+`alexnet diff A B` shows how two of them differ; docs/fidelity.md says where each setting comes from. The error rates in
+the docstrings are published figures: top-1 / top-5 error in % on ILSVRC-2012 validation, unless stated otherwise. They
+were not measured here, because that needs ImageNet and a GPU. Figures measured by this project are in the result files
+that the docstrings name.
 """
 
 import difflib
@@ -23,7 +25,7 @@ from alexnet.recipes.named_small import (
 from alexnet.recipes.recipe import Recipe, override
 
 ALEXNET_2012 = Recipe(augment=AugmentConfig(chunk=32), reshuffle=False)
-"""Net 145 of the released source, trained as its diary says: 40.7 / 18.2 with ten views (section 6.1 of the paper).
+"""Net 145 of the released source, trained as its notebook says: 40.7 / 18.2 with ten views (section 6.1 of the paper).
 
 alexnet train /data/ILSVRC2012 --recipe alexnet-2012
 """
@@ -42,9 +44,11 @@ ALEXNET_PAPER = Recipe(
         biases_follow=True,
     ),
 )
-"""The text of the paper taken literally (sections 3 to 5). The epochs of its three drops are not in it: the diary's.
+"""The text of the paper taken literally (sections 3 to 5).
 
 alexnet train /data/ILSVRC2012 --recipe alexnet-paper
+
+The paper does not say in which epochs the learning rate drops; these epochs are those of the notebook.
 """
 
 CAFFE = Recipe(
@@ -70,16 +74,16 @@ CAFFE = Recipe(
     batch_size=256,
     reshuffle=False,
 )
-"""BVLC AlexNet, models/bvlc_alexnet of Caffe: 42.9 / 19.8 with the centre.
+"""BVLC AlexNet, models/bvlc_alexnet of Caffe: 42.9 / 19.8 with the center crop.
 
 alexnet train /data/ILSVRC2012 --recipe caffe
 
-Two things are not as there: Caffe squashes pictures to 256 x 256 instead of cutting the middle out, and subtracts the
-part of the mean image that lies under the crop, not its middle.
+Two things differ from Caffe: it resizes images to 256 x 256 without keeping their aspect ratio instead of cutting out
+the center, and it subtracts the part of the mean image at the position of the crop instead of its center.
 """
 
 CAFFENET = override(replace(CAFFE, name="caffenet"), ["norm1=after-pool", "norm2=after-pool", "bias=1.0"])
-"""BVLC reference CaffeNet: as `caffe`, but pooling before LRN, and biases of 1: 42.6 / 19.6 with the centre.
+"""BVLC reference CaffeNet: like `caffe`, but with pooling before LRN and biases of 1: 42.6 / 19.6 with the center crop.
 
 alexnet train /data/ILSVRC2012 --recipe caffenet
 """
@@ -112,7 +116,7 @@ ALEXNET_OWT = Recipe(
     ),
     batch_size=256,
 )
-"""The one-tower network of 2014 ("One weird trick") that torchvision ships, with its reference training: 43.5 / 20.9.
+"""The one-tower network of 2014 ("One weird trick") in torchvision, with its reference training: 43.5 / 20.9.
 
 alexnet train photos/ --recipe alexnet-owt
 """
@@ -137,7 +141,7 @@ ALEXNET_D2L = Recipe(
     prepare_size=224,
     epochs=10,
 )
-"""The chapter of "Dive into Deep Learning" (8.1), on Fashion-MNIST enlarged to 224 pixels; `in_channels=3` for colour.
+"""AlexNet of "Dive into Deep Learning" (8.1), on Fashion-MNIST enlarged to 224 pixels; `in_channels=3` for color.
 
 alexnet train fashion-mnist --recipe alexnet-d2l
 """
@@ -152,21 +156,21 @@ LENET = Recipe(
     batch_size=64,
     evaluate_every=10,
 )
-"""LeNet-5 with the sigmoids and average pooling of 1998, on small grey pictures; half of the demo.
+"""LeNet-5 with the sigmoids and average pooling of 1998, on small gray images; one of the two networks of the demo.
 
 alexnet train digits --recipe lenet
 
-Measured: 99.4 % on the test digits in 8 seconds (benchmarks/results/demo.json).
+Measured: `networks.LeNet` in benchmarks/results/demo.json.
 """
 
 NET_147 = replace(ALEXNET_2012, name="net-147", model=AlexNetConfig(pooling="plain"))
-"""Net 145 with 2 x 2 pooling that does not overlap: 41.1 / 18.5, 0.4 / 0.3 worse.
+"""Net 145 with 2 x 2 pooling without overlap: 41.1 / 18.5, 0.4 / 0.3 worse.
 
 alexnet train /data/ILSVRC2012 --recipe net-147
 """
 
 NET_148 = replace(ALEXNET_2012, name="net-148", model=AlexNetConfig(norm="none", within_map_norm=False))
-"""Net 145 without any normalisation: 42.0 / 19.4, 1.4 / 1.2 worse.
+"""Net 145 without any normalization: 42.0 / 19.4, 1.4 / 1.2 worse.
 
 alexnet train /data/ILSVRC2012 --recipe net-148
 """
@@ -174,7 +178,7 @@ alexnet train /data/ILSVRC2012 --recipe net-148
 NET_145_HALF = replace(
     ALEXNET_2012, name="net-145-half", model=AlexNetConfig(towers=1, channels=(48, 128, 192, 192, 256))
 )
-"""One of the two towers, with conv5 and the fc layers of both: on ILSVRC-2010 1.7 / 1.2 worse than net 145.
+"""One of the two towers, with conv5 and the fully connected layers of both: 1.7 / 1.2 worse on ILSVRC-2010.
 
 alexnet train /data/ILSVRC2012 --recipe net-145-half
 """
@@ -184,11 +188,11 @@ NET_150 = replace(
     name="net-150",
     model=AlexNetConfig(towers_talk=False, channels=(96, 320, 384, 384, 256), fc_features=(8192, 4096)),
 )
-"""Two towers that meet only in fc8, conv2 wider: 41.8 / 19.3, 1.2 / 1.1 worse.
+"""Two towers that are joined only in fc8, with a wider conv2: 41.8 / 19.3, 1.2 / 1.1 worse.
 
 alexnet train /data/ILSVRC2012 --recipe net-150
 
-That fc6 has 4,096 units in each tower follows from the 60.7 million parameters of the source.
+The 4,096 units of fc6 in each tower follow from the 60.7 million parameters that the source states.
 """
 
 NET_167 = replace(
@@ -197,7 +201,7 @@ NET_167 = replace(
     model=AlexNetConfig(norm2="none", within_map_norm=False),
     optim=OptimConfig(schedule="dexp"),
 )
-"""Net 145 with LRN in layer 1 alone, and the smooth rates of 2013: 40.5 / 18.1, no loss.
+"""Net 145 with LRN in layer 1 only, and the smooth learning-rate schedule of 2013: 40.5 / 18.1, no loss.
 
 alexnet train /data/ILSVRC2012 --recipe net-167
 """
@@ -211,11 +215,12 @@ FINETUNE = Recipe(
     epochs=15,
     batch_size=64,
 )
-"""Goes on from trained weights, on your classes: a new fc8 at the full rate, all else at a tenth of it.
+"""Fine-tuning of pretrained weights on your classes: a new fc8 with the full learning rate, the rest with a tenth.
 
 alexnet train photos/ --weights imagenet
 
-The chain of 2012 from 21,843 classes to 1,000 did the same (net 146). `--weights FILE` puts the network of the file in.
+In 2012 the network for 21,843 classes was fine-tuned to 1,000 classes in the same way (net 146). `--weights FILE` uses
+the network of that file.
 """
 
 PHOTOS = Recipe(
@@ -258,16 +263,16 @@ PHOTOS = Recipe(
     average_decay=0.998,
     evaluate_every=4,
 )
-"""AlexNet as one would train it today on a few thousand pictures and a laptop; the default of `alexnet train PHOTOS`.
-
-Against 2012: batch norm in place of LRN, one tower of the widths of 2014, narrow fc layers on a 3x3 grid so that crops
-of any size fit, He's initialisation, AdamW on one cycle, label smoothing, random parts of the picture instead of
-shifted windows, mixup or cutmix in every batch, crops that grow from 96 to 160 pixels, and an average of the weights.
+"""AlexNet as one trains it today on a few thousand images and a laptop; the default of `alexnet train PHOTOS`.
 
 alexnet train photos/
 
-Measured on 3,068 clothing photos of 10 classes: 85.2 % on validation, 82.4 % on test, mean of three seeds, in 12.7
-minutes on two cores (benchmarks/results/photos.json).
+Differences from 2012: batch normalization instead of LRN; one tower with the widths of 2014; narrow fully connected
+layers on a 3x3 grid, so that crops of any size fit; the initialization of He; AdamW with a one-cycle learning-rate
+schedule; label smoothing; random parts of the image, resized, instead of crops of one size; mixup or cutmix in every
+batch; crops that grow from 96 to 160 pixels; a moving average of the weights.
+
+Measured on 3,068 clothing photos of 10 classes: benchmarks/results/photos.json.
 """
 
 DEMO = Recipe(
@@ -289,11 +294,11 @@ DEMO = Recipe(
     batch_size=64,
     evaluate_every=5,
 )
-"""AlexNet with everything of 2012 in it, an eighth as wide and on crops of 28 pixels; the other half of the demo.
+"""AlexNet with all layers of 2012 at an eighth of the width, on crops of 28 pixels; the other network of the demo.
 
 alexnet train digits --recipe demo
 
-Measured: 99.4 % on the test digits in 16 seconds (benchmarks/results/demo.json).
+Measured: `networks.AlexNet` in benchmarks/results/demo.json.
 """
 
 RECIPES: Mapping[str, Recipe] = {
@@ -327,10 +332,10 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Returns the recipe of this name.
 
     Raises:
-        UsageError: if there is none; it lists those there are.
+        UsageError: there is no such recipe; the message lists all names.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, list(RECIPES), n=1)

@@ -1,8 +1,9 @@
-"""The recipes for small pictures: the nets of cuda-convnet for CIFAR-10, and AlexNet reduced to a laptop.
+"""The recipes for small images: the networks of cuda-convnet for CIFAR-10, and AlexNet reduced for a laptop.
 
-The nets for CIFAR-10 are those of the paper's sections 3.1 and 3.3. Published error rates are in % on its test pictures
-and were not measured here. Sources: layers-cifar of the released code of 2012; cuda-convnet of 2011 for the 80 seconds,
-19 % and 11 %. Its batches of 10,000 pictures each end with a short minibatch, here only the epoch does.
+The networks for CIFAR-10 are those of sections 3.1 and 3.3 of the paper. The error rates in the docstrings are
+published figures, in % of the test images of CIFAR-10; they were not measured here. Sources: layers-cifar of the
+released code of 2012; cuda-convnet of 2011 for `cifar-80sec`, `cifar-19pct` and `cifar-11pct`. In cuda-convnet every
+file of 10,000 images ends with a smaller batch; here only the epoch does.
 """
 
 from dataclasses import replace
@@ -10,13 +11,13 @@ from dataclasses import replace
 from alexnet.recipes.config import AlexNetConfig, AugmentConfig, CifarNetConfig, OptimConfig
 from alexnet.recipes.recipe import Recipe
 
-_WHOLE = AugmentConfig(view="center", flip=False, color_noise=0.0)
-_CROPPED = AugmentConfig(view="crop", color_noise=0.0)
+_WHOLE_IMAGE = AugmentConfig(view="center", flip=False, color_noise=0.0)
+_CROP_AND_FLIP = AugmentConfig(view="crop", color_noise=0.0)
 
 CIFAR_18PCT = Recipe(
     name="cifar-18pct",
     model=CifarNetConfig(),
-    augment=_WHOLE,
+    augment=_WHOLE_IMAGE,
     optim=OptimConfig(
         lr=0.001,
         weight_decay=0.004,
@@ -30,12 +31,12 @@ CIFAR_18PCT = Recipe(
     epochs=140,
     reshuffle=False,
 )
-"""Three convolutions and a softmax, with normalisation within the maps: 18 % in 20 minutes of a GPU of 2011.
+"""Three convolutional layers and a softmax, with within-map normalization: 18 %, in 20 minutes on a GPU of 2011.
 
 alexnet train cifar10 --recipe cifar-18pct
 
-All rates fall to a tenth after 120 epochs and again after 10 more ([code] layer-params-18pct-noisylr.cfg:3-4); that 10
-epochs follow is Caffe's version of it.
+All learning rates drop to a tenth after 120 epochs and again after 10 more ([code] layer-params-18pct-noisylr.cfg:3-4).
+The last 10 epochs after that are those of Caffe's version of this network.
 """
 
 CIFAR_19PCT = replace(
@@ -44,11 +45,12 @@ CIFAR_19PCT = replace(
     model=CifarNetConfig(norm="none"),
     optim=replace(CIFAR_18PCT.optim, layer_decay=(("fc4", 3.0),)),
 )
-"""The same without normalisation: 19 %; with shifted and mirrored windows and no decay 14.2 %.
+"""The same without normalization: 19 %; with random crops and horizontal flips and without weight decay 14.2 %.
 
 alexnet train cifar10 --recipe cifar-19pct
 
-The 14.2 %: crop_size=24 view=crop flip=true weight_decay=0 layer_decay=[]. The epochs are those of cifar-18pct.
+Overrides for the 14.2 %: crop_size=24 view=crop flip=true weight_decay=0 layer_decay=[]. The epochs are those of
+`cifar-18pct`.
 """
 
 CIFAR_80SEC = replace(
@@ -63,17 +65,17 @@ CIFAR_80SEC = replace(
     ),
     epochs=10,
 )
-"""The quick one, with a hidden fc layer: 26 % in 80 seconds.
+"""The fastest of these networks, with a hidden fully connected layer: 26 % in 80 seconds.
 
 alexnet train cifar10 --recipe cifar-80sec
 
-The rate falls to a tenth after 8 epochs; that 2 follow is Caffe's version of it.
+The learning rate drops to a tenth after 8 epochs. The last 2 epochs are those of Caffe's version of this network.
 """
 
 CIFAR_13PCT = Recipe(
     name="cifar-13pct",
     model=CifarNetConfig(crop_size=24, channels=(64, 64), local_channels=(32, 32), pooling="max", norm="none"),
-    augment=_CROPPED,
+    augment=_CROP_AND_FLIP,
     optim=OptimConfig(
         lr=0.001,
         weight_decay=0.004,
@@ -86,12 +88,12 @@ CIFAR_13PCT = Recipe(
     epochs=520,
     reshuffle=False,
 )
-"""Two convolutions and two layers that do not share their filters, on windows of 24 pixels: 13 %.
+"""Two convolutional layers and two local layers, whose kernels differ at every position, on crops of 24 pixels: 13 %.
 
 alexnet train cifar10 --recipe cifar-13pct
 
-In 2011 four fifths of the pictures were trained on for about 350 epochs, then all for about 150, then 10 and 10 more at
-a tenth and a hundredth of the rate of the weights; here all pictures from the start.
+In 2011 the network was trained for about 350 epochs on four fifths of the images and for about 150 on all of them, then
+for 10 epochs at a tenth and 10 at a hundredth of the learning rate of the weights. Here all epochs use all images.
 """
 
 CIFAR_11PCT = replace(
@@ -109,12 +111,13 @@ CIFAR_11PCT = replace(
     ),
     optim=replace(CIFAR_13PCT.optim, layer_decay=(("conv1", 0.0), ("conv2", 0.0), ("fc5", 0.01))),
 )
-"""The same with normalisation across maps, twice the filters in local3 and another decay: 11 %, with nine views.
+"""The same with normalization across channels, twice the kernels in local3 and another weight decay: 11 %, nine views.
 
 alexnet train cifar10 --recipe cifar-11pct
 
-The 13 % and 11 % of section 3.3 of the paper are these two nets, which differ in more than the normalisation. Alone it
-is switched with model.norm=none. `evaluate` does not have the nine views (3 x 3 windows, not mirrored).
+The 13 % and 11 % in section 3.3 of the paper are these two networks, which differ in more than the normalization. To
+switch off only the normalization, use model.norm=none. `evaluate` does not offer the nine views (3 x 3 crops, not
+flipped).
 """
 
 FIGURE_1 = replace(
@@ -123,11 +126,11 @@ FIGURE_1 = replace(
     optim=replace(CIFAR_19PCT.optim, weight_decay=0.0, layer_decay=(), schedule="constant"),
     epochs=40,
 )
-"""A four-layer network without any regularisation, for figure 1 of the paper: ReLU against tanh, each at its own rate.
+"""A four-layer network without regularization, for figure 1 of the paper: ReLU or tanh, each with its learning rate.
 
 alexnet train cifar10 --recipe figure-1 activation=tanh lr=0.003
 
-The paper does not say which network its figure shows; this is the four-layer one of cuda-convnet without decay.
+The paper does not say which network its figure shows; this is the four-layer one of cuda-convnet without weight decay.
 """
 
 SMALL_CIFAR = Recipe(
@@ -146,13 +149,13 @@ SMALL_CIFAR = Recipe(
     epochs=30,
     batch_size=64,
 )
-"""AlexNet with everything of 2012 a quarter as wide, for studies on pictures of 32 pixels that end in hours.
+"""AlexNet with all layers of 2012 at a quarter of the width, for studies on images of 32 pixels that take hours.
 
 alexnet train cifar10 --recipe small-cifar
 
-Sums of a quarter of the products need twice the start values (init_scale): with those of 2012 as they are the loss sat
-on the plateau for five epochs of 10,000 pictures. The rate falls in the last third, the colour noise ends with the last
-drop, and conv1 goes on to the end, since there are few steps.
+Each unit sums a quarter of the products, so the initial weights are twice as large (init_scale); without that, training
+stays on a plateau at first. The learning rate drops twice in the last third, the color noise ends with the last drop,
+and conv1 learns until the end, since there are few steps. Measured: docs/log.md ("The reduced networks for studies").
 """
 
 SMALL_PHOTOS = replace(
@@ -164,7 +167,7 @@ SMALL_PHOTOS = replace(
     prepare_size=64,
     epochs=60,
 )
-"""The same for a few thousand photos at 64 pixels.
+"""The same for a few thousand photos of 64 pixels.
 
 alexnet train photos/ --recipe small-photos
 """

@@ -6,21 +6,30 @@ the whole. No number that matters stands anywhere else.
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from alexnet.errors import UsageError
-from alexnet.recipes.config import AlexNetConfig, AugmentConfig, CifarNetConfig, LeNetConfig, OptimConfig
+from alexnet.recipes.config import (
+    AlexNetConfig,
+    AugmentConfig,
+    CifarNetConfig,
+    Count,
+    LeNetConfig,
+    OptimConfig,
+    Record,
+    wrong_value,
+)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a run does, apart from the pictures. The defaults are those of 2012.
+class Recipe(Record):
+    """Everything that decides what a run does, apart from the images. The defaults are those of 2012.
 
-    Two of 2012 are set by the recipe `alexnet-2012` alone: the fixed order and one crop for 32 consecutive pictures.
+    Two of 2012 are set by the recipe `alexnet-2012` alone: the fixed order and one crop for 32 consecutive images.
     """
 
     name: str = "alexnet-2012"
@@ -29,20 +38,22 @@ class Recipe:
     )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    prepare_size: Annotated[int, Field(ge=8)] = 256  # shorter side of the prepared pictures, in pixels
-    weights: str | None = None  # start from these: a file, a run folder, or imagenet; the last layer starts anew
-    epochs: Annotated[int, Field(ge=1)] = 90
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the weights, the order, every crop and every mask
+    prepare_size: Annotated[int, Field(ge=8)] = 256  # shorter side of the prepared images, in pixels
+    weights: str | None = None  # pretrained weights: a file, a run folder, or imagenet; the last layer is new
+    epochs: Count = 90
+    batch_size: Count = 128
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of initial weights, order, every crop and every dropout mask
     reshuffle: bool = True  # False: every epoch in the order of the first, as in 2012
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts alike, however few pictures
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same, however few its images
     growing_crops: tuple[tuple[float, int], ...] = ()  # (share of the run, pixels): crop size from there on
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"
-    evaluate_every: Annotated[int, Field(ge=1)] = 1  # epochs between two looks at the held-out pictures
-    patience: Annotated[int, Field(ge=0)] = 0  # looks without a better network after which the run ends; 0: none
-    on_nan: Literal["stop", "rollback"] = "stop"  # rollback: to the last checkpoint at half the rate, three times
+    evaluate_every: Count = 1  # epochs between two evaluations on validation
+    patience: Annotated[int, Field(ge=0)] = 0  # evaluations without a better network after which the run ends; 0: none
+    on_nan: Literal["stop", "rollback"] = (
+        "stop"  # rollback: to the last checkpoint at half the learning rate, three times
+    )
 
 
 FIXED = ("name", "architecture")  # they say which recipe and network it is, so nobody overrides them
@@ -87,34 +98,48 @@ def _unknown_fields(values: dict[str, Any], known: dict[str, Any], prefix: str =
 
 
 def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """The recipe with some fields changed.
+    """The recipe with some fields changed, as they are typed.
 
     Args:
-        changes: what stands on the command line: `field=value`, `--field=value` or `--field value` (two items), nested
-            fields with dots, `optim.lr=0.1`, or by their last part where only one field ends so, `lr=0.1`. Values are
-            numbers, words or JSON; hyphens in names count as underscores.
+        changes: `field=value`, `--field=value` or `--field value` (two items); names as for `with_fields`,
+            hyphens count as underscores. Values are numbers, words or JSON.
 
     Raises:
         UsageError: unknown field (with the nearest known ones), wrong type, or a value out of range.
+
+    >>> override(Recipe(), ["epochs=20", "--model.dropout", "0.3"]).epochs
+    20
     """
-    values: dict[str, Any] = asdict(recipe)
-    for given, text in _pairs(changes):
+    out = recipe
+    for name, text in _pairs(changes):
+        section, field_name = _located(_full_name(name, recipe), recipe)
+        optional = type(None) in get_args(get_type_hints(type(section))[field_name])
+        out = with_fields(out, {name: text if text == "none" and not optional else _parsed(text)})
+    return out
+
+
+def with_fields(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with some fields changed.
+
+    Args:
+        values: by name; nested fields with dots, `optim.lr`, or by their last part where only one field ends so, `lr`.
+
+    Raises:
+        UsageError: unknown field (with the nearest known ones), wrong type, or a value out of range.
+
+    >>> with_fields(Recipe(), {"epochs": 20, "model.dropout": 0.3}).model.dropout
+    0.3
+    """
+    changed: dict[str, Any] = asdict(recipe)
+    for given, value in values.items():
         name = _full_name(given, recipe)
-        target: Any = values
-        record: Any = recipe
+        _located(name, recipe)
         *sections, last = name.split(".")
+        target = changed
         for section in sections:
-            if not isinstance(target.get(section), dict):
-                raise _unknown(name, section if section not in target else last, record)
-            target, record = target[section], getattr(record, section)
-        if last not in target or last in FIXED:
-            raise _unknown(name, last, record)
-        if isinstance(target[last], dict):
-            names = ", ".join(f"{name}.{f.name}" for f in fields(getattr(record, last)) if f.name not in FIXED)
-            raise UsageError(f"{name!r} is a group of fields, not one", fix=f"Give one of: {names}.", code="E212")
-        optional = type(None) in get_args(get_type_hints(type(record))[last])
-        target[last] = text if text == "none" and not optional else _parsed(text)
-    return _validated(values)
+            target = target[section]
+        target[last] = value
+    return _validated(changed)
 
 
 def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -159,6 +184,27 @@ def _pairs(changes: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _located(name: str, recipe: Recipe) -> tuple[Any, str]:
+    """The record in which a field lies, and its name there.
+
+    Raises:
+        UsageError: there is no such field, it is a group of fields, or nobody may change it.
+    """
+    record: Any = recipe
+    *sections, last = name.split(".")
+    for section in sections:
+        inner = getattr(record, section, None)
+        if not is_dataclass(inner):
+            raise _unknown(name, last if inner is not None else section, record)
+        record = inner
+    if last not in {f.name for f in fields(record)} or last in FIXED:
+        raise _unknown(name, last, record)
+    if is_dataclass(getattr(record, last)):
+        names = ", ".join(f"{name}.{f.name}" for f in fields(getattr(record, last)) if f.name not in FIXED)
+        raise UsageError(f"{name!r} is a group of fields, not one", fix=f"Give one of: {names}.", code="E212")
+    return record, last
+
+
 def _full_name(name: str, recipe: Recipe) -> str:
     ending = [known for known in flat(recipe) if known.rpartition(".")[2] == name]
     return ending[0] if len(ending) == 1 else name
@@ -177,13 +223,7 @@ def _validated(values: Any) -> Recipe:
     try:
         return _ADAPTER.validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part not in ("alexnet", "lenet", "cifar"))
-        raise UsageError(
-            f"{name}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}",
-            fix="Choose another value; alexnet recipes NAME shows those of a recipe.",
-            code="E214",
-        ) from None
+        raise wrong_value(error) from None
 
 
 def _unknown(name: str, part: str, record: Any) -> UsageError:

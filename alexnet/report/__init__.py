@@ -1,4 +1,4 @@
-"""HTML pages that need nothing but themselves.
+"""HTML pages with everything inside: text, images, style and script in one file.
 
 Reading order: `html`, `figures`, `charts`, `sections`, `run_report`.
 """

@@ -1,7 +1,7 @@
-"""Figures of many runs as SVG text: curves over one another, and dots with their intervals.
+"""Charts of many runs as SVG text: curves in one chart, and dots with their confidence intervals.
 
-Written out by hand: the same numbers give the same bytes with every version of every library. Colours are the variables
-of the page with a value to fall back on, so a figure serves inside a page and as a file.
+The SVG is written without a plotting library, so the same numbers give the same bytes with every version of every
+library. Colors are the CSS variables of the page with a fallback value, so a chart works inside a page and as a file.
 """
 
 import math
@@ -16,7 +16,7 @@ INK, MUTED, LINE = "var(--ink,#1b1f24)", "var(--muted,#59636e)", "var(--line,#c9
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart; points that are not finite are gaps. Lines of one name look alike and are named once."""
+    """One line of a chart. Points that are not finite are gaps. Lines of one name share style and legend entry."""
 
     name: str
     x: tuple[float, ...]
@@ -25,18 +25,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Dot:
-    """One row of a dot plot: a mean, its interval where there is one, and figures from elsewhere to compare with."""
+    """One row of a dot plot: a mean, its interval if there is one, and published values to compare with."""
 
     name: str
     mean: float
     low: float | None = None
     high: float | None = None
-    text: str = ""  # beside the plot
+    text: str = ""  # shown to the right of the plot
     marks: tuple[tuple[str, float], ...] = ()  # (kind, value): "paper" is a diamond, "2012" a cross
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from within [low, high], at most `most` of them: multiples of 1, 2 or 5 times a power of ten."""
+    """Returns round numbers within [low, high], at most `most` of them: multiples of 1, 2 or 5 times a power of ten."""
     span = max(high - low, 1e-12)
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(power * k for k in (1, 2, 5, 10, 20) if span / (power * k) <= most - 1)
@@ -53,10 +53,10 @@ def line_chart(
     level: float | None = None,
     zero: bool = True,
 ) -> str:
-    """Curves over one another, each named in a legend below.
+    """Draws curves in one chart, with a legend below it.
 
     Args:
-        level: a height to mark with a dotted line.
+        level: a y value to mark with a dotted line.
         zero: whether the y axis starts at 0.
     """
     points = [(x, y) for c in curves for x, y in zip(c.x, c.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
@@ -67,75 +67,81 @@ def line_chart(
     x0, x1 = min(xs), max(max(xs), min(xs) + 1e-9)
     y0, y1 = (0.0 if zero else min(ys)), max(ys)
     y1 = y1 + 0.04 * max(y1 - y0, 1e-9)
-    across, up = width - left - right, height
+    plot_width, plot_height = width - left - right, height
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        return left + across * (x - x0) / (x1 - x0), top + up * (1 - (y - y0) / (y1 - y0))
+    def position(x: float, y: float) -> tuple[float, float]:
+        return left + plot_width * (x - x0) / (x1 - x0), top + plot_height * (1 - (y - y0) / (y1 - y0))
 
     parts = [text(left, 20, title, weight="bold")]
     for y in ticks(y0, y1):
-        _, at = place(x0, y)
-        parts += [rule(left, at, width - right, at), text(left - 6, at + 4, f"{y:g}", anchor="end", color=MUTED)]
+        _, pixel = position(x0, y)
+        parts += [
+            rule(left, pixel, width - right, pixel),
+            text(left - 6, pixel + 4, f"{y:g}", anchor="end", color=MUTED),
+        ]
     for x in ticks(x0, x1, 8):
-        at, _ = place(x, y0)
-        parts.append(text(at, top + up + 16, f"{x:g}", anchor="middle", color=MUTED))
-    parts.append(text(left + across / 2, top + up + 34, x_label, anchor="middle"))
+        pixel, _ = position(x, y0)
+        parts.append(text(pixel, top + plot_height + 16, f"{x:g}", anchor="middle", color=MUTED))
+    parts.append(text(left + plot_width / 2, top + plot_height + 34, x_label, anchor="middle"))
     parts.append(
-        f'<text x="14" y="{top + up / 2:.1f}" transform="rotate(-90 14 {top + up / 2:.1f})" text-anchor="middle" '
-        f'font-size="12" style="fill:{INK}">{escape(y_label)}</text>'
+        f'<text x="14" y="{top + plot_height / 2:.1f}" transform="rotate(-90 14 {top + plot_height / 2:.1f})" '
+        f'text-anchor="middle" font-size="12" style="fill:{INK}">{escape(y_label)}</text>'
     )
     if level is not None:
-        _, at = place(x0, level)
-        parts.append(rule(left, at, width - right, at, color=INK, dash="2 4"))
-    below = top + up + 54
+        _, pixel = position(x0, level)
+        parts.append(rule(left, pixel, width - right, pixel, color=INK, dash="2 4"))
+    legend_top = top + plot_height + 54
     names = list(dict.fromkeys(curve.name for curve in curves))
     for i, name in enumerate(names):
         color, dash = COLORS[i % len(COLORS)], DASHES[i // len(COLORS) % len(DASHES)]
-        for piece in (piece for curve in curves if curve.name == name for piece in _pieces(curve)):
-            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*p) for p in piece))
-            parts.append(f'<polyline points="{line}" fill="none" stroke-width="1.8" {_stroke(color, dash)}/>')
-            if len(piece) <= 40:
-                parts += [_marker(*place(*p), i, color) for p in piece]
+        for segment in (segment for curve in curves if curve.name == name for segment in _segments(curve)):
+            points_text = " ".join(f"{x:.1f},{y:.1f}" for x, y in (position(*p) for p in segment))
+            parts.append(f'<polyline points="{points_text}" fill="none" stroke-width="1.8" {_stroke(color, dash)}/>')
+            if len(segment) <= 40:
+                parts += [_marker(*position(*p), i, color) for p in segment]
         row, column = divmod(i, 2)
-        x, y = left + column * 230, below + 17 * row
+        x, y = left + column * 230, legend_top + 17 * row
         parts += [rule(x, y - 4, x + 24, y - 4, color=color, dash=dash), _marker(x + 12, y - 4, i, color)]
         parts.append(text(x + 30, y, name))
-    return svg(title, width, below + 17 * math.ceil(len(names) / 2), parts)
+    return svg(title, width, legend_top + 17 * math.ceil(len(names) / 2), parts)
 
 
 def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str) -> str:
-    """A dot a row with its interval as a line, zero marked; diamonds and crosses are figures from elsewhere."""
+    """Draws one dot per row with its interval as a line. Zero is marked; diamonds and crosses are published values."""
     values = [v for d in dots for v in (d.mean, d.low, d.high, *(m for _, m in d.marks)) if v is not None]
     values = [v for v in values if math.isfinite(v)]
     if not values:
         return svg(title, 520, 60, [text(10, 35, f"{title}: nothing to draw yet")])
-    left = max(120, 30 + 7 * max(len(dot.name) for dot in dots))  # about 7 pixels a letter
-    across, right, top, step = 300, 170, 46, 22
+    left = max(120, 30 + 7 * max(len(dot.name) for dot in dots))  # about 7 pixels per letter
+    plot_width, right, top, step = 300, 170, 46, 22
     low, high = min(0.0, *values), max(0.0, *values)
     margin = 0.05 * max(high - low, 1e-9)
     low, high = low - margin, high + margin
     bottom = top + step * len(dots)
 
-    def place(value: float) -> float:
-        return left + across * (value - low) / (high - low)
+    def position(value: float) -> float:
+        return left + plot_width * (value - low) / (high - low)
 
     parts = [text(10, 20, title, weight="bold")]
     for value in ticks(low, high):
-        at = place(value)
-        parts += [rule(at, top - 10, at, bottom), text(at, bottom + 16, f"{value:g}", anchor="middle", color=MUTED)]
-    parts += [rule(place(0), top - 10, place(0), bottom, color=INK)]
-    parts.append(text(left + across / 2, bottom + 34, x_label, anchor="middle"))
+        pixel = position(value)
+        parts += [
+            rule(pixel, top - 10, pixel, bottom),
+            text(pixel, bottom + 16, f"{value:g}", anchor="middle", color=MUTED),
+        ]
+    parts += [rule(position(0), top - 10, position(0), bottom, color=INK)]
+    parts.append(text(left + plot_width / 2, bottom + 34, x_label, anchor="middle"))
     for i, dot in enumerate(dots):
         y = top + step * i + 4
         parts.append(text(left - 10, y + 4, dot.name, anchor="end"))
-        parts.append(text(left + across + 12, y + 4, dot.text, color=MUTED))
+        parts.append(text(left + plot_width + 12, y + 4, dot.text, color=MUTED))
         for kind, value in dot.marks:
-            parts.append(_diamond(place(value), y) if kind == "paper" else _cross(place(value), y))
+            parts.append(_diamond(position(value), y) if kind == "paper" else _cross(position(value), y))
         if not math.isfinite(dot.mean):
             continue
         if dot.low is not None and dot.high is not None:
-            parts.append(rule(place(dot.low), y, place(dot.high), y, color=COLORS[0], width=2))
-        parts.append(_marker(place(dot.mean), y, 0, COLORS[0], radius=4))
+            parts.append(rule(position(dot.low), y, position(dot.high), y, color=COLORS[0], width=2))
+        parts.append(_marker(position(dot.mean), y, 0, COLORS[0], radius=4))
     kinds = {kind for d in dots for kind, _ in d.marks}
     x = left
     for kind, draw in (("paper", _diamond), ("2012", _cross)):
@@ -145,11 +151,11 @@ def dot_plot(title: str, dots: Sequence[Dot], *, x_label: str) -> str:
                 text(x + 10, bottom + 56, {"paper": "the paper", "2012": "its notebook"}[kind]),
             ]
             x += 110
-    return svg(title, left + across + right, bottom + (66 if kinds else 44), parts)
+    return svg(title, left + plot_width + right, bottom + (66 if kinds else 44), parts)
 
 
 def svg(title: str, width: float, height: float, parts: Sequence[str]) -> str:
-    """An SVG document of that size in pixels, on the page's own background (white in a file)."""
+    """Builds an SVG document of that size in pixels, with the page's background (white in a file)."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="system-ui,sans-serif" '
@@ -158,7 +164,7 @@ def svg(title: str, width: float, height: float, parts: Sequence[str]) -> str:
 
 
 def text(x: float, y: float, words: str, *, anchor: str = "start", weight: str = "", color: str = INK) -> str:
-    """Words at a place."""
+    """Draws a text at (x, y)."""
     bold = f' font-weight="{weight}"' if weight else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" text-anchor="{anchor}"{bold} style="fill:{color}">'
@@ -167,19 +173,19 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", weight: str =
 
 
 def rule(x1: float, y1: float, x2: float, y2: float, *, color: str = LINE, dash: str = "", width: float = 1) -> str:
-    """A straight line."""
-    place = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {place} stroke-width="{width:g}" {_stroke(color, dash)}/>'
+    """Draws a straight line."""
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {ends} stroke-width="{width:g}" {_stroke(color, dash)}/>'
 
 
-def _pieces(curve: Curve) -> list[list[tuple[float, float]]]:
-    pieces: list[list[tuple[float, float]]] = [[]]
+def _segments(curve: Curve) -> list[list[tuple[float, float]]]:
+    segments: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(curve.x, curve.y, strict=True):
         if math.isfinite(y):
-            pieces[-1].append((x, y))
-        elif pieces[-1]:
-            pieces.append([])
-    return [piece for piece in pieces if piece]
+            segments[-1].append((x, y))
+        elif segments[-1]:
+            segments.append([])
+    return [segment for segment in segments if segment]
 
 
 def _stroke(color: str, dash: str) -> str:
@@ -191,8 +197,8 @@ def _marker(x: float, y: float, number: int, color: str, radius: float = 3) -> s
     if number % 3 == 0:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" style="fill:{color}"/>'
     if number % 3 == 1:
-        place = f'x="{x - radius:.1f}" y="{y - radius:.1f}"'
-        return f'<rect {place} width="{2 * radius:g}" height="{2 * radius:g}" style="fill:{color}"/>'
+        corner = f'x="{x - radius:.1f}" y="{y - radius:.1f}"'
+        return f'<rect {corner} width="{2 * radius:g}" height="{2 * radius:g}" style="fill:{color}"/>'
     corners = f"{x:.1f},{y - radius:.1f} {x - radius:.1f},{y + radius:.1f} {x + radius:.1f},{y + radius:.1f}"
     return f'<polygon points="{corners}" style="fill:{color}"/>'
 

@@ -1,6 +1,6 @@
-"""What the report draws: curves as SVG, pictures and filters as data URIs.
+"""Figures of the report: curves as SVG, images and filters as data URIs.
 
-Blue and orange are told apart by colour-blind readers too.
+Blue and orange are chosen because color-blind readers can distinguish them.
 """
 
 import base64
@@ -15,13 +15,13 @@ from PIL import Image
 
 from alexnet.runs.metrics import Rows, series
 
-# matplotlib knows no CSS variables: it draws in these stand-ins, which _svg exchanges afterwards.
+# matplotlib does not know CSS variables: it draws with these placeholder colors, and _svg replaces them afterwards.
 _INK, _LINE, _CARD, _BLUE, _ORANGE = "#010101", "#010102", "#010103", "#010104", "#010105"
 _VARIABLES = {_INK: "--ink", _LINE: "--line", _CARD: "--card", _BLUE: "--blue", _ORANGE: "--orange"}
-_STYLE_OF_FIGURES: Any = {  # Any: only the newest matplotlib types its settings, and by their names
-    "svg.fonttype": "none",  # text stays text: searchable, and drawn in the reader's fonts
+_FIGURE_STYLE: Any = {  # Any: only the newest matplotlib has types for its settings
+    "svg.fonttype": "none",  # text stays text: it can be searched, and uses the fonts of the browser
     "svg.hashsalt": "alexnet",  # the same run gives the same bytes
-    "path.simplify": False,  # every epoch is a point of its curve
+    "path.simplify": False,  # every epoch stays a point of its curve
     "text.color": _INK,
     "axes.edgecolor": _LINE,
     "axes.labelcolor": _INK,
@@ -41,15 +41,18 @@ _STYLE_OF_FIGURES: Any = {  # Any: only the newest matplotlib types its settings
 
 
 def curves(rows: Rows, best: int | None) -> list[str]:
-    """Three SVG figures over the epochs: loss, top-1 error, and the schedule of learning rate and crop size."""
+    """Draws three SVG figures over the epochs: loss, top-1 error, and the schedule of learning rate and crop size."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE_OF_FIGURES):
-        figures = [_pair(rows, "loss", "loss", 1, best), _pair(rows, "top1_error", "top-1 error (%)", 100, best)]
+    with matplotlib.rc_context(_FIGURE_STYLE):
+        figures = [
+            _split_curves(rows, "loss", "loss", 1, best),
+            _split_curves(rows, "top1_error", "top-1 error (%)", 100, best),
+        ]
         return [*figures, _schedule(rows)]
 
 
-def _pair(rows: Rows, key: str, title: str, scale: float, best: int | None) -> str:
+def _split_curves(rows: Rows, key: str, title: str, scale: float, best: int | None) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 3.1), layout="constrained")
@@ -84,17 +87,17 @@ def _schedule(rows: Rows) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 3.1), layout="constrained")
-    rate, crop = figure.subplots(2, sharex=True, height_ratios=(3, 2))
+    lr_axes, crop_axes = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     epochs, values = series(rows, "lr")
-    rate.step(epochs, values, where="mid", color=_BLUE, marker=".", markersize=5, gid="lr")
+    lr_axes.step(epochs, values, where="mid", color=_BLUE, marker=".", markersize=5, gid="lr")
     positive = [value for value in values if value > 0]
     if positive and max(positive) > 5 * min(positive):
-        rate.set_yscale("log")  # the paper's schedule divides by 10: equal steps must look equal
-    rate.set_title("learning rate", loc="left", fontsize=11, fontweight="bold")
+        lr_axes.set_yscale("log")  # the paper divides by 10: on a log scale equal divisions look equal
+    lr_axes.set_title("learning rate", loc="left", fontsize=11, fontweight="bold")
     epochs, values = series(rows, "crop_size")
-    crop.step(epochs, values, where="mid", color=_BLUE, marker=".", markersize=5, gid="crop_size")
-    crop.set_title("crop size (pixels)", loc="left", fontsize=11, fontweight="bold")
-    _epoch_axis(crop, rows)
+    crop_axes.step(epochs, values, where="mid", color=_BLUE, marker=".", markersize=5, gid="crop_size")
+    crop_axes.set_title("crop size (pixels)", loc="left", fontsize=11, fontweight="bold")
+    _epoch_axis(crop_axes, rows)
     return _svg(figure, "learning rate and crop size against epochs")
 
 
@@ -110,23 +113,23 @@ def _epoch_axis(axes: Any, rows: Rows) -> None:
 
 def _svg(figure: Any, label: str) -> str:
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]  # inside HTML there is no XML prolog, doctype or namespace
+    text = text[text.index("<svg") :]  # HTML needs no XML prolog, doctype or namespace
     text = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", text)
-    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # axes_1 and its like would repeat from figure to figure
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # ids such as axes_1 would be the same in every figure
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
 
 
 def thumbnail(pixels: np.ndarray, side: int, alt: str) -> str:
-    """An <img> of a uint8 (H, W, 3) picture, its longer side at most `side` pixels, stored inside the page."""
+    """Returns an <img> of a uint8 (H, W, 3) image, stored inside the page; its longer side is at most `side` pixels."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     height, width = pixels.shape[:2]
-    tiny = max(height, width) <= 64  # JPEG smears such pictures and saves nothing; the reader sees their true pixels
+    tiny = max(height, width) <= 64  # PNG: JPEG blurs small images and saves no space
     buffer = io.BytesIO()
     if tiny:
         image.save(buffer, "PNG")
@@ -140,19 +143,19 @@ def thumbnail(pixels: np.ndarray, side: int, alt: str) -> str:
 
 
 def filter_grid(filters: np.ndarray, limits: np.ndarray, alt: str) -> str:
-    """An <img> of filters (F, 1 or 3, kh, kw), one pixel per weight; `limits` (F, 2) holds what is black and white."""
+    """Returns an <img> of filters (F, 1 or 3, kh, kw), one pixel per weight; `limits` (F, 2): what is black, white."""
     count, channels, height, width = filters.shape
     if channels not in (1, 3):
-        raise ValueError(f"filters of {channels} channels are no colours; expected (filters, 1 or 3, height, width)")
+        raise ValueError(f"filters have {channels} channels; expected shape (filters, 1 or 3 channels, height, width)")
     low, high = (limits[:, end, None, None, None] for end in (0, 1))
     scaled = np.clip((filters - low) / np.maximum(high - low, 1e-12), 0, 1)  # (F, channels, kh, kw)
     pixels = np.broadcast_to(np.rint(255 * scaled).astype(np.uint8), (count, 3, height, width)).transpose(0, 2, 3, 1)
     columns = next((n for n in range(16, 7, -1) if count % n == 0), min(count, 16))
     rows = math.ceil(count / columns)
-    # One pixel between filters, transparent, so that the page's own background separates them.
+    # One transparent pixel between filters, so that the background of the page separates them.
     grid = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, 4), np.uint8)
-    for place, tile in enumerate(pixels):
-        top, left = place // columns * (height + 1), place % columns * (width + 1)
+    for index, tile in enumerate(pixels):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
         grid[top : top + height, left : left + width, :3] = tile
         grid[top : top + height, left : left + width, 3] = 255
     buffer = io.BytesIO()

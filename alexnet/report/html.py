@@ -1,6 +1,6 @@
-"""The form of the report's page: bars, tables and numbers as HTML, and the frame with style and script around them.
+"""Building blocks of a page: bars, tables and numbers as HTML, and the frame with style and script around them.
 
-Colours are variables of `STYLE`, so one page serves light, dark and print; no meaning rests on colour alone.
+Colors are variables of `STYLE`, so one page works in light mode, dark mode and print. Nothing is shown by color alone.
 """
 
 import json
@@ -10,16 +10,16 @@ from html import escape
 
 
 def page(title: str, sections: Mapping[str, tuple[str, str]], kind: str = "AlexNet report") -> str:
-    """The whole page.
+    """Builds the whole page.
 
     Args:
         title: plain text.
         sections: anchor -> (heading, body), both HTML.
-        kind: what sort of page it is, plain text.
+        kind: the kind of page, shown above the title, plain text.
     """
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, (heading, _) in sections.items())
     body = "".join(f'<section id="{k}"><h2>{heading}</h2>{text}</section>' for k, (heading, text) in sections.items())
-    # Whatever a name might smuggle in, the policy lets nothing be fetched.
+    # The policy blocks every download, even if a class or file name contains HTML that escaping missed.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} · {escape(kind)}</title>'
@@ -31,13 +31,13 @@ def page(title: str, sections: Mapping[str, tuple[str, str]], kind: str = "AlexN
 
 
 def bar(share: float, label: str, value: str, kind: str = "") -> str:
-    """A labelled bar over `share` in [0, 1] of its width; `label` and `value` are HTML."""
+    """Returns a labeled bar over `share` in [0, 1] of its width; `label` and `value` are HTML."""
     width = 100 * share if math.isfinite(share) else 0
     return f'<div class="bar {kind}" style="--w:{width:.1f}%"><span>{label}</span><span>{value}</span></div>'
 
 
 def interval_bar(share: float, low: float, high: float) -> str:
-    """A bar over `share` with its interval as a whisker, all in [0, 1]."""
+    """Returns a bar over `share` with its interval as a line across it, all in [0, 1]."""
     return (
         f'<div class="bar interval" style="--w:{100 * share:.1f}%">'
         f'<i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i></div>'
@@ -45,12 +45,12 @@ def interval_bar(share: float, low: float, high: float) -> str:
 
 
 def table(columns: Mapping[str, str], rows: Iterable[Sequence[str | tuple[str, str]]], kind: str = "") -> str:
-    """A table whose first column names the rows.
+    """Returns a table whose first column names the rows.
 
     Args:
         columns: heading -> CSS class of the column; "n" is for numbers.
         rows: cells, each HTML or (HTML, key to sort by).
-        kind: CSS class of the table; a script lets readers sort a "sortable" one.
+        kind: CSS class of the table; a script makes a "sortable" table sortable.
     """
     head = "".join(f'<th scope="col" class="{kind}">{heading}</th>' for heading, kind in columns.items())
     body = []
@@ -65,28 +65,28 @@ def table(columns: Mapping[str, str], rows: Iterable[Sequence[str | tuple[str, s
 
 
 def value_table(title: str, values: Mapping[str, object]) -> str:
-    """A table of fields and their values, both plain text."""
+    """Returns a table of fields and their values, both plain text."""
     rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{plain(value)}</td></tr>' for k, value in values.items())
     return f"<table><caption>{escape(title)}</caption><tbody>{rows}</tbody></table>"
 
 
 def plain(value: object) -> str:
-    """Any recorded value as escaped text: strings as they are, the rest as JSON."""
+    """Formats any recorded value as escaped text: strings as they are, everything else as JSON."""
     return escape(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] as HTML per cent."""
+    """Formats a share in [0, 1] as a percentage in HTML."""
     return f"{100 * share:.1f}&nbsp;%" if math.isfinite(share) else "n/a"
 
 
 def plural(count: int, noun: str) -> str:
-    """A count and its noun: "1 filter", "1,000 filters"."""
+    """Formats a count and its noun: "1 filter", "1,000 filters"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the units a reader thinks in."""
+    """Formats seconds as hours and minutes, minutes and seconds, or seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
@@ -170,7 +170,7 @@ main{max-width:none}section{border:0;padding:.3rem 0}.wide,.tall{overflow:visibl
 tr,svg{break-inside:avoid}h2,h3,figcaption{break-after:avoid}th button::after{content:none!important}}
 """
 
-# Sorting is all that needs a script, so its buttons are made by it: without JavaScript no button is dead.
+# Only sorting needs a script. The script itself adds the buttons, so without JavaScript there is no dead button.
 SCRIPT = """
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((cell, column) => {

@@ -1,7 +1,7 @@
-"""One HTML page about one run: how well it does, how it learned, where it errs, and how to repeat it.
+"""Writes the HTML report of one run: its errors, how it learned, where it is wrong, and how to repeat it.
 
-The page needs nothing but itself: no network, no script to be readable, pictures inside. The same run gives the
-same bytes. Its parts are in `sections`, what it looks like in `page` and `plots`.
+The page is one file with its images inside. It needs no network connection, and no script to be readable. The same run
+gives the same bytes. Its sections are built in `sections`, its appearance in `html` and `figures`.
 """
 
 import json
@@ -31,12 +31,12 @@ WORST = 25
 def write_report(
     run: Path, evaluations: Sequence[Evaluation], images: Callable[[np.ndarray], np.ndarray], conv1: np.ndarray
 ) -> Path:
-    """Write `report.html` into the run folder and return its path.
+    """Writes `report.html` into the run folder and returns its path.
 
     Args:
-        run: folder with recipe.json, environment.json and, where they exist, data.json and metrics.jsonl.
+        run: folder with recipe.json, environment.json and, if they exist, data.json and metrics.jsonl.
         evaluations: the first is shown in detail, all of them in the headline table.
-        images: indices (n,) of pictures of the first evaluation -> uint8 (n, H, W, 3).
+        images: indices (n,) of images of the first evaluation -> uint8 (n, H, W, 3).
         conv1: weights of the first layer (filters, 1 or 3 channels, kh, kw).
     """
     if not evaluations:
@@ -48,21 +48,21 @@ def write_report(
     worst = worst_mistakes(shown.labels, shown.probabilities, WORST)
     pairs = confused_pairs(shown.confusion, 10 if len(names) <= sections.MATRIX_CLASSES else 20)
     examples = [examples_of(shown, true, predicted) for true, predicted, _ in pairs]
-    wanted = np.unique(np.concatenate([worst, *examples]))  # each picture is asked for once, all in one call
-    pixels = dict(zip(wanted.tolist(), images(wanted), strict=True)) if len(wanted) else {}
+    indices = np.unique(np.concatenate([worst, *examples]))  # one call requests each image once
+    pixels = dict(zip(indices.tolist(), images(indices), strict=True)) if len(indices) else {}
 
     thumbnails = ["".join(thumbnail(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
     parts = {
         "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
         "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
-        "confusion": ("What is taken for what", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
-        "classes": ("Class by class", sections.per_class(shown.confusion, names)),
-        "mistakes": ("Worst mistakes", sections.mistaken_images(shown, names, worst, pixels)),
-        "filters": ("What the first layer looks for", sections.first_layer(conv1, recipe)),
+        "confusion": ("Confused classes", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
+        "classes": ("Results per class", sections.per_class(shown.confusion, names)),
+        "mistakes": ("Most confident mistakes", sections.mistaken_images(shown, names, worst, pixels)),
+        "filters": ("Filters of the first layer", sections.first_layer(conv1, recipe)),
         "recipe": ("Recipe and environment", sections.recipe_and_environment(recipe, data, environment)),
     }
     path = run / "report.html"
-    # A file name that is no UTF-8 reaches us as lone surrogates, which only this way can be written.
+    # A file name that is not valid UTF-8 arrives as lone surrogates; only this error handler can write them.
     content = page(f"{recipe.get('name', run.name)}", parts).encode("utf-8", "backslashreplace")
     with disk_errors(f"writing {path}"):
         write_file(path, content)
@@ -74,16 +74,16 @@ def _read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise DataError(
-            f"{path} is missing", fix="give the folder of a run, as `alexnet train` writes it", code="E327"
+            f"{path} is missing", fix="Give a run folder, as `alexnet train` writes it.", code="E327"
         ) from None
     except ValueError as error:
         raise DataError(
-            f"{path} is no JSON: {error}", fix="restore it from a copy, or train again", code="E328"
+            f"{path} is not valid JSON: {error}", fix="Restore it from a backup, or train again.", code="E328"
         ) from error
     if not isinstance(record, dict):
         raise DataError(
-            f"{path} holds a {type(record).__name__}, not an object of fields",
-            fix="restore it from a copy, or train again",
+            f"{path} contains a {type(record).__name__}, not a JSON object",
+            fix="Restore it from a backup, or train again.",
             code="E328",
         )
     return record
@@ -92,11 +92,11 @@ def _read_record(path: Path) -> dict[str, Any]:
 def report_run(
     run: RunFolder, prepared: Prepared, *, progress: ProgressCallback = silent
 ) -> tuple[list[Evaluation], Path]:
-    """Evaluates the best network of a run on what was held out and writes report.html.
+    """Evaluates the best network of a run on its held-out images and writes report.html.
 
-    One view, and ten where the recipe mirrors its pictures: half of the ten are mirrored, which says nothing of a
-    network that never saw a mirror image. Figures go to evaluation.json. The first evaluation, the one that the report
-    shows in detail, is with one view of test where there is one, else of val.
+    One view is always used, ten views only if the recipe flips training images: five of the ten are flipped, and that
+    is no fair test for a network that was never trained on flipped images. The results go to evaluation.json. The first
+    evaluation, which the report shows in detail, uses one view on the first of the splits test, val, train that exists.
     """
     model = load_model(run)
     splits: list[str] = [name for name in ("test", "val") if name in prepared.splits] or ["train"]
@@ -114,9 +114,9 @@ def report_run(
                     progress=progress,
                 )
             )
-    figures = json.dumps([e.summary() for e in evaluations], indent=1, ensure_ascii=False)
+    summaries = json.dumps([e.summary() for e in evaluations], indent=1, ensure_ascii=False)
     with sealing(run, "evaluation.json", "report.html"):
-        write_file(run.folder / "evaluation.json", figures.encode())
+        write_file(run.folder / "evaluation.json", summaries.encode())
         conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
         page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1)
     return evaluations, page

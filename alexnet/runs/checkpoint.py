@@ -1,14 +1,14 @@
-"""Checkpoints: written whole or not at all, every byte under a checksum, and passed over when one is damaged.
+"""Checkpoints: written completely or not at all, with a checksum for every byte; a damaged one is skipped.
 
 RUN/checkpoints/step-00000240/model.safetensors     the network to use, with recipe and classes in its header
-                              training.safetensors  what else is needed to go on
-                              state.json            figures so far, and what exactness hangs on
+                              training.safetensors  what else is needed to resume
+                              state.json            the training state, and the conditions that exactness depends on
                               metrics.jsonl         the rows up to this step
                               SHA256SUMS            of these four
 RUN/LAST RUN/BEST             the name of a checkpoint and the sha256 of its SHA256SUMS
 
-Kept are the last, the one before it, and the best. A run goes on from the newest that is whole, and since all that
-training does is a function of what a checkpoint holds, it ends the same from whichever.
+The last checkpoint, the one before it and the best are kept. A run resumes from the newest intact checkpoint. Training
+depends only on what a checkpoint holds, so it ends with the same result from each of them.
 """
 
 import hashlib
@@ -33,41 +33,41 @@ from alexnet.storage.checksums import SUMS, broken, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
 
 MODEL, TRAINING, STATE, METRICS = "model.safetensors", "training.safetensors", "state.json", "metrics.jsonl"
-ABOUT = "alexnet"  # one entry in the header of the weights: the order of several would be random
+HEADER_KEY = "alexnet"  # a single entry in the header of the weights: the order of several would be random
 POINTERS = ("BEST", "LAST")
-POINTER = re.compile(r"(step-\d{8,}) ([0-9a-f]{64})\n")
-NAME = re.compile(r"step-(\d{8,})")
-ROOM = 2.2  # times the size of a checkpoint that must be free before training starts
+POINTER_PATTERN = re.compile(r"(step-\d{8,}) ([0-9a-f]{64})\n")
+NAME_PATTERN = re.compile(r"step-(\d{8,})")
+FREE_FACTOR = 2.2  # disk space that must be free before training starts, in sizes of a checkpoint
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands after a step; all else that training needs is a function of the recipe."""
+    """The progress of a run after a step; everything else that training needs follows from the recipe."""
 
-    step: int  # optimiser steps done
+    step: int  # optimizer steps done
     loss_sum: float = 0.0  # over the images of the epoch so far
-    errors: float = 0.0
+    errors: float = 0.0  # top-1 errors among these images
     images: int = 0
-    best_error: float | None = None  # on the held-out split, in [0, 1]
+    best_error: float | None = None  # top-1 error on the validation split, in [0, 1]
     best_loss: float | None = None
     seconds: float = 0.0  # of training, evaluation included
     best_step: int | None = None
-    looks_since_best: int = 0
+    looks_since_best: int = 0  # evaluations since the best one
     rollbacks: int = 0
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that was read whole."""
+    """A checkpoint that was read and is intact."""
 
     tensors: dict[str, Tensor]
     state: TrainingState
-    conditions: dict[str, str]  # what exactness hangs on; see `alexnet.runs.environment`
+    conditions: dict[str, str]  # what exactness depends on; see `alexnet.runs.environment`
     metrics: bytes  # metrics.jsonl at that step
-    damage: list[str]  # what was found damaged on the way to it, a line each
+    damage: list[str]  # what was damaged in newer checkpoints and other files, one line each
 
 
 def name_of(step: int) -> str:
-    """The folder of a checkpoint."""
+    """The folder name of the checkpoint at a step."""
     return f"step-{step:08d}"
 
 
@@ -80,18 +80,19 @@ def save_checkpoint(
     best: bool = False,
     conditions: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a checkpoint next to the others, points LAST (and BEST) at it, then removes those that are not kept.
+    """Writes a checkpoint, lets LAST (and BEST) point to it, then removes those that are no longer needed.
 
     Args:
-        model: the network to use: with averaged weights where the recipe averages.
-        training: what else is needed to go on (raw weights, momentum), by name.
-        conditions: what exactness hangs on.
+        model: the network to use; with averaged weights if the recipe averages them.
+        training: the tensors by name that are needed in addition to resume (raw weights, momentum).
+        best: whether this is the best network so far.
+        conditions: what exactness depends on.
 
     Raises:
-        ResourceError: if the disk is full or refuses; the checkpoint before is still whole.
+        ResourceError: the disk is full or the file system refuses; the previous checkpoint is still intact.
     """
     name, parent = name_of(state.step), run.folder / "checkpoints"
-    about = json.dumps({"recipe": asdict(run.recipe), "classes": run.class_names}, ensure_ascii=False)
+    header = json.dumps({"recipe": asdict(run.recipe), "classes": run.class_names}, ensure_ascii=False)
     metrics = run.folder / METRICS
     doing = f"saving step {state.step} in {run.folder}"
     with disk_errors(doing):
@@ -99,13 +100,13 @@ def save_checkpoint(
             _remove(parent / name)
         if not (parent / name).exists():
             files = {
-                MODEL: safetensors.torch.save(_plain(model.state_dict()), {ABOUT: about}),
-                TRAINING: safetensors.torch.save(_plain(training)),
+                MODEL: safetensors.torch.save(_on_cpu(model.state_dict()), {HEADER_KEY: header}),
+                TRAINING: safetensors.torch.save(_on_cpu(training)),
                 STATE: json.dumps({**asdict(state), "conditions": dict(conditions or {})}, indent=1).encode(),
                 METRICS: metrics.read_bytes() if metrics.exists() else b"",
             }
             files[SUMS] = sums_of(files)
-            _need(sum(map(len, files.values())), parent, doing, run)
+            _require_space(sum(map(len, files.values())), parent, doing, run)
             temporary = parent / f".{name}"
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -115,55 +116,56 @@ def save_checkpoint(
             temporary.rename(parent / name)
             fsync_folder(parent)
         for pointer in POINTERS if best else ("LAST",):
-            _point(run, pointer, name)
+            _write_pointer(run, pointer, name)
     _remove_others(run)
 
 
 def check_room(run: RunFolder, size: int) -> None:
-    """Refuses to start what could not be saved.
+    """Refuses to start a run whose checkpoints would not fit on the disk.
 
     Args:
         size: bytes of a checkpoint.
 
     Raises:
-        ResourceError: less than 2.2 times as much is free.
+        ResourceError: less than `FREE_FACTOR` times this size is free.
     """
-    with disk_errors(f"looking for room in {run.folder}"):
-        _need(round(ROOM * size), run.folder, f"starting {run.folder}, which keeps two checkpoints or three", run)
+    with disk_errors(f"checking the free space in {run.folder}"):
+        doing = f"starting {run.folder}, which keeps two or three checkpoints"
+        _require_space(round(FREE_FACTOR * size), run.folder, doing, run)
 
 
-def _need(size: int, folder: Path, doing: str, run: RunFolder) -> None:
+def _require_space(size: int, folder: Path, doing: str, run: RunFolder) -> None:
     free = shutil.disk_usage(folder).free
     if free >= size:
         return
     last = checkpoint_name(run, "LAST")
-    kept = f" Last good checkpoint: {last} (whole)." if last else ""
+    last_good = f" Last good checkpoint: {last} (intact)." if last else ""
     raise ResourceError(
-        f"disk full while {doing}: need {size / 1e6:.0f} MB, {free / 1e6:.0f} MB free.{kept}",
-        fix=f"Make room, then go on: alexnet resume {run.folder}",
+        f"disk full while {doing}: need {size / 1e6:.0f} MB, {free / 1e6:.0f} MB free.{last_good}",
+        fix=f"Make room, then resume: alexnet resume {run.folder}",
         code="E501",
     )
 
 
-def _point(run: RunFolder, pointer: str, name: str) -> None:
+def _write_pointer(run: RunFolder, pointer: str, name: str) -> None:
     sums = (run.folder / "checkpoints" / name / SUMS).read_bytes()
     write_file(run.folder / pointer, f"{name} {hashlib.sha256(sums).hexdigest()}\n".encode())
 
 
 def _remove_others(run: RunFolder) -> None:
-    """Keeps the last checkpoint, the one before it and the best."""
+    """Removes all checkpoints but the last, the one before it and the best."""
     parent = run.folder / "checkpoints"
     last = checkpoint_name(run, "LAST")
     older = [name for name in _names(run) if last is not None and name < last]
-    kept = {last, checkpoint_name(run, "BEST"), *older[:1]}
+    needed = {last, checkpoint_name(run, "BEST"), *older[:1]}
     for folder in parent.iterdir():
-        if folder.name not in kept:
-            with suppress(OSError):  # the next call tries again; what was to be saved is
+        if folder.name not in needed:
+            with suppress(OSError):  # the next call tries again; the new checkpoint is already saved
                 _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    """Removes a checkpoint; a crash in the middle leaves nothing that looks like a damaged one."""
+    """Removes a checkpoint; it is hidden first, so that a crash during the removal leaves no damaged checkpoint."""
     hidden = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old")
     if hidden != folder:
         shutil.rmtree(hidden, ignore_errors=True)
@@ -172,23 +174,23 @@ def _remove(folder: Path) -> None:
 
 
 def _names(run: RunFolder) -> list[str]:
-    """The checkpoints there are, newest first."""
+    """The names of all checkpoints, newest first."""
     parent = run.folder / "checkpoints"
-    found = [path.name for path in parent.iterdir() if NAME.fullmatch(path.name)] if parent.is_dir() else []
-    return sorted(found, key=lambda name: int(name.removeprefix("step-")), reverse=True)
+    names = [path.name for path in parent.iterdir() if NAME_PATTERN.fullmatch(path.name)] if parent.is_dir() else []
+    return sorted(names, key=lambda name: int(name.removeprefix("step-")), reverse=True)
 
 
 def checkpoint_name(run: RunFolder, which: str) -> str | None:
-    """The name that LAST or BEST holds, or None where there is none or the file is damaged."""
+    """The name of the checkpoint that LAST or BEST points to; None if the file is missing or damaged."""
     try:
-        match = POINTER.fullmatch((run.folder / which).read_bytes().decode())
+        match = POINTER_PATTERN.fullmatch((run.folder / which).read_bytes().decode())
     except (OSError, UnicodeDecodeError):
         return None
     return match[1] if match else None
 
 
 def pointer_damage(run: RunFolder, which: str) -> str | None:
-    """What is wrong with LAST or BEST, or None; that it does not exist is not wrong."""
+    """Describes the damage of LAST or BEST; None if it is intact or does not exist."""
     path = run.folder / which
     if not path.exists():
         return None
@@ -201,26 +203,27 @@ def pointer_damage(run: RunFolder, which: str) -> str | None:
 
 
 def load_checkpoint(run: RunFolder) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None if nothing was saved yet.
+    """Reads the newest intact checkpoint; None if nothing was saved yet.
 
     Raises:
-        UntrustedFileError: there are checkpoints, and none is whole.
+        UntrustedFileError: there are checkpoints, but none is intact.
     """
     damage: list[str] = []
     for name in _names(run):
         folder = run.folder / "checkpoints" / name
-        wrong = broken(folder)
-        if not wrong:
-            damage += [said for which in POINTERS if (said := pointer_damage(run, which))]
+        broken_files = broken(folder)
+        if not broken_files:
+            damage += [message for which in POINTERS if (message := pointer_damage(run, which))]
             values, metrics = json.loads((folder / STATE).read_bytes()), (folder / METRICS).read_bytes()
-            if said := _metrics_damage(run, metrics, name):
-                damage.append(said)
+            if message := _metrics_damage(run, metrics, name):
+                damage.append(message)
             conditions = values.pop("conditions")
-            return Checkpoint(_read(folder, TRAINING), _state(values, folder), conditions, metrics, damage)
-        damage += wrong
+            tensors = _read_tensors(folder, TRAINING)
+            return Checkpoint(tensors, _training_state(values, folder), conditions, metrics, damage)
+        damage += broken_files
     if damage:
         raise UntrustedFileError(
-            f"no checkpoint of {run.folder} is whole: {damage[0]}",
+            f"no checkpoint of {run.folder} is intact: {damage[0]}",
             fix="Put the folder back from a copy, or start a new run.",
             code="E652",
         )
@@ -228,12 +231,15 @@ def load_checkpoint(run: RunFolder) -> Checkpoint | None:
 
 
 def settle(run: RunFolder, checkpoint: Checkpoint | None) -> None:
-    """Brings a run folder to where a checkpoint stands: its metrics, LAST and BEST; what is newer is removed.
+    """Restores a run folder to the state of a checkpoint: its metrics, LAST and BEST; newer files are removed.
+
+    Args:
+        checkpoint: None for the state before the first checkpoint.
 
     Raises:
-        ResourceError: if the disk refuses.
+        ResourceError: the file system refuses.
     """
-    with disk_errors(f"going on in {run.folder}"):
+    with disk_errors(f"resuming {run.folder}"):
         metrics = b"" if checkpoint is None else checkpoint.metrics
         path = run.folder / METRICS
         if (path.read_bytes() if path.exists() else b"") != metrics:
@@ -241,11 +247,11 @@ def settle(run: RunFolder, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
             return
         best, step = checkpoint.state.best_step, checkpoint.state.step
-        for pointer, wanted in (("BEST", best), ("LAST", step)):
-            name = None if wanted is None else name_of(wanted)
+        for pointer, pointer_step in (("BEST", best), ("LAST", step)):
+            name = None if pointer_step is None else name_of(pointer_step)
             if name is not None and (run.folder / "checkpoints" / name / SUMS).is_file():
                 if checkpoint_name(run, pointer) != name or pointer_damage(run, pointer):
-                    _point(run, pointer, name)
+                    _write_pointer(run, pointer, name)
             else:
                 (run.folder / pointer).unlink(missing_ok=True)
         for folder in list((run.folder / "checkpoints").iterdir()):
@@ -254,52 +260,54 @@ def settle(run: RunFolder, checkpoint: Checkpoint | None) -> None:
 
 
 def load_model(run: RunFolder, which: str = "best") -> Network:
-    """The trained network of a run, in evaluation mode.
+    """Loads the trained network of a run, in evaluation mode.
 
     Args:
-        which: "best" on the held-out split, or "last"; the last as well where nothing was best so far.
+        which: "best" on the validation split, or "last"; also the last if there is no best checkpoint yet.
 
     Raises:
-        UsageError: if nothing was saved yet.
-        UntrustedFileError: if the checkpoint is damaged.
+        UsageError: nothing was saved yet.
+        UntrustedFileError: the checkpoint is damaged.
     """
     name = checkpoint_name(run, which.upper())
     for pointer in (which.upper(), "LAST"):
-        if said := pointer_damage(run, pointer):
-            raise UntrustedFileError(said, fix=f"Repair what can be: alexnet resume {run.folder}", code="E653")
+        if message := pointer_damage(run, pointer):
+            raise UntrustedFileError(
+                message, fix=f"Repair what can be repaired: alexnet resume {run.folder}", code="E653"
+            )
         name = name or checkpoint_name(run, pointer)
     if name is None:
         raise UsageError(
             f"{run.folder} has no checkpoint yet", fix=f"Train it: alexnet resume {run.folder}", code="E254"
         )
     folder = run.folder / "checkpoints" / name
-    if wrong := broken(folder):
+    if broken_files := broken(folder):
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
-            wrong[0],
-            fix=f"Take the other one with --checkpoint {other}, or go on from one that is whole: "
+            broken_files[0],
+            fix=f"Use the other one with --checkpoint {other}, or resume from one that is intact: "
             f"alexnet resume {run.folder}",
             code="E654",
         )
-    with torch.device("meta"):  # no start values are drawn, for none would stay
+    with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)
     model.to_empty(device="cpu")
-    model.load_state_dict(_read(folder, MODEL))
+    model.load_state_dict(_read_tensors(folder, MODEL))
     return model.to(memory_format=torch.channels_last).eval()
 
 
 def damage_of(run: RunFolder) -> list[str]:
-    """Everything in a run folder that is not as it was written, a line each; every byte is read."""
+    """Lists everything in a run folder that differs from what was written, one line each; reads every byte."""
     parent = run.folder / "checkpoints"
-    found = broken(run.folder) + [said for which in POINTERS if (said := pointer_damage(run, which))]
+    damage = broken(run.folder) + [message for which in POINTERS if (message := pointer_damage(run, which))]
     newest = None
     for name in _names(run):
-        wrong = broken(parent / name)
-        found += wrong
-        newest = newest or (None if wrong else name)
-    if newest and (said := _metrics_damage(run, (parent / newest / METRICS).read_bytes(), newest)):
-        found.append(said)
-    return found
+        broken_files = broken(parent / name)
+        damage += broken_files
+        newest = newest or (None if broken_files else name)
+    if newest and (message := _metrics_damage(run, (parent / newest / METRICS).read_bytes(), newest)):
+        damage.append(message)
+    return damage
 
 
 def _metrics_damage(run: RunFolder, saved: bytes, name: str) -> str | None:
@@ -309,19 +317,19 @@ def _metrics_damage(run: RunFolder, saved: bytes, name: str) -> str | None:
     return f"{path} is damaged: it does not begin with the rows that {name} was saved with"
 
 
-def _state(values: dict[str, Any], folder: Path) -> TrainingState:
+def _training_state(values: dict[str, Any], folder: Path) -> TrainingState:
     if set(values) != {f.name for f in fields(TrainingState)}:
         raise UntrustedFileError(
             f"{folder / STATE} was written by another version of alexnet",
-            fix="Go on with the version that environment.json names.",
+            fix="Resume with the version that environment.json names.",
             code="E655",
         )
     return TrainingState(**values)
 
 
-def _read(folder: Path, file: str) -> dict[str, Tensor]:
+def _read_tensors(folder: Path, file: str) -> dict[str, Tensor]:
     return safetensors.torch.load((folder / file).read_bytes())
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,6 +1,6 @@
-"""What the bits of a run hang on besides its recipe: the pictures, the machine, the versions, the number of threads.
+"""What a bit-identical run depends on besides its recipe: the images, the machine, the versions, the number of threads.
 
-Where all of it is the same, a resumed run ends with the same bytes as one that ran through.
+If all of these are the same, a resumed run ends bit-identical to a run that was never interrupted.
 """
 
 import platform
@@ -20,10 +20,10 @@ from alexnet.kernels.operators import compiled
 
 
 def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -> dict[str, str]:
-    """What must stay the same, by name.
+    """Returns the conditions that must stay the same for exact resuming, by name.
 
     Args:
-        processes: how the work is divided; see `ProcessGroup.described`.
+        processes: how the work is divided among processes; see `ProcessGroup.described`.
     """
     return {
         "pictures": prepared.fingerprint,
@@ -41,40 +41,44 @@ def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -
     }
 
 
+_WORDS = {"pictures": "images"}  # names in checkpoints that people read otherwise
+
+
 def check_conditions(was: Mapping[str, str], now: Mapping[str, str], *, allow: bool | Collection[str]) -> str | None:
-    """What differs between where a run stopped and here, in words; None if nothing does.
+    """Compares the conditions of a checkpoint with those of this process; returns the differences in words, or None.
 
     Args:
-        was: of the checkpoint; empty where it was not made by training.
-        allow: whether a difference is told, not refused; or the names of those of which it is.
+        was: the conditions of the checkpoint; empty if it was not made by training.
+        now: the conditions of this process.
+        allow: whether differences are only reported and not refused, or the names of those that are only reported.
 
     Raises:
-        UsageError: something differs that is not allowed to.
+        UsageError: a condition differs that must not.
     """
     changed = {
-        name: f"{name} {_short(was[name])} -> {_short(now.get(name, 'none'))}"
+        name: f"{_WORDS.get(name, name)} {_short(was[name])} -> {_short(now.get(name, 'none'))}"
         for name in was
         if was[name] != now.get(name)
     }
     if not changed:
         return None
-    told = f"the rest of this run cannot be exact: {', '.join(changed.values())}"
+    message = f"the rest of this run cannot be exact: {', '.join(changed.values())}"
     if not (allow if isinstance(allow, bool) else changed.keys() <= set(allow)):
         raise UsageError(
-            told,
-            fix="Resume it where and as it was started (threads: OMP_NUM_THREADS), or add --allow-inexact; "
-            "the run then keeps a record of it.",
+            message,
+            fix="Resume it on the same machine with the same settings (threads: OMP_NUM_THREADS), or add "
+            "--allow-inexact; the run then records the difference.",
             code="E255",
         )
-    return told
+    return message
 
 
 def _short(value: str) -> str:
-    return value[:12] if len(value) == 64 else value  # a fingerprint
+    return value[:12] if len(value) == 64 else value  # a fingerprint is shortened
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and command of this process."""
+    """Returns the versions, the machine and the command of this process."""
     from alexnet import __version__
 
     return {
@@ -91,7 +95,7 @@ def environment() -> dict[str, Any]:
 
 
 def installed(package: str) -> str | None:
-    """The installed version, without importing the package; None where it is missing."""
+    """The installed version of a package, without importing it; None if it is missing."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -99,7 +103,7 @@ def installed(package: str) -> str | None:
 
 
 def processor_name() -> str:
-    """The model name of the processor, as the system tells it."""
+    """The model name of the processor, as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -109,7 +113,7 @@ def processor_name() -> str:
 
 
 def commit() -> str | None:
-    """The commit of this program, with -dirty if files were changed; None where it is no repository."""
+    """The git commit of this program, with -dirty if files were changed; None outside a repository."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,6 +1,6 @@
-"""The kernels of conv1 at the end of every epoch of a run, so that one can watch them become edges and colours.
+"""The kernels of conv1 at the end of every epoch of a run: they show how edge and color detectors develop.
 
-RUN/conv1/epoch-00003.npy    float32 (kernels, channels, height, width); the epoch's row of the metrics has its SHA-256
+RUN/conv1/epoch-00003.npy    float32 (kernels, channels, height, width); the epoch's row in metrics.jsonl has its sha256
 """
 
 import hashlib
@@ -18,25 +18,28 @@ from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder
 from alexnet.storage.files import disk_errors, write_file
 
-FOLDER = "conv1"  # of the files, and of their checksum in the row
+FOLDER = "conv1"  # folder of the files, and key of their checksum in the row
 
 
 def effective_kernels(model: Network) -> NDArray[np.float32] | None:
-    """The weights of conv1 on the pixels as they go in: (kernels, channels, height, width); None if it has no conv1."""
+    """Computes the kernels of conv1 as they apply to raw pixels; None if the network has no conv1.
+
+    (kernels, channels, height, width): the weights times the scale of the input.
+    """
     layer = dict(model.layers.named_children()).get("conv1")
     if not isinstance(layer, torch.nn.Conv2d):
         return None
-    # A network with one channel sees the mean of the three.
+    # A network with one input channel gets the mean of the three colors.
     scale = model.input_scale.view(1, 3, 1, 1) if model.in_channels == 3 else model.input_scale.mean()
     weights = layer.weight * scale
     return weights.detach().float().cpu().contiguous().numpy()
 
 
 def save_kernels(run: RunFolder, epoch: int, model: Network) -> dict[str, str]:
-    """Writes the kernels of an epoch into the run folder; what its row of the metrics must say of them.
+    """Writes the kernels of an epoch into the run folder; returns the entries for the epoch's row in metrics.jsonl.
 
     Raises:
-        ResourceError: the disk refuses.
+        ResourceError: the file system refuses.
     """
     kernels = effective_kernels(model)
     if kernels is None:
@@ -45,34 +48,34 @@ def save_kernels(run: RunFolder, epoch: int, model: Network) -> dict[str, str]:
     np.save(buffer, kernels, allow_pickle=False)
     with disk_errors(f"writing the kernels of epoch {epoch}"):
         (run.folder / FOLDER).mkdir(exist_ok=True)
-        write_file(run.folder / FOLDER / _name(epoch), buffer.getvalue())
+        write_file(run.folder / FOLDER / _file_name(epoch), buffer.getvalue())
     return {FOLDER: hashlib.sha256(buffer.getvalue()).hexdigest()}
 
 
 def kernel_history(run: RunFolder) -> list[tuple[int, NDArray[np.float32]]]:
-    """The kernels at the end of each epoch, with its number, in order; an epoch whose file was removed is left out.
+    """Reads the kernels of every epoch as (epoch, kernels), in order; an epoch whose file was removed is left out.
 
     Raises:
-        UntrustedFileError: a file is not as it was written.
+        UntrustedFileError: a file differs from what was written.
     """
     rows, _ = read_epochs(run.folder / "metrics.jsonl")
-    return [(row["epoch"], kernels) for row in rows if (kernels := _kernels(run, row)) is not None]
+    return [(row["epoch"], kernels) for row in rows if (kernels := _read_kernels(run, row)) is not None]
 
 
-def _kernels(run: RunFolder, row: Mapping[str, Any]) -> NDArray[np.float32] | None:
-    path = run.folder / FOLDER / _name(row["epoch"])
+def _read_kernels(run: RunFolder, row: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    path = run.folder / FOLDER / _file_name(row["epoch"])
     if FOLDER not in row or not path.exists():
         return None
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != row[FOLDER]:
         raise UntrustedFileError(
             f"{path} is damaged: its bytes are not the ones that were written",
-            fix="Delete it: the run lives without it, and this epoch is left out.",
+            fix="Delete it: the run does not need it, and this epoch is left out.",
             code="E665",
         )
     kernels: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
     return kernels
 
 
-def _name(epoch: int) -> str:
+def _file_name(epoch: int) -> str:
     return f"epoch-{epoch:05d}.npy"

@@ -1,4 +1,4 @@
-"""Trained weights as a start: of a file, of a run, or those that torchvision publishes; and files as run folders."""
+"""Pretrained weights, from a file, a run or torchvision: for fine-tuning, and imported as a run folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,88 +17,110 @@ from alexnet.weights.published import IMAGENET, published_weights
 
 
 def import_weights(path: Path, out: Path, class_names: tuple[str, ...] | None = None) -> tuple[RunFolder, Identified]:
-    """Makes a run folder of a file of weights, for `predict`, `evaluate` and `train --weights`.
+    """Makes a run folder from a file of weights, for `predict`, `evaluate` and `train --weights`.
 
     Raises:
-        UsageError: `out` exists, or there are more or fewer names than classes.
+        UsageError: `out` exists, or the number of different names is not the number of classes.
         DataError, UntrustedFileError: see `identify`.
     """
-    found = identify(path)
-    names = class_names or found.class_names
-    if len(names) != found.recipe.model.num_classes or len(set(names)) != len(names):
+    identified = identify(path)
+    names = class_names or identified.class_names
+    if len(names) != identified.recipe.model.num_classes or len(set(names)) != len(names):
         raise UsageError(
-            f"{len(set(names))} different class names for a network of {found.recipe.model.num_classes} classes",
-            fix="The file of class names has one name a line, in the order of the outputs.",
+            f"{len(set(names))} different class names for a network of {identified.recipe.model.num_classes} classes",
+            fix="Write one class name per line, in the order of the outputs.",
             code="E232",
         )
-    about = {"source": "", "prepared": "", "fingerprint": "", "imported": {"kind": found.kind, "file": path.name}}
-    about["imported"] |= {"sha256": file_sha256(path), "notes": list(found.notes)}  # type: ignore[operator]
-    run = create_run(out, found.recipe, names, about)
-    save_checkpoint(run, found.network, {}, TrainingState(step=0), best=True)
-    return run, found
+    about = {"source": "", "prepared": "", "fingerprint": "", "imported": {"kind": identified.kind, "file": path.name}}
+    about["imported"] |= {"sha256": file_sha256(path), "notes": list(identified.notes)}  # type: ignore[operator]
+    run = create_run(out, identified.recipe, names, about)
+    save_checkpoint(run, identified.network, {}, TrainingState(step=0), best=True)
+    return run, identified
+
+
+def open_network(source: str, checkpoint: str = "best") -> tuple[RunFolder, Network]:
+    """Opens a trained network: of a run, of torchvision ("imagenet"), or of a file or an exported folder of weights.
+
+    Args:
+        checkpoint: of a run, the "best" on validation or the "last".
+
+    Returns:
+        The run, or for weights without one a record as if they had been imported, and the network.
+
+    Raises:
+        UsageError: there is no such run or file.
+        DataError, UntrustedFileError: see `identify`.
+        ResourceError: the published weights cannot be downloaded.
+    """
+    path = Path(source).expanduser()
+    exported = path / "model.safetensors"  # as `export --to hf` writes it
+    if path.is_dir() and not exported.is_file():
+        run = open_run(path)
+        return run, load_model(run, checkpoint)
+    published = source == IMAGENET and not path.exists()
+    if not published and not path.exists():
+        raise UsageError(
+            f"{source} does not exist",
+            fix="Give a run folder, such as runs/last, a file of weights, or imagenet.",
+            code="E230",
+        )
+    file = published_weights() if published else exported if path.is_dir() else path
+    identified = identify(file)
+    about = {"source": "", "prepared": "", "fingerprint": "", "imported": {"kind": identified.kind, "file": file.name}}
+    return RunFolder(path, identified.recipe, identified.class_names, about), identified.network
 
 
 def trained_network(weights: str) -> Network:
-    """The network with the weights that a recipe names: `imagenet`, a run folder, or a file.
-
-    Raises:
-        UsageError: there is no such file or folder.
-        ResourceError: the published weights cannot be fetched.
-    """
-    path = Path(weights).expanduser()
-    if weights == IMAGENET and not path.exists():
-        return identify(published_weights()).network
-    if path.is_dir():
-        return load_model(open_run(path))
-    return identify(path).network
+    """Loads the network with the pretrained weights that a recipe names; errors as those of `open_network`."""
+    return open_network(weights)[1]
 
 
 @torch.no_grad()
 def start_from(network: Network, trained: Network) -> None:
-    """Takes over all of a trained network but its last layer: weights, and what it does with pixels.
+    """Copies a trained network except for its last layer: the weights, and the mean and scale of the input.
 
     Raises:
-        UsageError: the two are not the same network; it names the layers.
+        UsageError: the two networks differ; the message names the layers.
     """
-    new = f"layers.{last_layer(network)}."
-    ours, theirs = network.state_dict(), trained.state_dict()
-    kept = {name: value for name, value in theirs.items() if not name.startswith(f"layers.{last_layer(trained)}.")}
-    wanted = [name for name in ours if not name.startswith(new)]
-    wrong = sorted(
+    new_layer = f"layers.{last_layer(network)}."
+    current, pretrained = network.state_dict(), trained.state_dict()
+    old_layer = f"layers.{last_layer(trained)}."
+    transferred = {name: value for name, value in pretrained.items() if not name.startswith(old_layer)}
+    expected = [name for name in current if not name.startswith(new_layer)]
+    mismatched = sorted(
         {
             name.removeprefix("layers.").rpartition(".")[0] or name
-            for name in {*wanted, *kept}
-            if name not in kept or name not in ours or kept[name].shape != ours[name].shape
+            for name in {*expected, *transferred}
+            if name not in transferred or name not in current or transferred[name].shape != current[name].shape
         }
     )
-    if wrong:
+    if mismatched:
         raise UsageError(
-            f"the trained weights do not fit the network of the recipe; these layers differ: {', '.join(wrong)}",
-            fix="Leave out --recipe: then the network of the weights is taken.",
+            f"the trained weights do not fit the network of the recipe; these layers differ: {', '.join(mismatched)}",
+            fix="Leave out --recipe: then the network of the weights is used.",
             code="E233",
         )
-    network.load_state_dict({**ours, **kept})
+    network.load_state_dict({**current, **transferred})
 
 
 def check_fingerprint(network: Network, expected: str | None, weights: str) -> None:
-    """Refuses to start from other weights than those that the run was made for.
+    """Refuses to start from other pretrained weights than those that the run was made for.
 
     Raises:
-        DataError: they have changed since.
+        DataError: the weights have changed since.
     """
     if expected is not None and fingerprint(network) != expected:
         raise DataError(
-            f"{weights} no longer holds the weights that this run was to start from",
+            f"{weights} no longer holds the weights that this run starts from",
             fix="Put them back, or start a new run: alexnet train DATA.",
             code="E349",
         )
 
 
 def fine_tuning(weights: str) -> Recipe:
-    """The recipe that goes on from trained weights with the network that they belong to."""
+    """Returns the recipe that fine-tunes pretrained weights, with the network that they belong to."""
     if weights == IMAGENET and not Path(weights).exists():
         return FINETUNE
-    place = str(Path(weights).expanduser().resolve())
-    path = Path(place)
-    known = open_run(path).recipe if path.is_dir() else identify(path).recipe
-    return replace(FINETUNE, model=known.model, prepare_size=known.prepare_size, weights=place)
+    path = Path(weights).expanduser().resolve()
+    source = open_run(path).recipe if (path / "recipe.json").is_file() else open_network(str(path))[0].recipe
+    return replace(FINETUNE, model=source.model, prepare_size=source.prepare_size, weights=str(path))

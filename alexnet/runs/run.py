@@ -1,8 +1,8 @@
-"""The run folder: the complete recipe, the environment and the metrics, every file written whole.
+"""The run folder: the complete recipe, the environment and the metrics; every file is written completely or not at all.
 
 RUN/recipe.json environment.json classes.json data.json   what the run is
-RUN/SHA256SUMS                                            checksums of these, and of what is written at the end
-RUN/metrics.jsonl                                         one JSON object a line, appended
+RUN/SHA256SUMS                                            checksums of these, and of the files written at the end
+RUN/metrics.jsonl                                         one JSON object per line, appended
 RUN/checkpoints/step-00000240/ RUN/LAST RUN/BEST          see `alexnet.runs.checkpoint`
 RUN/conv1/epoch-00003.npy                                 see `alexnet.runs.kernel_history`
 RUN/evaluation.json report.html                           written at the end
@@ -27,7 +27,7 @@ IDENTITY = ("recipe.json", "classes.json", "data.json", "environment.json")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run folder and what it was made for."""
+    """A run folder, with its recipe, its classes and its dataset."""
 
     folder: Path
     recipe: Recipe
@@ -36,77 +36,79 @@ class RunFolder:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuses a folder for a new run that holds something; what is left of one whose making was killed is nothing.
+    """Refuses a folder that is not empty for a new run; allows what is left of a run that was killed while being made.
 
     Raises:
-        UsageError: it exists and is not empty.
+        UsageError: the folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or not _half_made(folder)):
         raise UsageError(
             f"{folder} exists and is not empty",
-            fix=f"Go on with it: alexnet resume {folder}. Or choose another folder with --out.",
+            fix=f"Resume it: alexnet resume {folder}. Or choose another folder with --out.",
             code="E252",
         )
 
 
 def _half_made(folder: Path) -> bool:
-    """Whether a folder is empty, or all that it holds is what `create_run` writes before the recipe makes it a run."""
+    """Whether a folder holds nothing but files that `create_run` writes before recipe.json, which makes it a run."""
     names = {SUMS, *IDENTITY} - {"recipe.json"}
     partial = {temporary_for(folder / name).name for name in (SUMS, *IDENTITY)}
-    found = {path.name for path in folder.iterdir()}
-    return found <= names | partial | {"checkpoints"} and not any((folder / "checkpoints").glob("*"))
+    present = {path.name for path in folder.iterdir()}
+    return present <= names | partial | {"checkpoints"} and not any((folder / "checkpoints").glob("*"))
 
 
 def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> RunFolder:
     """Makes a new run folder.
 
     Raises:
-        UsageError: if the folder exists and is not empty.
-        ResourceError: if it cannot be written.
+        UsageError: the folder exists and is not empty.
+        ResourceError: it cannot be written.
     """
     refuse_existing(folder)
     files = {
         "classes.json": json.dumps(class_names, ensure_ascii=False, indent=1).encode(),
-        "data.json": json.dumps(dict(data), indent=1).encode(),  # paths that are no UTF-8 as well
+        "data.json": json.dumps(dict(data), indent=1).encode(),  # in ASCII: a path may be invalid UTF-8
         "environment.json": json.dumps(environment(), indent=1).encode(),
         "recipe.json": to_json(recipe).encode(),
     }
     with disk_errors(f"making the run folder {folder}"):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        # The recipe comes last: a folder that has it is a run.
+        # recipe.json is written last: a folder that has it is a run.
         for name, content in {SUMS: sums_of(files), **files}.items():
             write_file(folder / name, content)
     return RunFolder(folder, recipe, class_names, data)
 
 
 def open_run(folder: Path) -> RunFolder:
-    """Reads a run folder.
+    """Reads a run folder; a link, as runs/last is one, becomes the folder it points to, which stays when it moves on.
 
     Raises:
-        UsageError: if it is none.
-        UntrustedFileError: if its files are damaged.
+        UsageError: the folder is not a run.
+        UntrustedFileError: its files are damaged.
     """
+    if folder.is_symlink():
+        folder = folder.parent / folder.readlink()
     if not (folder / "recipe.json").is_file():
         raise UsageError(
             f"{folder} is not a run folder: it has no recipe.json", fix="alexnet train DATA makes one.", code="E253"
         )
     sums = read_sums(folder)
-    contents = {name: _checked(folder / name, sums.get(name)) for name in IDENTITY}
+    contents = {name: _verified(folder / name, sums.get(name)) for name in IDENTITY}
     classes, data = (json.loads(contents[name]) for name in ("classes.json", "data.json"))
     return RunFolder(folder, from_json(contents["recipe.json"].decode()), tuple(classes), data)
 
 
-def _checked(path: Path, expected: str | None) -> bytes:
+def _verified(path: Path, expected: str | None) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _changed(path, f"cannot be read: {error.strerror}") from None
+        raise _damaged(path, f"cannot be read: {error.strerror}") from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise _changed(path, "is not as it was written: damaged, or edited by hand")
+        raise _damaged(path, "is not as it was written: damaged, or edited by hand")
     return content
 
 
-def _changed(path: Path, how: str) -> UntrustedFileError:
+def _damaged(path: Path, how: str) -> UntrustedFileError:
     return UntrustedFileError(
         f"{path} {how}",
         fix="Put it back from a copy. To train with another recipe, start a new run: alexnet train DATA field=value.",
@@ -116,14 +118,14 @@ def _changed(path: Path, how: str) -> UntrustedFileError:
 
 @contextmanager
 def sealing(run: RunFolder, *names: str) -> Iterator[None]:
-    """Within it these files of a run are written (evaluation.json, report.html); then SHA256SUMS has them.
+    """Context in which files of a run are written (evaluation.json, report.html); adds them to SHA256SUMS at the end.
 
     Raises:
-        ResourceError: the disk refuses.
+        ResourceError: the file system refuses.
     """
     with disk_errors(f"writing the report of {run.folder}"):
         sums = {name: value for name, value in read_sums(run.folder).items() if name not in names}
-        # Without checksum while they change, so that a crash in between leaves nothing that looks damaged.
+        # The files have no checksum while they change, so that after a crash none of them looks damaged.
         write_file(run.folder / SUMS, lines(sums))
         yield
         sums |= {name: file_sha256(run.folder / name) for name in names}

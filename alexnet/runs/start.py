@@ -1,8 +1,8 @@
-"""The stages put together: what a verb needs before and after its one stage."""
+"""How a run begins: its folder, its recipe, and the dataset that it was or will be trained on."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from alexnet.data.remote import open_location
 from alexnet.errors import DataError, UsageError
 from alexnet.models.network import fingerprint
 from alexnet.progress import ProgressCallback, silent
-from alexnet.recipes.named import RECIPES, find_recipe
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.pretrained import trained_network
 from alexnet.runs.run import RunFolder, create_run, open_run
-from alexnet.text import slug
+
+LAST = "last"  # in the folder runs, a link to the newest run
 
 
 def images_of_run(
@@ -28,20 +28,21 @@ def images_of_run(
     progress: ProgressCallback = silent,
     allow_changed: bool = False,
 ) -> Prepared:
-    """The pictures that a run was trained on.
+    """Opens the prepared images that a run was trained on; prepares them again if necessary.
 
     Args:
-        tell: is given what preparing did, if that was necessary.
+        tell: called with the report of the preparation, if one was necessary.
         progress: called while images are prepared.
-        allow_changed: whether others of the same classes will do.
+        allow_changed: whether other images of the same classes are accepted.
 
     Raises:
-        DataError: if they are gone, or are not the same any more.
+        UsageError: the run holds imported weights.
+        DataError: the images are gone or have changed.
     """
     if "imported" in run.data:
         raise UsageError(
-            f"{run.folder} holds imported weights and has no pictures of its own",
-            fix=f"alexnet evaluate {run.folder} PICTURES, or alexnet train PICTURES --weights {run.folder}",
+            f"{run.folder} holds imported weights and has no images of its own",
+            fix=f"alexnet evaluate {run.folder} DATA, or alexnet train DATA --weights {run.folder}",
             code="E256",
         )
     if is_prepared(run.data["prepared"]):
@@ -54,32 +55,25 @@ def images_of_run(
     if prepared.class_names != run.class_names:
         raise DataError(
             f"{run.data['source']} has other classes than {run.folder}",
-            fix="Put the pictures back, or start a new run.",
+            fix="Put the images back, or start a new run.",
             code="E351",
         )
     if prepared.fingerprint != run.data["fingerprint"] and not allow_changed:
         raise DataError(
-            f"{run.data['source']} no longer holds the pictures that {run.folder} was trained on",
-            fix="Put them back, or start a new run. To train on with others: alexnet resume RUN --allow-inexact.",
+            f"{run.data['source']} no longer holds the images that {run.folder} was trained on",
+            fix="Put them back, or start a new run. To resume with other images: alexnet resume RUN --allow-inexact.",
             code="E350",
         )
     return prepared
 
 
-def new_run_folder(data: str) -> Path:
-    """A name in runs/ that nobody has, from the time and the data."""
-    stem = f"{datetime.now():%Y-%m-%d-%H%M}-{slug(Path(data).name)}"
-    names = [stem, *(f"{stem}-{i}" for i in range(2, 1000))]
-    return next(path for name in names if not (path := Path("runs") / name).exists())
-
-
 def start_run(
     folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
 ) -> RunFolder:
-    """A new run folder for prepared pictures, which says where they come from and which of them were left out."""
-    place = Path(data).expanduser()
+    """Makes a new run folder for prepared images; it records their source and which images were left out."""
+    path = Path(data).expanduser()
     about: dict[str, Any] = {
-        "source": str(place.resolve()) if place.exists() else data,
+        "source": str(path.resolve()) if path.exists() else data,
         "prepared": prepared.address or str(prepared.folder.resolve()),
         "fingerprint": prepared.fingerprint,
     }
@@ -93,30 +87,36 @@ def start_run(
 def start_or_continue(
     folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
 ) -> RunFolder:
-    """The run of a folder: a new one, or the one that the same command has begun there.
+    """Returns the run of a folder: a new one, or the one that the same command started there before.
 
     Raises:
-        UsageError: the folder holds a run of another recipe or other pictures.
+        UsageError: the folder holds a run with another recipe or other images.
     """
     if not (folder / "recipe.json").is_file():
         return start_run(folder, recipe, data, prepared, excluded)
     run = open_run(folder)
-    other = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
-    told = [f"{field} is {old!r} there and {new!r} here" for field, (old, new) in other.items()]
+    changed = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
+    reasons = [f"{field} is {old!r} there and {new!r} in this command" for field, (old, new) in changed.items()]
     if prepared.fingerprint != run.data.get("fingerprint"):
-        told.append("its pictures are others")
-    if told:
+        reasons.append("it has other images")
+    if reasons:
         raise UsageError(
-            f"{folder} holds another run: {', '.join(told[:3])}{', ...' * (len(told) > 3)}",
-            fix=f"Give the command that began it, or choose another folder with --out. As it is: torchrun ... -m "
-            f"alexnet resume {folder}",
+            f"{folder} holds another run: {', '.join(reasons[:3])}{', ...' * (len(reasons) > 3)}",
+            fix=f"Repeat the command that started it, or choose another folder with --out. To resume it unchanged: "
+            f"torchrun ... -m alexnet resume {folder}",
             code="E297",
         )
     return run
 
 
-def recipe_of(name: str) -> Recipe:
-    """The recipe of that name, or of that run folder."""
-    if name not in RECIPES and Path(name).is_dir():
-        return open_run(Path(name)).recipe
-    return find_recipe(name)
+def note_last(folder: Path) -> None:
+    """Makes runs/last a link to this run, if the run lies in a folder called runs, or in a folder of that one."""
+    folder = folder.absolute()
+    runs = next((parent for parent in folder.parents[:2] if parent.name == "runs"), None)
+    if runs is None or folder == runs / LAST:
+        return
+    link = runs / LAST
+    with suppress(OSError):  # a file system without links, or a folder that somebody has called so
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(folder.relative_to(runs), target_is_directory=True)

@@ -1,4 +1,4 @@
-"""A run that goes on in another process, as its folder tells it, and the two things it can be asked: save, and stop."""
+"""The status of a run that another process trains, read from its folder, and how to make that process save or stop."""
 
 import json
 import os
@@ -16,16 +16,16 @@ from alexnet.runs.run import RunFolder
 from alexnet.storage.jsonl import read_rows
 from alexnet.storage.locks import holds_lock, owner_of
 
-NOTES = 20  # the last notes of the guard that are shown
-SHOWN = ("epoch", "step", "lr", "train_loss", "train_top1_error", "val_loss", "val_top1_error", "val_top5_error")
+NOTES = 20  # how many of the last notes of the run are returned
+ROW_KEYS = ("epoch", "step", "lr", "train_loss", "train_top1_error", "val_loss", "val_top1_error", "val_top5_error")
 
 
 def progress(run: RunFolder, prepared: Prepared | None) -> dict[str, Any]:
-    """Where a run stands: {"state", "epochs": rows, "step", "steps", "rate", "images_per_second", "eta", ...}.
+    """Returns the progress of a run: {"state", "epoch", "epochs", "step", "steps", "rate", "eta", "rows", ...}.
 
-    state is running (a process of this machine holds its lock), elsewhere (one of another machine says so), finished
-    or stopped. eta is in seconds, by the mean time of an epoch so far; None unless it runs. Every number is finite or
-    None.
+    "state" is running (a process of this machine holds the lock of the run), elsewhere (a process of another machine
+    has taken it), finished or stopped. "rate" is the learning rate. "eta" is in seconds, from the mean time of an epoch
+    so far; None unless the run is being trained. Every number is finite or None.
     """
     rows, _ = read_epochs(run.folder / "metrics.jsonl")
     notes = [row for row in read_rows(run.folder / "metrics.jsonl")[0] if row.get("kind") == "note"]
@@ -54,46 +54,46 @@ def progress(run: RunFolder, prepared: Prepared | None) -> dict[str, Any]:
         "seconds": _finite(seconds),
         "eta": _finite(seconds / done * left) if state in ("running", "elsewhere") and done else None,
         "best_epoch": best_epoch(rows),
-        "rows": [{key: _finite(row.get(key)) for key in SHOWN if key in row} for row in rows],
+        "rows": [{key: _finite(row.get(key)) for key in ROW_KEYS if key in row} for row in rows],
         "notes": [{"step": row.get("step"), "text": str(row.get("text", ""))} for row in notes[-NOTES:]],
         "checkpoint": checkpoint_name(run, "LAST"),
     }
 
 
 def ask(run: RunFolder, what: str) -> int:
-    """Asks the process that trains a run to save, or to save and stop; gives its number.
+    """Makes the process that trains a run save, or save and stop, by a signal; returns the number of the process.
 
     Args:
         what: "save" or "stop".
 
     Raises:
-        UsageError: E289, no process of this machine trains it.
-        ResourceError: E530, the system does not allow it.
+        UsageError: E289, no process of this machine trains the run.
+        ResourceError: E530, the system does not allow the signal.
     """
     owner = owner_of(run.folder)
     if sys.platform != "linux" or owner is None or not holds_lock(run.folder, owner):
         raise UsageError(
             f"no process of this machine trains {run.folder.name} now",
-            fix="Ask it where it runs: Ctrl-C stops it and saves.",
+            fix="If it trains on another machine, press Ctrl-C there: it saves and stops.",
             code="E289",
         )
-    number_of = signal.SIGTERM if what == "stop" else signal.SIGUSR1
+    signal_number = signal.SIGTERM if what == "stop" else signal.SIGUSR1
     try:
-        # The descriptor stands for the process itself, so its number cannot come to mean another one meanwhile.
+        # The descriptor refers to this process even if the system gives its number to another process meanwhile.
         process = os.pidfd_open(owner["pid"])
         try:
             if holds_lock(run.folder, owner):
-                signal.pidfd_send_signal(process, number_of)
+                signal.pidfd_send_signal(process, signal_number)
                 return int(owner["pid"])
         finally:
             os.close(process)
     except OSError as error:
         raise ResourceError(
-            f"process {owner['pid']} cannot be asked: {(error.strerror or str(error)).lower()}",
+            f"process {owner['pid']} cannot be sent a signal: {(error.strerror or str(error)).lower()}",
             fix="Start alexnet explore as the user who trains.",
             code="E530",
         ) from None
-    raise UsageError(f"{run.folder.name} has just ended", fix="Look at its result.", code="E289")
+    raise UsageError(f"{run.folder.name} has just ended", fix="See its results.", code="E289")
 
 
 def _saved_step(run: RunFolder) -> int:
@@ -107,5 +107,5 @@ def _saved_step(run: RunFolder) -> int:
 def _finite(value: object) -> float | int | None:
     if isinstance(value, int):
         return value
-    found = number(value)
-    return found if found == found else None
+    result = number(value)
+    return result if result == result else None

@@ -1,12 +1,12 @@
-"""Who may ask, and how much they may send: a layer around the whole application, so no route can forget it.
+"""Checks who may send requests and how much: a layer around the whole application, so that no route can omit it.
 
-On every answer: a Content-Security-Policy that lets a page load nothing from elsewhere, and nosniff. A request is
-refused
+Every response gets a Content-Security-Policy, which lets a page load nothing from other servers, and nosniff. A request
+is refused
 
-- whose Host is not a name of this server: a foreign page whose name was made to point here (DNS rebinding)
-- that a page of another origin has sent (Origin, Sec-Fetch-Site)
-- without the token, where there is one: `Authorization: Bearer TOKEN`, or the cookie that `?token=TOKEN` sets
-- that says it is too long, before a byte of it is read; or that turns out to be, as soon as it is
+- if its Host is not a name of this server: a page of another site whose name was made to point here (DNS rebinding)
+- if a page of another origin has sent it (Origin, Sec-Fetch-Site)
+- without the access token, if there is one: `Authorization: Bearer TOKEN`, or the cookie that `?token=TOKEN` sets
+- if its Content-Length is over the limit, before a byte of it is read; or as soon as more bytes than that arrive
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from alexnet.errors import AlexNetError, UntrustedFileError
 from alexnet.serving.counters import Counters
-from alexnet.serving.problems import encoded, too_large, too_many_bytes, unexpected
+from alexnet.serving.problems import encode_problem, internal_error, too_large, too_many_bytes
 from alexnet.serving.settings import LOOPBACK, Settings
 
 Message = MutableMapping[str, Any]
@@ -42,7 +42,7 @@ SECURITY_HEADERS = (
 )
 HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII)
 COOKIE = "alexnet_token"
-OPEN = ("/healthz", "/readyz")  # for those who watch over the server; they tell nothing
+WITHOUT_TOKEN = ("/healthz", "/readyz")  # for monitoring; they reveal nothing
 
 
 class Access:
@@ -52,25 +52,25 @@ class Access:
         self.app = app
         self.settings = settings
         self.counters = counters
-        self.held = 0  # bytes of all bodies that are read or wait
+        self.body_bytes = 0  # of all requests that are being received or answered
         self.names = {*LOOPBACK, settings.host.lower(), *(name.lower() for name in settings.hosts)}
         if not settings.loopback:
             self.names.add(socket.gethostname().lower())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handles one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.monotonic(), 0
+        start, status = time.monotonic(), 0
 
-        async def sending(message: Message) -> None:
+        async def send_secured(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {name for name, _ in message.get("headers", ())}
-                extra = [(k.encode(), v.encode()) for k, v in SECURITY_HEADERS if k.encode() not in own]
-                if body.unread(scope) and b"connection" not in own:
+                present = {name for name, _ in message.get("headers", ())}
+                extra = [(k.encode(), v.encode()) for k, v in SECURITY_HEADERS if k.encode() not in present]
+                if body.unread(scope) and b"connection" not in present:
                     extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
@@ -79,34 +79,34 @@ class Access:
         try:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             self.check(scope, headers)
-            if location := self.entering(scope):
-                await _redirect(sending, location, str(self.settings.token))
+            if location := self.address_without_token(scope):
+                await _redirect(send_secured, location, str(self.settings.token))
             else:
-                await self.app(scope, body, sending)
+                await self.app(scope, body, send_secured)
         except AlexNetError as error:
             if status == 0:
                 self.counters.add("alexnet_refused_total", code=error.code)
-                await answer(sending, *encoded(error, "request"))
+                await respond(send_secured, *encode_problem(error, "request"))
         except Exception:
             if status == 0:
-                await answer(sending, *encoded(unexpected(), "server"))
+                await respond(send_secured, *encode_problem(internal_error(), "server"))
             raise
         finally:
-            self.held -= body.length
+            self.body_bytes -= body.length
             path = getattr(scope.get("route"), "path", "other")
             self.counters.add("alexnet_requests_total", path=path, status=str(status or "gone"))
-            self.counters.observe("alexnet_request_seconds", time.monotonic() - began, path=path)
+            self.counters.observe("alexnet_request_seconds", time.monotonic() - start, path=path)
 
     def check(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        """Refuses what may not ask.
+        """Refuses a request that may not be sent here, or is too long.
 
         Raises:
             AlexNetError: E670 to E672, E360, E521.
         """
         host = headers.get("host", "")
-        if not self.known(host):
+        if not self.is_own_name(host):
             raise UntrustedFileError(
-                f"this server does not go by the name {host!r}",
+                f"this server does not have the name {host!r}",
                 fix="Use the address that it printed when it started, or start it with --allow-host NAME.",
                 code="E670",
             )
@@ -116,53 +116,57 @@ class Access:
             site not in ("none", "same-origin") and not navigating
         ):
             raise UntrustedFileError(
-                f"a page of another site ({origin or site}) may not ask here",
-                fix="Ask from the page of this server, or from a program.",
+                f"a page of another site ({origin or site}) may not send requests to this server",
+                fix="Use the page of this server, or a program.",
                 code="E671",
             )
-        if self.settings.token is not None and scope["path"] not in OPEN and not self.entering(scope):
-            given = headers.get("authorization", "").removeprefix("Bearer ") or _cookie(headers.get("cookie", ""))
-            if not secrets.compare_digest(given.encode(), self.settings.token.encode()):
+        if (
+            self.settings.token is not None
+            and scope["path"] not in WITHOUT_TOKEN
+            and not self.address_without_token(scope)
+        ):
+            token = headers.get("authorization", "").removeprefix("Bearer ") or _cookie(headers.get("cookie", ""))
+            if not secrets.compare_digest(token.encode(), self.settings.token.encode()):
                 raise UntrustedFileError(
-                    "the token of this server is missing or wrong",
-                    fix="Send the one it printed when it started: curl -H 'Authorization: Bearer TOKEN' ...",
+                    "the access token of this server is missing or wrong",
+                    fix="Send the token that it printed when it started: curl -H 'Authorization: Bearer TOKEN' ...",
                     code="E672",
                 )
         length = int(headers.get("content-length", "0"))
         if length > self.settings.body_bytes:
             raise too_large(self.settings.body_bytes)
-        if self.held + length > self.settings.all_bodies_bytes:
+        if self.body_bytes + length > self.settings.all_bodies_bytes:
             raise too_many_bytes(self.settings.all_bodies_bytes)
 
-    def known(self, host: str) -> bool:
+    def is_own_name(self, host: str) -> bool:
         """Whether a Host header names this server; a port is not compared, since tunnels change it."""
-        found = HOST.fullmatch(host)
-        name = (found[1] or found[2]).lower() if found else ""
+        match = HOST.fullmatch(host)
+        name = (match[1] or match[2]).lower() if match else ""
         if self.settings.loopback or not name:
             return name in self.names
         try:
-            # A name can be made to point here by its owner, a number cannot.
+            # The owner of a name can make it point here; that is impossible with an IP address.
             ipaddress.ip_address(name)
         except ValueError:
             return name in self.names
         return True
 
-    def entering(self, scope: Scope) -> str:
-        """Where a page that was opened with the token in its address goes on without it; empty if there is none."""
+    def address_without_token(self, scope: Scope) -> str:
+        """The address of a request with the right `?token=`, without that token; empty if there is none."""
         query = scope.get("query_string", b"").decode("latin-1")
         if self.settings.token is None or scope["method"] != "GET" or "token=" not in query:
             return ""
         pairs = parse_qsl(query, keep_blank_values=True)
-        given = dict(pairs).get("token", "")
-        if not secrets.compare_digest(given.encode(), self.settings.token.encode()):
+        token = dict(pairs).get("token", "")
+        if not secrets.compare_digest(token.encode(), self.settings.token.encode()):
             return ""
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-        path = "/" + quote(scope["path"]).lstrip("/")  # never //elsewhere
+        path = "/" + quote(scope["path"]).lstrip("/")  # never //other.site
         return f"{path}?{rest}" if rest else path
 
 
 class _Body:
-    """The receiving end of a request, which counts and stops at the limit."""
+    """The `receive` of a request, which counts the bytes of the body and raises at the limit."""
 
     def __init__(self, access: Access, receive: Receive):
         self.access = access
@@ -171,7 +175,7 @@ class _Body:
         self.complete = False
 
     def unread(self, scope: Scope) -> bool:
-        """Whether some of the body may still be on its way."""
+        """Whether a part of the body may not have arrived yet."""
         names = {name: value for name, value in scope["headers"]}
         return not self.complete and (b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0")
 
@@ -180,17 +184,17 @@ class _Body:
         self.complete = not message.get("more_body", False)
         size = len(message.get("body", b""))
         self.length += size
-        self.access.held += size
+        self.access.body_bytes += size
         settings = self.access.settings
         if self.length > settings.body_bytes:
             raise too_large(settings.body_bytes)
-        if self.access.held > settings.all_bodies_bytes:
+        if self.access.body_bytes > settings.all_bodies_bytes:
             raise too_many_bytes(settings.all_bodies_bytes)
         return message
 
 
-async def answer(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-    """Sends a whole answer."""
+async def respond(send: Send, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Sends a complete response."""
     pairs = [(name.encode(), value.encode()) for name, value in headers]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
@@ -198,7 +202,7 @@ async def answer(send: Send, status: int, headers: list[tuple[str, str]], body: 
 
 async def _redirect(send: Send, location: str, token: str) -> None:
     cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Lax; Path=/"
-    await answer(send, 303, [("location", location), ("set-cookie", cookie), ("content-length", "0")], b"")
+    await respond(send, 303, [("location", location), ("set-cookie", cookie), ("content-length", "0")], b"")
 
 
 def _cookie(header: str) -> str:

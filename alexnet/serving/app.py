@@ -1,28 +1,28 @@
-"""The web application of `alexnet serve`: one for all runs, to which further pages can be added.
+"""Builds the web application of `alexnet serve`: one for all runs, to which other pages can be added.
 
     service = Service(models, settings)            # alexnet.serving.service: networks, queue, counters
     app = create_app(service)                      # FastAPI with the routes for programs
 
-A further page (the explorer) adds a router and its files before the application is run:
+Another page (the explorer) adds a router and its files before the application starts:
 
     router = APIRouter()
 
     @router.post("/v1/images")
     async def images(request: Request) -> dict[str, Any]:
-        service = service_of(request)                # alexnet.serving.service
-        served = service.models.get(None)            # keep it: one answer, one model
-        data = await service.body(request)           # bytes; limits and deadlines are on
-        async with service.queue.room() as room:     # 503 if 64 pictures wait already
-            picture = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
-            # on the one thread that computes; not called if the client has gone by then
-            found = await service.compute(request, room, lambda: slow(picture))
+        service = service_of(request)                  # alexnet.serving.service
+        served = service.models.get(None)              # keep it: one response comes from one model
+        data = await service.body(request)             # bytes; limits and deadlines apply
+        async with service.queue.reserve() as places:  # 503 if 64 images are waiting already
+            image = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
+            # runs on the one computing thread; not called if the client has disconnected by then
+            result = await service.compute(request, places, lambda: slow(image))
         return {...}
 
     app.include_router(router)
-    app.mount("/", StaticFiles(directory=...))       # last, since it takes every path that is left
+    app.mount("/", StaticFiles(directory=...))         # last, since it takes every remaining path
 
-Around all of it lies `access.Access`: names, origins, token, security headers, sizes. An AlexNetError that leaves a
-route becomes its problem object. `served.ServedModel` has what a network can be asked.
+`access.Access` is the layer around all of it: names, origins, token, security headers, sizes. An AlexNetError that a
+route raises becomes a problem object. `models.ServedModel` holds one network and its run.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ from starlette.exceptions import HTTPException
 
 from alexnet.errors import AlexNetError
 from alexnet.serving.access import Access
-from alexnet.serving.problems import encoded, no_such_method, no_such_path, unexpected, wrong_parameter
+from alexnet.serving.problems import encode_problem, internal_error, no_such_method, no_such_path, wrong_parameter
 from alexnet.serving.routes import router
-from alexnet.serving.service import Gone, Service, service_of
+from alexnet.serving.service import ClientDisconnected, Service, service_of
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application with its routes; add others to it as the top of this file says."""
+    """The application with its routes; the top of this file shows how to add others."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -51,37 +51,37 @@ def create_app(service: Service) -> FastAPI:
         service.ready = False
         await asyncio.get_running_loop().run_in_executor(None, service.queue.stop)
 
-    # The pages of documentation that FastAPI brings load scripts from elsewhere.
+    # The documentation pages of FastAPI load scripts from other servers.
     app = FastAPI(title="alexnet", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
     app.include_router(router)
     app.add_middleware(Access, settings=service.settings, counters=service.counters)
-    app.add_exception_handler(AlexNetError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Gone, _nobody)
+    app.add_exception_handler(AlexNetError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameter)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnected, _on_disconnect)
     return app
 
 
 def _problem(request: Request, error: AlexNetError, where: str) -> Response:
     service_of(request).counters.add("alexnet_refused_total", code=error.code)
-    status, headers, body = encoded(error, where)
+    status, headers, body = encode_problem(error, where)
     return Response(body, status, dict(headers))
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AlexNetError)
     return _problem(request, error, "request")
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _on_invalid_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    place, name = str(first["loc"][0]), str(first["loc"][-1])
-    return _problem(request, wrong_parameter(name, first["msg"].lower()), place)
+    where, name = str(first["loc"][0]), str(first["loc"][-1])
+    return _problem(request, wrong_parameter(name, first["msg"].lower()), where)
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
@@ -89,8 +89,8 @@ async def _http(request: Request, error: Exception) -> Response:
         response = _problem(request, no_such_method(request.method, path, allowed), "path")
         response.headers["allow"] = allowed
         return response
-    return _problem(request, no_such_path(path) if error.status_code == 404 else unexpected(), "path")
+    return _problem(request, no_such_path(path) if error.status_code == 404 else internal_error(), "path")
 
 
-async def _nobody(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # goes nowhere
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # never arrives

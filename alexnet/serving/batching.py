@@ -1,12 +1,12 @@
-"""The queue of the service: pictures of many requests computed together by one thread, and none for clients who left.
+"""The queue of the service: one thread computes the images of many requests in batches.
 
-    async with queue.room(pictures) as room:      # ResourceError E520 if that many more do not fit
-        picture = await queue.decode(function)    # on one of a few threads
-        answer = await room.compute(key, items, function)
+    async with queue.reserve(images) as places:   # ResourceError E520 if so many more images do not fit
+        image = await queue.decode(function)      # on one of a few decoding threads
+        result = await places.compute(key, items, function)
 
-Waiting pictures that have the same `key` go to one call of `function(items)`, up to `max_batch`; key None goes alone.
-The thread does not wait for a batch to fill unless pictures that will arrive within a moment are being decoded, so a
-single request on an idle server is answered at once.
+Waiting images with the same `key` go to one call of `function(items)`, up to `max_batch`; a job with key None is
+computed alone. The thread waits for a batch to fill only while other images are being decoded, and only for a moment,
+so a single request on an idle server is answered at once. Images of clients that have disconnected are not computed.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from alexnet.serving.counters import Counters
-from alexnet.serving.problems import full
+from alexnet.serving.problems import queue_full
 from alexnet.serving.settings import Settings
 
-Compute = Callable[[list[Any]], Any]  # as many answers as items, in their order
+Compute = Callable[[list[Any]], Any]  # gives one result for each item, in their order
 
 
 @dataclass(eq=False)
 class _Job:
-    """Some pictures of one request, and where their answers go."""
+    """Images of one request, and the future that receives their results."""
 
     key: Hashable | None
     items: Sequence[Any]
@@ -41,106 +41,106 @@ class _Job:
 
 
 class Queue:
-    """A bounded queue with the one thread that computes, and a few that decode."""
+    """A bounded queue with one thread that computes, and a few that decode images."""
 
     def __init__(self, settings: Settings, counters: Counters):
         self.settings = settings
         self.counters = counters
-        self.taken = 0  # pictures for which there is room promised; only the event loop changes it
-        self._coming = 0  # of these, not yet in the queue
+        self.taken = 0  # places that requests have reserved, one for each image; only the event loop changes it
+        self._expected = 0  # images with a reserved place that are not yet in the queue
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
-        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="compute", daemon=True)
         self._thread.start()
 
     def check(self, images: int = 1) -> None:
-        """Refuses when there is no room.
+        """Refuses more images than there are free places.
 
         Raises:
             ResourceError: E520.
         """
         if self.taken + images > self.settings.queue:
-            raise full(self.taken)
+            raise queue_full(self.taken)
 
-    def room(self, images: int = 1) -> "Room":
-        """Room for some pictures, while one is within it.
+    def reserve(self, images: int = 1) -> "Reservation":
+        """Places for these images, held within an `async with` block.
 
         Raises:
-            ResourceError: E520, on entering.
+            ResourceError: E520, on entering the block.
         """
-        return Room(self, images)
+        return Reservation(self, images)
 
     async def decode(self, function: Callable[[], Any]) -> Any:
-        """What a function gives that needs no network, on a thread of its own."""
+        """The result of a function that needs no network, computed on a decoding thread."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
     def stop(self) -> None:
-        """Ends the threads; what waits is still computed."""
+        """Ends the threads; jobs that wait are still computed."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         self._thread.join()
         self._decoders.shutdown()
 
-    def announce(self, images: int) -> None:
-        """Some pictures will come, or (negative) have come or will not."""
+    def expect(self, images: int) -> None:
+        """Adds to the number of images that will arrive; negative when they have arrived, or will not."""
         with self._changed:
-            self._coming += images
+            self._expected += images
             self._changed.notify_all()
 
     def put(self, job: _Job) -> None:
-        """Hands a job to the thread."""
+        """Hands a job to the computing thread."""
         with self._changed:
             self._jobs.append(job)
             self._changed.notify_all()
 
     def drop(self, job: _Job) -> None:
-        """Takes a job whose client has gone out of the queue, if it is still there."""
+        """Removes a job whose client has disconnected from the queue, if it is still there."""
         with self._changed:
             if job in self._jobs:
                 self._jobs.remove(job)
                 self.counters.add("alexnet_gone_total", len(job.items))
 
-    def _work(self) -> None:
-        while batch := self._gather():
-            # Whoever is gone by now is not computed.
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            # Jobs of clients that have disconnected by now are not computed.
             waiting = [job for job in batch if not job.future.cancelled()]
-            gone = sum(len(job.items) for job in batch) - sum(len(job.items) for job in waiting)
-            if gone:
-                self.counters.add("alexnet_gone_total", gone)
+            dropped = sum(len(job.items) for job in batch) - sum(len(job.items) for job in waiting)
+            if dropped:
+                self.counters.add("alexnet_gone_total", dropped)
             if waiting:
-                self._answer(waiting)
+                self._compute(waiting)
 
-    def _answer(self, jobs: list[_Job]) -> None:
+    def _compute(self, jobs: list[_Job]) -> None:
         items = [item for job in jobs for item in job.items]
-        self.counters.add("alexnet_pictures_total", len(items))
-        self.counters.observe("alexnet_batch_pictures", len(items))
+        self.counters.add("alexnet_images_total", len(items))
+        self.counters.observe("alexnet_batch_images", len(items))
         try:
-            answers = jobs[0].compute(items)
+            results = jobs[0].compute(items)
         except Exception as error:
             for job in jobs:
-                _tell(job, error)
+                _deliver(job, error)
             return
         start = 0
         for job in jobs:
-            _tell(job, answers[start : start + len(job.items)])
+            _deliver(job, results[start : start + len(job.items)])
             start += len(job.items)
 
-    def _gather(self) -> list[_Job]:
-        """The next jobs of one key, oldest first; empty at the end."""
+    def _next_batch(self) -> list[_Job]:
+        """The next jobs of one key, oldest first; empty when the queue has stopped."""
         with self._changed:
             while not self._jobs:
                 if self._stopping:
                     return []
                 self._changed.wait()
-            until = time.monotonic() + self.settings.max_wait_ms / 1000
-            while self._coming > 0 and self._jobs[0].key is not None and not self._stopping:
-                left = until - time.monotonic()
-                if left <= 0 or sum(len(job.items) for job in self._jobs) >= self.settings.max_batch:
+            deadline = time.monotonic() + self.settings.max_wait_ms / 1000
+            while self._expected > 0 and self._jobs[0].key is not None and not self._stopping:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or sum(len(job.items) for job in self._jobs) >= self.settings.max_batch:
                     break
-                self._changed.wait(left)
+                self._changed.wait(remaining)
             first = self._jobs.popleft()
             batch, images, others = [first], len(first.items), deque[_Job]()
             while self._jobs and first.key is not None:
@@ -155,19 +155,19 @@ class Queue:
             return batch
 
 
-class Room:
-    """Places in a queue that one request holds."""
+class Reservation:
+    """The places in a queue that one request holds."""
 
     def __init__(self, queue: Queue, images: int):
         self.queue = queue
         self.images = images
-        self._announced = 0
+        self._expected = 0
 
     async def __aenter__(self) -> Self:
         self.queue.check(self.images)
         self.queue.taken += self.images
-        self._announced = self.images
-        self.queue.announce(self.images)
+        self._expected = self.images
+        self.queue.expect(self.images)
         return self
 
     async def __aexit__(
@@ -177,7 +177,7 @@ class Room:
         self._arrived()
 
     async def compute(self, key: Hashable | None, items: Sequence[Any], compute: Compute) -> Any:
-        """What `compute` gives for these items, of a batch with those of others; cancelled, it is not computed."""
+        """The results of `compute` for these items, in one batch with other requests; if cancelled, not computed."""
         job = _Job(key, items, compute, asyncio.get_running_loop())
         self.queue.put(job)
         self._arrived()
@@ -188,21 +188,21 @@ class Room:
             raise
 
     def _arrived(self) -> None:
-        if self._announced:
-            self.queue.announce(-self._announced)
-            self._announced = 0
+        if self._expected:
+            self.queue.expect(-self._expected)
+            self._expected = 0
 
 
-def _tell(job: _Job, answer: Any) -> None:
-    """Gives a job its answer, from the thread that computed it."""
+def _deliver(job: _Job, result: Any) -> None:
+    """Gives a job its results, or the exception, from the thread that computed it."""
 
-    def tell() -> None:
+    def set_future() -> None:
         if not job.future.done():
-            if isinstance(answer, Exception):
-                job.future.set_exception(answer)
+            if isinstance(result, Exception):
+                job.future.set_exception(result)
             else:
-                job.future.set_result(answer)
+                job.future.set_result(result)
 
-    # The loop is closed when the server was stopped by force; nobody waits then.
+    # The loop is closed if the server was stopped by force; then no client waits.
     if not job.loop.is_closed():
-        job.loop.call_soon_threadsafe(tell)
+        job.loop.call_soon_threadsafe(set_future)

@@ -1,4 +1,4 @@
-"""What the service counts, in the text format of Prometheus (version 0.0.4)."""
+"""Counters and histograms of the service, in the text format of Prometheus (version 0.0.4)."""
 
 import threading
 from collections import Counter, defaultdict
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-PICTURES = (1, 2, 4, 8, 16, 32, 64)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 Labels = tuple[tuple[str, str], ...]
 
 
 class Counters:
-    """Counts and histograms; every method may be called from any thread."""
+    """Counters, histograms and gauges; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,22 +22,22 @@ class Counters:
         self._gauges: dict[str, Callable[[], Mapping[Labels, float]]] = {}
 
     def counter(self, name: str, about: str) -> None:
-        """Declares a count, so that it is shown as 0 before it first rises."""
+        """Declares a counter, so that it is shown as 0 before the first event."""
         self._help[name] = ("counter", about)
         self._counts[name][()] += 0
 
     def histogram(self, name: str, about: str, edges: Sequence[float]) -> None:
-        """Declares a histogram with these upper edges."""
+        """Declares a histogram; `edges` are the upper limits of its buckets."""
         self._help[name] = ("histogram", about)
         self._histograms[name] = (edges, {})
 
     def gauge(self, name: str, about: str, read: Callable[[], Mapping[Labels, float]]) -> None:
-        """Declares values that are read when somebody asks."""
+        """Declares a value that `read` gives whenever the metrics are requested."""
         self._help[name] = ("gauge", about)
         self._gauges[name] = read
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
-        """Raises a count."""
+        """Increases a counter."""
         with self._lock:
             self._counts[name][tuple(labels.items())] += amount  # type: ignore[assignment]
 
@@ -52,12 +52,12 @@ class Counters:
             row[-1] += value
 
     def value(self, name: str, **labels: str) -> float:
-        """A count as it is now."""
+        """The present value of a counter."""
         with self._lock:
             return self._counts[name][tuple(labels.items())]
 
     def text(self) -> str:
-        """Everything, a line each."""
+        """All metrics, one value on a line."""
         lines: list[str] = []
         gauges = {name: dict(read()) for name, read in self._gauges.items()}
         with self._lock:
@@ -78,16 +78,16 @@ class Counters:
 
 
 def service_counters() -> Counters:
-    """The counts of the service."""
-    made = Counters()
-    made.counter("alexnet_requests_total", "Answers by path and status.")
-    made.counter("alexnet_refused_total", "Refusals by the code of the mistake.")
-    made.counter("alexnet_pictures_total", "Pictures computed.")
-    made.counter("alexnet_gone_total", "Pictures not computed because their client had gone.")
-    made.counter("alexnet_reloads_total", "Times the weights were loaded anew.")
-    made.histogram("alexnet_request_seconds", "From the headers of a request to its answer.", SECONDS)
-    made.histogram("alexnet_batch_pictures", "Pictures computed at once.", PICTURES)
-    return made
+    """The metrics of the service, all at zero."""
+    counters = Counters()
+    counters.counter("alexnet_requests_total", "Responses by path and status.")
+    counters.counter("alexnet_refused_total", "Refused requests by the code of the error.")
+    counters.counter("alexnet_images_total", "Images computed.")
+    counters.counter("alexnet_gone_total", "Images not computed because the client had disconnected.")
+    counters.counter("alexnet_reloads_total", "Reloads of the weights.")
+    counters.histogram("alexnet_request_seconds", "From the headers of a request to its response.", SECONDS)
+    counters.histogram("alexnet_batch_images", "Images computed in one batch.", BATCH_SIZES)
+    return counters
 
 
 def _line(name: str, labels: Labels, value: float) -> str:

@@ -1,7 +1,7 @@
-"""The networks that a service answers from: loaded, named, and exchanged for newer weights while requests go on.
+"""Holds the networks of a service: loads them, names them, and replaces them by newer weights while requests run.
 
-A `ServedModel` never changes. Whoever has taken one computes and answers with it to the end, so an answer has one model
-id, that of the weights it came from, however often they are loaded anew meanwhile.
+A `ServedModel` never changes. A request takes one and uses it to its end, so a response comes from one set of weights
+and carries the id of exactly these, even if the weights are loaded again meanwhile.
 """
 
 import threading
@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from alexnet.api.model import load
 from alexnet.errors import UsageError
-from alexnet.evaluation.classifier import Classifier, classifier_of
-from alexnet.models.network import Network, fingerprint
-from alexnet.runs.run import RunFolder, open_run
+from alexnet.evaluation.classifier import Classifier
+from alexnet.models.network import Network
+from alexnet.runs.run import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +32,14 @@ class ServedModel:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of the outputs."""
+        """The classes, in the order of the outputs."""
         return self.classifier.class_names
 
 
 class ServedModels:
-    """The runs of a service by name, each with the weights that were loaded last."""
+    """The runs of a service by name, each with the weights that were loaded most recently."""
 
-    def __init__(self, folders: Sequence[Path], *, checkpoint: str = "best", device: torch.device):
+    def __init__(self, folders: Sequence[Path], *, checkpoint: str = "best", device: str = "auto"):
         self._checkpoint = checkpoint
         self._device = device
         self._loading = threading.Lock()
@@ -51,10 +50,10 @@ class ServedModels:
         return iter(list(self._served.values()))
 
     def get(self, name: str | None = None) -> ServedModel:
-        """A run as it is loaded now; the first one without a name.
+        """A run with its present weights; without a name, the first run.
 
         Raises:
-            UsageError: E269, there is none of this name.
+            UsageError: E269, no run of this name is served.
         """
         served = dict(self._served)
         if name is None:
@@ -64,25 +63,24 @@ class ServedModels:
         return served[name]
 
     def reload(self) -> list[str]:
-        """Loads all runs anew from their folders and exchanges them together; gives the names of those that changed.
+        """Loads all runs again from their folders and replaces them together; returns the names of those that changed.
 
         Raises:
-            AlexNetError: one cannot be loaded; then all stay as they are.
+            AlexNetError: a run cannot be loaded; then all keep their present weights.
         """
         with self._loading:
-            fresh = {name: self._load(name) for name in self._folders}
-            changed = [name for name in fresh if fresh[name].model_id != self._served[name].model_id]
-            self._served = {name: fresh[name] if name in changed else self._served[name] for name in fresh}
+            loaded = {name: self._load(name) for name in self._folders}
+            changed = [name for name in loaded if loaded[name].model_id != self._served[name].model_id]
+            self._served = {name: loaded[name] if name in changed else self._served[name] for name in loaded}
             return changed
 
     def _load(self, name: str) -> ServedModel:
-        run = open_run(self._folders[name])
-        classifier = classifier_of(run, self._checkpoint, self._device)
-        return ServedModel(name, run, classifier, fingerprint(classifier.network))
+        model = load(self._folders[name], checkpoint=self._checkpoint, device=self._device)
+        return ServedModel(name, model.record, model.classifier, model.fingerprint)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """A name for each folder: its own, and with its parent's where two are called alike."""
+    """A name for each folder: that of the folder, with that of its parent where two folders have the same name."""
     short = [folder.resolve().name for folder in folders]
     long = ["-".join(folder.resolve().parts[-2:]) for folder in folders]
     return [one if short.count(one) == 1 else other for one, other in zip(short, long, strict=True)]

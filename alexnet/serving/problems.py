@@ -1,6 +1,6 @@
-"""Mistakes as answers of the service: an error of `alexnet.errors` to a status and a JSON object.
+"""Turns an error of `alexnet.errors` into a response: an HTTP status and a JSON object.
 
-{"status": 422, "title": "Unprocessable Content", "code": "E304", "what": "...", "where": "picture", "fix": "..."}
+{"status": 422, "title": "Unprocessable Content", "code": "E304", "what": "...", "where": "request", "fix": "..."}
 """
 
 import json
@@ -23,7 +23,7 @@ TITLES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-# By code; what is not here is 422: the request was understood, and what it asks for cannot be done.
+# By code; other codes give 422: the request was understood, but cannot be fulfilled.
 STATUS = {
     "E235": 404,
     "E246": 404,
@@ -50,7 +50,7 @@ RETRY_SECONDS = 1
 
 
 def status_of(error: AlexNetError) -> int:
-    """The HTTP status of a mistake; 409 for a run that cannot be loaded again, 503 for lack of resources."""
+    """The HTTP status of an error; 409 for a run that cannot be loaded again, 503 for lack of resources."""
     if error.code in STATUS:
         return STATUS[error.code]
     if isinstance(error, UntrustedFileError):
@@ -59,7 +59,7 @@ def status_of(error: AlexNetError) -> int:
 
 
 def problem(error: AlexNetError, where: str = "") -> dict[str, Any]:
-    """The JSON object of a mistake."""
+    """The JSON object of an error."""
     status = status_of(error)
     return {
         "status": status,
@@ -71,8 +71,8 @@ def problem(error: AlexNetError, where: str = "") -> dict[str, Any]:
     }
 
 
-def encoded(error: AlexNetError, where: str = "") -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body of the answer to a mistake."""
+def encode_problem(error: AlexNetError, where: str = "") -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of the response to an error."""
     body = json.dumps(problem(error, where)).encode()
     status = status_of(error)
     headers = [("content-type", CONTENT_TYPE), ("content-length", str(len(body)))]
@@ -87,65 +87,69 @@ def too_large(limit: int) -> DataError:
     """The body is longer than the limit."""
     return DataError(
         f"the request is longer than the limit of {limit:,} bytes",
-        fix="Send a smaller picture, or fewer at a time; 2,000 pixels a side are more than enough.",
+        fix="Send a smaller image, or fewer at a time; 2,000 pixels a side are more than enough.",
         code="E360",
     )
 
 
-def too_slow(what: str, seconds: float) -> DataError:
-    """Headers or body did not arrive in time."""
+def too_slow(part: str, seconds: float) -> DataError:
+    """The headers or the body did not arrive in time."""
     return DataError(
-        f"the {what} of the request did not arrive within {seconds:g} seconds",
-        fix="Send it in one go, over a faster connection, or make the picture smaller.",
+        f"the {part} of the request did not arrive within {seconds:g} seconds",
+        fix="Send it at once, over a faster connection, or make the image smaller.",
         code="E365",
     )
 
 
 def not_http() -> DataError:
-    """Bytes that are no HTTP request."""
+    """The bytes are not an HTTP request."""
     return DataError(
         "this is not an HTTP/1.1 request", fix="Use curl, a browser or an HTTP library, and http://.", code="E366"
     )
 
 
-def full(limit: int) -> ResourceError:
-    """The queue has no room."""
+def queue_full(waiting: int) -> ResourceError:
+    """The queue has no free places."""
     return ResourceError(
-        f"{limit} pictures are waiting already", fix="Ask again in a second, or ask less at once.", code="E520"
+        f"{waiting} images are waiting already",
+        fix="Send the request again in a second, or send fewer images at once.",
+        code="E520",
     )
 
 
 def too_many_bytes(limit: int) -> ResourceError:
     """All requests together hold too many bytes."""
     return ResourceError(
-        f"more than {limit:,} bytes are being received at once", fix="Ask again in a second.", code="E521"
+        f"more than {limit:,} bytes are being received at once", fix="Send the request again in a second.", code="E521"
     )
 
 
 def too_many_connections(limit: int) -> ResourceError:
-    """More connections than allowed."""
-    return ResourceError(f"more than {limit} connections are open", fix="Ask again in a second.", code="E522")
-
-
-def unexpected() -> ResourceError:
-    """A defect of alexnet; the details go to the log of the server, not to the client."""
+    """More connections are open than allowed."""
     return ResourceError(
-        "the server made a mistake; its log has the details",
+        f"more than {limit} connections are open", fix="Send the request again in a second.", code="E522"
+    )
+
+
+def internal_error() -> ResourceError:
+    """A bug of alexnet; the details go to the log of the server, not to the client."""
+    return ResourceError(
+        "an internal error occurred; the log of the server has the details",
         fix="Report it with that part of the log and the request.",
         code="E523",
     )
 
 
 def no_such_path(path: str) -> UsageError:
-    """Nothing answers there."""
+    """No route has this path."""
     return UsageError(f"there is nothing at {path}", fix="GET /openapi.json lists all paths.", code="E266")
 
 
 def no_such_method(method: str, path: str, allowed: str) -> UsageError:
-    """Something answers there, but not to this method."""
-    return UsageError(f"{path} does not answer to {method}", fix=f"Use {allowed}.", code="E267")
+    """A route has this path, but not for this method."""
+    return UsageError(f"{path} does not accept {method}", fix=f"Use {allowed}.", code="E267")
 
 
-def wrong_parameter(name: str, said: str) -> UsageError:
-    """A parameter of the query has a value that it cannot have."""
-    return UsageError(f"{name}: {said}", fix="GET /openapi.json says what each parameter may be.", code="E265")
+def wrong_parameter(name: str, reason: str) -> UsageError:
+    """A parameter of the query has an invalid value."""
+    return UsageError(f"{name}: {reason}", fix="GET /openapi.json says what each parameter may be.", code="E265")

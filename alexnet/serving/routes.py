@@ -1,4 +1,4 @@
-"""The routes for programs: /v1/..., and those for who watches over the server."""
+"""The routes for programs, /v1/..., and those for monitoring."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from alexnet.data.images import Pixels
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import ClassProbability
-from alexnet.interpret.attribution import METHODS, why_sheet
 from alexnet.interpret.attribution import explain as explain_image
+from alexnet.interpret.attribution import methods_of
 from alexnet.interpret.contact_sheet import activation_sheet, png_bytes
 from alexnet.interpret.features import last_hidden, layer_values, npy_bytes
 from alexnet.models.network import check_layer, layer_names
@@ -24,7 +24,7 @@ from alexnet.serving.tarball import images_of
 
 
 def plain_query(request: Request) -> None:
-    """Refuses what would be read in silence as something else: a parameter twice, or blanks around a number.
+    """Refuses a query that could be misread without notice: a parameter given twice, or blanks around a number.
 
     Raises:
         UsageError: E265.
@@ -40,7 +40,7 @@ def plain_query(request: Request) -> None:
 router = APIRouter(dependencies=[Depends(plain_query)])
 
 PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
-MISTAKES: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": about,
         "content": {"application/problem+json": PROBLEM},
@@ -48,121 +48,122 @@ MISTAKES: dict[int | str, dict[str, Any]] = {
     for status, about in {
         400: "Not HTTP",
         401: "The token is missing or wrong",
-        403: "Asked by a foreign name or page",
+        403: "A foreign Host name, or a page of another site",
         404: "No such path, run or layer",
-        408: "The request came too slowly",
-        413: "Too many bytes, pixels or pictures",
+        408: "The request arrived too slowly",
+        413: "Too many bytes, pixels or images",
         415: "A form instead of bytes",
-        422: "Not a picture, or a parameter out of range",
-        503: "Too much at once; ask again",
+        422: "Not an image, or a parameter out of range",
+        503: "Too much at once; send the request again",
     }.items()
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _takes(about: str, *kinds: str) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "description": about, "content": dict.fromkeys(kinds, BINARY)}}
+def _request_body(about: str, *media_types: str) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "description": about, "content": dict.fromkeys(media_types, BINARY)}}
 
 
-PICTURE = _takes("The bytes of one picture; its kind is found from them", "application/octet-stream")
-TAR = _takes("A tar archive of pictures, as tar -c writes it", "application/x-tar")
+IMAGE = _request_body("The bytes of one image; its format is recognized from them", "application/octet-stream")
+TAR = _request_body("A tar archive of images, as tar -c writes it", "application/x-tar")
 SHEET_OR_NPY: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": BINARY, "application/octet-stream": BINARY}}
 }
 METRICS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": BINARY}, "description": "A PNG"}}
 
-RunName = Annotated[str | None, Query(description="Which run; the first one by default")]
-Views = Annotated[schemas.Views, Query(description="1: the centre; 10: corners, centre and their mirrors")]
-K = Annotated[int, Query(ge=1, le=1000, description="How many to name")]
+RunName = Annotated[str | None, Query(description="Which run; by default the first one")]
+Views = Annotated[
+    schemas.Views, Query(description="1: the center; 10: the corners, the center and their horizontal flips")
+]
+K = Annotated[int, Query(ge=1, le=1000, description="How many to return")]
 
 
-@router.post("/v1/predict", response_model=schemas.Prediction, responses=MISTAKES, openapi_extra=PICTURE)
+@router.post("/v1/predict", response_model=schemas.Prediction, responses=ERRORS, openapi_extra=IMAGE)
 async def predict(request: Request, run: RunName = None, views: Views = schemas.Views.ONE, k: K = 5) -> Any:
-    """What is on a picture."""
+    """Classifies an image."""
     service = service_of(request)
     served = service.models.get(run)
     data = await service.body(request)
-    async with service.queue.room() as room:
+    async with service.queue.reserve() as places:
         image = await _image(service, served, data)
         key = (served, views)
-        rows = await service.together(
-            request, room, key, [image], lambda images: served.classifier.probabilities(np.stack(images), views)
+        rows = await service.compute_batched(
+            request, places, key, [image], lambda batch: served.classifier.probabilities(np.stack(batch), views)
         )
     return {**_from(served), "views": views, "top": _top(served, rows[0], k)}
 
 
-@router.post("/v1/predict/batch", response_model=schemas.Predictions, responses=MISTAKES, openapi_extra=TAR)
+@router.post("/v1/predict/batch", response_model=schemas.Predictions, responses=ERRORS, openapi_extra=TAR)
 async def predict_batch(request: Request, run: RunName = None, views: Views = schemas.Views.ONE, k: K = 5) -> Any:
-    """What is on each picture of a tar archive; one that cannot be read gives its reason."""
+    """Classifies each image of a tar archive; an image that cannot be read has an error instead of classes."""
     service = service_of(request)
     served = service.models.get(run)
     files = images_of(await service.body(request), service.settings.max_batch)
-    answers: list[dict[str, Any]] = [{"name": name} for name, _ in files]
-    read: dict[int, Pixels] = {}
-    async with service.queue.room(len(files)) as room:
+    predictions: list[dict[str, Any]] = [{"name": name} for name, _ in files]
+    images: dict[int, Pixels] = {}
+    async with service.queue.reserve(len(files)) as places:
         for number, (_, data) in enumerate(files):
             try:
-                read[number] = await _image(service, served, data)
+                images[number] = await _image(service, served, data)
             except AlexNetError as error:
-                answers[number]["error"] = problem(error, answers[number]["name"])
-        if read:
-            items = list(read.values())
+                predictions[number]["error"] = problem(error, predictions[number]["name"])
+        if images:
+            items = list(images.values())
             key = (served, views)
-            rows = await service.together(
-                request, room, key, items, lambda images: served.classifier.probabilities(np.stack(images), views)
+            rows = await service.compute_batched(
+                request, places, key, items, lambda batch: served.classifier.probabilities(np.stack(batch), views)
             )
-            for number, row in zip(read, rows, strict=True):
-                answers[number]["top"] = _top(served, row, k)
-    return {**_from(served), "views": views, "pictures": answers}
+            for number, row in zip(images, rows, strict=True):
+                predictions[number]["top"] = _top(served, row, k)
+    return {**_from(served), "views": views, "images": predictions}
 
 
-@router.post("/v1/similar", response_model=schemas.Neighbours, responses=MISTAKES, openapi_extra=PICTURE)
+@router.post("/v1/similar", response_model=schemas.Neighbors, responses=ERRORS, openapi_extra=IMAGE)
 async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
-    """The pictures of the index most like this one."""
+    """Finds the images of the index that are nearest to this one."""
     service = service_of(request)
     served = service.models.get(run)
     index = service.similar
     if index is None:
-        raise UsageError("this server has no pictures to search in", fix="Start it with --index PHOTOS.", code="E268")
+        raise UsageError("this server has no images to search in", fix="Start it with --index PHOTOS.", code="E268")
     data = await service.body(request)
-    async with service.queue.room() as room:
+    async with service.queue.reserve() as places:
         image = await _image(service, served, data)
-        within, found = await service.compute(
-            request, room, lambda: index.find(served.classifier, served.model_id, image, k)
+        searched, neighbors = await service.compute(
+            request, places, lambda: index.find(served.classifier, served.model_id, image, k)
         )
     return {
         **_from(served),
         "layer": last_hidden(served.model),
-        "pictures": len(within.entries),
-        "found": [{"path": entry.name, "distance": distance} for entry, distance in found],
+        "images": len(searched.entries),
+        "found": [{"path": entry.name, "distance": distance} for entry, distance in neighbors],
     }
 
 
-@router.post("/v1/why", response_class=Response, responses=MISTAKES | PNG, openapi_extra=PICTURE)
+@router.post("/v1/why", response_class=Response, responses=ERRORS | PNG, openapi_extra=IMAGE)
 async def why(
     request: Request,
     run: RunName = None,
     method: Literal["occlusion", "saliency", "grad-cam", "all"] = "grad-cam",
-    class_name: Annotated[str | None, Query(alias="class", description="By default the most probable")] = None,
+    class_name: Annotated[str | None, Query(alias="class", description="By default the most probable class")] = None,
 ) -> Response:
-    """What speaks for a class: the view and beside it the map over it, as PNG."""
+    """Explains a class: the central view, and beside it the same view with the attribution map, as PNG."""
     service = service_of(request)
     served = service.models.get(run)
     data = await service.body(request)
-    async with service.queue.room() as room:
+    async with service.queue.reserve() as places:
         image = await _image(service, served, data)
 
         classifier = served.classifier
 
         def explain() -> tuple[ClassProbability, bytes]:
             label = None if class_name is None else classifier.index_of(class_name)
-            methods = [each for each in METHODS if method in ("all", each)]
-            explained, maps = explain_image(classifier, image, methods, label=label)
-            return explained, png_bytes(why_sheet(classifier.view(image), maps))
+            explanation = explain_image(classifier, image, methods_of(method), label=label)
+            return explanation.explained, png_bytes(explanation.sheet())
 
-        explained, png = await service.compute(request, room, explain)
-    # A header has no letters beyond ASCII: the number of the class, whose name /v1/runs tells.
+        explained, png = await service.compute(request, places, explain)
+    # A header can hold ASCII only, so it has the index of the class; /v1/runs lists the names.
     about = {"x-alexnet-class": str(explained.index), "x-alexnet-probability": f"{explained.probability:.6g}"}
     return Response(png, media_type="image/png", headers={**_headers(served), **about})
 
@@ -170,20 +171,20 @@ async def why(
 @router.post(
     "/v1/activations/{layer}",
     response_model=schemas.Activations,
-    responses=MISTAKES | SHEET_OR_NPY,
-    openapi_extra=PICTURE,
+    responses=ERRORS | SHEET_OR_NPY,
+    openapi_extra=IMAGE,
 )
 async def activations(
     request: Request, layer: str, run: RunName = None, format: Literal["json", "png", "npy"] = "json"
 ) -> Response:
-    """What a layer gives for the central view of a picture: numbers, or a sheet of its maps."""
+    """The output of a layer for the central view of an image: numbers, or a sheet of its feature maps."""
     service = service_of(request)
     served = service.models.get(run)
     check_layer(served.model, layer)
     data = await service.body(request)
-    async with service.queue.room() as room:
+    async with service.queue.reserve() as places:
         image = await _image(service, served, data)
-        values = await service.compute(request, room, lambda: layer_values(served.classifier, image, layer))
+        values = await service.compute(request, places, lambda: layer_values(served.classifier, image, layer))
         if format == "png":
             png = await service.queue.decode(lambda: png_bytes(activation_sheet(values)))
             return Response(png, media_type="image/png", headers=_headers(served))
@@ -193,41 +194,46 @@ async def activations(
         return JSONResponse({**_from(served), "layer": layer, "shape": shape, "values": values.tolist()})
 
 
-@router.get("/v1/runs", response_model=schemas.Runs, responses=MISTAKES)
+@router.get("/v1/runs", response_model=schemas.Runs, responses=ERRORS)
 async def runs(request: Request) -> Any:
-    """The runs that are served, their classes and layers."""
+    """The runs that are served, with their classes and layers."""
     return {
         "runs": [
-            {**_from(each), "classes": list(each.class_names), "layers": layer_names(each.model), "views": [1, 10]}
-            for each in service_of(request).models
+            {
+                **_from(served),
+                "classes": list(served.class_names),
+                "layers": layer_names(served.model),
+                "views": [1, 10],
+            }
+            for served in service_of(request).models
         ]
     }
 
 
-@router.post("/v1/reload", response_model=schemas.Reloaded, responses=MISTAKES)
+@router.post("/v1/reload", response_model=schemas.Reloaded, responses=ERRORS)
 async def reload(request: Request) -> Any:
-    """Loads the weights of all runs anew; requests going on are answered by those they began with."""
+    """Loads the weights of all runs again; running requests keep the weights that they began with."""
     service = service_of(request)
     changed = await service.queue.decode(service.reload)
-    return {"changed": changed, "runs": [_from(each) for each in service.models]}
+    return {"changed": changed, "runs": [_from(served) for served in service.models]}
 
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process answers."""
+    """Whether the process responds."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: MISTAKES[503]})
+@router.get("/readyz", responses={503: ERRORS[503]})
 async def readyz(request: Request) -> Any:
-    """Networks are loaded and warm, and the server is not about to stop."""
+    """Whether the networks are loaded and warm, and the server is not stopping."""
     ready = service_of(request).ready
     return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
 
 @router.get("/metrics", response_class=Response, responses=METRICS)
 async def metrics(request: Request) -> Response:
-    """What was counted, in the text format of Prometheus."""
+    """The counters and histograms, in the text format of Prometheus."""
     return Response(service_of(request).counters.text(), headers={"content-type": CONTENT_TYPE})
 
 
@@ -237,7 +243,7 @@ async def _image(service: Service, served: ServedModel, data: bytes) -> Pixels:
 
 
 def _top(served: ServedModel, row: Any, k: int) -> list[dict[str, Any]]:
-    return [asdict(each) for each in served.classifier.top(row, k)]
+    return [asdict(entry) for entry in served.classifier.top(row, k)]
 
 
 def _from(served: ServedModel) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The answers of the service as records, from which its OpenAPI description is made."""
+"""The responses of the service as records; its OpenAPI description is made from them."""
 
 from enum import IntEnum
 from typing import Any
@@ -6,29 +6,29 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 
-class Reply(BaseModel):
-    """Base of all answers: nothing but what is declared."""
+class ResponseModel(BaseModel):
+    """Base of all responses: it allows only declared fields."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
 class Views(IntEnum):
-    """From how many views of a picture it is judged."""
+    """The number of views of an image whose probabilities are averaged."""
 
     ONE = 1
     TEN = 10
 
 
-class ClassProbability(Reply):
-    """A class and how probable it is."""
+class ClassProbability(ResponseModel):
+    """A class and its probability."""
 
     index: int
     name: str
     probability: float
 
 
-class Problem(Reply):
-    """A mistake: what is wrong, where, and what to do; docs/errors.md explains each code."""
+class Problem(ResponseModel):
+    """An error: what is wrong, where, and how to fix it; docs/errors.md explains each code."""
 
     status: int
     title: str
@@ -38,22 +38,22 @@ class Problem(Reply):
     fix: str
 
 
-class From(Reply):
-    """Which weights have answered."""
+class From(ResponseModel):
+    """The run and the weights that a response comes from."""
 
     run: str
     model: str  # sha256 of the weights
 
 
 class Prediction(From):
-    """The most probable classes of a picture, most probable first."""
+    """The most probable classes of an image, most probable first."""
 
     views: Views
     top: list[ClassProbability]
 
 
-class PictureAnswer(Reply):
-    """The answer for one picture of many, or why there is none."""
+class ImagePrediction(ResponseModel):
+    """The most probable classes of one image of many, or the error that prevented them."""
 
     name: str
     top: list[ClassProbability] | None = None
@@ -61,36 +61,36 @@ class PictureAnswer(Reply):
 
 
 class Predictions(From):
-    """The answers for many pictures, in their order."""
+    """The predictions for many images, in their order."""
 
     views: Views
-    pictures: list[PictureAnswer]
+    images: list[ImagePrediction]
 
 
-class Neighbour(Reply):
-    """A picture of the index and how far away it is in the last hidden layer."""
+class Neighbor(ResponseModel):
+    """An image of the index and its distance in the last hidden layer."""
 
-    path: str  # below the folder of the index
+    path: str  # relative to the folder of the index
     distance: float
 
 
-class Neighbours(From):
-    """The pictures most like one, nearest first, exactly."""
+class Neighbors(From):
+    """The images nearest to one, nearest first, by exact search."""
 
     layer: str
-    pictures: int  # in the index
-    found: list[Neighbour]
+    images: int  # in the index
+    found: list[Neighbor]
 
 
 class Activations(From):
-    """What a layer gives for the central view of a picture."""
+    """The output of a layer for the central view of an image."""
 
     layer: str
     shape: list[int]
-    values: list[Any]  # nested as `shape` says
+    values: list[Any]  # nested lists of the form `shape`
 
 
-class RunReply(From):
+class RunDescription(From):
     """One run that is served."""
 
     classes: list[str]
@@ -98,14 +98,14 @@ class RunReply(From):
     views: list[Views]
 
 
-class Runs(Reply):
-    """All runs that are served; the first is asked where none is named."""
+class Runs(ResponseModel):
+    """All runs that are served; the first is used if a request names none."""
 
-    runs: list[RunReply]
+    runs: list[RunDescription]
 
 
-class Reloaded(Reply):
-    """The runs whose weights are others than before, and what answers now."""
+class Reloaded(ResponseModel):
+    """The names of the runs whose weights have changed, and the present weights of all runs."""
 
     changed: list[str]
     runs: list[From]

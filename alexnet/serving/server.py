@@ -1,10 +1,10 @@
-"""uvicorn with deadlines: a connection that is slow with its headers or its body is answered 408 and closed.
+"""Runs uvicorn with deadlines: a connection that sends its headers or its body too slowly gets 408 and is closed.
 
-uvicorn itself keeps for ever a silent connection, one that sends a header every few seconds and one that never ends its
-body. Here the clock runs from the first moment of a connection (or the first byte of a further request on it) to the
-end of the headers, and from there to the end of the body. A refused upload is read and thrown away for a moment, since
-a connection closed on unread bytes loses the refusal; and what cannot be sent within that moment after closing is
-dropped.
+uvicorn by itself keeps a silent connection open without limit, and also one that sends a header every few seconds or
+never finishes its body. Here one deadline runs from the start of a connection (or the first byte of a further request
+on it) to the end of the headers, and another from there to the end of the body. A refused upload is read and discarded
+for a moment, because a connection that is closed with unread bytes loses the response. Data that cannot be sent within
+that moment is dropped.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alexnet.errors import AlexNetError
 from alexnet.serving.access import SECURITY_HEADERS
-from alexnet.serving.problems import encoded, not_http, too_many_connections, too_slow
+from alexnet.serving.problems import encode_problem, not_http, too_many_connections, too_slow
 from alexnet.serving.settings import Settings
 
 
 class _Lingering:
-    """A transport that, told to close while an upload goes on, first lets the answer through."""
+    """A transport whose close() during an upload first lets the response reach the client."""
 
     def __init__(self, transport: asyncio.Transport, seconds: float, uploading: Callable[[], bool]):
         self._transport = transport
@@ -45,13 +45,13 @@ class _Lingering:
         if self.closing:
             return
         self.closing = True
-        # abort() does nothing to a connection that is closed by then.
+        # abort() has no effect on a connection that is closed by then.
         asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
         if self._uploading() and self._transport.can_write_eof() and not self._transport.is_closing():
             try:
                 self._transport.write_eof()
                 self._transport.resume_reading()
-            except OSError:  # the client has hung up, and asyncio does not know yet
+            except OSError:  # the client has disconnected, and asyncio has not noticed yet
                 self._transport.abort()
         else:
             self._transport.close()
@@ -62,11 +62,11 @@ class _Lingering:
 
 
 def protocol(settings: Settings) -> type[H11Protocol]:
-    """The protocol class of uvicorn with the deadlines of these settings."""
+    """The HTTP protocol class for uvicorn with the deadlines of these settings."""
 
     class Protocol(H11Protocol):
-        def __init__(self, *arguments: Any, **named: Any):
-            super().__init__(*arguments, **named)
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs)
             self._timer: asyncio.TimerHandle | None = None
             self._phase: tuple[str, int] | None = None
             self._requests = 0
@@ -76,13 +76,13 @@ def protocol(settings: Settings) -> type[H11Protocol]:
             if len(self.connections) > settings.connections:
                 self._refuse(too_many_connections(settings.connections))
             else:
-                self._enter("headers", settings.header_seconds)
+                self._start_phase("headers", settings.header_seconds)
 
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
             if self._phase is None:
-                self._enter("headers", settings.header_seconds)
+                self._start_phase("headers", settings.header_seconds)
             super().data_received(data)
 
         def handle_events(self) -> None:
@@ -91,14 +91,14 @@ def protocol(settings: Settings) -> type[H11Protocol]:
             self._requests += self.cycle is not cycle
             state = self.conn.their_state
             if state is h11.SEND_BODY:
-                self._enter("body", settings.body_seconds)
+                self._start_phase("body", settings.body_seconds)
             elif state is h11.IDLE and not self._finished():
-                self._enter("headers", settings.header_seconds)
+                self._start_phase("headers", settings.header_seconds)
             else:
-                self._leave()
+                self._end_phase()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._leave()
+            self._end_phase()
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
@@ -108,31 +108,31 @@ def protocol(settings: Settings) -> type[H11Protocol]:
             return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
 
         def _finished(self) -> bool:
-            """Whether a request was answered and nothing of the next has come."""
+            """Whether a request was answered and no byte of the next has arrived."""
             return self.cycle is not None and self.cycle.response_complete and not self.conn.trailing_data[0]
 
-        def _enter(self, phase: str, seconds: float) -> None:
+        def _start_phase(self, phase: str, seconds: float) -> None:
             if self._phase == (phase, self._requests):
                 return
-            self._leave()
+            self._end_phase()
             self._phase = (phase, self._requests)
-            self._timer = self.loop.call_later(seconds, self._late, phase, seconds)
+            self._timer = self.loop.call_later(seconds, self._on_deadline, phase, seconds)
 
-        def _leave(self) -> None:
+        def _end_phase(self) -> None:
             self._phase = None
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
-        def _late(self, phase: str, seconds: float) -> None:
+        def _on_deadline(self, phase: str, seconds: float) -> None:
             self._refuse(too_slow(phase, seconds))
 
         def _refuse(self, error: AlexNetError) -> None:
-            """Answers from here, without the application, unless it has begun to answer; then closes."""
-            self._leave()
+            """Sends an error without the application, unless that has begun to respond; then closes the connection."""
+            self._end_phase()
             cycle = self.cycle
             if cycle is None or cycle.response_complete or not cycle.response_started:
-                status, headers, body = encoded(error, "connection")
+                status, headers, body = encode_problem(error, "connection")
                 head = f"HTTP/1.1 {status} \r\n" + "".join(
                     f"{name}: {value}\r\n" for name, value in (*headers, *SECURITY_HEADERS, ("connection", "close"))
                 )
@@ -146,7 +146,7 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that tells when it listens, ends with success after SIGTERM and Ctrl-C, and calls `reload` on SIGHUP."""
+    """uvicorn that calls `ready` when it listens and `reload` on SIGHUP, and exits with 0 after SIGTERM and Ctrl-C."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], reload: Callable[[], None]):
         super().__init__(config)
@@ -154,13 +154,13 @@ class Server(uvicorn.Server):
         self._reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen."""
+        """Begins to listen, then calls `ready`."""
         await super().startup(sockets)
         self._ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Within it, signals ask the server to stop or to load anew."""
+        """Handles signals within the block: they stop the server, or reload the weights."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -171,16 +171,16 @@ class Server(uvicorn.Server):
         handlers: dict[int, Any] = {signal.SIGINT: self.handle_exit, signal.SIGTERM: self.handle_exit}
         if hasattr(signal, "SIGHUP"):  # not on Windows
             handlers[signal.SIGHUP] = hang_up
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
 def server(app: Any, settings: Settings, ready: Callable[[], None], reload: Callable[[], None]) -> Server:
-    """A server of an application, not yet running: `server.run(sockets=[...])`."""
+    """A server for an application, not yet running; start it with `run(sockets=[...])`."""
     config = uvicorn.Config(
         app,
         http=protocol(settings),
@@ -189,7 +189,7 @@ def server(app: Any, settings: Settings, ready: Callable[[], None], reload: Call
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # what a client says of its address is not believed
+        proxy_headers=False,  # the address that a client claims is not trusted
         timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=settings.stop_seconds,
     )

@@ -1,4 +1,4 @@
-"""What the routes of the service share: the networks, the queue, what is counted, and how a body is read."""
+"""Holds what the routes share: the networks, the queue and the counters; reads bodies and computes for requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -11,18 +11,18 @@ from starlette.requests import ClientDisconnect
 
 from alexnet.errors import DataError
 from alexnet.interpret.similar import LiveIndex
-from alexnet.serving.batching import Compute, Queue, Room
+from alexnet.serving.batching import Compute, Queue, Reservation
 from alexnet.serving.counters import service_counters
 from alexnet.serving.models import ServedModels
 from alexnet.serving.settings import Settings
 
 
-class Gone(Exception):
-    """The client has closed its connection; nobody reads an answer."""
+class ClientDisconnected(Exception):
+    """The client has closed its connection, so nobody would read a response."""
 
 
 class Service:
-    """What all routes share: networks, the queue, counters, and the index of similar pictures if there is one."""
+    """What all routes share: the networks, the queue, the counters, and the index of images if there is one."""
 
     def __init__(self, models: ServedModels, settings: Settings, index: Path | None = None):
         self.models = models
@@ -31,64 +31,64 @@ class Service:
         self.queue = Queue(settings, self.counters)
         self.similar = None if index is None else LiveIndex(index)
         self.ready = False
-        self.counters.gauge("alexnet_queue_pictures", "Pictures that wait or are computed.", self._waiting)
-        self.counters.gauge("alexnet_model_info", "1 for the weights that answer now.", self._loaded)
+        self.counters.gauge("alexnet_queue_images", "Images that wait or are being computed.", self._waiting_images)
+        self.counters.gauge("alexnet_model_info", "1 for the weights in use.", self._models_in_use)
 
     async def body(self, request: Request) -> bytes:
-        """The whole body of a request.
+        """The complete body of a request.
 
         Raises:
             DataError: E360, too long; E361, a form.
             ResourceError: E520, E521.
         """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "multipart/form-data":
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type == "multipart/form-data":
             raise DataError(
-                "the body is a form (multipart/form-data), not a picture",
+                "the body is a form (multipart/form-data), not an image",
                 fix="Send the bytes alone: curl --data-binary @cat.jpg URL; not -F.",
                 code="E361",
             )
-        self.queue.check()  # before the upload, not after it
+        self.queue.check()  # before the upload rather than after it
         try:
             return await request.body()
         except ClientDisconnect:
-            raise Gone from None
+            raise ClientDisconnected from None
 
-    async def together(
+    async def compute_batched(
         self,
         request: Request,
-        room: Room,
+        places: Reservation,
         key: Hashable,
         items: Sequence[Any],
         function: Compute,
     ) -> Any:
-        """What a function gives for these items, computed together with those of other requests of the same key."""
-        return await self._unless_gone(request, room.compute(key, items, function))
+        """The results of a function for these items, computed in one batch with other requests of the same key."""
+        return await self._while_connected(request, places.compute(key, items, function))
 
-    async def compute(self, request: Request, room: Room, function: Callable[[], Any]) -> Any:
-        """What a function gives on the thread that computes; not called if the client has gone before its turn."""
-        return (await self._unless_gone(request, room.compute(None, [None], lambda _: [function()])))[0]
+    async def compute(self, request: Request, places: Reservation, function: Callable[[], Any]) -> Any:
+        """The result of a function, run on the computing thread; not called if the client has disconnected before."""
+        return (await self._while_connected(request, places.compute(None, [None], lambda _: [function()])))[0]
 
-    async def _unless_gone(self, request: Request, work: Awaitable[Any]) -> Any:
+    async def _while_connected(self, request: Request, work: Awaitable[Any]) -> Any:
         task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(_disconnected(request))
+        disconnection = asyncio.ensure_future(_wait_for_disconnect(request))
         try:
-            await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, disconnection), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise Gone
+                raise ClientDisconnected
             return task.result()
         finally:
             task.cancel()
-            gone.cancel()
+            disconnection.cancel()
 
     def reload(self) -> list[str]:
-        """Loads the weights anew; on a thread that may take its time."""
+        """Loads the weights of all runs again and returns the names of those that changed; takes seconds."""
         changed = self.models.reload()
         self.counters.add("alexnet_reloads_total")
         return changed
 
     def warm_up(self) -> None:
-        """Computes one picture by each network, so that the first request finds compiled loops, and the index."""
+        """Computes one image with each network and updates the index, so that the first request need not wait."""
         for served in self.models:
             size = served.classifier.prepare_size
             served.classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
@@ -96,19 +96,19 @@ class Service:
                 self.similar.index(served.classifier, served.model_id)
         self.ready = True
 
-    def _waiting(self) -> dict[tuple[tuple[str, str], ...], float]:
+    def _waiting_images(self) -> dict[tuple[tuple[str, str], ...], float]:
         return {(): float(self.queue.taken)}
 
-    def _loaded(self) -> dict[tuple[tuple[str, str], ...], float]:
+    def _models_in_use(self) -> dict[tuple[tuple[str, str], ...], float]:
         return {(("run", served.name), ("model", served.model_id)): 1.0 for served in self.models}
 
 
 def service_of(request: Request) -> Service:
-    """The service that a request has come to."""
-    found: Service = request.app.state.service
-    return found
+    """The service that handles a request."""
+    service: Service = request.app.state.service
+    return service
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

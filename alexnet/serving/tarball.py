@@ -1,39 +1,39 @@
-"""The pictures of a tar archive in memory, as `tar -c` of any system writes it.
+"""Reads the images of a tar archive in memory, as `tar -c` of any system writes it.
 
-Python's tarfile is not used on bytes from strangers: it follows chains of headers by recursion and believes sparse
-files of any claimed length. Here only plain files count, in the layout of POSIX 1003.1 (ustar) with the long names of
-GNU (type L) and pax (type x); other entries are passed over.
+Python's tarfile is not safe for bytes from unknown clients: it follows chains of headers by recursion and accepts
+sparse files of any declared length. This reader accepts only regular files, in the layout of POSIX 1003.1 (ustar) with
+the long names of GNU (type L) and pax (type x); it skips other entries.
 """
 
 from alexnet.errors import DataError
 from alexnet.text import printable
 
 BLOCK = 512
-MAX_ENTRIES = 1000  # of any type, so that an archive of nothing but headers ends soon
+MAX_ENTRIES = 1000  # of any type, so that an archive of headers alone ends soon
 
 
-def images_of(data: bytes, most: int) -> list[tuple[str, bytes]]:
+def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
     """(name, content) of the files of an archive, in order.
 
     Args:
-        most: more files than this are refused.
+        limit: more files than this are refused.
 
     Raises:
-        DataError: E362, no tar archive, or damaged; E363, no file in it; E364, too many.
+        DataError: E362, not a tar archive, or damaged; E363, no file in it; E364, too many.
     """
-    found: list[tuple[str, bytes]] = []
-    place, long_name = 0, ""
+    files: list[tuple[str, bytes]] = []
+    offset, long_name = 0, ""
     for _ in range(MAX_ENTRIES):
-        header = data[place : place + BLOCK]
+        header = data[offset : offset + BLOCK]
         if not header.strip(b"\0"):
-            break  # two empty blocks end an archive, or the data does
+            break  # an empty block, or the end of the data, ends the archive
         if len(header) < BLOCK or _number(header[148:156]) != sum(header[:148]) + 8 * 32 + sum(header[156:]):
-            raise _damaged(place)
+            raise _damaged(offset)
         size = _number(header[124:136])
-        content = data[place + BLOCK : place + BLOCK + size]
+        content = data[offset + BLOCK : offset + BLOCK + size]
         if size < 0 or len(content) < size:
-            raise _damaged(place)
-        place += BLOCK + -(-size // BLOCK) * BLOCK
+            raise _damaged(offset)
+        offset += BLOCK + -(-size // BLOCK) * BLOCK
         kind = header[156:157]
         if kind == b"L":
             long_name = _text(content)
@@ -44,32 +44,32 @@ def images_of(data: bytes, most: int) -> list[tuple[str, bytes]]:
                 name = long_name or "/".join(
                     filter(None, (_text(header[345:500]) * _ustar(header), _text(header[:100])))
                 )
-                # macOS adds a file of attributes beside each file.
+                # macOS adds a file of attributes, named ._NAME, for each file.
                 if not name.rpartition("/")[2].startswith("._"):
-                    found.append((printable(name), content))
+                    files.append((printable(name), content))
             long_name = ""
-        if len(found) > most:
+        if len(files) > limit:
             raise DataError(
-                f"more than {most} pictures in one request", fix=f"Send {most} or fewer at a time.", code="E364"
+                f"more than {limit} images in one request", fix=f"Send {limit} or fewer at a time.", code="E364"
             )
     else:
         raise DataError(
-            f"more than {most} pictures in one request", fix=f"Send {most} or fewer at a time.", code="E364"
+            f"more than {limit} images in one request", fix=f"Send {limit} or fewer at a time.", code="E364"
         )
-    if not found:
+    if not files:
         raise DataError(
-            "no files in the tar archive", fix="Send pictures: tar -c *.jpg | curl --data-binary @- URL", code="E363"
+            "no files in the tar archive", fix="Send images: tar -c *.jpg | curl --data-binary @- URL", code="E363"
         )
-    return found
+    return files
 
 
 def _ustar(header: bytes) -> bool:
-    """Whether the header has a prefix of the name; GNU keeps other things there."""
+    """Whether the header has a prefix of the name; the GNU layout has other fields there."""
     return header[257:263] == b"ustar\0"
 
 
 def _number(field: bytes) -> int:
-    """An octal number as tar writes it; -1 if it is none."""
+    """The value of an octal number as tar writes it; -1 if the field is not one."""
     text = field.strip(b" \0")
     return int(text, 8) if text and all(48 <= c < 56 for c in text) else -1
 
@@ -80,22 +80,22 @@ def _text(field: bytes) -> str:
 
 def _pax_path(content: bytes) -> str:
     """The path in the records "length key=value\\n" of a pax header; empty if there is none."""
-    place, path = 0, ""
-    while place < len(content):
-        digits, _, _ = content[place : place + 20].partition(b" ")
+    offset, path = 0, ""
+    while offset < len(content):
+        digits, _, _ = content[offset : offset + 20].partition(b" ")
         if not digits.isdigit() or int(digits) <= len(digits) + 1:
             break
-        record = content[place + len(digits) + 1 : place + int(digits) - 1]
+        record = content[offset + len(digits) + 1 : offset + int(digits) - 1]
         key, _, value = record.partition(b"=")
         if key == b"path":
             path = _text(value)
-        place += int(digits)
+        offset += int(digits)
     return path
 
 
-def _damaged(place: int) -> DataError:
+def _damaged(offset: int) -> DataError:
     return DataError(
-        f"not a tar archive, or damaged, at byte {place:,}",
+        f"not a tar archive, or damaged, at byte {offset:,}",
         fix="Make it with tar, not compressed: tar -c *.jpg | curl --data-binary @- URL",
         code="E362",
     )

@@ -1,7 +1,7 @@
 """SHA256SUMS: the checksums of the files of a folder, in the format that `sha256sum -c` reads.
 
-Whatever single bit of such a folder flips is noticed: in a file by its checksum, in a checksum or a name by the file
-that then does not fit, in the line itself by its form.
+Any single flipped bit in such a folder is detected. A bit in a file changes the checksum of that file. A bit in
+SHA256SUMS changes a checksum, a file name or the form of a line, and each of these is compared.
 """
 
 import hashlib
@@ -17,20 +17,20 @@ LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+)")
 
 
 def sums_of(contents: Mapping[str, bytes]) -> bytes:
-    """The content of SHA256SUMS for files with these contents."""
+    """Returns the content of SHA256SUMS for files with these contents, by file name."""
     return lines({name: hashlib.sha256(content).hexdigest() for name, content in contents.items()})
 
 
 def lines(sums: Mapping[str, str]) -> bytes:
-    """The content of SHA256SUMS for these checksums, by name of the file."""
+    """Returns the content of SHA256SUMS for these checksums, by file name."""
     return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """The checksums that a folder keeps, by name of the file.
+    """Reads the checksums stored in a folder, by file name.
 
     Raises:
-        UntrustedFileError: SHA256SUMS is missing, or not as it was written.
+        UntrustedFileError: SHA256SUMS is missing or was changed after it was written.
     """
     try:
         text = (folder / SUMS).read_bytes().decode()
@@ -44,23 +44,23 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 
 def broken(folder: Path) -> list[str]:
-    """What is wrong with the files that SHA256SUMS lists, a line each; it reads every byte of them."""
+    """Reads every file that SHA256SUMS lists; returns one line for each file that is damaged or missing."""
     try:
         sums = read_sums(folder)
     except UntrustedFileError as error:
         return [error.what]
-    found = []
+    problems = []
     for name, expected in sums.items():
         path = folder / name
         try:
             if file_sha256(path) != expected:
-                found.append(f"{path} is damaged: its bytes are not the ones that were written")
+                problems.append(f"{path} is damaged: its bytes are not the ones that were written")
         except OSError as error:
-            found.append(f"{path} is missing or cannot be read: {error.strerror}")
-    return found
+            problems.append(f"{path} is missing or cannot be read: {error.strerror}")
+    return problems
 
 
-def _damaged(path: Path, why: str) -> UntrustedFileError:
+def _damaged(path: Path, reason: str) -> UntrustedFileError:
     return UntrustedFileError(
-        f"{path} is damaged or missing: {why}", fix="Put it back from a copy, or start a new run.", code="E650"
+        f"{path} is damaged or missing: {reason}", fix="Put it back from a copy, or start a new run.", code="E650"
     )

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what to tell the user when the disk refuses."""
+"""Writes files that are either complete or absent, and turns errors of the disk into messages for the user."""
 
 import errno
 import hashlib
@@ -6,28 +6,32 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import IO
 
-from alexnet.errors import ResourceError
+from alexnet.errors import ResourceError, UsageError
+from alexnet.text import slug
 
-TEMPORARY = ".tmp"  # ending of a file that is not whole yet
+FULL_DISK_FIX = "Make room on the disk, then run the command again; what was saved before is complete."
+TEMPORARY = ".tmp"  # suffix of a file that is not complete yet
 
 
 def cache_folder() -> Path:
-    """Where prepared pictures and downloads are kept: $ALEXNET_CACHE, or alexnet in the user's cache folder."""
-    given = os.environ.get("ALEXNET_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+    """Returns the folder for prepared images and downloads: $ALEXNET_CACHE, else alexnet in the user's cache."""
+    cache = os.environ.get("ALEXNET_CACHE")
+    return Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
 
 
 def temporary_for(path: Path) -> Path:
-    """The hidden file that becomes `path` when it is whole."""
+    """Returns the name of the hidden file that is renamed to `path` when it is complete."""
     return path.with_name(f".{path.name}{TEMPORARY}")
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears under `path` only when it is whole and on the disk."""
+    """Opens a file for writing that appears at `path` only when it is complete and stored on the disk."""
     temporary = temporary_for(path)
     try:
         with temporary.open("w+b") as file:
@@ -39,18 +43,18 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a refused write does not say of which file; `disk_errors` wants to know
+            error.filename = str(path)  # a failed write does not name its file, but `disk_errors` reports it
         raise
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     with writing(path) as file:
         file.write(content)
 
 
 def write_through(path: Path, content: bytes) -> None:
-    """Writes a file to the disk, in a folder that nobody looks into before it is complete."""
+    """Writes a file and waits until it is on the disk; for a folder that nobody reads before it is complete."""
     try:
         with path.open("wb") as file:
             file.write(content)
@@ -62,7 +66,7 @@ def write_through(path: Path, content: bytes) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes renames in `folder` last through a power cut. Windows cannot, and keeps them anyway."""
+    """Makes renames in `folder` survive a power failure; not possible on Windows, and not needed there."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -73,17 +77,38 @@ def fsync_folder(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file of any length, in hexadecimal."""
+    """Computes the sha256 of a file of any length, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def free_name(path: Path) -> Path:
+    """Returns the path, or where it exists the first of -2, -3 ... before its ending that does not."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())
+
+
+def new_folder(parent: str, source: str) -> Path:
+    """Returns an unused path in `parent`, named after the time and the last part of `source`."""
+    return free_name(Path(parent) / f"{datetime.now():%Y-%m-%d-%H%M}-{slug(Path(source).name)}")
+
+
+def refuse_to_replace(path: Path) -> None:
+    """Rejects, before any work is done, an output path that exists.
+
+    Raises:
+        UsageError: E239.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists", fix="Choose another name with --out, or remove it.", code="E239")
+
+
 @contextmanager
-def disk_errors(doing: str, fix: str = "Make room and go on; what was saved before is whole.") -> Iterator[None]:
-    """Turns what the file system refuses into an error that says what was being done and what to do.
+def disk_errors(doing: str, fix: str = FULL_DISK_FIX) -> Iterator[None]:
+    """Turns an error of the file system into a message that says what was being done and how to fix it.
 
     Args:
-        doing: completes "while ...".
+        doing: what is being done; completes the sentence "... while ...".
         fix: what to do when there is no space left.
 
     Raises:
@@ -98,12 +123,13 @@ def disk_errors(doing: str, fix: str = "Make room and go on; what was saved befo
             ) from error
         raise ResourceError(
             f"{error.strerror or error} while {doing}",
-            fix="Look at the disk and the rights of the folder, then do it again; what was saved before is whole.",
+            fix="Check the disk and the permissions of the folder, then run the command again; what was saved before "
+            "is complete.",
             code="E502",
         ) from error
 
 
 def _free(error: OSError) -> str:
-    """How much is free where the error happened, if it says where."""
+    """Returns how much space is free where the error happened, or nothing if the error does not name a file."""
     folder = Path(error.filename).parent if isinstance(error.filename, str) else None
     return f" ({shutil.disk_usage(folder).free / 1e9:.2f} GB free)" if folder is not None and folder.is_dir() else ""

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line: appended to, and read past a line that a crash has torn."""
+"""Reads and appends to files with one JSON object per line; skips a line that a crash left incomplete."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from alexnet.storage.files import disk_errors
 
 
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The rows of the file in order, and the number of lines that are none (a crash can tear the last one)."""
+    """Returns the rows of the file in order, and the number of unreadable lines (a crash can cut off the last one)."""
     rows: list[dict[str, Any]] = []
     unreadable = 0
     for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
@@ -25,20 +25,20 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds a row.
+    """Appends a row.
 
     Raises:
-        ResourceError: the disk refuses.
+        ResourceError: the file cannot be written.
     """
     with disk_errors(f"writing {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
-            if file.tell() and _torn(path):
-                file.write(b"\n")  # the row of a crash must not swallow this one
+            if file.tell() and _ends_in_mid_line(path):
+                file.write(b"\n")  # otherwise this row would join the incomplete one
             file.write(json.dumps(dict(row), ensure_ascii=False).encode() + b"\n")
 
 
-def _torn(path: Path) -> bool:
+def _ends_in_mid_line(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, 2)
         return file.read(1) != b"\n"

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder, or at a file of the cache."""
+"""Locks that let only one process work in a run folder, or on a file of the cache, at a time."""
 
 import json
 import os
@@ -14,15 +14,15 @@ from alexnet.errors import UsageError
 from alexnet.storage.files import disk_errors
 
 LOCK = ".lock"
-OWNER = ".owner"  # who holds the lock, for the message; it decides nothing
+OWNER = ".owner"  # names the process that holds the lock, for the error message only
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Within it no other process can enter; the system lets go of the lock when a process ends, however it ends.
+    """Holds the lock of a folder; the operating system releases it when the process ends, even after a crash.
 
     Raises:
-        UsageError: another process is in it.
+        UsageError: another process holds the lock.
     """
     lock = FileLock(folder / LOCK, timeout=0)
     with disk_errors(f"locking {folder}"):
@@ -30,7 +30,7 @@ def only_one(folder: Path) -> Iterator[None]:
             lock.acquire()
         except Timeout:
             raise UsageError(
-                f"{folder} is in use by another process{_owner(folder)}",
+                f"{folder} is in use by another process{_owner_text(folder)}",
                 fix="Wait for it, stop it with Ctrl-C or kill, or choose another folder with --out.",
                 code="E251",
             ) from None
@@ -44,28 +44,28 @@ def only_one(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def in_turn(lock: Path, seconds: float = -1) -> Iterator[bool]:
-    """Within it no other thread or process can be in a block with the same lock file; those that come wait.
+    """Holds a lock file; other threads and processes that ask for the same file wait until it is released.
 
     Args:
-        seconds: to wait at the most; -1: for as long as it takes.
+        seconds: the longest time to wait; -1: no limit.
 
     Yields:
-        whether the turn came.
+        whether the lock was acquired.
     """
-    waiting, came = FileLock(lock, timeout=seconds), True
+    file_lock, acquired = FileLock(lock, timeout=seconds), True
     with disk_errors(f"locking {lock}"):
         try:
-            waiting.acquire()
+            file_lock.acquire()
         except Timeout:
-            came = False
+            acquired = False
     try:
-        yield came
+        yield acquired
     finally:
-        if came:
-            waiting.release()
+        if acquired:
+            file_lock.release()
 
 
-def _owner(folder: Path) -> str:
+def _owner_text(folder: Path) -> str:
     try:
         owner = json.loads((folder / OWNER).read_text())
         return f" (process {owner['pid']} on {owner['host']})"
@@ -74,7 +74,7 @@ def _owner(folder: Path) -> str:
 
 
 def owner_of(folder: Path) -> dict[str, Any] | None:
-    """The process and machine that say they hold the lock of a run folder; whether they do is another question."""
+    """Reads which process and machine last took the lock of a run folder; `holds_lock` tells whether they still do."""
     try:
         owner = json.loads((folder / OWNER).read_text())
         return {"pid": int(owner["pid"]), "host": str(owner["host"])}
@@ -83,16 +83,16 @@ def owner_of(folder: Path) -> dict[str, Any] | None:
 
 
 def holds_lock(folder: Path, owner: dict[str, Any]) -> bool:
-    """Whether that process is one of this machine that has the lock file of this run open right now.
+    """Whether this process runs on this machine and has the lock file of the run open right now.
 
-    Only Linux tells; elsewhere the answer is no.
+    Only Linux can tell; on other systems the answer is always False.
     """
     if owner["host"] != platform.node() or owner["pid"] <= 0:
         return False
-    wanted = (folder / LOCK).resolve()
+    lock_file = (folder / LOCK).resolve()
     with suppress(OSError):
         for descriptor in Path(f"/proc/{owner['pid']}/fd").iterdir():
             with suppress(OSError):
-                if os.path.samefile(os.readlink(descriptor), wanted):
+                if os.path.samefile(os.readlink(descriptor), lock_file):
                     return True
     return False

@@ -1,7 +1,7 @@
-"""How fast each part of training is on this machine, which one limits, and how long a recipe would take.
+"""Speed of each part of training on this machine, which part limits, and how long a recipe would take.
 
-Parts are timed one by one with what training itself calls, a warm-up before each, medians of repeated calls. Training
-takes its parts in turn, so a step lasts as long as all of them together.
+Each part is timed alone, through the functions that training itself calls: a warm-up call, then the median of repeated
+calls. The estimate of a run adds the parts, as if training ran them one after the other.
 """
 
 import os
@@ -31,26 +31,26 @@ from alexnet.training.schedule import crop_size_at
 from alexnet.training.step import train_step
 from alexnet.training.trainer import Trainer
 
-FEW = 3  # calls at least, however long they take
-ALWAYS = ("reading", "decoding", "augmentation")  # parts that bring pictures to the model, at every step
+MIN_CALLS = 3  # however long they take
+DATA_PARTS = ("reading", "decoding", "augmentation")  # parts that bring images to the model, in every step
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Pictures per second of each part, and what they come to."""
+    """Images per second of each part, and what follows from them."""
 
     parts: dict[str, float]  # "preparing" (once), "reading", "decoding", "augmentation", "model", "evaluation"
-    limit: str  # which part limits, in words
+    limit: str  # which part limits training, in words
     training_seconds: float  # of the whole recipe, evaluations included
     batch_size: int
     device: str
 
 
 def repeated(call: Callable[[], Any], seconds: float) -> float:
-    """Median seconds of a call that is repeated for about so long, after one that does not count."""
+    """Median seconds of a call, repeated for about `seconds` after one call as warm-up."""
     call()
     times: list[float] = []
-    while len(times) < FEW or sum(times) < seconds:
+    while len(times) < MIN_CALLS or sum(times) < seconds:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
@@ -58,11 +58,11 @@ def repeated(call: Callable[[], Any], seconds: float) -> float:
 
 
 def verdict(parts: dict[str, float]) -> str:
-    """Which part limits training, in words, from pictures per second.
+    """Which part limits training, in words, from images per second.
 
-    The data is as fast as reading, decoding and augmentation in turn.
+    The speed of the data is that of reading, decoding and augmentation one after the other.
     """
-    seconds = {name: 1.0 / parts[name] for name in ALWAYS if name in parts}
+    seconds = {name: 1.0 / parts[name] for name in DATA_PARTS if name in parts}
     ratio = 1.0 / sum(seconds.values()) / parts["model"]
     if ratio >= 1.0:
         return f"model-bound: data could feed {times(ratio)} more"
@@ -71,7 +71,7 @@ def verdict(parts: dict[str, float]) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio with two digits that count: 1.3x, 23x, 230x."""
+    """A ratio with two significant digits: 1.3x, 23x, 230x."""
     return f"{ratio:.1f}x" if ratio < 10 else f"{float(f'{ratio:.2g}'):,.0f}x"
 
 
@@ -81,8 +81,8 @@ def measure(
     """Times every part of a recipe.
 
     Args:
-        originals: the files from which the pictures were prepared, if they are there.
-        seconds: for all parts together, about; slow machines take longer.
+        originals: the files from which the images were prepared, if they are available.
+        seconds: for all parts together, roughly; slow machines take longer.
     """
     trainer = Trainer(RunFolder(Path(), recipe, prepared.class_names, {}), prepared, device)
     train, planned = prepared.splits["train"], trainer.loader.epoch(1)
@@ -105,48 +105,48 @@ def measure(
 
 
 def preparing_rate(originals: Samples, size: int, seconds: float) -> float:
-    """Files per second decoded, shrunk and cut by as many threads as preparing takes."""
+    """Files per second that are decoded, resized and cropped, with as many threads as `prepare` uses."""
     threads = os.cpu_count() or 1
-    chosen = epoch_order(len(originals), 0, 0)[: 16 * threads]
+    indices = epoch_order(len(originals), 0, 0)[: 16 * threads]
 
     def prepare_one(index: int) -> bool:
         try:
             prepare_image(originals.image(index), size)
-        except Exception:  # whatever it is, `prepare` says it; here only the time counts
+        except Exception:  # `prepare` reports damaged files; here only the time counts
             return False
         return True
 
     with ThreadPoolExecutor(threads) as pool:
-        return len(chosen) / repeated(lambda: list(pool.map(prepare_one, chosen.tolist())), seconds)
+        return len(indices) / repeated(lambda: list(pool.map(prepare_one, indices.tolist())), seconds)
 
 
 def reading_rates(split: Split, planned: list[Any], seconds: float) -> dict[str, float]:
-    """Pictures per second from the disk, from the system's memory where it has kept them.
+    """Images per second from the disk, or from the file cache of the operating system.
 
-    Of raw pixels "reading" is all there is; of JPEGs it is their bytes, and "decoding" is what turning them to pixels
-    takes on top.
+    For raw pixels there is only "reading". For JPEG files "reading" reads their bytes, and "decoding" is the additional
+    time to decode them into pixels.
     """
-    turn = _turns(planned)
+    next_batch = _cycle(planned)
     count = len(planned[0])
-    whole = repeated(lambda: split.read(turn()), seconds)
+    total = repeated(lambda: split.read(next_batch()), seconds)
     if all(shard.offsets is None for shard in split.shards):
-        return {"reading": count / whole}
-    reading = repeated(lambda: _read_bytes(split, turn()), seconds)
-    return {"reading": count / reading, "decoding": count / max(whole - reading, 1e-9)}
+        return {"reading": count / total}
+    reading = repeated(lambda: _read_bytes(split, next_batch()), seconds)
+    return {"reading": count / reading, "decoding": count / max(total - reading, 1e-9)}
 
 
 def _read_bytes(split: Split, indices: Any) -> int:
-    """Touches every byte of JPEG pictures without decoding them."""
+    """Reads every byte of JPEG images without decoding them; returns how many."""
     total = 0
-    for shard, _, inside in split.places(indices):
+    for shard, _, positions in split.places(indices):
         assert shard.offsets is not None
         data = np.memmap(shard.path, np.uint8, "r")
-        total += sum(len(data[shard.offsets[i] : shard.offsets[i + 1]].tobytes()) for i in inside)
+        total += sum(len(data[shard.offsets[i] : shard.offsets[i + 1]].tobytes()) for i in positions)
     return total
 
 
 def augmentation_rate(trainer: Trainer, samples: Any, seconds: float) -> float:
-    """Pictures per second from prepared to what the model gets, on its device."""
+    """Images per second that are turned from prepared images into model input, on its device."""
     recipe = trainer.run.recipe
     images = as_batch(trainer.prepared.splits["train"].read(samples))
     size = crop_size_at(recipe, 1.0)
@@ -164,24 +164,25 @@ def augmentation_rate(trainer: Trainer, samples: Any, seconds: float) -> float:
 
 
 def step_seconds(trainer: Trainer, planned: list[Any], seconds: float) -> tuple[float, float]:
-    """Forward, backward and update at every crop size that the recipe grows through, in proportion.
+    """Times forward, backward and update at every crop size of the recipe, weighted by how long each size lasts.
 
     Returns:
-        Pictures per second of the model alone, and seconds of a whole step with reading and augmentation.
+        Images per second of the model alone, and seconds of a complete step with reading and augmentation.
     """
-    model, whole = 0.0, 0.0
+    model, complete = 0.0, 0.0
     periods = crop_periods(trainer.run.recipe)
     for start, share in periods:
-        fetching, stepping = _one_size(trainer, planned, start, seconds / len(periods))
+        fetching, stepping = _time_one_size(trainer, planned, start, seconds / len(periods))
         model += share * stepping
-        whole += share * (fetching + stepping)
-    return len(planned[0]) / model, whole
+        complete += share * (fetching + stepping)
+    return len(planned[0]) / model, complete
 
 
-def _one_size(trainer: Trainer, planned: list[Any], progress: float, seconds: float) -> tuple[float, float]:
-    """Seconds that a batch takes to come, and seconds of the step on it, at that point of a run."""
+def _time_one_size(trainer: Trainer, planned: list[Any], progress: float, seconds: float) -> tuple[float, float]:
+    """Seconds to make a batch, and seconds of the step on it, at this progress of a run."""
     recipe = trainer.run.recipe
-    set_learning_rates(trainer.optimizer, recipe.optim, 1, max(progress, 0.1))  # a rate may be 0 at the very start
+    # At progress 0 the learning rate may be 0, and then no weight would be updated.
+    set_learning_rates(trainer.optimizer, recipe.optim, 1, max(progress, 0.1))
     at = replace(trainer.clock.at(0), progress=progress)
     images, targets = trainer.batch(planned[0], at)
     trainer.model.train()
@@ -193,47 +194,51 @@ def _one_size(trainer: Trainer, planned: list[Any], progress: float, seconds: fl
             trainer.average.update_parameters(trainer.model)
         finish(trainer.device)
 
-    turn = _turns(planned)
-    fetching = repeated(lambda: trainer.batch(turn(), at), 0.2 * seconds)
+    next_batch = _cycle(planned)
+    fetching = repeated(lambda: trainer.batch(next_batch(), at), 0.2 * seconds)
     return fetching, repeated(step, 0.8 * seconds)
 
 
 def crop_periods(recipe: Recipe) -> list[tuple[float, float]]:
-    """Where each crop size of a recipe begins and how much of the run it lasts, both as shares of the run."""
+    """Start and duration of each crop size of a recipe, both as shares of the run."""
     starts = sorted({0.0, *(start for start, _ in recipe.growing_crops)})
     return [(start, end - start) for start, end in zip(starts, [*starts[1:], 1.0], strict=True)]
 
 
 def evaluation_rate(trainer: Trainer, seconds: float) -> float:
-    """Pictures per second of one view, reading included."""
+    """Images per second in evaluation with one view, reading included."""
     name = validation_split(trainer.prepared) or "train"
     split = trainer.prepared.splits[name]
     count = min(len(split), 64)
     precision = trainer.run.recipe.precision
-    run = repeated(lambda: predict_probabilities(trainer.trained, split.read, count, precision=precision), seconds)
-    return count / run
+    duration = repeated(lambda: predict_probabilities(trainer.trained, split.read, count, precision=precision), seconds)
+    return count / duration
 
 
 def evaluating_seconds(recipe: Recipe, prepared: Prepared, rate: float) -> float:
-    """Of all looks at the held-out pictures in the course of a run."""
+    """Seconds of all evaluations on the validation split during a run.
+
+    Args:
+        rate: images per second.
+    """
     name = validation_split(prepared)
-    looks = -(-recipe.epochs // recipe.evaluate_every)
-    return 0.0 if name is None else looks * len(prepared.splits[name]) / rate
+    evaluations = -(-recipe.epochs // recipe.evaluate_every)
+    return 0.0 if name is None else evaluations * len(prepared.splits[name]) / rate
 
 
 def without_weights(recipe: Recipe) -> Recipe:
-    """The recipe without the trained weights it starts from: they change no time, and need not be downloaded."""
+    """The recipe without its pretrained weights: they do not change the speed and need not be downloaded."""
     return replace(recipe, weights=None, optim=replace(recipe.optim, old_lr_factor=1.0))
 
 
-def _turns(planned: list[Any]) -> Callable[[], Any]:
-    """Gives the full batches of an epoch in turn, and again from the first."""
+def _cycle(planned: list[Any]) -> Callable[[], Any]:
+    """Returns a function that gives the full batches of an epoch one by one, again and again."""
     full = [batch for batch in planned if len(batch) == len(planned[0])]
     position = -1
 
-    def next_one() -> Any:
+    def next_batch() -> Any:
         nonlocal position
         position = (position + 1) % len(full)
         return full[position]
 
-    return next_one
+    return next_batch

@@ -1,6 +1,7 @@
-"""Every layer by itself: milliseconds forward and backward, and how much of the machine's matrix product it reaches.
+"""Time of each layer, forward and backward, and its speed as a share of the peak of the machine.
 
-What `caffe time` was. Neighbours that run as one operator are one row, as in training.
+The peak is the speed of a large matrix product. Layers that run as one operator in training are one row. `caffe time`
+did the same for Caffe.
 """
 
 from collections.abc import Callable
@@ -14,30 +15,30 @@ from alexnet.kernels.device import finish
 from alexnet.kernels.operators import run_chain
 from alexnet.models.fusion import chain_from
 from alexnet.models.network import Network
-from alexnet.models.summary import summarise
+from alexnet.models.summary import summarize
 from alexnet.training.bench import repeated
 
-PEAK_SIDE = 2048  # of the matrices whose product is the measure
+PEAK_SIDE = 2048  # side of the matrices whose product gives the peak
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer, or a chain of them, for one batch."""
+    """Time of one layer, or of layers that run as one operator, for one batch."""
 
     name: str
     forward_ms: float
     backward_ms: float
-    forward_flops: int  # of convolutions and fully connected layers: two for each multiply-add; else 0
+    forward_flops: int  # two per multiply-add of convolutional and fully connected layers; 0 for others
     backward_flops: int
 
     def gflops(self) -> float:
-        """10^9 operations a second over both passes."""
+        """10^9 operations per second over both passes."""
         return (self.forward_flops + self.backward_flops) / (self.forward_ms + self.backward_ms) / 1e6
 
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """A whole network."""
+    """Times of all layers of a network."""
 
     layers: tuple[LayerTime, ...]
     peak_gflops: float  # of a product of two PEAK_SIDE x PEAK_SIDE matrices, float32, same device and threads
@@ -57,23 +58,24 @@ class LayerTimes:
 
     @property
     def total(self) -> LayerTime:
-        """The sums as a row."""
+        """The sums over all layers, as a row."""
         flops = [(layer.forward_flops, layer.backward_flops) for layer in self.layers]
         return LayerTime("all", self.forward_ms, self.backward_ms, *map(sum, zip(*flops, strict=True)))
 
     def share_of_peak(self, layer: LayerTime) -> float:
-        """Of the matrix product, in [0, 1] but for noise."""
+        """Speed as a share of the matrix product, in [0, 1] apart from noise."""
         return layer.gflops() / self.peak_gflops
 
 
 def layer_flops(model: Network, batch_size: int) -> dict[str, tuple[int, int]]:
     """Operations of every layer for a batch, forward and backward.
 
-    Backward is twice forward, once for the weights and once for the input; the first layer needs none for the picture.
+    Backward is twice forward: once for the weights and once for the input. The first layer with weights needs no
+    gradient for its input, the image.
     """
     flops = {}
     first = True
-    for layer in summarise(model).layers:
+    for layer in summarize(model).layers:
         forward = 2 * layer.multiply_adds * batch_size
         flops[layer.name] = forward, forward if first else 2 * forward
         first = first and not layer.learned
@@ -81,7 +83,7 @@ def layer_flops(model: Network, batch_size: int) -> dict[str, tuple[int, int]]:
 
 
 def peak_gflops(device: torch.device, seconds: float = 1.0) -> float:
-    """What the machine makes of a large matrix product, in 10^9 operations a second."""
+    """Speed of a large matrix product on the device, in 10^9 operations per second."""
     a, b = torch.randn(2, PEAK_SIDE, PEAK_SIDE, device=device).unbind()
 
     def product() -> None:
@@ -92,7 +94,7 @@ def peak_gflops(device: torch.device, seconds: float = 1.0) -> float:
 
 
 def time_layers(model: Network, batch_size: int, device: torch.device, seconds: float = 20.0) -> LayerTimes:
-    """Runs every layer of a network on the output of the one before, in training mode."""
+    """Times every layer of a network on the output of the layer before, in training mode."""
     flops = layer_flops(model, batch_size)
     model = model.to(device).to(memory_format=torch.channels_last).train()
     size = model.config.crop_size
@@ -105,8 +107,8 @@ def time_layers(model: Network, batch_size: int, device: torch.device, seconds: 
         layers = [model.layers.get_submodule(name) for name in names]
         weights = [p for layer in layers for p in layer.parameters()]
         x = x.detach().requires_grad_(learned_before)
-        wanted = [*weights, *([x] if learned_before else [])]
-        forward, backward, x = _time_one(run, x, wanted, seconds / len(groups) / 2)
+        inputs = [*weights, *([x] if learned_before else [])]
+        forward, backward, x = _time_one(run, x, inputs, seconds / len(groups) / 2)
         learned_before = learned_before or bool(weights)
         forward_flops, backward_flops = (sum(flops[name][i] for name in names) for i in (0, 1))
         rows.append(LayerTime(" ".join(names), 1e3 * forward, 1e3 * backward, forward_flops, backward_flops))
@@ -114,7 +116,7 @@ def time_layers(model: Network, batch_size: int, device: torch.device, seconds: 
 
 
 def grouped(model: Network) -> list[tuple[tuple[str, ...], Callable[[Tensor], Tensor]]]:
-    """The layers by name as the network runs them: one by one, or a chain of them as one."""
+    """Names and function of each operator of a network: one layer, or a chain of layers that run as one."""
     named = list(model.layers.named_children())
     groups: list[tuple[tuple[str, ...], Callable[[Tensor], Tensor]]] = []
     while named:
@@ -126,9 +128,16 @@ def grouped(model: Network) -> list[tuple[tuple[str, ...], Callable[[Tensor], Te
 
 
 def _time_one(
-    run: Callable[[Tensor], Tensor] | nn.Module, x: Tensor, wanted: list[Tensor], seconds: float
+    run: Callable[[Tensor], Tensor] | nn.Module, x: Tensor, inputs: list[Tensor], seconds: float
 ) -> tuple[float, float, Tensor]:
-    """Seconds forward, seconds backward, and the output."""
+    """Times one operator.
+
+    Args:
+        inputs: the tensors whose gradients the backward pass computes.
+
+    Returns:
+        Seconds forward, seconds backward, and the output.
+    """
 
     def forward() -> Tensor:
         out: Tensor = run(x)
@@ -137,12 +146,12 @@ def _time_one(
 
     forward_seconds = repeated(forward, seconds)
     out = forward()
-    if not wanted:
+    if not inputs:
         return forward_seconds, 0.0, out
     gradient: Any = torch.randn_like(out)
 
     def backward() -> None:
-        torch.autograd.grad(out, wanted, gradient, retain_graph=True)
+        torch.autograd.grad(out, inputs, gradient, retain_graph=True)
         finish(x.device)
 
     return forward_seconds, repeated(backward, seconds), out

@@ -1,7 +1,7 @@
-"""Training: from a recipe and prepared images to a run folder, step by step, stopped and resumed at any step.
+"""The training loop: from a recipe and prepared images to a run folder; it can be stopped and resumed at any step.
 
-All randomness is a function of (seed, epoch, sample) or (seed, step), so a run that was interrupted and resumed takes
-the same steps as one that was not.
+All randomness is a function of (seed, epoch, sample) or (seed, step). So a run that was interrupted and resumed takes
+the same steps as a run without interruption.
 """
 
 import signal
@@ -26,8 +26,8 @@ from alexnet.training.monitor import SILENT, Interrupted, Monitor, Progress, Req
 from alexnet.training.state import shared_checkpoint
 from alexnet.training.trainer import Trainer
 
-SAVE_SECONDS = 60.0  # between two checkpoints that are not the best; changes no result
-PREFETCHED = 2  # batches made while the network works on another; changes no result
+SAVE_SECONDS = 60.0  # between two checkpoints, apart from those of a new best network; changes no result
+PREFETCHED = 2  # batches that are made while the network trains on another; changes no result
 
 
 def train(
@@ -41,33 +41,34 @@ def train(
     allow_inexact: bool | Collection[str] = False,
     group: ProcessGroup | None = None,
 ) -> Network:
-    """Trains a run to its end, from its newest whole checkpoint if it has one, and returns the last network.
+    """Trains a run to its end, from its newest undamaged checkpoint if it has one, and returns the last network.
 
     Args:
-        monitor: told every step, epoch and note; nothing is shown by default.
-        max_steps: stop after that many steps of this call, as if interrupted.
-        save_seconds: between two checkpoints that are not the best; changes no result.
-        allow_inexact: go on although versions, threads or images are others, or those named; it is recorded.
-        group: the processes that train it together, each of which calls this; None: this one alone. Those that are
-            not the main one give a run in a folder of their own, for what they write is nobody's.
+        monitor: receives every step, epoch and note; by default nothing is shown.
+        max_steps: stop after this many steps of this call, as if the run was interrupted.
+        save_seconds: between two checkpoints, apart from those of a new best network; changes no result.
+        allow_inexact: resume although conditions (versions, threads, images) have changed, so that the run is no longer
+            bit-identical. True: any condition; names: only these. A note in the metrics records it.
+        group: the processes that train the run together, each of which calls this function; None: a single process.
+            Processes other than the main one pass a run in a temporary folder of their own.
 
     Raises:
-        DivergedError: when numbers are not finite; what was saved before stays.
-        Interrupted: when asked to stop (Ctrl-C, SIGTERM); where it stands is saved.
-        UsageError: another process trains this run, or it could not go on exactly.
-        UntrustedFileError: no checkpoint of the run is whole.
+        DivergedError: a value is not finite; the checkpoints before it stay.
+        Interrupted: the run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint.
+        UsageError: another process trains this run, or it cannot be resumed exactly.
+        UntrustedFileError: every checkpoint of the run is damaged.
     """
     group = group or ProcessGroup()
-    here = conditions(prepared, device, group.described)
+    current = conditions(prepared, device, group.described)
     rollbacks, reason, end = 0, None, None
     with only_one(run.folder), stop_signals() as requests:
         while True:
             stored = shared_checkpoint(run, group)
-            inexact = None if stored is None else check_conditions(stored.conditions, here, allow=allow_inexact)
+            inexact = None if stored is None else check_conditions(stored.conditions, current, allow=allow_inexact)
             settle(run, stored)
             trainer = Trainer(run, prepared, device, stored=stored, group=group)
             trainer.note_rollbacks(rollbacks)
-            size = trainer.checkpoint_bytes  # every process takes part
+            size = trainer.checkpoint_bytes  # a collective operation: every process must call it
             if group.is_main:
                 check_room(run, size)
             for damage in stored.damage if stored else ():
@@ -77,24 +78,28 @@ def train(
             if end is None and max_steps is not None:
                 end = trainer.state.step + max(max_steps, 1)
             try:
-                return _take_steps(trainer, monitor, requests, here, end, save_seconds)
+                return _take_steps(trainer, monitor, requests, current, end, save_seconds)
             except DivergedError as error:
                 rollbacks = trainer.state.rollbacks + 1
                 if run.recipe.on_nan != "rollback" or rollbacks > ROLLBACKS:
                     raise
-                rate = SLOWER**rollbacks
-                reason = f"rollback: {rollbacks} of {ROLLBACKS}: {error.what}; from here on at {rate:g} of the rate"
+                factor = SLOWER**rollbacks
+                reason = f"rollback: {rollbacks} of {ROLLBACKS}: {error.what}; now at {factor:g} of the learning rate"
 
 
 def _take_steps(
     trainer: Trainer,
     monitor: Monitor,
     requests: Requests,
-    here: dict[str, str],
+    current: dict[str, str],
     end: int | None,
     save_seconds: float,
 ) -> Network:
-    """Takes the steps from where the trainer stands to the end of the run, or to before step `end`."""
+    """Takes the remaining steps of the run, or those until it has taken `end` steps in all.
+
+    Args:
+        current: the conditions of this process, which every checkpoint stores.
+    """
     clock, first, saved = trainer.clock, trainer.state.step, time.monotonic()
     last = clock.steps if end is None else min(clock.steps, end)
     with (
@@ -121,7 +126,7 @@ def _take_steps(
             stop, save = trainer.group.all_reduce_max(requests.stop or 0, due)
             stopping = stop > 0 or trainer.state.step == end
             if best or done or stopping or save:
-                trainer.save(here, best=best)
+                trainer.save(current, best=best)
                 saved = time.monotonic()
             if stopping and not done:
                 raise Interrupted(trainer.state.step, int(stop) or signal.SIGINT)
@@ -129,7 +134,7 @@ def _take_steps(
 
 
 def _note(trainer: Trainer, monitor: Monitor, text: str | None) -> None:
-    """Tells a note and keeps it in the metrics."""
+    """Writes a note to the metrics and gives it to the monitor."""
     if text is not None:
         append_metrics(trainer.run, {"kind": "note", "step": trainer.state.step, "text": text})
         monitor.note(text)

@@ -1,13 +1,15 @@
-"""What training tells while it goes on, and the signals that it answers between two steps."""
+"""Progress that training reports while it runs, and the signals that it handles between two steps."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
+from alexnet.errors import UsageError
 from alexnet.runs.checkpoint import TrainingState
 from alexnet.training.schedule import Clock, Moment
 from alexnet.training.step import StepResult
@@ -15,21 +17,21 @@ from alexnet.training.step import StepResult
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after a step, for whoever shows it."""
+    """The progress of a run after a step, to be displayed."""
 
     epoch: int  # counted from 1
     epochs: int
     step: int  # of the whole run, counted from 1
     steps: int
     steps_per_epoch: int
-    loss: float  # running mean over the epoch
+    loss: float  # mean over the epoch so far
     top1_error: float  # on the augmented training images, in [0, 1]
     lr: float
     images_per_second: float
 
     @classmethod
     def of(cls, state: TrainingState, clock: Clock, at: Moment, result: StepResult, seconds: float) -> "Progress":
-        """The progress after the step `at`, which took so many seconds."""
+        """The progress after the step `at`, which took `seconds`."""
         return cls(
             epoch=at.epoch,
             epochs=clock.epochs,
@@ -43,37 +45,92 @@ class Progress:
         )
 
 
-class Monitor(Protocol):
-    """What training tells while it goes on."""
+class Monitor:
+    """What training tells while it runs; every method does nothing, so a callback writes only those it needs.
+
+    >>> class Losses(Monitor):
+    ...     def epoch(self, row):
+    ...         print(row["epoch"], row["train_loss"])
+    """
 
     def step(self, progress: Progress) -> None:
-        """After every step."""
+        """Called after every step."""
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """After every epoch: its row of metrics.jsonl, errors in [0, 1]."""
+        """Called after every epoch with its row of metrics.jsonl; errors are in [0, 1]."""
 
     def note(self, text: str) -> None:
-        """What the watchdog found, what was damaged, what is not exact."""
+        """Called with every note: a warning of the watchdog, a damaged checkpoint, or why a run is not exact."""
 
 
-class Silent:
-    """A monitor that shows nothing."""
+SILENT = Monitor()  # the default of all functions that train; the metrics have the notes too
+
+
+class Monitors(Monitor):
+    """Tells several monitors, in order."""
+
+    def __init__(self, monitors: Sequence[Monitor]):
+        self._monitors = tuple(monitors)
 
     def step(self, progress: Progress) -> None:
-        """Shows nothing."""
+        """Passes on the progress."""
+        for each in self._monitors:
+            each.step(progress)
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Shows nothing."""
+        """Passes on the row."""
+        for each in self._monitors:
+            each.epoch(row)
 
     def note(self, text: str) -> None:
-        """Shows nothing; notes stand in the metrics too."""
+        """Passes on the note."""
+        for each in self._monitors:
+            each.note(text)
 
 
-SILENT = Silent()  # the default of everything that trains
+class TensorBoard(Monitor):
+    """Writes loss, errors and learning rate for TensorBoard: of every step, and of every epoch.
+
+    Args:
+        folder: where the event files go; `tensorboard --logdir FOLDER` shows them.
+
+    Raises:
+        UsageError: the package tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UsageError(
+                "writing for TensorBoard needs the package tensorboard, which is not installed",
+                fix="Install it: pip install 'alexnet[tensorboard]'",
+                code="E226",
+            ) from None
+        self._writer = SummaryWriter(str(folder))
+        self._step = 0
+
+    def step(self, progress: Progress) -> None:
+        """Writes step/loss, step/top1_error, step/lr and step/images_per_second."""
+        self._step = progress.step
+        for name in ("loss", "top1_error", "lr", "images_per_second"):
+            self._writer.add_scalar(f"step/{name}", getattr(progress, name), progress.step)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Writes every number of the row, as epoch/NAME."""
+        for name, value in row.items():
+            if name != "epoch" and isinstance(value, int | float) and not isinstance(value, bool):
+                self._writer.add_scalar(f"epoch/{name}", value, row["epoch"])
+        self._writer.flush()
+
+    def note(self, text: str) -> None:
+        """Writes the note at the last step."""
+        self._writer.add_text("note", text, self._step)
+        self._writer.flush()
 
 
 class Interrupted(Exception):
-    """Training was asked to stop and has saved where it stands."""
+    """Training was asked to stop and has saved a checkpoint."""
 
     def __init__(self, step: int, signal_number: int):
         super().__init__(f"stopped at step {step}")
@@ -83,7 +140,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Requests:
-    """What signals have requested since training began."""
+    """Requests by signals since training began."""
 
     stop: int | None = None  # the number of the signal
     save: bool = False
@@ -96,7 +153,7 @@ class Requests:
 
 @contextmanager
 def stop_signals() -> Iterator[Requests]:
-    """Within it, Ctrl-C and SIGTERM ask to save and stop, SIGUSR1 to save; a second Ctrl-C leaves at once."""
+    """Handles signals in the block: Ctrl-C and SIGTERM save and stop, SIGUSR1 saves, a second Ctrl-C stops at once."""
     requests = Requests()
 
     def stop(number: int, frame: FrameType | None) -> None:

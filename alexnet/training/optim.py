@@ -1,9 +1,9 @@
-"""How weights move: the update of 2012, its rates per epoch, and the schedules of today.
+"""Optimizers and learning-rate schedules: the update of 2012, its learning rate per epoch, and newer ones.
 
-Parameters fall into four groups, because 2012 treats them differently: the weights, the biases (twice the rate, no
-decay), and the same two of conv1 (lower rate from epoch 67, frozen from 72). Gains and shifts of batch norm count as
-biases. Where a run starts from trained weights, the layers that do not come from there are two groups more, and so are
-the weights of every layer whose decay is its own.
+There are four groups of parameters, which 2012 treats differently: the weights, the biases (twice the learning rate, no
+weight decay), and the same two of conv1 (lower learning rate from epoch 67, frozen from 72). Scale and shift of batch
+normalization count as biases. In fine-tuning the layers without pretrained weights are two more groups. The weights of
+a layer with its own weight decay are a group of their own.
 """
 
 import math
@@ -21,10 +21,11 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class SGD2012(torch.optim.Optimizer):
-    """Momentum whose buffer holds rate-scaled steps: v <- m v - rate * (gradient + decay * w); w <- w + v.
+    """SGD with momentum as in 2012: v <- m v - lr * (gradient + decay * w); w <- w + v.
 
-    Source: [code] src/weights.cu:146-198 and section 5 of the paper. torch.optim.SGD scales its buffer by the current
-    rate instead; the two differ for some steps after every change of the rate.
+    The momentum buffer holds steps that are already multiplied by the learning rate. torch.optim.SGD multiplies its
+    buffer by the current learning rate instead, so the two differ for some steps after every change of the learning
+    rate. Source: [code] src/weights.cu:146-198 and section 5 of the paper.
     """
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float):
@@ -32,7 +33,7 @@ class SGD2012(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient and a rate above zero."""
+        """Updates all parameters that have a gradient and a learning rate above zero."""
         assert closure is None
         for group in self.param_groups:
             lr, decay = group["lr"], group["weight_decay"]
@@ -57,15 +58,15 @@ class SGD2012(torch.optim.Optimizer):
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> list[dict[str, Any]]:
-    """The groups, named; empty ones are left out.
+    """The groups of parameters with their names; empty groups are left out.
 
     Args:
-        new_layers: names of the layers that start anew in a run that starts from trained weights.
+        new_layers: in fine-tuning, names of the layers without pretrained weights.
 
     Raises:
-        UsageError: `layer_decay` names a layer without weights, or one twice.
+        UsageError: `layer_decay` names a layer without weights, or one layer twice.
     """
-    own = dict(config.layer_decay)
+    own_decays = dict(config.layer_decay)
     groups: dict[str, list[Tensor]] = {
         prefix + kind: [] for prefix in ("", "conv1_", "new_") for kind in ("weights", "biases")
     }
@@ -74,22 +75,22 @@ def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collecti
     for name, parameter in model.named_parameters():
         layer = name.rpartition(".")[0].rpartition(".")[2]
         prefix = "new_" if layer in new_layers else "conv1_" if layer == "conv1" else ""
-        # The bias of a layer that does not share it has as many dimensions as its maps.
+        # A bias that is not shared over positions has as many dimensions as the feature maps of its layer.
         weights = parameter.ndim > 1 and not name.endswith("bias")
         group = prefix + ("weights" if weights else "biases")
         if weights:
             layers.append(layer)
-            if layer in own:
+            if layer in own_decays:
                 group = f"{prefix}{layer}_weights".replace("conv1_conv1", "conv1")
-                decays[group] = own[layer]
+                decays[group] = own_decays[layer]
         groups.setdefault(group, []).append(parameter)
-    if unknown := sorted(own.keys() - set(layers)):
+    if unknown := sorted(own_decays.keys() - set(layers)):
         raise UsageError(
             f"optim.layer_decay names {', '.join(unknown)}, which the network does not have",
             fix=f"Its layers with weights: {', '.join(layers)}.",
             code="E285",
         )
-    if len(own) < len(config.layer_decay):
+    if len(own_decays) < len(config.layer_decay):
         raise UsageError("optim.layer_decay names a layer twice", fix="Give each layer once.", code="E286")
     return [
         {"name": name, "params": params, "lr": config.lr, "weight_decay": decays[name]}
@@ -99,7 +100,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collecti
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> torch.optim.Optimizer:
-    """The optimiser of a configuration, over the groups of `parameter_groups`."""
+    """The optimizer of a configuration, over the groups of `parameter_groups`."""
     groups = parameter_groups(model, config, new_layers)
     if config.algorithm == "sgd-2012":
         return SGD2012(groups, config.lr, config.momentum)
@@ -115,7 +116,7 @@ def learning_rate(config: OptimConfig, group: str, epoch: int, progress: float) 
     Args:
         group: one of the names of `parameter_groups`.
         epoch: counted from 1, as in the diary of 2012.
-        progress: share of the whole run that is done, in [0, 1).
+        progress: share of the run that is done, in [0, 1).
     """
     conv1, biases = group.startswith("conv1"), group.endswith("biases")
     base = config.lr * (config.bias_lr_factor if biases else 1.0)
@@ -142,14 +143,17 @@ def learning_rate(config: OptimConfig, group: str, epoch: int, progress: float) 
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:
-    """Gives every group its rate for this step and returns that of the weights."""
+    """Sets the learning rate of every group for this step and returns that of the weights."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, group["name"], epoch, progress)
     return learning_rate(config, "new_weights", epoch, progress)
 
 
 def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)) after n updates: early on it forgets faster."""
+    """The update a <- d a + (1 - d) w with d = min(decay, (1 + n) / (10 + n)) after n updates.
+
+    In the first updates d is smaller, so the first weights are forgotten faster.
+    """
 
     @torch.no_grad()
     def update(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:

@@ -1,4 +1,4 @@
-"""Proof that a run goes on exactly: a few of its steps taken twice, once with a `kill -9` in between.
+"""Proof that a run resumes exactly: trains a few steps twice, once interrupted by `kill -9`, and compares.
 
 `python -m alexnet.training.replay RUN PREPARED STEP DEVICE THREADS` is the process that kills itself at that step.
 """
@@ -22,23 +22,23 @@ from alexnet.runs.checkpoint import MODEL, TRAINING, load_checkpoint, name_of
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted, Progress, Silent
+from alexnet.training.monitor import Interrupted, Monitor, Progress
 
 STEPS = 8
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of it."""
+    """The result of a replay."""
 
     steps: int
-    killed_at: int  # the step that was done and not yet saved
-    resumed_from: int
-    different: tuple[str, ...]  # files of the last checkpoint that are not the same bytes
+    killed_at: int  # the last step before the kill; it was not saved
+    resumed_from: int  # the step of the checkpoint
+    different: tuple[str, ...]  # files of the last checkpoint that are not bit-identical
 
 
-class _Killer(Silent):
-    """Kills its own process when a step is done, before it is saved."""
+class _Killer(Monitor):
+    """A monitor that kills its own process after a step, before it is saved."""
 
     def __init__(self, at: int):
         self.at = at
@@ -49,31 +49,31 @@ class _Killer(Silent):
 
 
 def replay(run: RunFolder, prepared: Prepared, device: torch.device, steps: int = STEPS) -> Replay:
-    """Trains the recipe of a run for a few steps from its start, through and killed in the middle, and compares.
+    """Trains the first steps of a recipe twice, once without interruption and once killed and resumed, and compares.
 
     Raises:
-        ResourceError: the process that was to be killed ended otherwise.
+        ResourceError: the process to be killed ended in another way.
     """
     steps = min(steps, run.recipe.epochs * steps_per_epoch(len(prepared.splits["train"]), run.recipe))
     kill_at = steps // 2 + 1
     with tempfile.TemporaryDirectory(prefix="alexnet-replay-") as folder:
-        about = dict(run.data)
-        through, killed = (create_run(Path(folder) / n, run.recipe, run.class_names, about) for n in ("a", "b"))
-        _some_steps(through, prepared, device, steps)
+        data = dict(run.data)
+        uninterrupted, killed = (create_run(Path(folder) / n, run.recipe, run.class_names, data) for n in ("a", "b"))
+        _some_steps(uninterrupted, prepared, device, steps)
         command = [sys.executable, "-m", "alexnet.training.replay", str(killed.folder), prepared.location, str(kill_at)]
         command += [str(device), str(torch.get_num_threads())]
-        ended = subprocess.run(command, capture_output=True, text=True)
-        if ended.returncode != -signal.SIGKILL:
-            said = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode != -signal.SIGKILL:
+            messages = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
             raise ResourceError(
-                f"the process that was to be killed ended by itself: {said[-1]}",
+                f"the process to be killed ended by itself: {messages[-1]}",
                 fix="Run the recipe by hand to see why: alexnet train DATA.",
                 code="E503",
             )
         stored = load_checkpoint(killed)
         resumed_from = 0 if stored is None else stored.state.step
         _some_steps(killed, prepared, device, steps - resumed_from)
-        sums = [read_sums(each.folder / "checkpoints" / name_of(steps)) for each in (through, killed)]
+        sums = [read_sums(each.folder / "checkpoints" / name_of(steps)) for each in (uninterrupted, killed)]
     return Replay(steps, kill_at, resumed_from, tuple(n for n in (MODEL, TRAINING) if sums[0][n] != sums[1][n]))
 
 

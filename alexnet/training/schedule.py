@@ -1,4 +1,4 @@
-"""When what happens in a run: the place of every step, the crop size at it; and refusals of what cannot be trained."""
+"""The schedule of a run: position of each step, crop size at each step, and checks that a recipe can be trained."""
 
 from dataclasses import dataclass, replace
 
@@ -11,18 +11,18 @@ from alexnet.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class Moment:
-    """A step of a run, and where in the run it lies."""
+    """A step and its position in the run."""
 
     step: int  # of the whole run, counted from 0
     epoch: int  # counted from 1
-    position: int  # in its epoch, from 0
-    progress: float  # share of the whole run that is done before it, in [0, 1)
+    position: int  # in its epoch, counted from 0
+    progress: float  # share of the run that is done before this step, in [0, 1)
     ends_epoch: bool
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The steps of a run.
+    """Converts steps of a run to epochs and progress.
 
     >>> Clock(steps_per_epoch=4, epochs=2).at(5)
     Moment(step=5, epoch=2, position=1, progress=0.625, ends_epoch=False)
@@ -33,54 +33,55 @@ class Clock:
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Number of steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
     def at(self, step: int) -> Moment:
-        """The place of a step, counted from 0."""
+        """The position of a step, counted from 0, in the run."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return Moment(step, epoch + 1, position, step / self.steps, position + 1 == self.steps_per_epoch)
 
 
 def crop_size_at(recipe: Recipe, progress: float) -> int:
-    """Pixels a side of the training crops when that share of the run is done."""
+    """Side of the training crops in pixels when this share of the run is done."""
     reached = [size for start, size in recipe.growing_crops if progress >= start]
     return reached[-1] if reached else recipe.model.crop_size
 
 
 def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
-    """Refuses what could not be trained, before anything is spent.
+    """Refuses a recipe that cannot be trained on these images, before any time is spent.
 
     Raises:
-        UsageError: crops that are larger than the pictures or leave nothing of them, growing crops that the network
-            cannot take or that do not grow, shares of mixing above one, a batch too small for batch norm.
+        UsageError: crops that are larger than the images or too small for the network, growing crops that the network
+            cannot take or whose shares do not rise, shares of mixup and cutmix above 1 together, layer settings
+            without pretrained weights, or a batch too small for batch normalization.
     """
-    config, grown = recipe.model, recipe.growing_crops
-    tested = prepared.size if config.test_size is None else config.test_size
-    trained = max(size for _, size in ((0.0, config.crop_size), *grown))
-    if recipe.augment.view != "zoom" and trained > prepared.size:
+    config, growing = recipe.model, recipe.growing_crops
+    test_size = prepared.size if config.test_size is None else config.test_size
+    largest_crop = max(size for _, size in ((0.0, config.crop_size), *growing))
+    if recipe.augment.view != "zoom" and largest_crop > prepared.size:
         raise UsageError(
-            f"crops of {trained} pixels from pictures prepared at {prepared.size}",
-            fix=f"Use model.crop_size={prepared.size} or less, or prepare the pictures at a larger --size.",
+            f"crops of {largest_crop} pixels from images prepared at {prepared.size}",
+            fix=f"Use model.crop_size={prepared.size} or less, or prepare the images at a larger --size.",
             code="E258",
         )
-    if not config.crop_size <= tested <= prepared.size:
+    if not config.crop_size <= test_size <= prepared.size:
         raise UsageError(
-            f"crops of {config.crop_size} pixels from pictures of {tested} at test time, prepared at {prepared.size}",
+            f"crops of {config.crop_size} pixels from images of {test_size} at test time, prepared at {prepared.size}",
             fix="Each must be at least as large as the one before: model.crop_size, model.test_size, prepare_size.",
             code="E258",
         )
-    if grown:
-        shares = [share for share, _ in grown]
+    if growing:
+        shares = [share for share, _ in growing]
         if shares != sorted(shares) or not 0 <= shares[0] <= shares[-1] < 1:
             raise UsageError(
-                f"growing_crops starts at the shares {shares}: they must rise from 0 to less than 1",
+                f"growing_crops starts at the shares {shares} of the run: they must rise from 0 to less than 1",
                 fix="For example growing_crops='[[0, 112], [0.5, 160]]'.",
                 code="E259",
             )
         if not isinstance(config, AlexNetConfig) or config.pool5_grid is None:
             raise UsageError(
-                "growing_crops needs an AlexNet with model.pool5_grid: other fc layers take one size only",
+                "growing_crops needs an AlexNet with model.pool5_grid: fully connected layers alone take one size only",
                 fix="Add model.pool5_grid=6, or leave growing_crops out.",
                 code="E259",
             )
@@ -90,24 +91,24 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
                 fix="Use input_norm=mean-pixel.",
                 code="E259",
             )
-    for size in (config.crop_size, *(size for _, size in grown)):
+    for size in (config.crop_size, *(size for _, size in growing)):
         grid_sizes(replace(config, crop_size=size))
     if recipe.augment.mixup + recipe.augment.cutmix > 1:
         raise UsageError(
             f"augment.mixup={recipe.augment.mixup} and augment.cutmix={recipe.augment.cutmix} are shares of batches",
-            fix="Make them 1 or less together.",
+            fix="Make their sum 1 or less.",
             code="E260",
         )
     if recipe.weights is None and recipe.optim.old_lr_factor != 1.0:
         raise UsageError(
-            f"optim.old_lr_factor={recipe.optim.old_lr_factor} is for layers with trained weights, and there are none",
+            f"optim.old_lr_factor={recipe.optim.old_lr_factor} is for pretrained weights, and there are none",
             fix="Add --weights FILE, or use optim.old_lr_factor=1.",
             code="E261",
         )
     batch_norm = isinstance(config, AlexNetConfig) and config.norm == "batch"
     if batch_norm and min(recipe.batch_size, len(prepared.splits["train"])) < 2:
         raise UsageError(
-            "batch norm needs at least 2 images in a batch",
+            "batch normalization needs at least 2 images in a batch",
             fix="Use norm=lrn or a larger batch_size.",
             code="E262",
         )

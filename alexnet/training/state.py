@@ -1,4 +1,4 @@
-"""What training must keep to go on, as named tensors: network, optimizer, average; and the checkpoint they lie in."""
+"""The state that training needs to resume, as named tensors, and the checkpoint that all processes resume from."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from alexnet.runs.run import RunFolder
 
 
 def state_tensors(model: Network, optimizer: torch.optim.Optimizer, average: AveragedModel | None) -> dict[str, Tensor]:
-    """All tensors by name: `model/NAME`, `optimizer/KEY/NAME`, `average/NAME`, `averaged`."""
+    """All tensors of the state by name: `model/NAME`, `optimizer/KEY/NAME`, `average/NAME`, `averaged`."""
     out = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -30,27 +30,27 @@ def load_state(
     average: AveragedModel | None,
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Takes over what `state_tensors` gave; changes the three in place."""
+    """Loads tensors that `state_tensors` returned; changes model, optimizer and average in place."""
     model.load_state_dict({n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")})
     parameters = dict(model.named_parameters())
     for full_name, tensor in tensors.items():
         if full_name.startswith("optimizer/"):
             _, key, name = full_name.split("/", 2)
             parameter = parameters[name]
-            # A momentum buffer must lie in memory as its weight does; a step counter is a scalar of its own.
+            # A momentum buffer needs the memory format of its weight; a step counter is a scalar.
             value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
             optimizer.state[parameter][key] = value.detach()
     if average is not None:
-        kept = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
-        average.module.load_state_dict(kept)
+        averages = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
+        average.module.load_state_dict(averages)
         average.n_averaged.copy_(tensors["averaged"])
 
 
 def shared_checkpoint(run: RunFolder, group: ProcessGroup) -> Checkpoint | None:
-    """The newest whole checkpoint, read by the main process alone; of a single process its own."""
+    """The newest undamaged checkpoint, read by the main process and broadcast to the others; None if there is none."""
     stored = load_checkpoint(run) if group.is_main else None
     if group.size == 1:
         return stored
-    rest = group.broadcast(None if stored is None else stored._replace(tensors={}))
+    without_tensors = group.broadcast(None if stored is None else stored._replace(tensors={}))
     tensors = group.broadcast_tensors({} if stored is None else stored.tensors)
-    return None if rest is None else rest._replace(tensors=tensors)
+    return None if without_tensors is None else without_tensors._replace(tensors=tensors)

@@ -1,7 +1,8 @@
-"""One step of gradient descent, by one process or by several together; and an evaluation that several share.
+"""One step of stochastic gradient descent, by one process or by a process group; and prediction by a process group.
 
-The loss is that of the whole batch: every process divides its sum over images by what the batch weighs, so that the
-sum of the gradients is the gradient, however unevenly the images fall.
+The loss is the mean over the whole batch: every process divides its sum over images by the total weight of the batch.
+So the sum of the gradients of all processes is the gradient of the batch, even if processes have unequal numbers of
+images.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from alexnet.training.divergence import runs_away
 
 
 class RunawayLoss(Exception):
-    """The loss from which no step leads anywhere."""
+    """Raised for a loss from which a run cannot recover."""
 
     def __init__(self, loss: float):
         super().__init__(f"loss {loss}")
@@ -40,12 +41,12 @@ def train_step(
     recipe: Recipe,
     class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step of gradient descent.
+    """Takes one step of stochastic gradient descent in a single process.
 
     Args:
         images: (N, 3, H, W) pixels 0..255.
         targets: (N, classes) probabilities.
-        class_weights: (classes,); see `weighted_loss`. None: all alike.
+        class_weights: (classes,); see `weighted_loss`. None: all classes count the same.
 
     Returns:
         The mean loss before the step, a scalar, and the logits (N, classes).
@@ -54,7 +55,7 @@ def train_step(
         RunawayLoss: the loss is not finite or beyond recovery; no step is taken.
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        logits = model(images)
+        logits = model(images, check_range=False)
     if class_weights is None:
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
     else:
@@ -68,10 +69,10 @@ def train_step(
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy in which class c counts class_weights[c] times, divided by what the targets weigh together.
+    """Cross-entropy in which class c counts class_weights[c] times, divided by the total weight of the targets.
 
-    For targets that are certain this is `F.cross_entropy(logits, labels, weight=class_weights)`; for probabilities
-    PyTorch would divide by the number of pictures, so that a blend of two labels would not lie between the two.
+    For one-hot targets this is `F.cross_entropy(logits, labels, weight=class_weights)`. For probabilities PyTorch would
+    divide by the number of images; then the loss of a mixture of two labels would not lie between the losses of both.
 
     Args:
         logits: (N, classes).
@@ -83,10 +84,10 @@ def weighted_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, label_
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step."""
+    """The result of a step."""
 
     loss: float  # mean over the whole batch, before the step
-    wrong: float  # of its images, by top-1
+    wrong: float  # top-1 errors among its images
     count: int  # images of the whole batch
     lr: float  # of the weights
 
@@ -103,25 +104,25 @@ def group_step(
     count: int,
     step: int,
 ) -> tuple[float, float]:
-    """One step on the whole batch; arguments as for `trainer.train_step`.
+    """Takes one step on the whole batch in a process group; other arguments as for `train_step`.
 
     Args:
         images: those of this process, `group.rows(count)` of the batch.
-        targets: those of its pictures; with hybrid those of the whole batch.
-        count: pictures of the whole batch.
-        step: from which the dropout masks follow.
+        targets: those of these images; with hybrid those of the whole batch.
+        count: images in the whole batch.
+        step: determines the dropout masks.
 
     Returns:
-        The mean loss of the whole batch before the step, and how many of its pictures were answered wrong.
+        The mean loss of the whole batch before the step, and the number of top-1 errors among its images.
 
     Raises:
         RunawayLoss: the loss is not finite or beyond recovery; no process takes the step.
     """
     loss = _StepLoss(group, recipe, class_weights, targets, count)
-    pieces, first = group.micro_batches(count), group.rows(count).start
+    micro_batches, first = group.micro_batches(count), group.rows(count).start
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def masks(rows: slice | Tensor) -> None:
+    def set_masks(rows: slice | Tensor) -> None:
         set_mask_rows(model, count, rows)
         model.seed_dropout(recipe.seed, step)
 
@@ -131,26 +132,26 @@ def group_step(
     optimizer.zero_grad(set_to_none=True)
     if group.scheme == "hybrid":
         hybrid_pass(
-            group, model, images, count, set_mask_rows=masks, precision=precision, loss_of=loss, check=loss.check
+            group, model, images, count, set_mask_rows=set_masks, precision=precision, loss_of=loss, check=loss.check
         )
         optimizer.step()
         return loss.value, loss.wrong
-    kept: list[tuple[int, Sequence[Tensor]]] = []
-    for place, whole in pieces:
-        masks(whole)
-        rows = slice(whole.start - first, whole.stop - first)
+    gradients: list[tuple[int, Sequence[Tensor]]] = []
+    for position, batch_rows in micro_batches:
+        set_masks(batch_rows)
+        rows = slice(batch_rows.start - first, batch_rows.stop - first)
         with precision():
-            logits = model(images[rows]).float()
-        part = loss(place, logits, rows)
+            logits = model(images[rows], check_range=False).float()
+        part = loss(position, logits, rows)
         if not group.micro_batch:
             loss.check()
         part.backward()  # type: ignore[no-untyped-call]
         if group.micro_batch:
-            kept.append((place, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]))
+            gradients.append((position, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]))
             optimizer.zero_grad(set_to_none=True)
     if group.micro_batch:
         loss.check()
-        all_reduce_in_order(group, parameters, kept, micro_batch_count(count, group.micro_batch))
+        all_reduce_in_order(group, parameters, gradients, micro_batch_count(count, group.micro_batch))
     elif group.scheme == "data":
         all_reduce_gradients(group, parameters)
     optimizer.step()
@@ -158,9 +159,10 @@ def group_step(
 
 
 class _StepLoss:
-    """The loss of a batch piece by piece, each divided by what the whole batch weighs.
+    """The loss of a batch, computed in parts, each divided by the total weight of the whole batch.
 
-    Loss, errors and weight of each piece stand at its place, zeros elsewhere: their sum over processes is exact.
+    Loss, errors and weight of each part have their own position in a table, and other processes have zeros there. So
+    the all-reduce of the table is exact.
     """
 
     def __init__(self, group: ProcessGroup, recipe: Recipe, class_weights: Tensor | None, targets: Tensor, count: int):
@@ -168,48 +170,55 @@ class _StepLoss:
         number = 1 if group.scheme == "towers" else group.size
         if group.micro_batch:
             number = micro_batch_count(count, group.micro_batch)
-        self.figures = torch.zeros(3, number, dtype=torch.float64)
-        self.value = 0.0  # mean over the batch, once checked
+        self.sums = torch.zeros(3, number, dtype=torch.float64)  # loss, errors and weight of each part
+        self.value = 0.0  # mean over the batch, after `check`
         if group.scheme == "hybrid":  # every process has all targets
             self.weight = _weight(targets, class_weights)
             return
         first = group.rows(count).start
-        for place, rows in group.micro_batches(count):
-            self.figures[2, place] = _weight(targets[rows.start - first : rows.stop - first], class_weights)
-        self.weight = _ordered(self._shared(self.figures[2]))
+        for position, rows in group.micro_batches(count):
+            self.sums[2, position] = _weight(targets[rows.start - first : rows.stop - first], class_weights)
+        self.weight = _sum_in_order(self._all_reduced(self.sums[2]))
 
-    def __call__(self, place: int, logits: Tensor, rows: slice | Tensor) -> Tensor:
-        """The part of the loss that pictures have, by their rows among the targets; backward goes from there."""
-        chosen, smoothing = self.targets[rows], self.recipe.label_smoothing
-        loss = F.cross_entropy(logits, chosen, self.class_weights, reduction="sum", label_smoothing=smoothing)
-        if self.group.scheme != "hybrid" or place == self.group.rank:  # there every process has the losses of all
-            self.figures[0, place] = float(loss.detach())
-            self.figures[1, place] = float((logits.argmax(1) != chosen.argmax(1)).sum())
+    def __call__(self, position: int, logits: Tensor, rows: slice | Tensor) -> Tensor:
+        """The loss of one part, to start the backward pass from.
+
+        Args:
+            position: of the part in the table.
+            logits: (n, classes) of its images.
+            rows: of its images among the targets.
+        """
+        targets, smoothing = self.targets[rows], self.recipe.label_smoothing
+        loss = F.cross_entropy(logits, targets, self.class_weights, reduction="sum", label_smoothing=smoothing)
+        # With hybrid every process computes the losses of all parts, but each part must be counted once.
+        if self.group.scheme != "hybrid" or position == self.group.rank:
+            self.sums[0, position] = float(loss.detach())
+            self.sums[1, position] = float((logits.argmax(1) != targets.argmax(1)).sum())
         return loss / self.weight
 
     def check(self) -> None:
-        """Shares the losses, when all are known.
+        """Sums the losses over all processes, when all parts are computed.
 
         Raises:
-            RunawayLoss: that of the batch is not finite or beyond recovery.
+            RunawayLoss: the loss of the batch is not finite or beyond recovery.
         """
-        self.figures = self._shared(self.figures)
-        self.value = _ordered(self.figures[0]) / self.weight
+        self.sums = self._all_reduced(self.sums)
+        self.value = _sum_in_order(self.sums[0]) / self.weight
         if runs_away(self.value, self.recipe.model.num_classes):
             raise RunawayLoss(self.value)
 
     @property
     def wrong(self) -> float:
-        """Pictures of the batch that were answered wrong."""
-        return float(self.figures[1].sum())
+        """Number of top-1 errors in the batch."""
+        return float(self.sums[1].sum())
 
-    def _shared(self, figures: Tensor) -> Tensor:
-        """The figures of all pieces; of towers, every process has them already."""
-        return figures if self.group.scheme == "towers" else self.group.all_reduce(figures.clone(), "figures")
+    def _all_reduced(self, sums: Tensor) -> Tensor:
+        """The table with all parts; with towers every process has it already."""
+        return sums if self.group.scheme == "towers" else self.group.all_reduce(sums.clone(), "losses")
 
 
 def group_predictor(group: ProcessGroup) -> Callable[..., NDArray[np.float32]]:
-    """`predict_probabilities` for a team that shares the pictures: the same batches, dealt out in turn."""
+    """`predict_probabilities` for a process group: the same batches, distributed over the processes in turn."""
 
     def predict(
         model: Network,
@@ -225,28 +234,28 @@ def group_predictor(group: ProcessGroup) -> Callable[..., NDArray[np.float32]]:
         for number, start in enumerate(range(0, count, batch_size)):
             if number % group.size != group.rank:
                 continue
-            here = np.arange(start, min(start + batch_size, count))
-            some = predict_probabilities(
-                model, partial(_chosen, read, here), len(here), batch_size=batch_size, **options
+            rows = np.arange(start, min(start + batch_size, count))
+            probabilities = predict_probabilities(
+                model, partial(_read_subset, read, rows), len(rows), batch_size=batch_size, **options
             )
-            out[here] = torch.from_numpy(some)
-        return np.asarray(group.all_reduce(out, "answers").numpy())  # the others had zeros there
+            out[rows] = torch.from_numpy(probabilities)
+        return np.asarray(group.all_reduce(out, "predictions").numpy())  # other processes have zeros in these rows
 
     return predict
 
 
-def _chosen(
-    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]], among: NDArray[np.int64], which: NDArray[np.int64]
+def _read_subset(
+    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]], subset: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    return read(among[which])
+    return read(subset[positions])
 
 
 def _weight(targets: Tensor, class_weights: Tensor | None) -> float:
     return float(len(targets)) if class_weights is None else float((targets @ class_weights).double().sum())
 
 
-def _ordered(numbers: Tensor) -> float:
-    total = 0.0
+def _sum_in_order(numbers: Tensor) -> float:
+    total = 0.0  # Tensor.sum may add in another order
     for number in numbers.tolist():
         total += number
     return total

@@ -1,4 +1,4 @@
-"""The moving parts of a run in one object that owns them: network, average, optimizer, watchdog, state."""
+"""The object that owns everything that changes in a run: network, average, optimizer, watchdog and state."""
 
 import math
 import time
@@ -36,19 +36,19 @@ from alexnet.training.state import load_state, state_tensors
 from alexnet.training.step import RunawayLoss, StepResult, group_predictor, group_step, train_step
 from alexnet.training.watchdog import Watchdog
 
-WATCHDOG = "guard"  # the name of its memory among the tensors of a checkpoint
+WATCHDOG = "guard"  # the name of its memory among the tensors of a checkpoint; stored, so it stays
 
 
 class Trainer:
-    """Network, average, optimizer, watchdog and state of a run; nobody else moves them.
+    """Network, average, optimizer, watchdog and state of a run; only this object changes them.
 
     Args:
-        stored: the checkpoint to go on from; None: the run is at its first step.
-        group: the processes that train it together; None: this one alone.
+        stored: the checkpoint to resume from; None: start with the first step.
+        group: the processes that train the run together; None: a single process.
 
     Raises:
         UsageError: the recipe cannot be trained on these images.
-        DataError: the weights to start from have changed.
+        DataError: the pretrained weights have changed since the run was created.
     """
 
     def __init__(
@@ -95,30 +95,30 @@ class Trainer:
 
     @property
     def trained(self) -> Network:
-        """The network to use: the averaged one where the recipe averages."""
+        """The network to use: the one with averaged weights if the recipe averages."""
         if self.average is None:
             return self.model
         return cast(Network, self.average.module)
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether the recipe gives up after so many epochs without a better network."""
+        """Whether `patience` evaluations in a row gave no better network, so that the run ends early."""
         patience = self.run.recipe.patience
         return patience > 0 and self.state.looks_since_best >= patience
 
     def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images and targets of the steps from `first` to before `end`, on the device; see `batch`."""
+        """The images and targets of the steps from `first` up to `end`, without it; see `batch`."""
         for step in range(first, end):
             at = self.clock.at(step)
             yield self.batch(self.loader.samples(at.epoch, at.position), at)
 
     def batch(self, samples: NDArray[np.int64], at: Moment, *, whole: bool = False) -> tuple[Tensor, Tensor]:
-        """The images and targets of one step, on the device; of several processes, the images of this one.
+        """The images and targets of one step, on the device; in a process group, those of this process.
 
-        The targets are those of its images, but with hybrid of all, for the last layers see all.
+        With hybrid, the targets are those of the whole batch, because the last layers see all images.
 
         Args:
-            samples: positions in the training set of the images of the whole batch.
+            samples: positions in the training split of the images of the whole batch.
             whole: also the images of other processes.
         """
         images, targets = self.loader.batch(
@@ -132,16 +132,16 @@ class Trainer:
         return images.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)
 
     def upcoming(self) -> NDArray[np.int64]:
-        """Positions in the training set of the images that the epoch under way will still visit, in order."""
+        """Positions in the training split of the images that remain in the current epoch, in order."""
         at = self.clock.at(self.state.step)
         batches = self.loader.epoch(at.epoch)[at.position :]
         return np.concatenate(batches) if batches else np.empty(0, np.int64)
 
     def take_step(self, images: Tensor, targets: Tensor, at: Moment) -> StepResult:
-        """Moves the weights by one batch, and their average; `advance` then notes what came of it.
+        """Updates the weights and their average with one batch; call `advance` with the result.
 
         Raises:
-            DivergedError: the loss is not finite; its record is in the run folder.
+            DivergedError: the loss is not finite; a report is in the run folder.
         """
         recipe = self.run.recipe
         slower = SLOWER**self.state.rollbacks
@@ -166,20 +166,20 @@ class Trainer:
         return StepResult(value, wrong, count, lr)
 
     def watch(self, result: StepResult, images: Tensor, targets: Tensor, at: Moment) -> str | None:
-        """What the watchdog says of a step, or None."""
+        """The warning of the watchdog after a step, or None."""
         if result.count < 2:
-            return None  # one image alone cannot be told apart from others
+            return None  # a check compares images
 
         def examine() -> Check:
-            whole = (images, targets)
+            batch = (images, targets)
             if not self.group.is_single:
-                whole = self.batch(self.loader.samples(at.epoch, at.position), at, whole=True)
-            return check_network(self.alone(), *whole, self.run.recipe)
+                batch = self.batch(self.loader.samples(at.epoch, at.position), at, whole=True)
+            return check_network(self.alone(), *batch, self.run.recipe)
 
         return self.watchdog.step(at.step + 1, result.loss, result.wrong / result.count, examine)
 
     def advance(self, result: StepResult, seconds: float) -> None:
-        """Notes a step that was taken."""
+        """Adds a step that was taken to the state."""
         self.state = replace(
             self.state,
             step=self.state.step + 1,
@@ -190,10 +190,10 @@ class Trainer:
         )
 
     def end_epoch(self, at: Moment) -> tuple[dict[str, Any], bool]:
-        """The metrics row of the epoch that `at` ends, and whether its network is the best so far.
+        """Ends the epoch of step `at`: its metrics row, and whether its network is the best so far.
 
         Raises:
-            DivergedError: the answers on the validation split are not finite.
+            DivergedError: the predictions on the validation split are not finite.
         """
         recipe, state = self.run.recipe, self.state
         row: dict[str, Any] = {
@@ -216,8 +216,8 @@ class Trainer:
                 "val_top5_error": result.top5_error,
             }
             score = (result.top1_error, result.log_loss)
-            known = state.best_error is not None and state.best_loss is not None
-            best = not known or score < (state.best_error, state.best_loss)
+            has_best = state.best_error is not None and state.best_loss is not None
+            best = not has_best or score < (state.best_error, state.best_loss)
             state = replace(state, looks_since_best=0 if best else state.looks_since_best + 1)
             if best:
                 state = replace(state, best_error=score[0], best_loss=score[1], best_step=state.step)
@@ -228,36 +228,36 @@ class Trainer:
         return row, best
 
     def save(self, conditions: Mapping[str, str], *, best: bool) -> None:
-        """Writes a checkpoint of where the run stands; every process calls it, the main one writes.
+        """Writes a checkpoint of the current state; every process calls it, the main process writes.
 
         Raises:
-            DivergedError: a number in it is not finite.
-            ResourceError: the disk refuses; the checkpoint before is whole.
+            DivergedError: a value in it is not finite.
+            ResourceError: writing failed; the previous checkpoint is undamaged.
         """
         tensors = {**self.tensors(), WATCHDOG: self.watchdog.memory()}
         if bad := first_bad_tensor(tensors):
             step = self.state.step
             what = f"the weights are not finite after step {step}"
             raise diverged(self.run.folder, what, bad, {"step": step}, self.run.recipe.optim.lr)
-        whole = self.whole(self.trained)
+        network = self.whole(self.trained)
         if self.group.is_main:
-            save_checkpoint(self.run, whole, tensors, self.state, best=best, conditions=conditions)
+            save_checkpoint(self.run, network, tensors, self.state, best=best, conditions=conditions)
 
     def note_rollbacks(self, rollbacks: int) -> None:
-        """Makes this a run that went back to a checkpoint so many times: its learning rate is halved for each."""
+        """Sets how often the run went back to a checkpoint; each rollback halves the learning rate."""
         self.state = replace(self.state, rollbacks=max(rollbacks, self.state.rollbacks))
 
     @property
     def checkpoint_bytes(self) -> int:
-        """About what a checkpoint takes on the disk."""
+        """Approximate size of a checkpoint on the disk, in bytes."""
         return sum(tensor.nbytes for tensor in (*self.tensors().values(), *self.trained.parameters()))
 
     def alone(self) -> Network:
-        """The network as it stands, for this process by itself: a copy where others share in it."""
+        """The current network, complete in this process: a copy if it is divided among processes."""
         return self.whole(self.model)
 
     def whole(self, network: Network) -> Network:
-        """A network that is divided among processes as one by itself; every process calls it."""
+        """A complete copy of a network that is divided among processes; every process calls it."""
         if self.group.size == 1:
             return network
         copy = build_model(self.run.recipe.model).to(self.device).to(memory_format=torch.channels_last)
@@ -266,11 +266,11 @@ class Trainer:
         return copy.train(network.training)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold to go on, by name: `model/NAME`, `optimizer/KEY/NAME`, `averaged`."""
+        """The complete tensors that a checkpoint needs to resume, by name; see `state_tensors`."""
         return whole_tensors(state_tensors(self.model, self.optimizer, self.average), self.group, self.divided)
 
     def _restore(self, tensors: dict[str, Tensor], state: TrainingState) -> None:
-        """Takes over what `tensors` gave."""
+        """Loads tensors that `tensors` returned, and the state."""
         load_state(self.model, self.optimizer, self.average, own_parts(tensors, self.group, self.divided))
         colors = replace(self.loader.colors, mean=self.model.input_mean.cpu().clone())
         self.loader = replace(self.loader, colors=colors)
@@ -286,7 +286,7 @@ class Trainer:
             predict=group_predictor(self.group),
         )
         if not math.isfinite(result.log_loss):
-            what = f"the answers on {split} are not finite after epoch {at.epoch}"
+            what = f"the predictions on {split} are not finite after epoch {at.epoch}"
             bad = first_bad_tensor(dict(self.trained.named_parameters()))
             facts = {"step": self.state.step, "epoch": at.epoch}
             raise diverged(self.run.folder, what, bad, facts, self.run.recipe.optim.lr)
@@ -299,7 +299,7 @@ class Trainer:
         batch = [names[i] for i in self.loader.samples(at.epoch, at.position)]
         return diverged(
             self.run.folder,
-            f"the loss became {loss:.3g} at step {at.step + 1} (epoch {at.epoch}, rate {lr:.3g})",
+            f"the loss became {loss:.3g} at step {at.step + 1} (epoch {at.epoch}, learning rate {lr:.3g})",
             first_bad(self.alone(), images),
             {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": batch},
             recipe.optim.lr,

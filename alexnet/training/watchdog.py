@@ -1,9 +1,9 @@
-"""The guard that watches a run: why the loss does not fall, said once, in words, while there is time to stop.
+"""The watchdog of a run: reports once, in words, why the loss does not fall, while there is time to stop.
 
-It is fed the loss and the error of every step; it looks at the network, through a check of the batch, after the first
-step and when those look wrong. Faults look alike from outside (a flat loss at the entropy of the classes) and differ
-inside: units that are dead, pictures that the network cannot tell apart, too high a rate, or a sound network on labels
-that say nothing.
+It receives the loss and the error of every step. It checks the network on the batch in the first step, and when the
+loss looks wrong. Different faults give the same loss curve, flat at the entropy of the classes, but differ inside the
+network: dead units, images that the network cannot distinguish, too high a learning rate, or a sound network on labels
+without information.
 """
 
 import math
@@ -18,18 +18,18 @@ from alexnet.recipes.recipe import Recipe
 from alexnet.training.check import STEP, Check, entropy_of, plateau_fix
 
 RECENT = 50  # steps over which the loss is averaged
-NEAR = 0.02  # of the entropy: as near to it as this is "has learned the class frequencies, no more"
-PATIENCE = (200, 2000)  # steps after the warmup before a flat loss is suspicious, within two epochs where they allow
-HIGH = 1.3  # loss over ln(classes), over RECENT steps; the transient of 2012 is over by then
-SOARING = 3.0  # the same, at once: over 20 steps
-TOPICS = ("plateau", "dead units", "labels", "rate")
+NEAR = 0.02  # share of the entropy: a loss this near has learned the class frequencies, but nothing more
+PATIENCE = (200, 2000)  # steps after the warm-up until a flat loss is suspicious: two epochs, within these bounds
+HIGH = 1.3  # too high a loss over RECENT steps, as a multiple of ln(classes); the transient of 2012 is over by then
+SOARING = 3.0  # the same over 20 steps, for a loss that rises fast
+TOPICS = ("plateau", "dead units", "labels", "rate")  # first words of notes in metrics.jsonl; stored, so they stay
 
 
 class Watchdog:
-    """Watches a run. Its memory goes into the checkpoints, so that a resumed run says what an undisturbed one says.
+    """Watches a run. Checkpoints store its memory, so that a resumed run reports the same as an uninterrupted one.
 
     Args:
-        class_counts: training pictures of each class.
+        class_counts: training images of each class.
     """
 
     def __init__(self, recipe: Recipe, class_counts: Sequence[int], steps_per_epoch: int):
@@ -40,126 +40,128 @@ class Watchdog:
         self.uniform = math.log(classes)
         self.entropy = entropy_of([(1 - smoothing) * f + smoothing / classes for f in frequencies])
         if recipe.class_weights == "balanced":
-            self.entropy = self.uniform  # then all classes weigh alike, and answering their frequencies gains nothing
-        self.chance = 1 - sum(f * f for f in frequencies)  # error of answers that are drawn as often as their class
-        slow = 1 if recipe.model.activation == "relu" else 3  # sigmoids in their middle are slow to tell things apart
+            self.entropy = self.uniform  # all classes count the same, so their frequencies do not help
+        self.chance = 1 - sum(f * f for f in frequencies)  # error of predictions drawn with the class frequencies
+        slow = 1 if recipe.model.activation == "relu" else 3  # sigmoids learn to distinguish images slowly at first
         self.patience = slow * min(max(PATIENCE[0], 2 * steps_per_epoch), PATIENCE[1])
         warmup = recipe.optim.warmup if recipe.optim.schedule == "one-cycle" else 0.0
-        self.warm = math.ceil(warmup * steps_per_epoch * recipe.epochs)
+        self.warmup_steps = math.ceil(warmup * steps_per_epoch * recipe.epochs)
         self.losses: deque[float] = deque(maxlen=RECENT)
-        self.flat = 0  # steps for which the mean has been near the entropy
-        self.next_look = RECENT
-        self.low = math.inf
-        self.learned_without_use = 0  # epochs in a row
-        self.faded = False  # whether the start let next to nothing through that tells pictures apart
-        self.said: set[str] = set()
+        self.flat_steps = 0  # in a row with a mean loss near the entropy
+        self.next_check = RECENT  # flat steps at which the network is checked
+        self.lowest = math.inf  # mean loss so far
+        self.useless_epochs = 0  # in a row in which training learned nothing that helps in validation
+        self.faded_at_start = False  # whether the initial weights hardly pass on differences between images
+        self.reported: set[str] = set()  # topics
 
     @classmethod
     def of(cls, recipe: Recipe, labels: Tensor, steps_per_epoch: int) -> "Watchdog":
-        """A guard for a run over pictures with these labels, (N,)."""
+        """A watchdog for a run on training images with these labels, (N,)."""
         return cls(recipe, torch.bincount(labels, minlength=recipe.model.num_classes).tolist(), steps_per_epoch)
 
     def memory(self) -> Tensor:
-        """What a checkpoint must hold for the guard to go on: a few float64 numbers and the recent losses."""
-        numbers = [self.flat, self.next_look, self.low, self.learned_without_use, self.faded, *self.losses]
-        return torch.tensor(numbers, dtype=torch.float64)
+        """What a checkpoint stores of the watchdog: a few float64 numbers and the recent losses."""
+        numbers = [self.flat_steps, self.next_check, self.lowest, self.useless_epochs, self.faded_at_start]
+        return torch.tensor([*numbers, *self.losses], dtype=torch.float64)
 
     def restore(self, memory: Tensor | None, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes over what `memory` gave, if there is one, and what was said, from the rows of metrics.jsonl."""
+        """Restores the memory of a checkpoint, if there is one, and the topics of the notes in metrics.jsonl."""
         if memory is not None:
-            flat, next_look, self.low, learned, faded, *losses = memory.tolist()
-            self.faded = bool(faded)
-            self.flat, self.next_look, self.learned_without_use = int(flat), int(next_look), int(learned)
+            flat, next_check, self.lowest, useless, faded, *losses = memory.tolist()
+            self.faded_at_start = bool(faded)
+            self.flat_steps, self.next_check, self.useless_epochs = int(flat), int(next_check), int(useless)
             self.losses.extend(losses)
         for row in rows:
             if row.get("kind") == "note":
-                self.said.add(str(row.get("text", "")).partition(":")[0])
+                self.reported.add(str(row.get("text", "")).partition(":")[0])
 
-    def step(self, step: int, loss: float, error: float, look: Callable[[], Check]) -> str | None:
-        """Takes in a step; what is wrong, or None.
+    def step(self, step: int, loss: float, error: float, examine: Callable[[], Check]) -> str | None:
+        """Processes a step; returns a note on what is wrong, or None.
 
         Args:
             step: of the whole run, counted from 1.
             loss: of the batch, before the step.
             error: top-1 error of the batch, in [0, 1].
-            look: checks the network on the batch; called at the first step and a few times later at most.
+            examine: checks the network on the batch; called at the first step and at most a few times later.
         """
         if self.entropy <= 0:
             return None
         if step == 1:
-            self.faded = "plateau" in look().topics
+            self.faded_at_start = "plateau" in examine().topics
         self.losses.append(loss)
         if len(self.losses) >= 20 and sum(list(self.losses)[-20:]) / 20 > SOARING * self.uniform:
-            return self._say("rate", self._too_high(f"the loss is {loss:.3g}"))
+            return self._note("rate", self._too_high(f"the loss is {loss:.3g}"))
         if len(self.losses) < RECENT:
             return None
         mean = sum(self.losses) / RECENT
-        fallen = self.low < self.uniform * (1 - NEAR)
-        if mean > HIGH * self.uniform and (step > 2 * RECENT or fallen):
-            jumped = f", after {self.low:.2f}" if fallen else ""
-            return self._say("rate", self._too_high(f"the loss rose to {mean:.3g}{jumped}"))
-        self.low = min(self.low, mean)
-        # A network that begins to learn is below; one whose fc8 bias still looks for the frequencies is above.
+        has_fallen = self.lowest < self.uniform * (1 - NEAR)
+        if mean > HIGH * self.uniform and (step > 2 * RECENT or has_fallen):
+            lowest = f" from {self.lowest:.2f}" if has_fallen else ""
+            return self._note("rate", self._too_high(f"the loss rose{lowest} to {mean:.3g}"))
+        self.lowest = min(self.lowest, mean)
+        # The loss is below while a network starts to learn, and above until the bias of fc8 fits the frequencies.
         near = self.entropy * (1 - NEAR) <= mean <= max(self.entropy, self.uniform) * (1 + NEAR)
-        self.flat = self.flat + 1 if near else 0
+        self.flat_steps = self.flat_steps + 1 if near else 0
         if not near:
-            self.next_look = RECENT
+            self.next_check = RECENT
             return None
-        if self.flat < self.next_look or self.said.issuperset(TOPICS[:3]):
+        if self.flat_steps < self.next_check or self.reported.issuperset(TOPICS[:3]):
             return None
-        self.next_look = 2 * self.flat
-        if step - self.warm >= self.patience and self.flat >= min(self.patience, step - self.warm) // 2:
-            self.next_look = 2 * max(self.flat, self.patience)
-            return self._judge(mean, look(), patient=True)
-        return self._judge(mean, look(), patient=False)
+        self.next_check = 2 * self.flat_steps
+        after_warmup = step - self.warmup_steps
+        if after_warmup >= self.patience and self.flat_steps >= min(self.patience, after_warmup) // 2:
+            self.next_check = 2 * max(self.flat_steps, self.patience)
+            return self._explain(mean, examine(), patient=True)
+        return self._explain(mean, examine(), patient=False)
 
     def epoch(self, row: Mapping[str, Any]) -> str | None:
-        """Takes in the metrics of an epoch; what is wrong, or None."""
-        held_out, training = row.get("val_top1_error"), row["train_top1_error"]
-        if held_out is None:
+        """Processes the metrics of an epoch; returns a note on what is wrong, or None."""
+        validation, training = row.get("val_top1_error"), row["train_top1_error"]
+        if validation is None:
             return None
-        useless = training < 0.5 * self.chance and held_out >= 0.95 * self.chance
-        self.learned_without_use = self.learned_without_use + 1 if useless else 0
-        if self.learned_without_use < 2:
+        useless = training < 0.5 * self.chance and validation >= 0.95 * self.chance
+        self.useless_epochs = self.useless_epochs + 1 if useless else 0
+        if self.useless_epochs < 2:
             return None
-        return self._say(
+        return self._note(
             "labels",
-            f"the error is {100 * training:.0f} % on training pictures and {100 * held_out:.0f} % on held-out ones, no "
-            "better than chance: the labels do not follow from the pictures, or both splits label them differently. "
-            "Look at some pictures of each class in both.",
+            f"the top-1 error is {100 * training:.0f} % on training images and {100 * validation:.0f} % on validation "
+            "images, no better than chance: the labels do not follow from the images, or the two splits are labeled "
+            "differently. Look at some images of each class in both.",
         )
 
-    def _judge(self, mean: float, seen: Check, *, patient: bool) -> str | None:
-        """What a flat loss comes from; `patient`: it has been flat too long for a slow start."""
-        for verdict in seen.verdicts:
+    def _explain(self, mean: float, check: Check, *, patient: bool) -> str | None:
+        """A note on the cause of a flat loss, or None; `patient`: it has been flat too long for a slow start."""
+        for verdict in check.verdicts:
             if verdict.topic in ("dead", "saturated"):
-                return self._say("dead units", f"{verdict.text}. {verdict.fix}")
-        if not patient or self.said & {"dead units", "plateau", "rate"}:
+                return self._note("dead units", f"{verdict.text}. {verdict.fix}")
+        if not patient or self.reported & {"dead units", "plateau", "rate"}:
             return None
         flat = f"the loss stays at {mean:.3g}, the entropy of the classes ({self.entropy:.3g})"
-        if max(layer.update for layer in seen.layers) > STEP:
-            return self._say("rate", self._too_high(flat))
-        for verdict in seen.verdicts:
+        if max(layer.update for layer in check.layers) > STEP:
+            return self._note("rate", self._too_high(flat))
+        for verdict in check.verdicts:
             if verdict.topic in ("plateau", "slow", "inputs"):
-                return self._say("plateau", f"{flat}, because {verdict.text}. {verdict.fix}")
-        if self.faded:
-            text = "the start let next to nothing through that tells pictures apart, and it takes long to recover"
-            return self._say("plateau", f"{flat}, because {text}. {plateau_fix(self.recipe)}")
-        return self._say(
+                return self._note("plateau", f"{flat}, because {verdict.text}. {verdict.fix}")
+        if self.faded_at_start:
+            text = "the initial weights hardly pass on differences between images, and recovery takes long"
+            return self._note("plateau", f"{flat}, because {text}. {plateau_fix(self.recipe)}")
+        return self._note(
             "labels",
-            f"{flat}, although signal, gradients and rate are sound: the labels seem not to follow from the pictures. "
-            "Look at some pictures of each class.",
+            f"{flat}, although signal, gradients and learning rate are sound: the labels do not seem to follow from "
+            "the images. Look at some images of each class.",
         )
 
     def _too_high(self, what: str) -> str:
         lower = self.recipe.optim.lr / 10
         return (
-            f"{what}, more than that of a network that knows nothing ({self.uniform:.2f}): the rate is too high. "
-            + (f"Start again with optim.lr={lower:.2g}.")
+            f"{what}, more than that of a network that knows nothing ({self.uniform:.2f}): the learning rate is too "
+            f"high. Start again with optim.lr={lower:.2g}."
         )
 
-    def _say(self, topic: str, text: str) -> str | None:
-        if topic in self.said:
+    def _note(self, topic: str, text: str) -> str | None:
+        """The text of a note, or None if its topic was reported before."""
+        if topic in self.reported:
             return None
-        self.said.add(topic)
+        self.reported.add(topic)
         return f"{topic}: {text}"

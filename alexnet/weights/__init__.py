@@ -1,4 +1,4 @@
-"""Weight files of other frameworks, read and never run.
+"""Weight files of other frameworks: their content is read and never executed.
 
 Reading order: `read`, `identify`, `caffe`, `onnx`, `protobuf`, `pickles`, `pickle_opcodes`, `published`.
 """

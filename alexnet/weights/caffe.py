@@ -1,7 +1,7 @@
-"""Trained networks of Caffe: a small, strict reader of its binary files.
+"""Reads trained networks of Caffe with a small, strict reader of its binary files.
 
-The format is NetParameter of BVLC Caffe (src/caffe/proto/caffe.proto). Own code, because the containers of the protobuf
-package would hold each of AlexNet's 61 million weights as an object; here they are a view of the file until they are
+The format is NetParameter of BVLC Caffe (src/caffe/proto/caffe.proto). The protobuf package is not used: its containers
+would hold each of AlexNet's 61 million weights as an object. Here the weights are a view of the file until they are
 copied once.
 """
 
@@ -42,13 +42,13 @@ V1_TYPES |= {21: "SoftmaxWithLoss", 23: "TanH", 24: "WindowData", 29: "MemoryDat
 
 OPERATIONS = {"ReLU": "relu", "LRN": "lrn", "Dropout": "dropout", "Sigmoid": "sigmoid", "TanH": "tanh"}
 OPERATIONS |= {"Softmax": "softmax", "SoftmaxWithLoss": "softmax"}
-# They change no number on the way from the picture to the answer.
-SILENT = {"Accuracy", "Data", "DummyData", "Flatten", "HDF5Data", "ImageData", "Input", "MemoryData", "Silence"}
-SILENT |= {"Split", "WindowData"}
+# Layers that do not change any value on the way from the image to the output.
+PASS_THROUGH = {"Accuracy", "Data", "DummyData", "Flatten", "HDF5Data", "ImageData", "Input", "MemoryData", "Silence"}
+PASS_THROUGH |= {"Split", "WindowData"}
 
 
 class CaffeModel(NamedTuple):
-    """What a caffemodel holds; layers are (name, weight, bias) in PyTorch's layout."""
+    """The content of a caffemodel; layers are (name, weight, bias) in the layout of PyTorch."""
 
     kind: str
     layers: list[tuple[str, NDArray[np.float32], NDArray[np.float32] | None]]
@@ -57,7 +57,7 @@ class CaffeModel(NamedTuple):
 
 
 def read_caffemodel(content: memoryview, where: str) -> CaffeModel:
-    """Reads a caffemodel, of today's layers or of the older V1 layers.
+    """Reads a caffemodel, with the current layers of Caffe or with the older V1 layers.
 
     Args:
         content: the whole file.
@@ -65,24 +65,24 @@ def read_caffemodel(content: memoryview, where: str) -> CaffeModel:
 
     Raises:
         UntrustedFileError: the bytes are damaged.
-        DataError: they are well formed but the network is no plain chain of known layers; it names the layer.
+        DataError: the bytes are valid, but the network is not a plain chain of known layers; it names the layer.
     """
     try:
         return _network(content, where)
     except Damaged as error:
         raise UntrustedFileError(
-            f"{where} is damaged: {error}", fix="Fetch it again and compare its size and checksum.", code="E610"
+            f"{where} is damaged: {error}", fix="Download it again and compare its size and checksum.", code="E610"
         ) from None
 
 
 def _network(content: memoryview, where: str) -> CaffeModel:
     layers: list[tuple[str, str, Fields]] = []
-    kinds = set()
+    layer_fields = set()
     inputs: list[list[int]] = []
     dims: list[int] = []
     for number, wire, value in fields(content):
         if (number, wire) in ((100, BYTES), (2, BYTES)):
-            kinds.add(number)
+            layer_fields.add(number)
             layers.append(_layer(as_bytes(value), v1=number == 2, where=where))
             if len(layers) > MOST_LAYERS:
                 raise Damaged(f"more than {MOST_LAYERS} layers")
@@ -91,10 +91,12 @@ def _network(content: memoryview, where: str) -> CaffeModel:
         elif number == 4:
             dims += whole_numbers([value])
         if len(dims) > MOST or len(inputs) > MOST:
-            raise Damaged("more dimensions of the input than a network has")
-    if len(kinds) > 1:
+            raise Damaged("the input has more dimensions than that of any network")
+    if len(layer_fields) > 1:
         raise DataError(
-            f"{where} mixes today's Caffe layers with V1 layers", fix="Save it again with one of them.", code="E346"
+            f"{where} mixes current Caffe layers with V1 layers",
+            fix="Save it again with one kind of layers.",
+            code="E346",
         )
     if len(dims) == 4:
         inputs.append(dims)
@@ -102,35 +104,35 @@ def _network(content: memoryview, where: str) -> CaffeModel:
     for name, kind, parts in layers:
         chain.add(name, kind, parts)
     chain.finish(inputs)
-    kind = "Caffe model, V1 layers" if 2 in kinds else "Caffe model"
+    kind = "Caffe model, V1 layers" if 2 in layer_fields else "Caffe model"
     return CaffeModel(kind, chain.layers, tuple(chain.operations), chain.facts)
 
 
 def _layer(message: Bytes, v1: bool, where: str) -> tuple[str, str, Fields]:
-    """Name, type and parts of a layer; the parts under the numbers of today's LayerParameter."""
+    """Reads name, type and parts of a layer; the parts have the field numbers of the current LayerParameter."""
     numbers = V1_LAYER if v1 else LAYER
-    found = collect(message, set(numbers.values()))
-    if v1 and numbers["v0"] in found:
+    values = collect(message, set(numbers.values()))
+    if v1 and numbers["v0"] in values:
         raise DataError(
             f"{where} has the layers of Caffe before 2014 (V0)",
             fix="Convert it: upgrade_net_proto_binary OLD NEW.",
             code="E345",
         )
-    name = text(found.get(numbers["name"], []))
+    name = text(values.get(numbers["name"], []))
     if v1:
-        code = whole_numbers(found.get(numbers["type"], []) or [0])[-1]
+        code = whole_numbers(values.get(numbers["type"], []) or [0])[-1]
         kind = V1_TYPES.get(code, f"V1 type {code}")
     else:
-        kind = text(found.get(numbers["type"], []))
+        kind = text(values.get(numbers["type"], []))
     return (
         name,
         kind,
-        {LAYER[part]: found[number] for part, number in numbers.items() if number in found and part in LAYER},
+        {LAYER[part]: values[number] for part, number in numbers.items() if number in values and part in LAYER},
     )
 
 
 class _Chain:
-    """Gathers layers, operations and constants in the order of the network."""
+    """Collects layers, operations and constants in the order of the network."""
 
     def __init__(self, where: str):
         self.where = where
@@ -139,7 +141,7 @@ class _Chain:
         self.facts: dict[str, Any] = {}
         self.convolutions = 0
         self.crop = 0
-        self.pads: list[int] = []  # of each pooling
+        self.pads: list[int] = []  # of each pooling layer
 
     def add(self, name: str, kind: str, parts: Fields) -> None:
         part = {key: nested(parts, LAYER[key]) for key in LAYER if key not in ("name", "type", "blobs")}
@@ -158,13 +160,13 @@ class _Chain:
             if kind == "LRN":
                 self._lrn(name, part["lrn"])
             if kind == "ReLU" and real_number(part["relu"], 1, 0.0) != 0:
-                raise self._foreign(name, "is a ReLU that lets negative numbers through")
+                raise self._unsupported(name, "is a ReLU that lets negative numbers pass")
             self.operations.append(OPERATIONS[kind])
-        elif kind not in SILENT or blobs:
-            raise self._foreign(name, f"is of the type {kind or '(none)'}")
+        elif kind not in PASS_THROUGH or blobs:
+            raise self._unsupported(name, f"is of the type {kind or '(none)'}, which is not supported")
 
     def finish(self, inputs: list[list[int]]) -> None:
-        """What can be said only when all layers are known."""
+        """Adds the facts that follow only when all layers are known."""
         self._input(inputs)
         if not self.layers:
             return
@@ -173,7 +175,7 @@ class _Chain:
         if self.crop and channels:
             self.facts.setdefault("input", (channels, self.crop, self.crop))
         if channels == 3:
-            self.facts["bgr"] = True  # Caffe reads pictures with OpenCV: blue, green, red
+            self.facts["bgr"] = True  # Caffe reads images with OpenCV: blue, green, red
         mean = self.facts.get("mean", ())
         if len(mean) == 1:
             self.facts["mean"] = mean * max(channels, 1)
@@ -189,13 +191,13 @@ class _Chain:
         self, name: str, part: Fields, weight: NDArray[np.float32], bias: NDArray[np.float32] | None
     ) -> None:
         if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
-            raise self._foreign(name, f"has weights of shape {weight.shape}, not those of a square convolution")
+            raise self._unsupported(name, f"has weights of shape {weight.shape}; a convolution needs a square kernel")
         self.convolutions += 1
-        self._keep(name, weight, bias)
+        self._add_layer(name, weight, bias)
         self.operations.append("conv")
         if part:
             if any(dilation != 1 for dilation in whole_numbers(part.get(18, []))):
-                raise self._foreign(name, "is a dilated convolution")
+                raise self._unsupported(name, "is a dilated convolution")
             self.facts[f"conv{self.convolutions}"] = {
                 "stride": self._square(name, part, 6, (13, 14), 1),
                 "pad": self._square(name, part, 3, (9, 10), 0),
@@ -209,11 +211,13 @@ class _Chain:
         if weight.ndim == 4 and weight.shape[:2] == (1, 1):
             weight = weight.reshape(weight.shape[2:])
         if weight.ndim != 2:
-            raise self._foreign(name, f"has weights of shape {weight.shape}, not those of a fully connected layer")
-        self._keep(name, np.ascontiguousarray(weight.T) if whole_number(part, 6, 0) else weight, bias)
+            raise self._unsupported(
+                name, f"has weights of shape {weight.shape}; a fully connected layer needs a matrix"
+            )
+        self._add_layer(name, np.ascontiguousarray(weight.T) if whole_number(part, 6, 0) else weight, bias)
         self.operations.append("fc")
 
-    def _keep(self, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> None:
+    def _add_layer(self, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> None:
         if bias is not None and len(bias) != len(weight):
             raise Damaged(f"layer {name} has {len(weight)} outputs and {len(bias)} biases")
         self.layers.append((name, weight, bias))
@@ -221,7 +225,7 @@ class _Chain:
     def _pool(self, name: str, part: Fields) -> None:
         method = whole_number(part, 1, 0)
         if method > 1 or whole_number(part, 12, 0):
-            raise self._foreign(name, "pools at random" if method > 1 else "pools over the whole picture")
+            raise self._unsupported(name, "pools stochastically" if method > 1 else "pools over the whole image")
         self.operations.append(("maxpool", "avgpool")[method])
         if part:
             sizes = self._square(name, part, 2, (5, 6), 1), self._square(name, part, 3, (7, 8), 1)
@@ -232,18 +236,18 @@ class _Chain:
 
     def _lrn(self, name: str, part: Fields) -> None:
         if whole_number(part, 4, 0) != 0:
-            raise self._foreign(name, "normalises within a channel")
-        found = (
+            raise self._unsupported(name, "normalizes within a channel")
+        constants = (
             whole_number(part, 1, 5),
             real_number(part, 2, 1.0),
             real_number(part, 3, 0.75),
             real_number(part, 5, 1.0),
         )
-        if self.facts.setdefault("lrn", found) != found:
-            raise self._foreign(name, "normalises with other constants than the one before")
+        if self.facts.setdefault("lrn", constants) != constants:
+            raise self._unsupported(name, "has other LRN constants than the LRN layer before it")
 
     def _pixels(self, transform: Fields, data: Fields) -> None:
-        """Scale, mean and crop of a data layer; before 2014 they were in DataParameter."""
+        """Reads scale, mean and crop of a data layer; before 2014 they were in DataParameter."""
         for part, crop, scale, mean in ((data, 5, 2, -1), (transform, 3, 1, 5)):
             if scale in part:
                 self.facts["scale"] = real_number(part, scale, 1.0)
@@ -258,42 +262,42 @@ class _Chain:
                 self.facts["input"] = tuple(shape[1:])
 
     def _square(self, name: str, part: Fields, both: int, each: tuple[int, int], default: int) -> int:
-        """A size that may be given once, once per direction, or as _h and _w."""
-        found = set(whole_numbers(part.get(both, []))) or {whole_number(part, number, default) for number in each}
-        if len(found) != 1:
-            raise self._foreign(name, "has different strides or pads across and down")
-        return found.pop()
+        """Reads a size that may be given once, once per direction, or as _h and _w."""
+        sizes = set(whole_numbers(part.get(both, []))) or {whole_number(part, number, default) for number in each}
+        if len(sizes) != 1:
+            raise self._unsupported(name, "has different kernel sizes, strides or padding in height and width")
+        return sizes.pop()
 
-    def _foreign(self, name: str, what: str) -> DataError:
+    def _unsupported(self, name: str, what: str) -> DataError:
         return DataError(
             f"{self.where}: layer {name or '(without a name)'} {what}",
-            fix="What can be read is a plain chain of convolutions, pooling, LRN, ReLU and fully connected layers.",
+            fix="Only a plain chain of convolutional, pooling, LRN, ReLU and fully connected layers can be read.",
             code="E344",
         )
 
 
 def _blob(message: Bytes) -> NDArray[np.float32]:
-    """Reads BlobProto: its numbers in its shape, or in the four dimensions of older files."""
+    """Reads a BlobProto: its values in its shape, or in the four dimensions of older files."""
     shape: list[int] = []
     legacy = [0, 0, 0, 0]
-    numbers: dict[int, Bytes | bytearray] = {}
+    contents: dict[int, Bytes | bytearray] = {}
     for number, wire, value in fields(message):
         if number in (5, 8):
-            if number in numbers:
-                joined = numbers[number]
-                numbers[number] = joined if isinstance(joined, bytearray) else bytearray(joined)
-                numbers[number] += as_bytes(value)  # type: ignore[operator]
+            if number in contents:
+                joined = contents[number]
+                contents[number] = joined if isinstance(joined, bytearray) else bytearray(joined)
+                contents[number] += as_bytes(value)  # type: ignore[operator]
             else:
-                numbers[number] = as_bytes(value)
+                contents[number] = as_bytes(value)
         elif number == 7 and wire == BYTES:
             shape = whole_numbers(collect(as_bytes(value), {1}).get(1, []))
         elif 1 <= number <= 4:
             legacy[number - 1] = whole_numbers([value])[-1]
-    field, size = (8, 8) if len(numbers.get(8, b"")) else (5, 4)
-    found = numbers.get(field, b"")
-    dims = shape or (legacy if any(legacy) else [len(found) // size])
-    if len(found) != size * math.prod(dims):
-        raise Damaged(f"a blob of {' x '.join(map(str, dims))} numbers has {len(found)} bytes of them")
-    if len(dims) > 32 or not found:
-        raise Damaged(f"a blob of {len(dims)} dimensions and {len(found)} bytes of numbers")
-    return np.frombuffer(found, f"<f{size}").astype(np.float32).reshape(dims)
+    field, size = (8, 8) if len(contents.get(8, b"")) else (5, 4)
+    content = contents.get(field, b"")
+    dims = shape or (legacy if any(legacy) else [len(content) // size])
+    if len(content) != size * math.prod(dims):
+        raise Damaged(f"a blob of {' x '.join(map(str, dims))} values has {len(content)} bytes of data")
+    if len(dims) > 32 or not content:
+        raise Damaged(f"a blob of {len(dims)} dimensions and {len(content)} bytes of data")
+    return np.frombuffer(content, f"<f{size}").astype(np.float32).reshape(dims)

@@ -1,7 +1,7 @@
-"""Pickles read as descriptions: arrays and containers come out, nothing that they name is looked up or called.
+"""Reads a pickle as a description of arrays and containers; nothing that it names is looked up or called.
 
-What the stream calls is compared with three names of NumPy, by their spelling, and refused otherwise. The standard
-library's disassembler, which runs nothing either, finds where the opcodes begin and end. Opcodes: Lib/pickletools.py;
+The names that the stream calls are compared as text with three names of NumPy; all others are refused. The disassembler
+of the standard library, which executes nothing, splits the stream into opcodes. Opcodes: Lib/pickletools.py;
 the states of arrays and types: numpy's `ndarray.__reduce__` and `dtype.__reduce__`.
 """
 
@@ -16,25 +16,25 @@ RECONSTRUCT = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _re
 
 
 class Refused(Exception):
-    """Why a file is not read, in words."""
+    """The reason, in words, why a file is not read."""
 
 
 class Name(str):
-    """A name of a module and of something in it; it stays a name."""
+    """The name of a module and of an object in it; it is never looked up."""
 
 
 class SymbolicArray:
-    """An array, or a list in place of an array of objects, once the stream has described it."""
+    """An array, or a list in place of an array of objects; it has a value when the stream has described it."""
 
     value: Any = None
 
 
 class Dtype:
-    """A type of numbers: f4 and the like, or O for objects."""
+    """A number type such as f4, or O for objects."""
 
     def __init__(self, code: str):
         if not re.fullmatch(r"[fiu][1248]|b1|O8?", code):
-            raise Refused(f"it holds values of the type {code[:20]}, which are no plain numbers")
+            raise Refused(f"it holds values of the type {code[:20]}, which are not plain numbers")
         self.code, self.order = code, "="
 
 
@@ -47,9 +47,9 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, stream: IO[bytes]) -> Any:
-        """The object that the stream describes; whatever is not understood is refused by name."""
-        for opcode, found, _ in pickletools.genops(stream):
-            name, argument = opcode.name, cast(Any, found)
+        """Returns the object that the stream describes; refuses an unknown opcode or call and names it."""
+        for opcode, raw_argument, _ in pickletools.genops(stream):
+            name, argument = opcode.name, cast(Any, raw_argument)
             if name == "STOP":
                 return self.stack.pop()
             if name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
@@ -57,49 +57,49 @@ class Machine:
             elif name in ("BINGET", "LONG_BINGET"):
                 self.stack.append(self.memo[argument])
             elif name in LITERALS:
-                # Long texts are Python 2's raw numbers: as bytes at once, so that there are not two of them.
-                raw = name == "BINSTRING" and len(argument) > 255
-                self.stack.append(argument.encode("latin1") if raw else LITERALS[name](argument))
+                # Long texts are raw numbers of Python 2: made bytes at once, so that there is only one copy.
+                is_raw = name == "BINSTRING" and len(argument) > 255
+                self.stack.append(argument.encode("latin1") if is_raw else LITERALS[name](argument))
             elif name == "MARK":
                 self.marks.append(len(self.stack))
             elif name in ACTIONS:
                 ACTIONS[name](self)
             elif name not in ("PROTO", "FRAME"):
                 raise Refused(f"it uses {name}, which weights do not need")
-        raise Refused("it ends in the middle")
+        raise Refused("it ends too early")
 
     def top(self) -> list[Any]:
-        """What was put on the stack since the last mark."""
+        """Takes the values that were put on the stack since the last mark."""
         mark = self.marks.pop()
-        found = self.stack[mark:]
+        values = self.stack[mark:]
         del self.stack[mark:]
-        return found
+        return values
 
     def take(self, count: int) -> list[Any]:
-        """The last `count` things on the stack."""
-        found = self.stack[-count:]
-        if len(found) < count:
+        """Takes the last `count` values from the stack."""
+        values = self.stack[-count:]
+        if len(values) < count:
             raise IndexError("the stack is empty")
         del self.stack[-count:]
-        return found
+        return values
 
     def extend(self, values: list[Any]) -> None:
-        """Puts values into the list below them."""
+        """Appends values to the list below them on the stack."""
         if type(self.stack[-1]) is not list:
-            raise TypeError("values for something that is no list")
+            raise TypeError("values for something that is not a list")
         self.stack[-1].extend(values)
 
     def update(self, values: list[Any]) -> None:
-        """Puts keys and values into the dictionary below them."""
+        """Adds keys and values to the dictionary below them on the stack."""
         if type(self.stack[-1]) is not dict:
-            raise TypeError("items for something that is no dictionary")
+            raise TypeError("items for something that is not a dictionary")
         self.stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
     def reduce(self) -> None:
-        """What in a pickle is a call; here three names have a meaning and all others are refused."""
+        """Handles a call in a pickle: three names have a meaning, all others are refused; nothing is called."""
         function, arguments = self.take(2)
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise Refused("it calls something that is no function")
+            raise Refused("it calls something that is not a function")
         if function in RECONSTRUCT and arguments[0] == "numpy ndarray":
             self.stack.append(SymbolicArray())
         elif function == "numpy dtype":
@@ -107,10 +107,10 @@ class Machine:
         elif function == "_codecs encode" and arguments[1] == "latin1":
             self.stack.append(arguments[0].encode("latin1"))
         else:
-            raise Refused(f"it asks for {function.replace(' ', '.')}, which is no array")
+            raise Refused(f"it asks for {function.replace(' ', '.')}, which is not an array")
 
     def build(self) -> None:
-        """Gives a type its byte order, or an array its shape and numbers, from the state of their pickles."""
+        """Sets the byte order of a type, or the shape and values of an array, from the state in the pickle."""
         state = self.take(1)[0]
         subject = self.stack[-1]
         if isinstance(subject, Dtype):
@@ -124,21 +124,21 @@ class Machine:
             flat = np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype.order + dtype.code)
             subject.value = flat.reshape(shape, order="F" if fortran else "C")
         else:
-            raise Refused("it sets the state of something that is no array")
+            raise Refused("it sets the state of something that is not an array")
 
 
 def text(value: Any) -> str:
-    """A text, which Python 2 may have stored as bytes."""
+    """Returns a text that Python 2 may have stored as bytes."""
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
 
-def _same(argument: Any) -> Any:
+def _identity(argument: Any) -> Any:
     return argument
 
 
-SAME = """BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 BINUNICODE
-SHORT_BINUNICODE BINUNICODE8"""
-LITERALS: dict[str, Callable[[Any], Any]] = dict.fromkeys(SAME.split(), _same)
+LITERAL_OPCODES = """BININT BININT1 BININT2 LONG1 BINFLOAT SHORT_BINSTRING BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8
+BINUNICODE SHORT_BINUNICODE BINUNICODE8"""
+LITERALS: dict[str, Callable[[Any], Any]] = dict.fromkeys(LITERAL_OPCODES.split(), _identity)
 LITERALS |= {"NONE": lambda _: None, "NEWTRUE": lambda _: True, "NEWFALSE": lambda _: False, "GLOBAL": Name}
 LITERALS |= {"EMPTY_LIST": lambda _: [], "EMPTY_DICT": lambda _: {}, "EMPTY_TUPLE": lambda _: ()}
 ACTIONS: dict[str, Callable[[Machine], None]] = {

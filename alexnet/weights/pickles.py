@@ -1,9 +1,9 @@
-"""Weights in pickle files, read in a process of their own; the only place that opens such files.
+"""Reads weights in pickle files in a separate process; this module is the only one that opens such files.
 
-A pickle is a program. PyTorch's files go through the reader of `torch.load(weights_only=True)`. NumPy files that hold
-a dictionary, such as bvlc_alexnet.npy, use opcodes which that reader lacks (the byte strings of Python 2, the protocols
-of today), so `pickle_opcodes` reads them without looking up or calling anything that they name. Both happen in a child
-process with limits of time, memory and disk, which hands back a safetensors file.
+A pickle is a program. Files of PyTorch are read by `torch.load(weights_only=True)`. NumPy files that hold a dictionary,
+such as bvlc_alexnet.npy, use opcodes that this reader does not support (the byte strings of Python 2, the newest
+protocols), so `pickle_opcodes` reads them; it looks up and calls nothing that they name. Both happen in a child process
+with limits of time, memory and disk, which returns a safetensors file.
 """
 
 import json
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-SECONDS = 120  # for the child, PyTorch's start included
-SPARE = 4 << 30  # bytes of memory that the child may take besides four times the file's size
-REFUSED = 3  # exit code of a child that says why
+SECONDS = 120  # time limit of the child, with the start of PyTorch
+SPARE = 4 << 30  # bytes of memory that the child may use in addition to four times the size of the file
+REFUSED = 3  # exit code of a child that prints the reason
 
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights
 WEIGHT, BIAS = ("weights", "weight", "W", "kernel"), ("biases", "bias", "b")
@@ -41,11 +41,11 @@ def read_pickle(path: Path) -> dict[str, NDArray[Any]]:
     """Reads the tensors of a file of `torch.save`, or of a NumPy file that holds a dictionary.
 
     Returns:
-        Arrays in the order of the file, by name; floats as float32. Of a NumPy dictionary {"conv1": [W, b]} or
-        {"conv1": {"weights": W, "biases": b}} the names are conv1.weight and conv1.bias, the layout is the file's.
+        Arrays by name in the order of the file; floats as float32. For a NumPy dictionary {"conv1": [W, b]} or
+        {"conv1": {"weights": W, "biases": b}} the names are conv1.weight and conv1.bias; the layout is the file's.
 
     Raises:
-        UntrustedFileError: the file asks for more than tensors, is damaged, or takes too much time or memory.
+        UntrustedFileError: the file asks for more than tensors, is damaged, or needs too much time or memory.
     """
     import safetensors
     import safetensors.numpy
@@ -54,7 +54,7 @@ def read_pickle(path: Path) -> dict[str, NDArray[Any]]:
         out = Path(folder) / "tensors.safetensors"
         command = [sys.executable, "-m", "alexnet.weights.pickles", str(path.absolute()), str(out)]
         try:
-            # `-m` puts the current folder before the standard library: not the one the file was downloaded to.
+            # `-m` imports from the current folder first, so this must not be the folder of the downloaded file.
             child = subprocess.run(
                 command,
                 cwd=Path(__file__).parents[2],
@@ -66,28 +66,28 @@ def read_pickle(path: Path) -> dict[str, NDArray[Any]]:
         except subprocess.TimeoutExpired:
             raise _refusal(path, f"reading it took more than {SECONDS} seconds") from None
         if child.returncode:
-            said = child.stdout.decode(errors="replace")
-            crashed = f"reading it in a process of its own ended with code {child.returncode}"
-            raise _refusal(path, said if child.returncode == REFUSED else crashed)
+            message = child.stdout.decode(errors="replace")
+            crash = f"reading it in a separate process ended with code {child.returncode}"
+            raise _refusal(path, message if child.returncode == REFUSED else crash)
         try:
             with safetensors.safe_open(out, framework="np") as file:
                 names = json.loads(file.metadata()["names"])
                 return {name: file.get_tensor(str(i)) for i, name in enumerate(names)}
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise _refusal(path, f"nothing usable came out of it ({error})") from None
+            raise _refusal(path, f"reading it gave nothing usable ({error})") from None
 
 
 def _refusal(path: Path, why: str) -> UntrustedFileError:
     return UntrustedFileError(
         f"{path} was not opened: {printable(why.strip())}",
-        fix="Weights alone are safe to open: torch.save(model.state_dict(), FILE), numpy.savez(FILE, **arrays), "
-        "or safetensors.",
+        fix="Save only the weights, which are safe to open: torch.save(model.state_dict(), FILE), "
+        "numpy.savez(FILE, **arrays), or safetensors.",
         code="E601",
     )
 
 
 def main(arguments: list[str]) -> int:
-    """The child: reads the file of the first argument, writes its tensors to that of the second, or says why not."""
+    """Runs in the child: reads the first file and writes its tensors to the second, or prints why it does not."""
     path, out = map(Path, arguments)
     try:
         with path.open("rb") as file:
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
                 _limit(path.stat().st_size)
                 _save_arrays(read_object_array(path), out)
             else:
-                import torch  # before the limits, which are for what the file takes
+                import torch  # before the limits, which are only for the file
 
                 torch.set_num_threads(1)
                 _limit(path.stat().st_size)
@@ -104,16 +104,16 @@ def main(arguments: list[str]) -> int:
         print(error)
         return REFUSED
     except MemoryError:
-        print("it takes more memory than four times its size and 4 GiB")
+        print("it needs more memory than four times its size plus 4 GiB")
         return REFUSED
-    except Exception as error:  # whatever a hostile file brings forth is the file's fault
+    except Exception as error:  # any other error comes from a damaged or hostile file
         print(f"it is damaged: {type(error).__name__}: {error}")
         return REFUSED
     return 0
 
 
 def _limit(size: int) -> None:
-    """Limits memory, processor time, length of files and core dumps of this process, where the system can."""
+    """Limits memory, processor time, file size and core dumps of this process, if the system supports it."""
     try:
         import resource
     except ImportError:
@@ -129,7 +129,7 @@ def _limit(size: int) -> None:
 
 
 def load_tensors(path: Path) -> "dict[str, Tensor]":
-    """The tensors of a file of `torch.save`, opened by PyTorch's weights-only reader; for the child only."""
+    """Reads the tensors of a file of `torch.save` with PyTorch's weights-only reader; only for the child process."""
     import warnings
 
     import torch
@@ -137,84 +137,86 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            # PyTorch compresses nothing, so members that are larger than the file only fill the memory.
+            # PyTorch does not compress, so only a decompression bomb has members that are larger than the file.
             if sum(member.file_size for member in archive.infolist()) > size:
                 raise Refused("its members are larger than the whole file: a decompression bomb")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = torch.load(path, weights_only=True, map_location="cpu")
+            content = torch.load(path, weights_only=True, map_location="cpu")
     except MemoryError:
         raise
     except Exception as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        # PyTorch's own first line advises to open the file without protection; the reason stands further down.
+        requested = re.search(r"GLOBAL (\S+)", str(error))
+        # The first line of PyTorch's message advises to open the file without protection; the reason is below it.
         reason = re.search(r"Unpickl\w+ error:\s*([^\n]+)", str(error))
         short = (
             reason[1] if reason else "it is damaged" if "weights_only" in str(error) else str(error).partition("\n")[0]
         )
         raise Refused(
-            f"it asks for {wanted[1]}, which is no tensor"
-            if wanted
+            f"it asks for {requested[1]}, which is not a tensor"
+            if requested
             else f"PyTorch's weights-only reader refuses: {short}"
         ) from None
     for _ in range(4):
-        inner = [found[key] for key in NESTED if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
-        found = inner[0] if inner else found
-    if not isinstance(found, Mapping):
-        raise Refused(f"it holds a {type(found).__name__} where a dictionary of tensors is expected")
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+        inner = [
+            content[key] for key in NESTED if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+        ]
+        content = inner[0] if inner else content
+    if not isinstance(content, Mapping):
+        raise Refused(f"it holds a {type(content).__name__} where a dictionary of tensors is expected")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if len(tensors) > MOST_ARRAYS:
         raise Refused(f"it holds more than {MOST_ARRAYS} tensors")
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    # A tensor may repeat one stored number without end; written out, it would fill memory and disk.
+    # A tensor may repeat one stored number any number of times; written out, it would fill memory and disk.
     if sum(tensor.numel() for tensor in tensors.values()) > size:
-        raise Refused("its tensors tell of more numbers than the file has bytes")
+        raise Refused("its tensors have more numbers than the file has bytes")
     return tensors
 
 
 def _save_tensors(tensors: "dict[str, Tensor]", out: Path) -> None:
     import safetensors.torch
 
-    plain = {
+    contiguous = {
         str(i): (tensor.detach().float() if tensor.is_floating_point() else tensor.detach()).clone().contiguous()
         for i, tensor in enumerate(tensors.values())
     }
-    safetensors.torch.save_file(plain, out, {"names": json.dumps(list(tensors))})
+    safetensors.torch.save_file(contiguous, out, {"names": json.dumps(list(tensors))})
 
 
 def read_object_array(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a NumPy file that holds a dictionary, without running what it says; for the child."""
+    """Reads the arrays of a NumPy file that holds a dictionary, without executing it; only for the child process."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
         header(file)
-        found = Machine().run(file)
-    found = found.value if isinstance(found, SymbolicArray) else found
-    if isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if not isinstance(found, dict):
-        raise Refused(f"it holds a {type(found).__name__} where a dictionary of layers is expected")
-    out: dict[str, NDArray[Any]] = {}
-    for name, entry in found.items():
+        content = Machine().run(file)
+    content = content.value if isinstance(content, SymbolicArray) else content
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if not isinstance(content, dict):
+        raise Refused(f"it holds a {type(content).__name__} where a dictionary of layers is expected")
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, entry in content.items():
         if isinstance(entry, list | tuple):
             entry = dict(zip(("weight", "bias"), entry, strict=False))
         for key, value in entry.items() if isinstance(entry, dict) else [("", entry)]:
-            if isinstance(value, SymbolicArray) and isinstance(value.value, np.ndarray) and len(out) < MOST_ARRAYS:
+            if isinstance(value, SymbolicArray) and isinstance(value.value, np.ndarray) and len(arrays) < MOST_ARRAYS:
                 ending = "weight" if key in WEIGHT else "bias" if key in BIAS else str(key)
-                out[f"{text(name)}.{ending}".rstrip(".")] = value.value
-    return out
+                arrays[f"{text(name)}.{ending}".rstrip(".")] = value.value
+    return arrays
 
 
 def _save_arrays(arrays: dict[str, NDArray[Any]], out: Path) -> None:
     import safetensors.numpy
 
-    plain = {
+    contiguous = {
         str(i): np.ascontiguousarray(a, np.float32 if a.dtype.kind == "f" else None)
         for i, a in enumerate(arrays.values())
     }
-    safetensors.numpy.save_file(plain, out, {"names": json.dumps(list(arrays))})
+    safetensors.numpy.save_file(contiguous, out, {"names": json.dumps(list(arrays))})
 
 
 if __name__ == "__main__":

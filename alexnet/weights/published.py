@@ -1,4 +1,4 @@
-"""The weights that torchvision publishes, and the names of classes."""
+"""The pretrained weights that torchvision publishes, and files of class names."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -8,11 +8,11 @@ import torch
 from alexnet.errors import DataError, ResourceError
 from alexnet.storage.files import cache_folder, disk_errors
 
-IMAGENET = "imagenet"  # torchvision's published weights, by that name
+IMAGENET = "imagenet"  # the name of the weights that torchvision publishes
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Names of classes, one a line; empty lines do not count.
+    """Reads class names, one per line; empty lines are skipped.
 
     Raises:
         DataError: the file cannot be read as text.
@@ -22,17 +22,17 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot read the class names in {path}: {error}",
-            fix="Give a text file in UTF-8 with one name a line.",
+            fix="Give a text file in UTF-8 with one name per line.",
             code="E348",
         ) from None
     return tuple(line.strip() for line in lines if line.strip())
 
 
 def published_weights() -> Path:
-    """torchvision's ImageNet weights of its AlexNet (233 MB), fetched once, checked against the hash in their name.
+    """Downloads torchvision's ImageNet weights of AlexNet (233 MB) once; checks them against the hash in their name.
 
     Raises:
-        ResourceError: they cannot be fetched.
+        ResourceError: they cannot be downloaded.
     """
     from torchvision.models import AlexNet_Weights
 
@@ -40,12 +40,14 @@ def published_weights() -> Path:
     name = url.rpartition("/")[2]
     path: Path = cache_folder() / "weights" / name
     if not path.is_file():
-        with disk_errors(f"keeping {name}"):
+        with disk_errors(f"saving {name}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2])
             except (URLError, RuntimeError, TimeoutError) as error:
                 raise ResourceError(
-                    f"cannot fetch {url}: {error}", fix=f"Fetch it elsewhere and give --weights {name}.", code="E540"
+                    f"cannot download {url}: {error}",
+                    fix=f"Download it elsewhere and give --weights {name}.",
+                    code="E540",
                 ) from None
     return path

@@ -1,6 +1,7 @@
-"""A file of trained weights of any framework as one neutral record.
+"""Reads a file of trained weights of any framework as one neutral record.
 
-What a file is, its content decides and not its name. Nothing in a file is believed unchecked and nothing in it is run.
+The format is recognized by the content of the file, not by its name. Everything in a file is checked before it is used,
+and nothing in it is executed.
 """
 
 import json
@@ -27,43 +28,44 @@ Arrays = dict[str, NDArray[Any]]
 
 PROTOBUF_LIMIT = 1 << 31  # bytes; the format itself allows no more
 HEADER_LIMIT = 100_000_000  # bytes of JSON in a safetensors file; its library allows no more
-EXPANSION = 20, 1 << 26  # a NumPy archive may unpack to so many times its size, or to so many bytes
+EXPANSION = 20, 1 << 26  # a NumPy archive may unpack to this many times its size, or to this many bytes
 ENDINGS = (("weights", "weight", "W", "kernel"), ("biases", "bias", "b"))
 READABLE = "PyTorch state dicts, caffemodels, ONNX, safetensors and NumPy dictionaries can be read."
 SIGNS = {
     b"\x89HDF": "an HDF5 file (Keras, or Caffe's .h5); save its weights with numpy.savez",
     b"<": "a web page: the download failed",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself: git lfs pull",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself; run git lfs pull",
     b"\x1f\x8b": "compressed with gzip; unpack it first",
-    b"\xff\xd8": "a JPEG picture",
-    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8": "a JPEG image",
+    b"\x89PNG": "a PNG image",
 }
 
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """A layer with weights, in PyTorch's layout."""
+    """A layer with weights, in the layout of PyTorch."""
 
-    name: str  # the file's own name for it
+    name: str  # as in the file
     weight: NDArray[np.float32]  # conv (out, in / groups, kh, kw); fc (out, in), inputs ordered channel, row, column
     bias: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """What a file of weights holds.
+    """The content of a file of weights.
 
-    The facts that a file may tell: `input` (channels, height, width); `conv1` ... {stride, pad, kernel, groups};
-    `lrn` (size, alpha, beta, k), alpha being divided by size; `pools` ((kernel, stride), ...); `pool_pads` ((top, left,
-    bottom, right), ...) if a pooling pads; `pool_ceil` if one rounds its output up where that is not the framework's
-    rule; `bgr` if conv1 takes blue first; `scale` and `mean` of the pixels, mean in the order of conv1's channels.
+    The facts that a file may contain: `input` (channels, height, width); `conv1` ... {stride, pad, kernel, groups};
+    `lrn` (size, alpha, beta, k), where alpha is divided by size; `pools` ((kernel, stride), ...);
+    `pool_pads` ((top, left, bottom, right), ...) if a pooling pads; `pool_ceil` if one rounds its output size up,
+    although ONNX rounds down by default; `bgr` if conv1 takes blue first; `scale` and `mean` of the pixels, mean in the
+    order of conv1's channels.
     """
 
     kind: str  # PyTorch state dict, Caffe model, Caffe model, V1 layers, NumPy dictionary, ONNX or safetensors
     layers: tuple[StoredLayer, ...]  # in the order of the network
-    chain: tuple[str, ...] = ()  # operations in order, where the file tells: conv relu lrn maxpool avgpool fc ...
+    chain: tuple[str, ...] = ()  # operations in order, if the file has them: conv relu lrn maxpool avgpool fc ...
     facts: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of our own safetensors: recipe, classes
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors files of alexnet: recipe, classes
 
 
 def read_stored(path: Path) -> StoredNetwork:
@@ -71,34 +73,38 @@ def read_stored(path: Path) -> StoredNetwork:
 
     Raises:
         UsageError: there is no such file, or it needs a package that is not installed.
-        UntrustedFileError: it is damaged, or made to do more than hold weights.
-        DataError: it is of no format that is known, or its network is no plain chain of layers.
+        UntrustedFileError: it is damaged, or it does more than hold weights.
+        DataError: its format is unknown, or its network is not a plain chain of layers.
     """
     if not path.is_file():
         raise UsageError(
-            f"{path} is {'no file' if path.exists() else 'not there'}", fix="Give a file of weights.", code="E230"
+            f"{path} {'is not a file' if path.exists() else 'does not exist'}",
+            fix="Give a file of weights.",
+            code="E230",
         )
     try:
         with path.open("rb") as file:
             return _read(path, file)
     except PermissionError:
-        raise UsageError(f"{path} may not be read by this user", fix=f"chmod u+r {path}", code="E231") from None
+        raise UsageError(
+            f"{path}: this user has no permission to read it", fix=f"chmod u+r {path}", code="E231"
+        ) from None
 
 
 def _read(path: Path, file: BinaryIO) -> StoredNetwork:
-    begin = file.read(32)
+    head = file.read(32)
     file.seek(0)
-    length = int.from_bytes(begin[:8], "little")
-    if begin[8:9] == b"{" and length <= HEADER_LIMIT:
+    length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and length <= HEADER_LIMIT:
         return _safetensors(path)
-    if begin[:4] == b"PK\x03\x04":
+    if head[:4] == b"PK\x03\x04":
         return _archive(path)
-    if begin[:6] == b"\x93NUMPY":
+    if head[:6] == b"\x93NUMPY":
         return _npy(path, file)
-    if re.match(rb"\x80[\x02-\x05]|[(\]}]|c[\w.]+\n", begin):
+    if re.match(rb"\x80[\x02-\x05]|[(\]}]|c[\w.]+\n", head):
         return _state_dict(path)
     for sign, what in SIGNS.items():
-        if begin.startswith(sign):
+        if head.startswith(sign):
             raise DataError(f"{path} is {what}", fix=READABLE, code="E340")
     return _protobuf(path, file)
 
@@ -107,16 +113,16 @@ def _protobuf(path: Path, file: BinaryIO) -> StoredNetwork:
     size = path.stat().st_size
     if size >= PROTOBUF_LIMIT:
         raise UntrustedFileError(
-            f"{path} has {size:,} bytes; no caffemodel or ONNX file can be so large",
-            fix="Give a file of weights alone; those of AlexNet are 244 MB.",
+            f"{path} has {size:,} bytes; a caffemodel or ONNX file cannot be so large",
+            fix="Give a file that holds only weights; those of AlexNet are 244 MB.",
             code="E611",
         )
     content = file.read()
-    found = top_fields(memoryview(content))
-    if (7, BYTES) in found:
+    field_types = top_fields(memoryview(content))
+    if (7, BYTES) in field_types:
         layers, chain, facts = read_onnx(content, str(path))
         return StoredNetwork("ONNX", tuple(StoredLayer(*layer) for layer in layers), chain, facts)
-    if (100, BYTES) in found or (2, BYTES) in found:
+    if (100, BYTES) in field_types or (2, BYTES) in field_types:
         kind, layers, chain, facts = read_caffemodel(memoryview(content), str(path))
         return StoredNetwork(kind, tuple(StoredLayer(*layer) for layer in layers), chain, facts)
     raise DataError(
@@ -131,24 +137,24 @@ def _safetensors(path: Path) -> StoredNetwork:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             arrays = {}
-            for name in file.keys():  # noqa: SIM118 - it is no dictionary
+            for name in file.keys():  # noqa: SIM118 - it is not a dictionary
                 tensor = file.get_tensor(name)
                 arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise _damaged(path, error) from None
-    ours: dict[str, str] = {}
+    own_metadata: dict[str, str] = {}
     if "alexnet" in metadata:
         try:
-            about = json.loads(metadata["alexnet"])
-            ours = {name: json.dumps(about[name]) for name in ("recipe", "classes")}
+            header = json.loads(metadata["alexnet"])
+            own_metadata = {name: json.dumps(header[name]) for name in ("recipe", "classes")}
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path, error) from None
-    layers = _layers(path, arrays, in_order=False, partly="recipe" in ours)
-    return StoredNetwork("safetensors", layers, metadata=ours)
+    layers = _layers(path, arrays, in_order=False, partly="recipe" in own_metadata)
+    return StoredNetwork("safetensors", layers, metadata=own_metadata)
 
 
 def _archive(path: Path) -> StoredNetwork:
-    """A zip file: of torch.save, or of numpy.savez."""
+    """Reads a zip file of torch.save or numpy.savez."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -157,13 +163,13 @@ def _archive(path: Path) -> StoredNetwork:
                 return _state_dict(path)
             if not members or not all(member.filename.endswith(".npy") for member in members):
                 raise DataError(
-                    f"{path} is a zip file that neither PyTorch nor NumPy has written", fix=READABLE, code="E340"
+                    f"{path} is a zip file that was written neither by PyTorch nor by NumPy", fix=READABLE, code="E340"
                 )
             unpacked = sum(member.file_size for member in members)
             if unpacked > max(EXPANSION[0] * size, EXPANSION[1]):
                 raise UntrustedFileError(
-                    f"{path} would unpack from {size:,} to {unpacked:,} bytes; no weights do",
-                    fix="Give a file of weights alone; those of AlexNet are 244 MB.",
+                    f"{path} would unpack from {size:,} to {unpacked:,} bytes; files of weights never do",
+                    fix="Give a file that holds only weights; those of AlexNet are 244 MB.",
                     code="E611",
                 )
             arrays = {}
@@ -191,26 +197,26 @@ def _npy(path: Path, file: BinaryIO) -> StoredNetwork:
 
 
 def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and type; ValueError if it is damaged."""
+    """Reads shape, whether the order is Fortran's, and type; ValueError if the header is damaged."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 has written
+            warnings.simplefilter("ignore")  # about headers written by Python 2
             return read(stream)
     except Exception as error:  # NumPy parses the header as Python, which fails in many ways
         raise ValueError(f"its header is unreadable ({error})") from None
 
 
 def _array(stream: Any, size: int) -> NDArray[Any]:
-    """An array out of a NumPy file of `size` bytes; numpy.load would make room for whatever shape it tells."""
+    """Reads an array from a NumPy file of `size` bytes; numpy.load would reserve memory for any shape in the header."""
     shape, fortran, dtype = _npy_header(stream)
     if dtype.kind not in "fiub":
-        raise ValueError(f"it holds values of the type {dtype}, which are no plain numbers")
+        raise ValueError(f"it holds values of the type {dtype}, which are not plain numbers")
     count = math.prod(shape)
     if not 0 <= count * dtype.itemsize <= size:
         raise ValueError(f"an array of {shape} in {size} bytes")
-    content = bytearray(stream.read(count * dtype.itemsize))  # not bytes: PyTorch wants arrays that can be written
+    content = bytearray(stream.read(count * dtype.itemsize))  # not bytes: PyTorch needs writable arrays
     return np.frombuffer(content, dtype, count).reshape(shape, order="F" if fortran else "C")
 
 
@@ -219,14 +225,14 @@ def _state_dict(path: Path) -> StoredNetwork:
 
 
 def _numpy(path: Path, arrays: Arrays) -> StoredNetwork:
-    """Arrays by name, in the layout of PyTorch, or of TensorFlow: (kh, kw, in, out), (in, out), inputs row by row."""
+    """Makes layers of named arrays, in the layout of PyTorch or of TensorFlow: (kh, kw, in, out) and (in, out)."""
     layers = _layers(path, arrays, in_order=False, transposed=_rows_first(arrays))
     facts = {"bgr": True} if _rows_first(arrays) and layers[:1] and layers[0].weight.shape[1] == 3 else {}
     return StoredNetwork("NumPy dictionary", layers, facts=facts)
 
 
 def _rows_first(arrays: Arrays) -> bool:
-    """Whether all kernels are squares at the front, as (11, 11, 3, 96) and not (96, 3, 11, 11)."""
+    """Whether the kernel size is in the first two dimensions, as in (11, 11, 3, 96), not as in (96, 3, 11, 11)."""
     shapes = [array.shape for array in arrays.values() if array.ndim == 4]
     back = all(shape[2] == shape[3] for shape in shapes)
     return bool(shapes) and not back and all(shape[0] == shape[1] for shape in shapes)
@@ -235,51 +241,61 @@ def _rows_first(arrays: Arrays) -> bool:
 def _layers(
     path: Path, arrays: Arrays, in_order: bool, transposed: bool = False, partly: bool = False
 ) -> tuple[StoredLayer, ...]:
-    """Pairs NAME.weight with NAME.bias, convolutions first where the file has no order of its own.
+    """Pairs NAME.weight with NAME.bias; without `in_order`, sorts the layers by name, convolutions first.
+
+    Args:
+        in_order: whether the arrays are already in the order of the network.
+        transposed: whether they are in the layout of TensorFlow.
+        partly: whether arrays that belong to no convolutional or fully connected layer are ignored.
 
     Raises:
-        DataError: there are arrays that belong to no convolution or fully connected layer, unless `partly`.
+        DataError: there are such arrays, and not `partly`.
     """
     parts: dict[str, dict[int, NDArray[Any]]] = {}
-    rest = []
-    for given, array in arrays.items():
-        key = printable(given)
+    unused = []
+    for array_name, array in arrays.items():
+        key = printable(array_name)
         name, ending = re.fullmatch(r"(.*?)[._/]?([^._/]*)", key).groups()  # type: ignore[union-attr]
         which = next((i for i, endings in enumerate(ENDINGS) if ending in endings), 2)
         if which == 2 or array.dtype.kind != "f" or (which == 0 and array.ndim not in (2, 4)):
-            rest.append(key)
+            unused.append(key)
         else:
             parts.setdefault(name, {})[which] = np.asarray(array, np.float32)
-    rest += [f"{name}.bias" for name, part in parts.items() if 0 not in part]
-    if rest and not partly:
+    unused += [f"{name}.bias" for name, part in parts.items() if 0 not in part]
+    if unused and not partly:
         raise DataError(
-            f"{path} holds {', '.join(rest[:5])}{' ...' if len(rest) > 5 else ''}, "
-            "which belong to no convolution and no fully connected layer",
-            fix="Batch normalisation and the like are no part of the networks here; save weights and biases alone.",
+            f"{path} holds {', '.join(unused[:5])}{' ...' if len(unused) > 5 else ''}, "
+            "which belong to no convolutional or fully connected layer",
+            fix="Layers such as batch normalization cannot be imported; save only weights and biases.",
             code="E342",
         )
     named = [(name, part[0], part.get(1)) for name, part in parts.items() if 0 in part]
     if not in_order:
         named.sort(key=lambda layer: (layer[1].ndim == 2, _natural(layer[0])))
-    out: list[StoredLayer] = []
+    layers: list[StoredLayer] = []
     for name, weight, bias in named:
         if transposed:
-            before = out[-1].weight if out and out[-1].weight.ndim == 4 else None
-            weight = _turned(path, name, weight, before)
+            convolution = layers[-1].weight if layers and layers[-1].weight.ndim == 4 else None
+            weight = _channels_first(path, name, weight, convolution)
         if bias is not None and bias.size != len(weight):
             raise UntrustedFileError(
                 f"{path} is damaged: {name} has {len(weight)} outputs and {bias.size} biases",
-                fix="Fetch it again and compare its size and checksum.",
+                fix="Download it again and compare its size and checksum.",
                 code="E610",
             )
-        out.append(StoredLayer(name, weight, None if bias is None else bias.reshape(-1)))
-    return tuple(out)
+        layers.append(StoredLayer(name, weight, None if bias is None else bias.reshape(-1)))
+    return tuple(layers)
 
 
-def _turned(
+def _channels_first(
     path: Path, name: str, weight: NDArray[np.float32], convolution: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """(kh, kw, in, out) as (out, in, kh, kw); (in, out) as (out, in), inputs behind a convolution by channel."""
+    """Turns (kh, kw, in, out) into (out, in, kh, kw), and (in, out) into (out, in).
+
+    Args:
+        convolution: the weights of the layer before if that is a convolution: the inputs are then ordered by channel,
+            row and column instead of row, column and channel.
+    """
     if weight.ndim == 4:
         return weight.transpose(3, 2, 0, 1)
     if convolution is None:
@@ -288,7 +304,8 @@ def _turned(
     side = math.isqrt(inputs // max(channels, 1))
     if side * side * channels != inputs:
         raise DataError(
-            f"{path}: {name} has {inputs} inputs, which are no square of the {channels} channels before it",
+            f"{path}: {name} has {inputs} inputs; this is not a square number times the {channels} channels "
+            "of the layer before",
             fix="Give the layers names that sort in the order of the network, such as conv1 to fc8.",
             code="E343",
         )
@@ -296,13 +313,13 @@ def _turned(
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts conv2 before conv10."""
+    """Sort key that puts conv2 before conv10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _damaged(path: Path, error: Exception) -> UntrustedFileError:
     return UntrustedFileError(
         f"{path} is damaged: {printable(str(error))}",
-        fix="Fetch it again and compare its size and checksum.",
+        fix="Download it again and compare its size and checksum.",
         code="E610",
     )

@@ -212,7 +212,7 @@ HEAD = """# Claims
 
 What the paper of 2012 claims, what it or the notebook of the source records, and what the studies of this project
 found. Written by `make figures` from `results/*.jsonl`; do not edit. Figures of 2012 are top-1 / top-5 in % or points
-of ImageNet; ours are of other pictures and of far smaller networks, so signs can be compared and sizes cannot.
+of ImageNet; ours are of other images and of far smaller networks, so signs can be compared and sizes cannot.
 Intervals are 95 % t intervals of the difference between runs with the same seed.
 
 How far this goes. Three seeds see effects of some points only: most of what the paper found in ImageNet is smaller.

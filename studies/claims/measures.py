@@ -105,7 +105,7 @@ def paired(found: Rows, variant: str, value: Any, base: str = BASE) -> Interval 
 
 
 def overfit(row: Row) -> float:
-    """Held-out error less training error at the end, both looked at as test pictures are; in [-1, 1]."""
+    """Held-out error less training error at the end, both looked at as test images are; in [-1, 1]."""
     held_out, own = (results.error(row, "top1_error", split) for split in (split_of([row]), "train"))
     assert held_out is not None
     assert own is not None

@@ -11,7 +11,7 @@ from alexnet.evaluation.intervals import Interval
 from alexnet.experiments import results
 from alexnet.experiments.ablation import claimed
 from alexnet.models.build import build_model
-from alexnet.models.summary import Summary, summarise
+from alexnet.models.summary import Summary, summarize
 from alexnet.recipes.ingredients import BY_NAME
 from alexnet.recipes.named import find_recipe
 from studies.claims import measures
@@ -222,7 +222,7 @@ def larger(kind: str) -> Callable[[Studies], Found]:
 @cache
 def counts() -> Summary:
     """The network of 2012, counted."""
-    return summarise(build_model(find_recipe("alexnet-2012").model))
+    return summarize(build_model(find_recipe("alexnet-2012").model))
 
 
 def size(studies: Studies) -> Found:
@@ -240,7 +240,7 @@ def small_convolutions(studies: Studies) -> Found:
 
 
 def windows(studies: Studies) -> Found:
-    """In how many ways a picture of 256 pixels can be cut to 224 and mirrored."""
+    """In how many ways a image of 256 pixels can be cut to 224 and mirrored."""
     places = len(np.unique(crop_offsets(0, 1, np.arange(20_000), 256 - 224)[:, 0]))
     return f"{places} x {places} x 2 = {2 * places * places:,} in the code", REPRODUCED if places == 32 else NOT
 

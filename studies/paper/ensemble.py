@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from alexnet.evaluation.compare import answers, open_runs
+from alexnet.evaluation.compare import evaluate_runs, open_runs
 from alexnet.evaluation.ensemble import Ensemble, combine, find_weights
 from alexnet.experiments import results, runner
 from alexnet.experiments.runner import Job
@@ -35,7 +35,7 @@ def runs(options: Options) -> list[Job]:
 def combined(options: Options, views: int) -> tuple[Ensemble, Ensemble]:
     """The members together: with equal weights, and with weights found on validation."""
     opened, prepared = open_runs([runner.run_folder(job, options.runs) for job in runs(options)])
-    look = {split: answers(opened, prepared, split, views=views, checkpoint="last") for split in ("val", "test")}
+    look = {split: evaluate_runs(opened, prepared, split, views=views, checkpoint="last") for split in ("val", "test")}
     return combine(look["test"]), combine(look["test"], find_weights(look["val"]))
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     for views in (1, 10):
         equal, weighted = combined(options, views)
         for name, result in (("together", equal), ("together, weighted", weighted)):
-            found = result.together.summary()
+            found = result.combined.summary()
             figures = {key: round(found[key], 5) for key in ("top1_error", "top5_error", "log_loss")}
             shared = {key: members[0][key] for key in ("study", "data", "environment", "commit", "date")}
             row = {

@@ -3,7 +3,7 @@
 python -m studies.paper.figure_1 CIFAR10 [--jobs 2]
 
 CIFAR10 has train/ and test/ with class folders. The four-layer network of cuda-convnet without any regularisation
-(recipe figure-1), on every n-th training picture, batches of 128, the rate constant. First each activation with each
+(recipe figure-1), on every n-th training image, batches of 128, the rate constant. First each activation with each
 rate of a grid, one seed and few epochs; the rate that had reached the lowest training error by then is its own. Then
 three seeds with that rate until the training error is 25 %, or a cap. Training error is the paper's: the running
 error of the epoch, taken while the network learns. Which network the paper used is not known.

@@ -2,7 +2,7 @@
 
 python -m studies.paper.ingredients_cifar CIFAR10 [--jobs 2]
 
-CIFAR10 has train/ and test/ with class folders; every tenth training picture (5,000) and every fourth test picture
+CIFAR10 has train/ and test/ with class folders; every tenth training image (5,000) and every fourth test image
 (2,500) of each class are taken. Recipe small-cifar, everything of 2012 an eighth as wide, with a short schedule;
 three paired seeds.
 

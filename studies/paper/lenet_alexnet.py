@@ -1,10 +1,10 @@
-"""LeNet against AlexNet: parameters, multiply-adds, accuracy and time, on small grey pictures and on photos.
+"""LeNet against AlexNet: parameters, multiply-adds, accuracy and time, on small gray images and on photos.
 
 python -m studies.paper.lenet_alexnet CIFAR10 PHOTOS [--jobs 2]
 
 Fashion-MNIST, which "Dive into Deep Learning" compares them on, is not at hand: its place is taken by CIFAR-10 in
-grey, windows of 28 pixels, every fifth training picture and every fourth test picture. The photos are looked at in
-grey too by LeNet, which has one channel, and in colour by AlexNet; windows of 56 pixels. All networks get AdamW on
+gray, windows of 28 pixels, every fifth training image and every fourth test image. The photos are looked at in
+gray too by LeNet, which has one channel, and in color by AlexNet; windows of 56 pixels. All networks get AdamW on
 one cycle and the same number of epochs; the rates are those of the recipes lenet and demo. Three seeds.
 
 About 10 minutes of one core (Xeon, Sapphire Rapids).
@@ -19,7 +19,7 @@ EPOCHS = 15
 COMMON = [f"epochs={EPOCHS}", "evaluate_every=15", "augment.flip=true"]
 SMALL = ["prepare_size=32", "model.crop_size=28"]
 LARGE = ["prepare_size=64", "model.crop_size=56"]
-NETWORKS = {  # name -> recipe, changes on small pictures, changes on photos
+NETWORKS = {  # name -> recipe, changes on small images, changes on photos
     "LeNet, sigmoid": ("lenet", [], []),
     "LeNet, ReLU": (
         "lenet",

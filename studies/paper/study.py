@@ -1,4 +1,4 @@
-"""What the studies share: their command line, subsets of pictures, and phases that build on the rows of those before.
+"""What the studies share: their command line, subsets of images, and phases that build on the rows of those before.
 
 A study is a list of phases. A phase looks at the rows that are there and says which runs it wants; what has a row is
 never run again, so a study can be stopped at any moment and the same command goes on. Every run has one thread; two can
@@ -35,7 +35,7 @@ class Options:
     """What was typed."""
 
     name: str  # of the study
-    folders: tuple[str, ...]  # of pictures, in the order of the study's arguments
+    folders: tuple[str, ...]  # of images, in the order of the study's arguments
     seeds: int
     changes: tuple[str, ...]  # of every run, after the study's own
     jobs: int
@@ -60,7 +60,7 @@ def main(name: str, doc: str, data: Sequence[str], phases: Sequence[Phase], seed
 
     Args:
         doc: the docstring of the script, shown as help: question, sizes, minutes.
-        data: names of the folders of pictures that it takes.
+        data: names of the folders of images that it takes.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for folder in data:
@@ -106,7 +106,7 @@ def _tell(row: dict[str, Any], left: int) -> None:
 
 
 def subset(folder: str, every: dict[str, int]) -> str:
-    """A folder of links to every n-th picture of each class, by name, for each split; made once, in the cache.
+    """A folder of links to every n-th image of each class, by name, for each split; made once, in the cache.
 
     Args:
         folder: with a folder for each split, and in it one for each class.

@@ -2,9 +2,9 @@
 
 python -m studies.paper.will_it_train PHOTOS [--epochs 20] [--seeds 0 1 2]
 
-Net 145 at full width, so that every fan-in is that of 2012, on smaller pictures (67 pixels cut from 77), with its own
+Net 145 at full width, so that every fan-in is that of 2012, on smaller images (67 pixels cut from 77), with its own
 rate of 0.01 held constant, batches of 128, dropout and augmentation. The plateau is the entropy of the class
-frequencies: what a network loses that has learned how frequent the classes are and nothing about pictures. Appends to
+frequencies: what a network loses that has learned how frequent the classes are and nothing about images. Appends to
 results/will_it_train.jsonl, whose rows have a form of their own.
 
 About 25 minutes of two cores (Xeon, Sapphire Rapids).
@@ -27,7 +27,7 @@ from alexnet.runs.environment import environment
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import create_run
 from alexnet.training.loop import train
-from alexnet.training.plan import check_run
+from alexnet.training.plan import Plan
 from harness import ROOT
 
 STARTS = {
@@ -83,7 +83,7 @@ def main() -> None:
             counts = np.bincount(prepared.splits["train"].labels)
             plateau = float(-(counts / counts.sum() * np.log(counts / counts.sum())).sum())
             print(f"{start}, seed {seed}; plateau {plateau:.4f}, ln {math.log(len(counts)):.4f}", flush=True)
-            check = check_run(recipe, prepared, torch.device("cpu"))
+            check = Plan(recipe, recipe, prepared, torch.device("cpu")).check()
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 run = create_run(Path(folder) / "run", recipe, prepared.class_names, {"fingerprint": ""})

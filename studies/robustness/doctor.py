@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.doctor.examine import examine
-from alexnet.doctor.examine import record as findings_of
 from studies.robustness.planting import missed, plant, surplus
 from studies.robustness.recording import ROOT, record
 
@@ -43,7 +42,7 @@ def examined(data: Path, out: Path, run: Path | None = None) -> tuple[dict, floa
     """The record of an examination, and its seconds."""
     started = time.monotonic()
     examination = examine(str(data), out, run)
-    return findings_of(examination), time.monotonic() - started
+    return examination.record(), time.monotonic() - started
 
 
 def natural(found: dict) -> dict[str, dict]:
@@ -51,7 +50,7 @@ def natural(found: dict) -> dict[str, dict]:
     names: dict[str, list[str]] = {}
     for group in found["copies"]:
         kind = "leak" if group["leak"] else "conflict" if group["conflict"] else "copy"
-        names.setdefault(kind, []).append(" = ".join(each["name"] for each in group["pictures"]))
+        names.setdefault(kind, []).append(" = ".join(each["name"] for each in group["images"]))
     for part in ("unreadable", "poor", "formats"):
         for each in found[part]:
             names.setdefault(each["kind"], []).append(each["name"])
@@ -90,23 +89,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         found, seconds = examined(options.photos, place / "natural", options.run)
-        results["photos"] = {"pictures": sum(found["pictures"].values()), "seconds": round(seconds, 1)}
+        results["photos"] = {"pictures": sum(found["images"].values()), "seconds": round(seconds, 1)}
         results["photos"]["found"] = natural(found)
         if options.run is not None:
             doubted = Counter(each["split"] for each in found["likely_wrong_labels"])
             results["photos"]["labels doubted"] = dict(doubted)
         print(json.dumps(results, indent=1), flush=True)
 
-        # Of a group of copies the first may stay; pictures with other real faults go.
+        # Of a group of copies the first may stay; images with other real faults go.
         faulty = {each["name"] for part in ("unreadable", "poor", "formats") for each in found[part]}
         faulty = {name for name in faulty if any(seen.get(name) for seen in SEEN.values())}
         for group in found["copies"]:
-            names = [each["name"] for each in group["pictures"]]
+            names = [each["name"] for each in group["images"]]
             if any(seen.get(" = ".join(names)) for seen in SEEN.values()):
                 faulty.update(names[1:])
         control = copy_set(options.photos, place / "control", frozenset(faulty))
         clean, _ = examined(control, place / "clean")
-        results["control"] = {"pictures": sum(clean["pictures"].values()), "reported": surplus({}, clean)}
+        results["control"] = {"pictures": sum(clean["images"].values()), "reported": surplus({}, clean)}
         print(json.dumps(results["control"], indent=1), flush=True)
         if options.run is not None:
             swapped = swapped_labels(copy_set(options.photos, place / "swapped"), options.count, options.seed)
@@ -115,18 +114,18 @@ def main() -> None:
             hits = [each["name"] in swapped for each in doubted]
             results["swapped labels"] = {
                 "planted": len(swapped),
-                "held-out pictures": asked["pictures"]["val"],
+                "held-out pictures": asked["images"]["val"],
                 "reported": len(hits),
                 "of them planted": sum(hits),
                 "of the first 10": sum(hits[:10]),
             }
             print(json.dumps(results["swapped labels"], indent=1), flush=True)
-        shutil.rmtree(control / "test")  # the planted classes have no pictures there
+        shutil.rmtree(control / "test")  # the planted classes have no images there
         planted = plant(control, options.count, options.seed)
         sick, seconds = examined(control, place / "sick")
         lost = missed(planted, sick)
         results["planted"] = {
-            "pictures": sum(sick["pictures"].values()),
+            "pictures": sum(sick["images"].values()),
             "seconds": round(seconds, 1),
             "kinds": {
                 kind: {"planted": len(faults), "found": len(faults) - len(lost[kind])}

@@ -1,10 +1,10 @@
-"""How fast the page of `alexnet explore` answers, what it takes and looks like: results/explorer.json and screenshots.
+"""Measures how fast the page of `alexnet explore` responds and takes screenshots: results/explorer.json and a folder.
 
-python -m studies.robustness.explorer RUN RUN PICTURES SHOTS
+python -m studies.robustness.explorer RUN RUN IMAGES SHOTS
 
-RUN and RUN are two runs on the same pictures, PICTURES a folder of which 50 files are given to the page, as dropped,
-one after the other; SHOTS is a folder for screenshots of all tabs in both languages, both widths, light and dark.
-Times are taken in the page, from handing over the file until its first five classes are drawn.
+RUN and RUN are two runs on the same images. IMAGES is a folder; 50 of its files are dropped on the page, one after the
+other. SHOTS is a folder for screenshots of all tabs in both languages, both widths, light and dark. Times are measured
+in the page, from the drop of the file until its first five classes are drawn.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ SWITCHES = 5  # times through all layers
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 TABS = ("look", "filters", "why", "similar", "train", "compare")
 
-# The file goes the way of a drop: an event with a DataTransfer. Drawn means that the next frame has been shown.
+# The file arrives like a dropped one, in an event with a DataTransfer. Drawn means that the next frame was shown.
 DROP = """async ([name, bytes]) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([new Uint8Array(bytes)], name));
@@ -89,20 +89,20 @@ def quantiles(milliseconds: list[float]) -> dict[str, Any]:
     return {"count": len(milliseconds), "p50_ms": round(p50), "p95_ms": round(p95), "max_ms": round(max(milliseconds))}
 
 
-def measured(page: Page, url: str, pictures: list[Path]) -> dict[str, Any]:
-    """Times from drop to classes, and from a click on a layer to its maps."""
+def measured(page: Page, url: str, images: list[Path]) -> dict[str, Any]:
+    """Times from drop to classes, and from a click on a layer to its feature maps."""
     page.goto(f"{url}#look?lang=en")
     settled(page)
     setup = "async () => { window.classes = (await (await fetch('/explorer/setup')).json()).runs[0].classes.length }"
     page.evaluate(setup)
     drops = []
-    for picture in pictures:
-        drops.append(page.evaluate(DROP, [picture.name, list(picture.read_bytes())]))
+    for image in images:
+        drops.append(page.evaluate(DROP, [image.name, list(image.read_bytes())]))
         settled(page)
     stages = page.evaluate("() => [...document.querySelectorAll('g.stage')].map((each) => each.id.slice(6))")
     first, again = [], []
-    for picture in pictures[:SWITCHES]:
-        page.set_input_files("input[type=file]", picture)
+    for image in images[:SWITCHES]:
+        page.set_input_files("input[type=file]", image)
         settled(page)
         first += [page.evaluate(SWITCH, stage) for stage in stages[1:]]
         settled(page)
@@ -111,9 +111,9 @@ def measured(page: Page, url: str, pictures: list[Path]) -> dict[str, Any]:
     return {"drop_to_top5": quantiles(drops), "layer_switch": quantiles(first), "layer_switch_again": quantiles(again)}
 
 
-def ways(browser: Browser, url: str, run: str, picture: Path) -> dict[str, bool]:
-    """For each way a picture comes to the page, and tab on which it does, whether the chosen run answers for it."""
-    given = [picture.name, list(picture.read_bytes())]
+def ways(browser: Browser, url: str, run: str, image: Path) -> dict[str, bool]:
+    """For each way to give the page an image, and each tab, whether the chosen run classifies it."""
+    file = [image.name, list(image.read_bytes())]
     arrived = {}
     for way, tab in (
         *((DROPPED, tab) for tab in TABS),
@@ -128,13 +128,13 @@ def ways(browser: Browser, url: str, run: str, picture: Path) -> dict[str, bool]
         before = page.evaluate("() => location.hash")
         with page.expect_response(lambda response: response.url.endswith("/explorer/images?run=" + run)) as answer:
             if way == "file":
-                page.set_input_files("input[type=file]", picture)
+                page.set_input_files("input[type=file]", image)
             elif way == "webcam":
                 page.get_by_role("button", name="use the webcam").click()
                 page.wait_for_function("() => document.querySelector('video')?.videoWidth > 0")
-                page.get_by_role("button", name="Take the picture").click()
+                page.get_by_role("button", name="Take the photo").click()
             else:
-                page.evaluate(way, given)
+                page.evaluate(way, file)
         settled(page)
         named = {DROPPED: "drop", PASTED: "paste"}.get(way, way)
         arrived[f"{named} on {tab}"] = answer.value.ok and page.evaluate("() => location.hash") != before
@@ -146,13 +146,13 @@ def main() -> None:
     """Measures, takes the screenshots and writes the file."""
     first, second, folder, shots = sys.argv[1:]
     files = find_images([folder])
-    pictures = [files[i] for i in np.linspace(0, len(files) - 1, DROPS).astype(int)]
+    images = [files[i] for i in np.linspace(0, len(files) - 1, DROPS).astype(int)]
     out, wrong, elsewhere, wide = Path(shots), [], [], []
     out.mkdir(parents=True, exist_ok=True)
     with explored(first, second) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        times = measured(browser.new_page(viewport={"width": 1280, "height": 900}), url, pictures)
-        arrived = ways(browser, url, Path(second).name, pictures[0])
+        times = measured(browser.new_page(viewport={"width": 1280, "height": 900}), url, images)
+        arrived = ways(browser, url, Path(second).name, images[0])
         for language, theme, width in ((a, b, c) for a in ("en", "zh") for b in ("light", "dark") for c in (1280, 360)):
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)

@@ -1,8 +1,8 @@
-"""Broken pictures by the thousand: the reader must give pixels or a DataError, and nothing else.
+"""Broken images by the thousand: the reader must give pixels or a DataError, and nothing else.
 
     python -m studies.robustness.fuzz_images [--formats PNG ...] [--mutations 2000] [--truncations 200] [--seed 0]
 
-Every format starts from a handful of sound pictures of its kinds (progressive, interlaced, animated, 16 bits ...). Each
+Every format starts from a handful of sound images of its kinds (progressive, interlaced, animated, 16 bits ...). Each
 case is one of them cut off or changed in up to eight places, given to `read_image` and to `prepare_image`. A process of
 its own reads them, so that a crash or a hang is one more result: it says what it is about to read before it does. A
 case is a function of (seed, format, number); `case` makes it again.
@@ -41,7 +41,7 @@ INTERESTING = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x
 
 @cache
 def sound(kind: str) -> tuple[bytes, ...]:
-    """Small pictures of one format that can all be read, of as many kinds as Pillow writes."""
+    """Small images of one format that can all be read, of as many kinds as Pillow writes."""
     chooser = np.random.default_rng(0)
     smooth = Image.fromarray(chooser.integers(0, 256, (6, 8, 3), np.uint8)).resize((64, 48), Image.Resampling.BICUBIC)
     noise = Image.fromarray(chooser.integers(0, 256, (24, 40, 3), np.uint8))
@@ -104,7 +104,7 @@ def sound(kind: str) -> tuple[bytes, ...]:
 
 
 def case(kind: str, number: int, truncations: int, seed: int) -> bytes:
-    """The broken picture of this number: the first `truncations` are cut off, the others are changed."""
+    """The broken image of this number: the first `truncations` are cut off, the others are changed."""
     chooser = random.Random(f"{seed} {kind} {number}")
     content = chooser.choice(sound(kind))
     if number < truncations:

@@ -38,7 +38,7 @@ EQUAL = [
     *(("towers", 2, 64, False), ("hybrid", 2, 64, False), ("data", 2, 64, False)),
     *(("towers", 2, 32, True), ("hybrid", 2, 32, True), ("data", 2, 32, True)),
     *(("hybrid", 4, 32, True), ("data", 4, 32, True)),
-    # Of four pictures at the rate of 2012 a run is chaotic: after five steps rounding to 32 bits has made it another.
+    # Of four images at the rate of 2012 a run is chaotic: after five steps rounding to 32 bits has made it another.
     # Here that is seen; that nothing but rounding differs is seen in 64 bits.
     *(("towers", 2, 32, False), ("data", 2, 32, False), ("hybrid", 2, 32, False), ("data", 4, 32, False)),
 ]

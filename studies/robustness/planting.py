@@ -1,6 +1,6 @@
-"""Faults planted in copies of good pictures, of every kind that `alexnet doctor` looks for.
+"""Faults planted in copies of good images, of every kind that `alexnet doctor` looks for.
 
-Every fault gets a good picture of its own, so that no finding can be owed to another fault. `plant` returns what it
+Every fault gets a good image of its own, so that no finding can be owed to another fault. `plant` returns what it
 has planted: kind -> a list of what must be found, names as in `Samples.names`.
 """
 
@@ -16,7 +16,7 @@ Picture = Image.Image
 
 
 def scene(rng: np.random.Generator, size: tuple[int, int] = (180, 150)) -> Picture:
-    """A made-up picture that no two seeds share: soft colours, hard shapes, grain."""
+    """A made-up image that no two seeds share: soft colors, hard shapes, grain."""
     width, height = size
     pixels = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((3, 60.0), (8, 40.0)):
@@ -47,17 +47,17 @@ def encoded(picture: Picture, kind: str, **options: object) -> bytes:
 
 
 def scaled(picture: Picture, factor: float) -> Picture:
-    """The picture at another size."""
+    """The image at another size."""
     return picture.resize([max(1, round(side * factor)) for side in picture.size], Image.Resampling.LANCZOS)
 
 
 def brightness(picture: Picture, scale: float, shift: float = 0.0) -> Picture:
-    """Grey levels times `scale` plus `shift`."""
+    """Gray levels times `scale` plus `shift`."""
     return picture.point([min(255, max(0, round(scale * v + shift))) for v in range(256)] * 3)
 
 
 def strip(picture: Picture, aspect: int = 6) -> Picture:
-    """The picture side by side with itself, at least `aspect` times as wide as high."""
+    """The image side by side with itself, at least `aspect` times as wide as high."""
     width, height = picture.size
     times = -(-aspect * height // width)
     out = Image.new("RGB", (times * width, height))
@@ -134,7 +134,7 @@ def transparent(picture: Picture) -> bytes:
 
 
 def sixteen_bits(picture: Picture) -> bytes:
-    """A grey PNG of 16 bits."""
+    """A gray PNG of 16 bits."""
     return encoded(Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257), "PNG")
 
 
@@ -150,7 +150,7 @@ ODD: dict[str, tuple[str, Callable[[Picture], bytes]]] = {
 
 
 class Pool:
-    """Good pictures of the planted set, each given away once.
+    """Good images of the planted set, each given away once.
 
     Args:
         root: the set, with train/CLASS and val/CLASS.
@@ -163,7 +163,7 @@ class Pool:
         self.waiting: Iterator[Path] = iter([files[i] for i in rng.permutation(len(files)).tolist()])
 
     def next(self) -> tuple[Path, Picture]:
-        """A file of train and its picture."""
+        """A file of train and its image."""
         path = next(self.waiting)
         return path, Image.open(path).convert("RGB")
 
@@ -183,7 +183,7 @@ def plant(root: Path, count: int, seed: int) -> dict[str, list[tuple[str, ...]]]
     """Plants `count` faults of each kind in the good set `root`, which has train/CLASS/* and val/CLASS/*.
 
     Returns:
-        kind -> one tuple a fault: the names of the original and of its copy, of the picture, or what the remark says.
+        kind -> one tuple a fault: the names of the original and of its copy, of the image, or what the remark says.
     """
     rng = np.random.default_rng(seed)
     pool = Pool(root, rng)
@@ -219,7 +219,7 @@ def plant(root: Path, count: int, seed: int) -> dict[str, list[tuple[str, ...]]]
         put("unreadable", path.with_name(f"broken-{n}.jpg"), UNREADABLE[n % len(UNREADABLE)](picture, rng))
         for kind, change in POOR.items():
             path, picture = pool.next()
-            path.unlink()  # the fault takes the place of its picture: a copy of it would be a finding of its own
+            path.unlink()  # the fault takes the place of its image: a copy of it would be a finding of its own
             put(kind, path.with_suffix(".png" if kind == "very small" else ".jpg"), change(picture, rng))
         for kind, (suffix, change_format) in ODD.items():
             path, picture = pool.next()
@@ -237,7 +237,7 @@ def _plant_places(root: Path, n: int, pool: Pool, planted: dict[str, list[tuple[
     place = path.parent
     deep = place / f"part-{n}"
     deep.mkdir()
-    shutil.move(path, deep / path.name)  # a folder in a class is not empty, and its pictures count
+    shutil.move(path, deep / path.name)  # a folder in a class is not empty, and its images count
     if name in kinds[:2]:
         (deep / name).mkdir()
         (deep / name / "hidden.jpg").write_bytes(b"not looked at")
@@ -248,7 +248,7 @@ def _plant_places(root: Path, n: int, pool: Pool, planted: dict[str, list[tuple[
     (place / f"nothing-{n}").mkdir()
     planted.setdefault("empty folder", []).append((f"{pool.name(place)}/nothing-{n}/ is empty",))
     (root / "train" / f"empty-{n}").mkdir()
-    planted.setdefault("empty class", []).append((f"empty-{n} has no picture in train",))
+    planted.setdefault("empty class", []).append((f"empty-{n} has no image in train",))
     for kind, train, val in (("few", 1, 1), ("unseen", 2, 0)):
         for split, many in (("train", train), ("val", val)):
             for _ in range(many):
@@ -256,14 +256,14 @@ def _plant_places(root: Path, n: int, pool: Pool, planted: dict[str, list[tuple[
                 folder = root / split / f"{kind}-{n}"
                 folder.mkdir(exist_ok=True)
                 shutil.move(path, folder / path.name)
-    planted.setdefault("few pictures", []).append((f"few-{n} has only 1 picture in train",))
+    planted.setdefault("few pictures", []).append((f"few-{n} has only 1 image in train",))
     planted["empty folder"].append((f"train/empty-{n}/ is empty",))
-    planted.setdefault("missing in val", []).append((f"unseen-{n} has only 2 pictures in train, and none in val",))
+    planted.setdefault("missing in val", []).append((f"unseen-{n} has only 2 images in train, and none in val",))
 
 
 def missed(planted: dict[str, list[tuple[str, ...]]], record: dict) -> dict[str, list[tuple[str, ...]]]:
     """Kind -> the planted faults that a record of the doctor (doctor.json) does not have."""
-    groups = [({each["name"] for each in group["pictures"]}, group) for group in record["copies"]]
+    groups = [({each["name"] for each in group["images"]}, group) for group in record["copies"]]
     flat = {(each["kind"], each["name"]) for part in ("unreadable", "poor", "formats") for each in record[part]}
     said = {*record["hidden_or_empty"], *record["class_remarks"]}
 
@@ -283,7 +283,7 @@ def surplus(planted: dict[str, list[tuple[str, ...]]], record: dict) -> dict[str
     texts = {text for _, text in single}
     out: dict[str, list[str]] = {}
     for group in record["copies"]:
-        names = {each["name"] for each in group["pictures"]}
+        names = {each["name"] for each in group["images"]}
         rest = [pair for pair in pairs if pair <= names]
         if names != set().union(*rest):
             out.setdefault("copies", []).append(" = ".join(sorted(names)))

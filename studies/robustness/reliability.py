@@ -34,7 +34,7 @@ from alexnet.runs.checkpoint import checkpoint_name, damage_of, load_checkpoint
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
-from alexnet.training.monitor import Silent
+from alexnet.training.monitor import Monitor
 from harness import ROOT
 from harness.killed_training import go_on
 from studies.robustness.recording import machine
@@ -45,7 +45,7 @@ SEED = 0
 
 
 def pictures(folder: Path) -> Prepared:
-    """320 training and 64 val pictures of noise in two classes."""
+    """320 training and 64 val images of noise in two classes."""
     splits = {}
     for seed, (name, count) in enumerate({"train": 320, "val": 64}.items()):
         pixels = np.random.default_rng(seed).integers(0, 256, (count, 24, 24, 3)).astype(np.uint8)
@@ -63,7 +63,7 @@ def small_recipe(*changes: str) -> Recipe:
 
 
 def new_run(folder: Path, prepared: Prepared, *changes: str) -> RunFolder:
-    """A run folder for these pictures."""
+    """A run folder for these images."""
     return create_run(folder, small_recipe(*changes), prepared.class_names, {"fingerprint": prepared.fingerprint})
 
 
@@ -162,7 +162,7 @@ def disk(folder: Path, prepared: Prepared) -> dict[str, Any]:
         run = new_run(small / "run", prepared, "epochs=3")
         filler, usage = small / "filler", shutil.disk_usage
 
-        class Filling(Silent):
+        class Filling(Monitor):
             def step(self, progress: Any) -> None:
                 if progress.step == 30:
                     filler.unlink(missing_ok=True)
@@ -198,7 +198,7 @@ def memory(folder: Path, prepared: Prepared) -> dict[str, Any]:
     page = resource.getpagesize()
     seen: list[tuple[int, float, int]] = []
 
-    class Watching(Silent):
+    class Watching(Monitor):
         def step(self, progress: Any) -> None:
             if progress.step % 100 == 0:
                 pages = int(Path("/proc/self/statm").read_text().split()[1])

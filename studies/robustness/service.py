@@ -1,10 +1,10 @@
-"""What the service withstands: attacks, floods, slow and lying clients, load, signals, new weights.
+"""Measures what the service withstands: attacks, floods, slow and lying clients, load, signals, new weights.
 
     python -m studies.robustness.service [--only PART ...] [--seconds 60] [--uploads 10000] [--examples 500]
 
-Each part starts `alexnet serve` in a process of its own and writes its figures into results/service.json. Load,
-backpressure and SIGTERM ask the network of 2012 with start values, the others a small one, which takes next to no time.
-Clients and server share the machine. All of it takes about half an hour on two quiet cores.
+Each part starts `alexnet serve` in its own process and writes its figures into results/service.json. Load, backpressure
+and SIGTERM use the network of 2012 with initial weights, the others a small one, which takes almost no time. Clients
+and server share the machine. All parts together take about half an hour on two idle cores.
 """
 
 import argparse
@@ -41,7 +41,7 @@ RESULTS = ROOT / "results" / "service.json"
 
 
 def photos_as_requests() -> list[bytes]:
-    """Sixteen different pictures of an ordinary size."""
+    """Sixteen different images of an ordinary size."""
     return [request_of(picture(256, 256, seed, "JPEG")) for seed in range(16)]
 
 
@@ -54,13 +54,13 @@ def load(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         servers = {"batches": batching, "one at a time": single}
         for server in servers.values():
             asyncio.run(closed_loop(server.port, requests, 4, 3))
-        before = {name: counted(batching, f"alexnet_batch_pictures_{name}") for name in ("sum", "count")}
+        before = {name: counted(batching, f"alexnet_batch_images_{name}") for name in ("sum", "count")}
         for _ in range(3):
             for name, server in servers.items():
                 began = time.monotonic()
                 asked[name] += asyncio.run(closed_loop(server.port, requests, 64, given.seconds / 3))
                 seconds[name] += time.monotonic() - began
-        after = {name: counted(batching, f"alexnet_batch_pictures_{name}") for name in ("sum", "count")}
+        after = {name: counted(batching, f"alexnet_batch_images_{name}") for name in ("sum", "count")}
         rate = {name: sum(e.status == 200 for e in asked[name]) / seconds[name] for name in servers}
         light = asyncio.run(open_loop(batching.port, requests, 0.8 * rate["batches"], given.seconds / 2))
     fast, out = [each.ms for each in light if each.status == 200], {}
@@ -124,14 +124,14 @@ def stop(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def reload(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """R43: ten exchanges of the weights by SIGHUP under 1,000 requests of 8 clients."""
+    """R43: ten reloads of the weights by SIGHUP during 1,000 requests of 8 clients."""
     run = small(folder)
     expected: dict[str, list[float]] = {}
     answers: list[tuple[int, str, list[float]]] = []
     lock = threading.Lock()
 
     def remember() -> str:
-        """What these weights say, by the command line's own functions, in this process."""
+        """The prediction of the present weights, by the functions of the command line, in this process."""
         opened = open_run(run)
         model = load_model(opened)
         pixels = prepare_image(PHOTO, size=opened.recipe.prepare_size)[None]
@@ -185,7 +185,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Runs the parts that are named, or all."""
+    """Runs the parts that are named, or all parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=60)

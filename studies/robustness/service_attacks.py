@@ -1,4 +1,4 @@
-"""The study of the service: oversize, slow, malformed and hostile requests, and clients who hang up."""
+"""The study of the service: oversize, slow, malformed and hostile requests, and clients that disconnect."""
 
 import argparse
 import asyncio
@@ -103,7 +103,7 @@ def slow(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def bad_upload(number: int) -> bytes:
-    """A malformed upload: mutated and cut pictures, noise, texts, bombs, broken archives."""
+    """A malformed upload: mutated and cut images, noise, texts, bombs, broken archives."""
     chance = random.Random(number)
     kind = number % 10
     if kind < 8:
@@ -187,31 +187,31 @@ def contract(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def gone(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """R40: 500 clients that send a picture and hang up, 50 at a time, behind one that is computed."""
+    """R40: 500 clients that send an image and disconnect, 50 at a time, behind one that is computed."""
     request = request_of(PHOTO)
     with in_a_process(of_2012(folder), *CPU) as server:
         httpx.post(f"{server.url}/v1/why?method=saliency", content=PHOTO, timeout=120)
-        computed, opened = counted(server, "alexnet_pictures_total"), files(server)
+        computed, opened = counted(server, "alexnet_images_total"), files(server)
         for _ in range(10):
             busy = connect(server.port)
             busy.sendall(request_of(PHOTO, "/v1/why?method=occlusion"))
-            while counted(server, "alexnet_queue_pictures") < 1:
+            while counted(server, "alexnet_queue_images") < 1:
                 pass
             leaving = [connect(server.port) for _ in range(50)]
             for each in leaving:
                 each.sendall(request)
-            while counted(server, "alexnet_queue_pictures") < 51:
+            while counted(server, "alexnet_queue_images") < 51:
                 pass
             for each in leaving:
                 each.close()
-            while counted(server, "alexnet_queue_pictures") > 1:
+            while counted(server, "alexnet_queue_images") > 1:
                 pass
             answer_of(busy)
             busy.close()
         return {
             "hung_up": 500,
             "not_computed": int(counted(server, "alexnet_gone_total")),
-            "computed_of_them": int(counted(server, "alexnet_pictures_total") - computed) - 10,
+            "computed_of_them": int(counted(server, "alexnet_images_total") - computed) - 10,
             "open_files": [opened, files(server)],
             "answers_after": httpx.post(f"{server.url}/v1/predict", content=PHOTO).status_code,
         }

@@ -46,7 +46,7 @@ async def closed_loop(port: int, requests: list[bytes], clients: int, seconds: f
                 answer = await ask(reader, writer, requests[turn % len(requests)])
                 found.append(answer)
                 turn += clients
-                if answer.status == 503:  # it closes, since it has not read the picture
+                if answer.status == 503:  # it closes, since it has not read the image
                     writer.close()
                     await asyncio.sleep(0.05)
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)

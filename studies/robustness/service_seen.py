@@ -1,4 +1,4 @@
-"""What the parts of the study of the service share: networks, and what can be seen of a server from outside."""
+"""Shared by the parts of the study of the service: networks, and what can be measured of a server from outside."""
 
 import os
 import re
@@ -19,7 +19,7 @@ CPU = ("--device", "cpu")
 
 
 def new_run(folder: Path, recipe: str, classes: int = 10) -> Path:
-    """A run folder with the start values of a recipe."""
+    """A run folder with the initial weights of a recipe."""
     made = for_classes(find_recipe(recipe), classes)
     run = create_run(folder, made, tuple(f"class {i}" for i in range(classes)), {"source": "none"})
     save_checkpoint(run, build_model(made.model, seed=0), {}, TrainingState(step=0), best=True)
@@ -47,6 +47,6 @@ def files(server: Process) -> int:
 
 
 def counted(server: Process, name: str) -> float:
-    """The sum of a count over its labels."""
+    """The sum of a counter over its labels."""
     text = httpx.get(f"{server.url}/metrics", trust_env=False).text
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import alexnet.cli.demo as alexnet_demo
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import flat, from_json, override
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import open_run
-from alexnet.runs.start import new_run_folder
+from alexnet.storage.files import new_folder
 from alexnet.text import clock, duration, percent
 from alexnet.training.monitor import Interrupted
 from harness.small_runs import TINY
@@ -27,8 +26,7 @@ VERBS = (
     *("summary", "recipes", "diff", "check", "bench", "identify", "import"),
     *("ablate", "compare", "ensemble"),
     *("filters", "features", "similar", "why", "export", "parity"),
-    "serve",
-    "explore",
+    *("serve", "explore", "verify"),
 )
 
 
@@ -45,11 +43,11 @@ def row_of(table: str, name: str) -> list[str]:
 # --- help and imports ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", [None, *VERBS])
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_shows_at_least_two_examples_to_copy(alexnet, verb):
-    outcome = alexnet(*([verb] if verb else []), "--help")
+    outcome = alexnet(verb, "--help")
     assert (outcome.code, outcome.err) == (0, "")
-    command = f"alexnet {verb}" if verb else "alexnet"
+    command = f"alexnet {verb}"
     lines = [line.strip(" │") for line in outcome.out.splitlines()]
     examples = [line for line in lines if re.match(rf"(\S.* \| )?{command}( |$)", line)]
     assert len(examples) >= 2, outcome.out
@@ -58,7 +56,13 @@ def test_help_shows_at_least_two_examples_to_copy(alexnet, verb):
 def test_the_root_help_names_every_verb(alexnet):
     shown = alexnet("--help").out
     assert all(re.search(rf"^\W*{verb} ", shown, re.M) for verb in VERBS)
-    assert alexnet().out == shown
+
+
+def test_the_command_alone_shows_the_verbs_by_what_they_are_for_on_one_screen(alexnet):
+    lines = alexnet().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert set(VERBS) <= {word for line in lines for word in line.split()}
 
 
 def test_help_needs_no_torch():
@@ -95,7 +99,7 @@ def test_a_run_folder_holds_the_complete_record(trained):
 
 @pytest.mark.parametrize("views", [1, 10])
 def test_evaluate_prints_what_the_run_folder_holds(trained, alexnet, views):
-    outcome = alexnet("evaluate", trained / "run", "--json", "--views", views)
+    outcome = alexnet("evaluate", trained / "run", "--format", "json", "--views", views)
     assert (outcome.code, outcome.err) == (0, "")
     stored = json.loads((trained / "run" / "evaluation.json").read_text())
     (expected,) = (e for e in stored if e["views"] == views and e["split"] == "val")
@@ -107,9 +111,9 @@ def test_evaluate_prints_what_the_run_folder_holds(trained, alexnet, views):
         assert row_of(table, name) == [name, "2", f"{100 * figures['top1_error']:.1f} %"]
 
 
-def test_other_pictures_can_be_evaluated_and_their_classes_are_found_by_name(trained, alexnet, photos):
+def test_other_images_can_be_evaluated_and_their_classes_are_found_by_name(trained, alexnet, photos):
     shutil.rmtree(photos / "green")
-    outcome = alexnet("evaluate", trained / "run", photos, "--json")
+    outcome = alexnet("evaluate", trained / "run", photos, "--format", "json")
     facts = json.loads(outcome.out)
     assert {name: c["images"] for name, c in facts["classes"].items()} == {"blue": 10, "green": 0, "red": 10}
     assert facts["split"] == "all"  # a folder without train/ is looked at as a whole
@@ -147,9 +151,11 @@ def test_a_prepared_folder_is_trained_on_and_the_run_gets_a_name_of_its_own(alex
     assert f"Next: alexnet train {tmp_path / 'small'}" in first.out
     before = in_files(tmp_path / "small")
     assert alexnet("prepare", photos, tmp_path / "small", "--size", "24").code == 0
-    outcome = alexnet("train", "small", *TINY, "--epochs", "1")
+    outcome = alexnet("train", "small", *TINY, "epochs=1")
     assert outcome.code == 0, outcome.err
-    (run,) = (tmp_path / "runs").iterdir()
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if not path.is_symlink())
+    assert (tmp_path / "runs" / "last").resolve() == run
+    assert alexnet("evaluate", "runs/last", "--format", "json").code == 0
     assert run.name.endswith("-small")
     assert f"run folder: runs/{run.name}" in outcome.out
     assert in_files(tmp_path / "small") == before
@@ -159,7 +165,7 @@ def test_new_runs_get_names_that_nobody_has(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = []
     for _ in range(3):
-        folder = new_run_folder("/data/Meine Bilder!/")
+        folder = new_folder("runs", "/data/Meine Bilder!/")
         folder.mkdir(parents=True)
         made.append(folder)
     assert len(set(made)) == 3
@@ -172,41 +178,41 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(alexnet, photos, tmp_path, 
     outcome = alexnet("train", photos, *TINY, "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "3 classes, 24 train, 6 val" in outcome.out
-    assert "2 epochs of 3 steps of 8 pictures" in outcome.out
+    assert "2 epochs of 3 steps of 8 images" in outcome.out
     assert "epochs=2 (was 80)" in outcome.out or f"epochs=2 (was {RECIPES['photos'].epochs})" in outcome.out
     assert in_files(tmp_path) == before
     assert not (tmp_path / "runs").exists()
 
 
-def test_pictures_are_prepared_once_for_all_runs(alexnet, photos, tmp_path, cache):
+def test_images_are_prepared_once_for_all_runs(alexnet, photos, tmp_path, cache):
     first = alexnet("train", photos, *TINY, "--dry-run")
     again = alexnet("train", photos, *TINY, "--dry-run")
-    assert "prepared 30 pictures" in first.out
+    assert "prepared 30 images" in first.out
     assert "prepared before" in again.out
     assert str(cache) in again.out
 
 
-def test_a_run_whose_pictures_were_changed_is_not_gone_on_with(alexnet, photos, tmp_path, monkeypatch):
+def test_a_run_whose_images_were_changed_is_not_gone_on_with(alexnet, photos, tmp_path, monkeypatch):
     run, cache = tmp_path / "run", tmp_path / "cache"
     monkeypatch.setenv("ALEXNET_CACHE", str(cache))
     assert alexnet("train", photos, *TINY, "epochs=1", "--out", run).code == 0
     shutil.rmtree(cache)
-    assert alexnet("evaluate", run, "--json").code == 0  # prepared anew
+    assert alexnet("evaluate", run, "--format", "json").code == 0  # prepared anew
     shutil.rmtree(cache)
     shutil.copy(photos / "red" / "0.png", photos / "red" / "1.png")
     outcome = alexnet("resume", run)
     assert outcome.code == 3
-    assert "no longer holds the pictures" in outcome.err
+    assert "no longer holds the images" in outcome.err
     assert alexnet("resume", run, "epochs=2").code == 2
     outcome = alexnet("resume", run, "--allow-inexact")
     assert outcome.code == 0
-    assert "inexact: the rest of this run cannot be exact: pictures" in outcome.out
+    assert "inexact: the rest of this run cannot be exact: images" in outcome.out
 
 
 def test_the_demo_compares_both_networks_on_the_digits(alexnet, tmp_path, monkeypatch):
     short = ["epochs=1", "model.width=0.05", "evaluate_every=1"]
-    monkeypatch.setattr(alexnet_demo, "LENET", override(RECIPES["lenet"], ["epochs=1"]))
-    monkeypatch.setattr(alexnet_demo, "DEMO", override(RECIPES["demo"], short))
+    monkeypatch.setitem(RECIPES, "lenet", override(RECIPES["lenet"], ["epochs=1"]))
+    monkeypatch.setitem(RECIPES, "demo", override(RECIPES["demo"], short))
     outcome = alexnet("demo", "--out", tmp_path / "demo")
     assert outcome.code == 0, outcome.err
     assert "61,706" in outcome.out
@@ -281,15 +287,15 @@ def one_clear_message(outcome, code: int, *parts: str) -> None:
 
 # Words in capitals are folders that the test makes.
 MISTAKES = {
-    "unknown verb": ("frobnicate", 2, 'E200 unknown command "frobnicate"'),
-    "verb with a slip": ("evalute RUN", 2, 'Did you mean "evaluate"?'),
+    "unknown verb": ("frobnicate", 2, "E200 unknown command 'frobnicate'"),
+    "verb with a slip": ("evalute RUN", 2, "Did you mean 'evaluate'?"),
     "unknown flag with a slip": ("evaluate RUN --view 10", 2, "--view", "Did you mean --views"),
     "missing path": ("train", 2, "needs DATA", "alexnet train --help"),
     "missing folder for preparing": ("prepare PHOTOS", 2, "needs OUT"),
-    "missing pictures": ("predict RUN", 2, "no pictures given"),
+    "missing images": ("predict RUN", 2, "no images given"),
     "path that is not there": ("train NOWHERE", 3, "does not exist", "one sub-folder per class"),
     "one class": ("train ONE", 3, "single class", "at least two"),
-    "no pictures": ("train EMPTY", 3, "no pictures"),
+    "no images": ("train EMPTY", 3, "no images"),
     "a file": ("train PHOTOS/red/0.png", 3, "not a folder"),
     "unknown recipe": ("train PHOTOS --recipe phots", 2, "no recipe 'phots'; did you mean 'photos'?"),
     "unknown field": ("train PHOTOS epoch=3", 2, "no field 'epoch' in the recipe; did you mean 'epochs'?"),
@@ -308,13 +314,13 @@ MISTAKES = {
     "out is taken": ("train SMALL TINY --out RUN", 2, "exists and is not empty", "alexnet resume"),
     "strict": ("prepare BROKEN OUT --size 24 --strict", 3, "bad.png"),
     "no such split": ("evaluate RUN --split test", 3, "no split 'test'", "train, val"),
-    "views": ("evaluate RUN --views 5", 2, "views=5"),
-    "k": ("predict RUN PHOTOS --topk 0", 2, "--topk 0"),
-    "picture that is not there": ("predict RUN NOWHERE", 3, "no such file"),
+    "views": ("evaluate RUN --views 5", 2, "E203", '"5" for --views', "1, 10"),
+    "k": ("predict RUN PHOTOS --k 0", 2, "E263", "k=0"),
+    "image that is not there": ("predict RUN NOWHERE", 3, "no such file"),
     "choice": ("predict RUN PHOTOS --format xml", 2, "xml"),
     "number": ("prepare PHOTOS OUT --size big", 2, "big"),
     "size": ("prepare PHOTOS OUT --size 0", 2, "size"),
-    "workers": ("prepare PHOTOS OUT --workers=-1", 2, "workers"),
+    "threads": ("prepare PHOTOS OUT --threads=-1", 2, "threads"),
     "unknown recipe to show": ("recipes demoo", 2, "did you mean 'demo'?"),
     "unknown network": ("summary alexnett", 2, "did you mean"),
     "demo on top of other files": ("demo --out PHOTOS", 2, "holds other files", "--out"),
@@ -346,7 +352,7 @@ def test_a_mistake_gets_one_clear_message(alexnet, trained, start, photos, tmp_p
         places["UNTRAINED"] = start("untrained").folder
     if "BROKEN" in command:
         places["BROKEN"] = shutil.copytree(photos, tmp_path / "broken")
-        (places["BROKEN"] / "red" / "bad.png").write_text("no picture")
+        (places["BROKEN"] / "red" / "bad.png").write_text("no image")
     before = in_files(photos)
     words = re.sub(r"\b[A-Z]{2,}\b", lambda m: str(places.get(m[0], m[0])), command).split()
     words = [part for word in words for part in (TINY if word == "TINY" else [word])]
@@ -390,11 +396,11 @@ def test_ctrl_c_while_preparing_is_no_traceback(alexnet, photos, tmp_path, monke
     def stopped(*arguments, **more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("alexnet.data.prepare"), "prepare", stopped)
+    monkeypatch.setattr(importlib.import_module("alexnet.api.dataset"), "prepare_source", stopped)
     one_clear_message(alexnet("prepare", photos, tmp_path / "out", "--size", "24"), 130, "stopped")
 
 
-def test_a_flipped_bit_in_prepared_pictures_is_found_when_asked(alexnet, photos, tmp_path):
+def test_a_flipped_bit_in_prepared_images_is_found_when_asked(alexnet, photos, tmp_path):
     out = tmp_path / "small"
     whole = alexnet("prepare", photos, out, "--size", "24", "--verify")
     assert (whole.code, "every file is as it was written" in whole.out) == (0, True)
@@ -440,6 +446,6 @@ def test_a_demo_that_is_stopped_says_so(alexnet, monkeypatch, tmp_path):
     def stopped(*arguments, **named):
         raise Interrupted(3, 15)
 
-    monkeypatch.setattr("alexnet.cli.demo.train", stopped)
+    monkeypatch.setattr("alexnet.train", stopped)
     outcome = alexnet("demo", "--out", tmp_path / "demo")
-    assert (outcome.code, outcome.err) == (143, "alexnet: stopped; alexnet demo begins anew\n")
+    assert (outcome.code, outcome.err) == (143, "alexnet: stopped; alexnet demo starts again\n")

@@ -1,7 +1,7 @@
 """What the network is shown.
 
-Answers come from pictures whose pixels are their own coordinates, so that every window is known exactly, from numpy
-and brute-force loops in float64, from torchvision's TenCrop, and from the published colour statistics of the 2014
+Answers come from images whose pixels are their own coordinates, so that every window is known exactly, from numpy
+and brute-force loops in float64, from torchvision's TenCrop, and from the published color statistics of the 2014
 cuda-convnet2 data file (V, s and the spreads of R, G and B that they imply).
 """
 
@@ -21,14 +21,14 @@ from alexnet.data.augment import ColorStatistics
 from alexnet.data.crops import center_crop, ten_crop
 from alexnet.recipes.config import AugmentConfig
 
-# Grey levels; eigenvectors in columns.
+# Gray levels; eigenvectors in columns.
 STDEVS = np.array([19.72, 37.09, 121.78])
 VECTORS = np.array([[0.418, -0.713, -0.564], [-0.817, -0.024, -0.576], [0.397, 0.701, -0.592]])
 COLORS = ColorStatistics(torch.full((3, 1, 1), 100.0), STDEVS, VECTORS)
 
 
 def numbered(count: int, height: int, width: int | None = None) -> torch.Tensor:
-    """(N, 3, H, W) uint8: red is the row, green the column, blue the number of the picture."""
+    """(N, 3, H, W) uint8: red is the row, green the column, blue the number of the image."""
     n, y, x = np.meshgrid(*(np.arange(k) for k in (count, height, width or height)), indexing="ij")
     return torch.from_numpy(np.stack([y, x, n], axis=1).astype(np.uint8))
 
@@ -87,7 +87,7 @@ def test_training_views_are_windows_of_the_numbered_pixels_mirrored_half_of_the_
     assert seen == {(y, x, m) for y in range(5) for x in range(5) for m in (False, True)}
 
 
-def test_a_picture_gets_another_view_in_another_epoch_and_of_another_seed():
+def test_an_image_gets_another_view_in_another_epoch_and_of_another_seed():
     images, config = numbered(30, 256), AugmentConfig(color_noise=0.0)
     first = views(images, 224, config)
     for other in (views(images, 224, config, epoch=2), views(images, 224, config, seed=1)):
@@ -115,7 +115,7 @@ EVERYTHING = {
 @pytest.mark.parametrize("config", EVERYTHING.values(), ids=EVERYTHING)
 @given(batch=st.lists(st.integers(0, 11), min_size=1, max_size=12), seed=st.integers(0, 2**63 - 1))
 @settings(max_examples=15, deadline=None)
-def test_a_picture_gets_the_same_view_whatever_batch_it_is_in(config, batch, seed):
+def test_an_image_gets_the_same_view_whatever_batch_it_is_in(config, batch, seed):
     images = random_pictures(12, 16)
     samples = np.arange(12) * 1000
     whole = views(images, 12, config, seed=seed, samples=samples)
@@ -123,7 +123,7 @@ def test_a_picture_gets_the_same_view_whatever_batch_it_is_in(config, batch, see
     assert torch.equal(some, whole[batch])
 
 
-def test_flip_mirrors_only_the_chosen_pictures():
+def test_flip_mirrors_only_the_chosen_images():
     images = numbered(3, 4, 7)
     flipped = augment.flip(images, np.array([True, False, True]))
     for n, columns in enumerate([range(6, -1, -1), range(7), range(6, -1, -1)]):
@@ -138,7 +138,7 @@ def test_center_crop_and_the_center_view_are_the_middle_window():
     assert torch.equal(views(numbered(1, 256), 224, config)[0], expected)
 
 
-def test_ten_crop_is_four_corners_and_the_centre_in_the_order_of_2012_and_then_their_mirrors():
+def test_ten_crop_is_four_corners_and_the_center_in_the_order_of_2012_and_then_their_mirrors():
     ten = ten_crop(numbered(2, 256), 224)
     for n in (0, 1):
         for i, (top, left) in enumerate([(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]):
@@ -148,14 +148,14 @@ def test_ten_crop_is_four_corners_and_the_centre_in_the_order_of_2012_and_then_t
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 28), (20, 30, 16), (8, 8, 8)])
-def test_ten_crop_agrees_with_torchvision_which_puts_the_centre_last(height, width, size):
-    # Theirs crops the mirrored picture, whose top left window is the mirror of the top right one.
+def test_ten_crop_agrees_with_torchvision_which_puts_the_center_last(height, width, size):
+    # Theirs crops the mirrored image, whose top left window is the mirror of the top right one.
     images = random_pictures(2, height, width)
     theirs = torch.stack(v2.TenCrop(size)(images), dim=1)
     assert torch.equal(ten_crop(images, size), theirs[:, [0, 1, 4, 2, 3, 6, 5, 9, 8, 7]])
 
 
-# Colour noise --------------------------------------------------------------------------------------------------------
+# Color noise --------------------------------------------------------------------------------------------------------
 
 
 def test_color_shifts_are_eigenvectors_times_square_roots_times_normal_draws():
@@ -246,18 +246,18 @@ WHOLE = AugmentConfig(view="zoom", flip=False, min_area=1.0, max_aspect=1.0, col
 
 
 def ramps(count: int, size: int) -> torch.Tensor:
-    """(N, 3, size, size) float: red is the row and green the column of the pixel's centre, in [-1, 1]."""
+    """(N, 3, size, size) float: red is the row and green the column of the pixel's center, in [-1, 1]."""
     centres = (2 * torch.arange(size) + 1) / size - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([y, x, torch.zeros_like(x)]).expand(count, 3, size, size)
 
 
 def affine_slowly(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear sampling at matrix @ (x, y, 1), coordinates -1..1 at the picture's edges, mirrored beyond them."""
+    """Bilinear sampling at matrix @ (x, y, 1), coordinates -1..1 at the image's edges, mirrored beyond them."""
     _, height, width = image.shape
 
     def inside(position: float, length: int) -> float:
-        position = (position + 0.5) % (2 * length)  # the edge lies half a pixel outside the first centre
+        position = (position + 0.5) % (2 * length)  # the edge lies half a pixel outside the first center
         position = (2 * length - position if position > length else position) - 0.5
         return min(max(position, 0.0), length - 1.0)
 
@@ -274,7 +274,7 @@ def affine_slowly(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarra
     return out
 
 
-def test_zoom_on_everything_without_turning_is_the_picture_itself():
+def test_zoom_on_everything_without_turning_is_the_image_itself():
     images = random_pictures(3, 16)
     torch.testing.assert_close(views(images, 16, WHOLE), images.float(), rtol=0, atol=1e-2)
 
@@ -303,9 +303,9 @@ def test_zoom_agrees_with_sampling_an_affine_map_point_by_point(sample):
 
 
 def seen_rectangles(config: AugmentConfig, count: int = 1500) -> tuple[np.ndarray, ...]:
-    """Width, height (shares of the picture's sides) and centre of each view, read off linear ramps.
+    """Width, height (shares of the image's sides) and center of each view, read off linear ramps.
 
-    Bilinear sampling of a ramp is exact away from the border: the two middle pixels of 8 give slope and centre.
+    Bilinear sampling of a ramp is exact away from the border: the two middle pixels of 8 give slope and center.
     """
     seen = augment.zoom(ramps(count, 64), 8, 0, 1, np.arange(count), config).double().numpy()
     y, x = seen[:, 0, 3:5, 3:5], seen[:, 1, 3:5, 3:5]
@@ -323,7 +323,7 @@ def even(values: np.ndarray, low: float, high: float) -> bool:
     return close and abs(values.std() / spread - 1) < 0.08 and low - 1e-4 <= values.min() <= values.max() <= high + 1e-4
 
 
-def test_zoomed_squares_lie_inside_the_picture_and_their_area_and_position_are_even():
+def test_zoomed_squares_lie_inside_the_image_and_their_area_and_position_are_even():
     wide, high, x, y, angle = seen_rectangles(AugmentConfig(flip=False, min_area=0.25, max_aspect=1.0))
     np.testing.assert_allclose(wide, high, rtol=1e-4)
     np.testing.assert_allclose(angle, 0.0, atol=1e-5)
@@ -370,7 +370,7 @@ def test_jitter_of_strength_zero_changes_nothing():
     torch.testing.assert_close(augment.jitter(images, 0.0, 0, 1, np.arange(3)), images, rtol=0, atol=1e-3)
 
 
-def test_jitter_of_a_plain_grey_picture_is_brightness_alone_even_in_one_plus_minus_the_strength():
+def test_jitter_of_a_plain_gray_image_is_brightness_alone_even_in_one_plus_minus_the_strength():
     images = torch.full((1500, 3, 2, 2), 100.0)
     seen = augment.jitter(images, 0.4, 0, 1, np.arange(1500)).numpy()
     assert np.ptp(seen, axis=(1, 2, 3)).max() < 1e-3
@@ -380,13 +380,13 @@ def test_jitter_of_a_plain_grey_picture_is_brightness_alone_even_in_one_plus_min
 def test_jitter_takes_contrast_about_the_mean_and_saturation_about_the_luma():
     count, strength = 1500, 0.3
     samples = np.arange(count)
-    # Grey, half 90 and half 110: no saturation; the mean gives brightness b, the difference 20 b c.
+    # Gray, half 90 and half 110: no saturation; the mean gives brightness b, the difference 20 b c.
     grey = torch.tensor([90.0, 110.0]).view(1, 1, 1, 2).expand(count, 3, 1, 2)
     seen = augment.jitter(grey, strength, 3, 1, samples).double().numpy()
     brightness = seen.mean((1, 2, 3)) / 100
     contrast = (seen[:, 0, 0, 1] - seen[:, 0, 0, 0]) / (20 * brightness)
     assert even(contrast, 0.7, 1.3)
-    # One colour (120, 100, 80) of mean 100: contrast makes it 100 b + b c (20, 0, -20), whose luma is
+    # One color (120, 100, 80) of mean 100: contrast makes it 100 b + b c (20, 0, -20), whose luma is
     # 100 b + b c (0.299 * 20 - 0.114 * 20) = 100 b + 3.7 b c; saturation keeps that and stretches red minus blue.
     color = torch.tensor([120.0, 100.0, 80.0]).view(1, 3, 1, 1).expand(count, 3, 2, 2)
     red, green, blue = augment.jitter(color, strength, 3, 1, samples).double().numpy()[:, :, 0, 0].T
@@ -399,7 +399,7 @@ def test_jitter_takes_contrast_about_the_mean_and_saturation_about_the_luma():
     assert np.abs(factors).max() < 4 / math.sqrt(count)
 
 
-def test_jitter_stays_within_the_grey_levels():
+def test_jitter_stays_within_the_gray_levels():
     images = random_pictures(30, 6).float()
     images[:, :, :3] = 255.0
     images[:, :, 3:, :3] = 0.0
@@ -412,7 +412,7 @@ def test_jitter_stays_within_the_grey_levels():
 
 
 def mixed_batches(config: AugmentConfig, images: torch.Tensor, steps: int):
-    """Batches of one-hot targets, one class a picture, that came out changed."""
+    """Batches of one-hot targets, one class an image, that came out changed."""
     for step in range(steps):
         mixed, targets = augment.mix(images, torch.eye(len(images)), config, seed=0, step=step)
         if not torch.equal(targets, torch.eye(len(images))):
@@ -453,7 +453,7 @@ def test_cutmix_targets_are_the_shares_of_pixels_counted_one_by_one_in_one_recta
     assert len(boxes) > 60
 
 
-def test_cutmix_leaves_the_pictures_it_was_given_as_they_were():
+def test_cutmix_leaves_the_images_it_was_given_as_they_were():
     images = random_pictures(4, 8)
     before = images.clone()
     for step in range(20):
@@ -461,7 +461,7 @@ def test_cutmix_leaves_the_pictures_it_was_given_as_they_were():
     assert torch.equal(images, before)
 
 
-def test_mixup_blends_pictures_pixel_by_pixel_in_the_proportion_of_the_targets():
+def test_mixup_blends_images_pixel_by_pixel_in_the_proportion_of_the_targets():
     images = random_pictures(5, 6)
     batches = list(mixed_batches(AugmentConfig(mixup=1.0, mixup_alpha=1.0), images, 60))
     assert len(batches) > 50
@@ -493,7 +493,7 @@ def test_nothing_is_mixed_at_shares_of_zero():
 
 
 def test_the_shares_are_the_frequencies_of_cutmix_mixup_and_neither():
-    # Two colours, 0 and 1: mixup makes numbers between, cutmix only swaps pixels.
+    # Two colors, 0 and 1: mixup makes numbers between, cutmix only swaps pixels.
     images = (torch.arange(8) % 2).float().view(8, 1, 1, 1).expand(8, 3, 16, 16)
     count = {"cutmix": 0, "mixup": 0, "neither": 0}
     for step in range(1000):
@@ -502,5 +502,5 @@ def test_the_shares_are_the_frequencies_of_cutmix_mixup_and_neither():
         whole = torch.equal(targets, torch.eye(8))
         count["neither" if whole else "cutmix" if set(mixed.unique().tolist()) <= {0.0, 1.0} else "mixup"] += 1
     for kind, share in (("cutmix", 0.5), ("mixup", 0.2), ("neither", 0.3)):
-        # A few rectangles are empty, and a few blends meet only their own colour; 2 % allow for them.
+        # A few rectangles are empty, and a few blends meet only their own color; 2 % allow for them.
         assert abs(count[kind] - 1000 * share) < 4 * math.sqrt(1000 * share * (1 - share)) + 20

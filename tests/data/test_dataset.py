@@ -26,7 +26,7 @@ def pictures() -> np.ndarray:
 
 @pytest.fixture(scope="module", params=["raw", "jpeg"])
 def folder(request, tmp_path_factory) -> Path:
-    """23 pictures in five shards; not to be changed."""
+    """23 images in five shards; not to be changed."""
     labels = np.arange(COUNT, dtype=np.int64) % 3
     train = Samples(tuple(f"p{i}" for i in range(COUNT)), labels, arrays=pictures())
     val = Samples(("x", "y", "z"), np.array([2, 1, 0]), arrays=pictures()[:3])
@@ -60,7 +60,7 @@ def test_what_is_known_about_the_folder(folder):
 
 
 def test_the_fingerprint_is_a_hash_of_this_text():
-    """Changing it would make all runs so far refuse the pictures that they were trained on."""
+    """Changing it would make all runs so far refuse the images that they were trained on."""
     splits = {"val": [(np.array([1]), "ff")], "train": [(np.array([0, 1]), "00"), (np.array([], int), "11")]}
     text = '{"class_names":["a","b"],"splits":{"train":[[[0,1],"00"],[[],"11"]],"val":[[[1],"ff"]]}}'
     assert fingerprint(("a", "b"), splits) == hashlib.sha256(text.encode()).hexdigest()
@@ -131,11 +131,11 @@ def test_files_that_are_missing_or_cut_are_found_when_opening(copy):
 def test_other_version_and_other_folders(copy, tmp_path):
     facts = json.loads((copy / "prepared.json").read_bytes())
     (copy / "prepared.json").write_bytes(canonical(facts | {"version": 99}))
-    again = "prepare the pictures again, or use the program that wrote it"
-    assert refusal(copy) == (f"{copy} has format version 99, this program knows 1", again, "E332")
-    make = "make one: alexnet prepare PICTURES FOLDER"
+    again = "prepare the images again, or use the version of alexnet that wrote it"
+    assert refusal(copy) == (f"{copy} has format version 99, this program reads version 1", again, "E332")
+    make = "make one: alexnet prepare IMAGES FOLDER"
     assert refusal(tmp_path) == (f"{tmp_path} is not a prepared folder (no prepared.json)", make, "E330")
-    delete = f"delete the folder {copy} and prepare the pictures again"
+    delete = f"delete the folder {copy} and prepare the images again"
     for text in ("[]", "{}", "null", "\xff"):
         (copy / "prepared.json").write_text(text, encoding="latin-1")
         reason = "not the JSON that was written"
@@ -169,7 +169,7 @@ def test_a_record_that_lacks_something_but_has_the_right_checksum(copy, change):
 
 def test_a_folder_that_is_still_being_prepared(tmp_path):
     (tmp_path / "preparing.json").write_bytes(b"{}")
-    again = "run the same `alexnet prepare` again; it goes on where it stopped"
+    again = "run the same `alexnet prepare` again; it continues where it stopped"
     assert refusal(tmp_path) == (f"{tmp_path}: its preparation was not finished", again, "E331")
 
 
@@ -183,7 +183,7 @@ def test_labels_changed_with_all_small_checksums_made_to_fit(copy):
     facts["splits"]["train"]["shards"][0]["json_sha256"] = hashlib.sha256(canonical(shard)).hexdigest()
     checksum = hashlib.sha256(canonical(facts)).hexdigest()
     (copy / "prepared.json").write_bytes(canonical(facts | {"checksum": checksum}))
-    with pytest.raises(DataError, match=r"prepared\.json is damaged: its fingerprint does not fit its content\n"):
+    with pytest.raises(DataError, match=r"prepared\.json is damaged: its fingerprint does not match its content\n"):
         verify(open_prepared(copy))
 
 
@@ -208,7 +208,7 @@ def test_a_mean_image_that_is_a_pickle_is_not_opened(copy):
     assert code == "E333"
 
 
-def test_damaged_jpeg_names_the_picture(folder, copy):
+def test_damaged_jpeg_names_the_image(folder, copy):
     prepared = open_prepared(copy)
     if prepared.encoding == "raw":
         pytest.skip("raw pixels cannot fail to decode")

@@ -96,7 +96,7 @@ def test_classes_are_trained_and_shown_under_their_names(tmp_path, alexnet):
     assert json.loads((run / "classes.json").read_text("utf-8")) == sorted(CLASSES)
     page = (run / "report.html").read_text("utf-8")
     assert [name for name in CLASSES if f"<bdi>{escape(name)}</bdi>" not in page] == []
-    facts = json.loads(alexnet("evaluate", run, "--json").out)
+    facts = json.loads(alexnet("evaluate", run, "--format", "json").out)
     assert {name: each["images"] for name, each in facts["classes"].items()} == dict.fromkeys(sorted(CLASSES), 1)
     answer = json.loads(alexnet("predict", run, root / "Rose" / "1.png", "--format", "json").out)
     assert {name for name in CLASSES if name in json.dumps(answer, ensure_ascii=False)} != set()
@@ -108,7 +108,7 @@ def test_files_keep_their_names_through_preparing(tmp_path):
     (root / "dog" / FILES[7]).write_bytes(b"")
     report = prepare(open_source(root), tmp_path / "out", size=SIZE)
     assert {(each.name, each.reason) for each in report.skipped} == {
-        (f"cat/{FILES[4]}", "a web page, not a picture; the download went wrong"),
+        (f"cat/{FILES[4]}", "a web page, not an image; the download went wrong"),
         (f"dog/{FILES[7]}", "the file is empty"),
     }
     prepared = open_prepared(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Pictures made to do harm: bombs, and broken files by the hundred. Read by processes that may die of them."""
+"""Images made to do harm: bombs, and broken files by the hundred. Read by processes that may die of them."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def webp_canvas(width: int, height: int) -> bytes:
 
 
 def tiff(width: int, height: int, data: bytes, **changes: tuple[int, int]) -> bytes:
-    """A grey TIFF of one strip by hand; changes: tag name -> (type, value)."""
+    """A gray TIFF of one strip by hand; changes: tag name -> (type, value)."""
     tags = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "offset": 273,
             "samples": 277, "rows": 278, "count": 279, "tile_width": 322, "tile_height": 323, "tile_offset": 324,
             "tile_count": 325}  # fmt: skip
@@ -88,7 +88,7 @@ def png_of_texts(count: int) -> bytes:
     return flat_png(8, 8, 8, 2, b"".join(chunk(b"zTXt", b"key%d\0\0" % i + packed) for i in range(count)))
 
 
-LIMIT, MADE_UP, UNREADABLE, READ = "more than the limit", "only a made-up file has", "cannot be read", "^pixels$"
+LIMIT, MADE_UP, UNREADABLE, READ = "more than the limit", "too many for a file of", "cannot be read", "^pixels$"
 BIG, SMALL = 300, 20  # megabytes
 
 # name -> (file, what may come of it, by how many megabytes the memory may grow)
@@ -153,7 +153,7 @@ def test_bombs_are_refused_or_read_in_little_memory(readings, name):
         assert reading["mb"] < allowance, reading
 
 
-def test_broken_pictures_of_every_format_give_pixels_or_a_data_error(tmp_path):
+def test_broken_images_of_every_format_give_pixels_or_a_data_error(tmp_path):
     """A few hundred cases; `results/fuzz_images.json` has thousands."""
     command = [
         sys.executable,

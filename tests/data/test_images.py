@@ -1,4 +1,4 @@
-"""Pictures of every kind whose pixels are known, and files that are not pictures."""
+"""Images of every kind whose pixels are known, and files that are not images."""
 
 import io
 import os
@@ -98,7 +98,7 @@ def test_exact_pixels_of_every_kind(kind):
     ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
     ("YCbCr", (76, 85, 255), (254, 0, 0)),
 ])  # fmt: skip
-def test_flat_jpegs_keep_their_colour(mode, colour, expected, options):
+def test_flat_jpegs_keep_their_color(mode, colour, expected, options):
     content = saved(Image.new(mode, (40, 30), colour), "JPEG", quality=95, **options)
     pixels = read_image(content).astype(int)
     assert pixels.shape == (30, 40, 3)
@@ -115,7 +115,7 @@ def test_adobe_cmyk_jpeg_is_not_inverted_without_its_marker_either():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_all_exif_rotations_give_the_upright_picture(kind, orientation):
+def test_all_exif_rotations_give_the_upright_image(kind, orientation):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16] = 255
     upright[:8, 16:, 0] = 255
@@ -145,7 +145,7 @@ def test_all_exif_rotations_give_the_upright_picture(kind, orientation):
     "exif", [b"garbage", b"II*\0", b"II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0", b"MM\0*\xff\xff\xff\xff"]
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_damaged_exif_does_not_make_a_picture_unreadable(kind, exif):
+def test_damaged_exif_does_not_make_an_image_unreadable(kind, exif):
     content = saved(Image.new("RGB", (8, 8), (9, 9, 9)), kind, exif=b"Exif\0\0" + exif)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -192,12 +192,12 @@ def test_avif_if_pillow_has_it():
 # --- preparing -------------------------------------------------------------------------------------------------------
 
 
-def test_white_picture_with_black_sides_becomes_white():
+def test_white_image_with_black_sides_becomes_white():
     array = np.zeros((40, 100, 3), np.uint8)
     array[:, 20:80] = 255
     assert (prepare_image(array, 20) == 255).all()
     assert (prepare_image(array.transpose(1, 0, 2).copy(), 20) == 255).all()
-    # The same as a file: a crop of anything but the centre would show black.
+    # The same as a file: a crop of anything but the center would show black.
     assert (prepare_image(saved(Image.fromarray(array), "PNG"), 20) == 255).all()
 
 
@@ -207,14 +207,14 @@ def test_square_of_the_wanted_size_is_not_changed():
     np.testing.assert_array_equal(prepare_image(saved(Image.fromarray(array), "PNG"), 64), array)
 
 
-def test_equals_resizing_the_whole_picture_and_cutting_out_the_centre():
+def test_equals_resizing_the_whole_image_and_cutting_out_the_center():
     array = np.random.default_rng(1).integers(0, 256, (96, 160, 3), np.uint8)
     whole = Image.fromarray(array).resize((80, 48), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(prepare_image(array, 48), np.asarray(whole)[:, 16:64])
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 24), st.sampled_from(["RGB", "L"]), st.integers(1, 2000))
-def test_large_pictures_are_resized_in_bands_as_pillow_does_it_at_once(width, height, size, mode, pixels):
+def test_large_images_are_resized_in_bands_as_pillow_does_it_at_once(width, height, size, mode, pixels):
     array = np.random.default_rng(width + 41 * height).integers(0, 256, (height, width, 3), np.uint8)
     image = Image.fromarray(array).convert(mode)
     side = min(width, height)
@@ -255,7 +255,7 @@ def test_every_kind_has_the_same_pixels_in_bands_of_a_row(kind, monkeypatch):
     assert (prepare_image(content, 5) == prepare_image(array, 5)).all()
 
 
-def test_numbers_are_scaled_by_the_ends_of_the_whole_picture_not_of_a_band(monkeypatch):
+def test_numbers_are_scaled_by_the_ends_of_the_whole_image_not_of_a_band(monkeypatch):
     monkeypatch.setattr(images, "BAND_PIXELS", 2)
     rows = np.array([[0, 1], [np.nan, np.nan], [-np.inf, 4], [5, np.inf]], np.float32)
     grey = [[0, 51], [0, 0], [0, 204], [255, 255]]
@@ -324,7 +324,7 @@ def test_all_values_of_16_bits():
     np.testing.assert_array_equal(read_image(tiff(ramp))[..., 0], exact)
 
 
-def test_bands_of_grey_stay_grey_until_the_end():
+def test_bands_of_gray_stay_gray_until_the_end():
     convert, odd = images._converter(Image.new("1", (2, 2)))
     assert (convert(Image.new("1", (2, 2), 1)).mode, odd) == ("L", ())
     assert images._converter(Image.new("L", (2, 2)))[0](Image.new("L", (2, 2))).mode == "L"
@@ -347,11 +347,11 @@ def test_oddities_are_named():
 JPEG = saved(Image.fromarray(np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)), "JPEG")
 
 REPLACE, SAVE = "Replace it, or remove it.", "Save it as JPEG or PNG, or remove it."
-HTML = ("a web page, not a picture; the download went wrong", SAVE, "E304")
+HTML = ("a web page, not an image; the download went wrong", SAVE, "E304")
 SVG = ("an SVG drawing, not pixels; export it as PNG", SAVE, "E304")
 EPS = ("an EPS or PostScript file, which is a program and is not run; export it as PNG", SAVE, "E304")
-HEIC = ("a HEIC picture, which is not supported; save it as JPEG", SAVE, "E304")
-UNKNOWN = ("not a picture in a known format (JPEG, MPO, PNG, GIF, WEBP, BMP, TIFF, PPM, AVIF)", SAVE, "E304")
+HEIC = ("a HEIC image, which is not supported; save it as JPEG", SAVE, "E304")
+UNKNOWN = ("not an image in a known format (JPEG, MPO, PNG, GIF, WEBP, BMP, TIFF, PPM, AVIF)", SAVE, "E304")
 BROKEN = ("cannot be read: ...", REPLACE, "E302")
 
 # file -> the whole reason, the fix and the code
@@ -371,7 +371,7 @@ REFUSED = {
     "truncated PNG": (ZOO["rgb"][0][:45], BROKEN),
     "header only": (JPEG[:3], BROKEN),
     "all floats NaN": (tiff(np.full((2, 2), np.nan, np.float32)),
-                       ("float picture without a single finite value", REPLACE, "E306")),
+                       ("float image without a single finite value", REPLACE, "E306")),
 }  # fmt: skip
 
 
@@ -380,7 +380,7 @@ def test_refused_with_the_path_and_a_reason(kind, tmp_path):
     content, (reason, fix, code) = REFUSED[kind]
     path = tmp_path / "cat.jpg"
     path.write_bytes(content)
-    for call, data, where in ((read_image, path, path), (prepare_image, path, path), (read_image, content, "picture")):
+    for call, data, where in ((read_image, path, path), (prepare_image, path, path), (read_image, content, "image")):
         with pytest.raises(DataError) as caught:
             call(data)
         error = caught.value
@@ -410,7 +410,7 @@ def test_whatever_a_decoder_raises_is_told_in_a_few_words(monkeypatch, error, re
     monkeypatch.setattr(image_files, "_open", broken)
     with pytest.raises(DataError) as caught:
         prepare_image(JPEG)
-    assert caught.value.what == f"picture: cannot be read: {reason}"
+    assert caught.value.what == f"image: cannot be read: {reason}"
     assert (caught.value.fix, caught.value.code, caught.value.__cause__) == (fix, code, error)
 
 
@@ -422,14 +422,14 @@ def test_what_is_too_large_is_told_with_its_size(monkeypatch):
     ):
         with pytest.raises(DataError) as caught:
             prepare_image(content, max_pixels=limits.get("MAX_PIXELS", 64_000_000))
-        assert caught.value.what == f"picture: {told}"
-        assert (caught.value.fix, caught.value.code) == (smaller if limits else "Save it anew.", "E305")
+        assert caught.value.what == f"image: {told}"
+        assert (caught.value.fix, caught.value.code) == (smaller if limits else "Save it again.", "E305")
     monkeypatch.setattr(image_files, "BELIEVED_PIXELS", 1)
     monkeypatch.setattr(image_files, "PIXELS_PER_BYTE", 0)
     with pytest.raises(DataError) as caught:
         read_image(ZOO["rgb"][0])
     length = len(ZOO["rgb"][0])
-    assert caught.value.what == f"picture: 2 x 1 pixels in {length:,} bytes, which only a made-up file has"
+    assert caught.value.what == f"image: 2 x 1 pixels, too many for a file of {length:,} bytes"
     assert (caught.value.fix, caught.value.code) == (smaller, "E305")
 
 
@@ -460,9 +460,7 @@ def test_more_pixels_than_the_bytes_can_describe_are_not_believed(monkeypatch):
     monkeypatch.setattr(image_files, "PIXELS_PER_BYTE", 0)
     assert read_image(content).shape == (3, pixels // 3, 3)
     monkeypatch.setattr(image_files, "BELIEVED_PIXELS", pixels - 1)
-    with pytest.raises(
-        DataError, match=rf"{pixels // 3} x 3 pixels in {len(content):,} bytes, which only a made-up file"
-    ):
+    with pytest.raises(DataError, match=rf"{pixels // 3} x 3 pixels, too many for a file of {len(content):,} bytes"):
         prepare_image(content)
     monkeypatch.setattr(image_files, "PIXELS_PER_BYTE", pixels / len(content))
     assert prepare_image(content, 4).shape == (4, 4, 3)

@@ -1,4 +1,4 @@
-"""The views of a batch straight from the shards: those that `augment` makes of whole pictures, bit for bit."""
+"""The views of a batch straight from the shards: those that `augment` makes of whole images, bit for bit."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ needs_numba = pytest.mark.skipif(loader.compiled() is None, reason="numba is not
 
 @pytest.fixture(scope="module", params=["raw", "jpeg"])
 def split(request, tmp_path_factory):
-    """Shards of five pictures, so that every batch meets several."""
+    """Shards of five images, so that every batch meets several."""
     out = tmp_path_factory.mktemp(request.param) / "out"
     samples = Samples(tuple(f"{i}" for i in range(COUNT)), np.arange(COUNT) % 2, arrays=PIXELS)
     source = Source("noise", ("a", "b"), {"train": samples})
@@ -54,7 +54,7 @@ def colors(size: int, kind: str) -> ColorStatistics:
 @pytest.mark.parametrize("kind", ["mean-image", "mean-pixel"])
 @pytest.mark.parametrize("size", [1, 9, 17])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=list(CONFIGS))
-def test_views_are_those_of_whole_pictures_to_the_last_bit(split, config, size, kind):
+def test_views_are_those_of_whole_images_to_the_last_bit(split, config, size, kind):
     expected = training_views(as_batch(split.read(NAMES["samples"])), size, config, colors(size, kind), **NAMES)
     seen = read_views(split, size, config, colors(size, kind), **NAMES)
     assert (seen.shape, seen.dtype) == (expected.shape, expected.dtype)
@@ -107,7 +107,7 @@ def test_views_lie_in_memory_as_the_network_wants_them_and_belong_to_their_batch
         assert first.data_ptr() != second.data_ptr()
 
 
-def test_pictures_that_are_not_there_are_refused(split):
+def test_images_that_are_not_there_are_refused(split):
     for wrong in (-1, COUNT):
         with pytest.raises(IndexError, match=f"0..{COUNT - 1}"):
             read_views(split, 9, CONFIGS["2012"], colors(9, "mean-pixel"), **NAMES | {"samples": np.array([0, wrong])})

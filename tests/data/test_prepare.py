@@ -1,4 +1,4 @@
-"""Preparing folders made of pictures with known pixels: content, statistics, interruptions, refusals."""
+"""Preparing folders made of images with known pixels: content, statistics, interruptions, refusals."""
 
 import io
 import json
@@ -32,7 +32,7 @@ SIZE = 16
 
 
 def photos(root: Path, per_class: int = 6, seed: int = 0) -> Path:
-    """Two classes in train and val, lossless random pictures of 16x24 pixels."""
+    """Two classes in train and val, lossless random images of 16x24 pixels."""
     generator = np.random.default_rng(seed)
     for split in ("train", "val"):
         for name in ("cat", "dog"):
@@ -55,7 +55,7 @@ def content(folder: Path) -> dict[str, bytes]:
 # --- content ---------------------------------------------------------------------------------------------------------
 
 
-def test_holds_the_prepared_pictures_in_the_order_of_the_source(tmp_path):
+def test_holds_the_prepared_images_in_the_order_of_the_source(tmp_path):
     source = open_source(photos(tmp_path / "pets"))
     report = prepare(source, tmp_path / "out", size=SIZE, shard_images=5)
     assert report.counts == {"train": {"cat": 6, "dog": 6}, "val": {"cat": 6, "dog": 6}}
@@ -76,7 +76,7 @@ def test_holds_the_prepared_pictures_in_the_order_of_the_source(tmp_path):
     verify(prepared)
 
 
-def test_jpeg_encoding_keeps_pictures_close_and_small(tmp_path):
+def test_jpeg_encoding_keeps_images_close_and_small(tmp_path):
     gradient = np.linspace(0, 255, 64).astype(np.uint8)
     pixels = np.stack([np.stack(np.meshgrid(gradient, np.roll(gradient, i)), 2) for i in range(20)])
     pixels = np.concatenate([pixels, pixels[..., :1]], 3)
@@ -114,7 +114,7 @@ def test_statistics_against_numpy_over_all_pixels(tmp_path):
     labels = np.arange(40, dtype=np.int64) % 2
     names = tuple(map(str, range(40)))
     splits = {"train": Samples(names, labels, arrays=pixels), "val": Samples(names, labels, arrays=255 - pixels)}
-    prepare(Source("made", ("a", "b"), splits), tmp_path / "out", size=SIZE, shard_images=7, workers=3)
+    prepare(Source("made", ("a", "b"), splits), tmp_path / "out", size=SIZE, shard_images=7, threads=3)
     prepared = open_prepared(tmp_path / "out")
     flat = pixels.reshape(-1, 3).astype(np.float64)
     assert prepared.mean_image.dtype == np.float32
@@ -131,25 +131,25 @@ def test_statistics_against_numpy_over_all_pixels(tmp_path):
     np.testing.assert_allclose(rebuilt, covariance, atol=1e-8)
 
 
-def test_grey_pictures_have_one_colour_axis(tmp_path):
+def test_gray_images_have_one_color_axis(tmp_path):
     grey = np.random.default_rng(2).integers(0, 256, (6, SIZE, SIZE), np.uint8)
     labels = np.array([0, 1] * 3)
     source = Source("made", ("a", "b"), {"train": Samples(tuple("abcdef"), labels, arrays=grey)})
     prepare(source, tmp_path / "out", size=SIZE)
     prepared = open_prepared(tmp_path / "out")
-    # A grey value g varies along (1, 1, 1)/sqrt(3) with standard deviation sqrt(3) std(g), and nowhere else.
+    # A gray value g varies along (1, 1, 1)/sqrt(3) with standard deviation sqrt(3) std(g), and nowhere else.
     np.testing.assert_allclose(prepared.color_stdevs, [0, 0, np.sqrt(3) * grey.std()], atol=1e-5)
     np.testing.assert_allclose(prepared.color_vectors[:, 2], np.full(3, 1 / np.sqrt(3)), atol=1e-9)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(count=st.integers(4, 20), workers=st.integers(1, 6), shard_images=st.integers(1, 8), data=st.data())
-def test_number_of_workers_changes_nothing(tmp_path_factory, count, workers, shard_images, data):
+@given(count=st.integers(4, 20), threads=st.integers(1, 6), shard_images=st.integers(1, 8), data=st.data())
+def test_number_of_threads_changes_nothing(tmp_path_factory, count, threads, shard_images, data):
     encoding = data.draw(st.sampled_from(["raw", "jpeg"]))
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     options = {"size": 8, "encoding": encoding, "shard_images": shard_images}
-    first = prepare(noise(count, seed=count), one, workers=1, **options)
-    second = prepare(noise(count, seed=count), two, workers=workers, **options)
+    first = prepare(noise(count, seed=count), one, threads=1, **options)
+    second = prepare(noise(count, seed=count), two, threads=threads, **options)
     assert first.fingerprint == second.fingerprint
     assert content(one) == content(two)
 
@@ -197,7 +197,7 @@ def test_ctrl_c_keeps_finished_shards_and_the_next_run_goes_on(tmp_path):
     samples = source.splits["train"]
     slow = Source(source.name, source.class_names, {"train": _Slow(samples), "val": source.splits["val"]})
     with pytest.raises(KeyboardInterrupt):
-        prepare(slow, out, size=SIZE, shard_images=4, workers=2, progress=interrupt)
+        prepare(slow, out, size=SIZE, shard_images=4, threads=2, progress=interrupt)
     assert not (out / "prepared.json").exists()
     assert not list(out.glob("*.tmp"))
     with pytest.raises(DataError, match="not finished"):
@@ -251,7 +251,7 @@ def test_kill_in_the_middle_then_go_on(tmp_path):
         "    write(*arguments)\n"
         "    if count == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
         "module._npy_header = header\n"
-        "prepare(open_source(sys.argv[1]), out, size=16, shard_images=10, workers=1)\n"
+        "prepare(open_source(sys.argv[1]), out, size=16, shard_images=10, threads=1)\n"
     )
     out = tmp_path / "out"
     dead = subprocess.run([sys.executable, "-c", code, str(tmp_path / "pets"), str(out)], cwd=ROOT)
@@ -294,7 +294,7 @@ def test_any_flipped_bit_in_what_an_interrupted_run_says_of_its_shards_is_found(
         assert content(out) == content(tmp_path / "straight")
 
 
-def test_replaced_picture_of_an_interrupted_run_is_prepared_again(tmp_path):
+def test_replaced_image_of_an_interrupted_run_is_prepared_again(tmp_path):
     source = open_source(photos(tmp_path / "pets"))
     with pytest.raises(KeyboardInterrupt):
         prepare(source, tmp_path / "out", size=SIZE, shard_images=4, progress=_at_the_end)
@@ -325,7 +325,7 @@ def test_progress_comes_in_the_callers_thread_and_ends_at_the_total(tmp_path):
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-def test_unreadable_pictures_are_skipped_and_listed(tmp_path):
+def test_unreadable_images_are_skipped_and_listed(tmp_path):
     root = photos(tmp_path / "pets")
     (root / "train/cat/0.png").write_bytes(b"<html>404</html>")
     (root / "val/dog/5.png").write_bytes(b"")
@@ -336,7 +336,7 @@ def test_unreadable_pictures_are_skipped_and_listed(tmp_path):
     assert [(each.split, each.name) for each in report.skipped] == [
         ("train", "train/cat/0.png"), ("train", "train/dog/3.png"), ("val", "val/dog/5.png")]  # fmt: skip
     assert [each.reason for each in report.skipped] == [
-        "a web page, not a picture; the download went wrong",
+        "a web page, not an image; the download went wrong",
         "cannot be read: no such file or directory",
         "the file is empty",
     ]
@@ -351,17 +351,17 @@ def test_unreadable_pictures_are_skipped_and_listed(tmp_path):
     assert (again.skipped, again.oddities) == (report.skipped, report.oddities)
     for out in ("out", "fresh"):
         with pytest.raises(DataError, match=r"train/cat/0.png \(train\) cannot be used: a web page"):
-            prepare(open_source(root), tmp_path / out, size=SIZE, workers=1, strict=True)
-    # A shard may lose all its pictures without its class doing so.
+            prepare(open_source(root), tmp_path / out, size=SIZE, threads=1, strict=True)
+    # A shard may lose all its images without its class doing so.
     report = prepare(open_source(root), tmp_path / "single", size=SIZE, shard_images=1, encoding="jpeg")
     assert open_prepared(tmp_path / "single").splits["train"].read(range(10)).shape == (10, SIZE, SIZE, 3)
 
 
-def test_a_class_that_loses_all_its_pictures(tmp_path):
+def test_a_class_that_loses_all_its_images(tmp_path):
     root = photos(tmp_path / "pets", per_class=2)
     for path in (root / "val/dog").iterdir():
         path.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"no picture of dog in val could be read .*val/dog/0.png"):
+    with pytest.raises(DataError, match=r"no image of dog in val could be read .*val/dog/0.png"):
         prepare(open_source(root), tmp_path / "out", size=SIZE)
     assert not (tmp_path / "out/prepared.json").exists()
     for path in (root / "val/dog").iterdir():
@@ -395,7 +395,7 @@ def test_users_files_are_never_overwritten(tmp_path):
     with pytest.raises(DataError, match="is a file"):
         prepare(noise(4), tmp_path / "out/thesis.txt", size=SIZE)
     source = open_source(photos(tmp_path / "pets"))
-    with pytest.raises(DataError, match="inside the folder of the pictures"):
+    with pytest.raises(DataError, match="inside the folder of the images"):
         prepare(source, tmp_path / "pets/prepared", size=SIZE)
     assert not (tmp_path / "pets/prepared").exists()
     assert not prepare(source, tmp_path / "pets/.prepared", size=SIZE).already_done
@@ -404,7 +404,7 @@ def test_users_files_are_never_overwritten(tmp_path):
 def test_too_little_space_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(10**9, 10**9 - 100, 100)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(ResourceError, match=r"10 pictures need about 0.00 GB, 0.00 GB are free"):
+    with pytest.raises(ResourceError, match=r"10 images need about 0.00 GB, 0.00 GB are free"):
         prepare(noise(6), tmp_path / "out", size=SIZE)
     assert not list((tmp_path / "out").glob("*.npy*"))
 
@@ -424,13 +424,13 @@ def test_disk_that_is_full_in_the_middle(tmp_path):
     out = tmp_path / "out"
     done = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "no space left" in done.stdout
-    assert "run the same again" in done.stdout
+    assert "run the same command again" in done.stdout
     assert not list(out.glob("*.tmp"))
     assert prepare(noise(40), out, size=16, shard_images=10).counts["train"] == {"even": 20, "odd": 20}
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4000
 
 
-def test_cache_key_follows_the_pictures_and_the_arguments(tmp_path):
+def test_cache_key_follows_the_images_and_the_arguments(tmp_path):
     root = photos(tmp_path / "pets")
     key = cache_key(open_source(root), SIZE, "raw")
     assert key == cache_key(open_source(root), SIZE, "raw") == cache_key(open_source(root), SIZE)
@@ -482,6 +482,6 @@ def test_real_photos(tmp_path):
         left, top = (whole.width - 256) / 2, (whole.height - 256) / 2
         expected = np.asarray(whole.crop((int(left), int(top), int(left) + 256, int(top) + 256))).astype(int)
         assert np.abs(train.read([i])[0] - expected).mean() < 6
-    # Photos: by far the most of the colour variation is brightness (alexnet's authors found the same).
+    # Photos: by far the most of the color variation is brightness (alexnet's authors found the same).
     assert prepared.color_stdevs[2] > 2 * prepared.color_stdevs[1]
     assert (prepared.color_vectors[:, 2] > 0.4).all()

@@ -1,4 +1,4 @@
-"""Prepared sets at an address: the same pictures, the same weights, a cache with a limit, and several processes."""
+"""Prepared datasets at an address: the same images, the same weights, a cache with a limit, and several processes."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def made(folder: Path, encoding: str = "raw") -> Path:
-    """26 training and 10 val pictures in shards of 4."""
+    """26 training and 10 val images in shards of 4."""
     splits = {}
     for seed, (name, count) in enumerate({"train": 26, "val": 10}.items()):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
@@ -84,7 +84,7 @@ def network(prepared, recipe, where: Path, steps: int | None = None) -> dict[str
     return read_sums(next((where / "checkpoints").glob("*12")))
 
 
-def test_the_same_pictures_in_any_order(folder):
+def test_the_same_images_in_any_order(folder):
     local = open_prepared(folder)
     with serving(folder) as server:
         far = open_location(server.address, QUICK)
@@ -103,7 +103,7 @@ def test_the_same_pictures_in_any_order(folder):
         assert [name for name, count in server.requests.items() if count == 2] == ["prepared.json"]
 
 
-def test_only_the_shards_of_the_pictures_come(raw):
+def test_only_the_shards_of_the_images_come(raw):
     with serving(raw) as server:
         open_location(server.address, QUICK).splits["train"].read([1, 9, 25])
         assert kept() == ["train-0000.npy", "train-0002.npy", "train-0006.npy"]
@@ -175,7 +175,7 @@ def test_what_goes_wrong_ahead_is_told_by_whoever_reads(raw):
         far = open_location(server.address, QUICK)
         with arriving(far, range(26)):
             far.splits["train"].read([0, 4, 8])
-            with pytest.raises(DataError, match=r"E354 http.*train-0003\.npy is not there"):
+            with pytest.raises(DataError, match=r"E354 http.*train-0003\.npy does not exist"):
                 far.splits["train"].read([12])
 
 
@@ -186,9 +186,9 @@ def test_shards_that_are_bad_for_good_are_named(raw):
     with serving(raw, {"train-0002.npy": ["one bit"] * 99, "val-0000.npy": ["500"] * 99}) as server:
         far = open_location(server.address, QUICK)
         far.splits["train"].read([0, 5, 20])
-        with pytest.raises(DataError, match=r"E356 .*train-0002\.npy holds other bytes"):
+        with pytest.raises(DataError, match=r"E356 .*train-0002\.npy did not match the index"):
             far.splits["train"].read([8])
-        with pytest.raises(ResourceError, match=r"E505 .*val-0000\.npy did not come in 6 attempts"):
+        with pytest.raises(ResourceError, match=r"E505 .*val-0000\.npy could not be downloaded in 6 attempts"):
             far.splits["val"].read([0])
         assert kept() == ["train-0000.npy", "train-0001.npy", "train-0005.npy"]
 
@@ -308,7 +308,7 @@ def test_a_shard_that_is_larger_than_the_limit(hundreds):
         make_room(501)
 
 
-def test_pictures_are_right_and_the_limit_holds_however_small_it_is(folder, monkeypatch):
+def test_images_are_right_and_the_limit_holds_however_small_it_is(folder, monkeypatch):
     """Below what a set needs it would be refused; another set may take the room, so reading must go on."""
     local = open_prepared(folder)
     largest = max((folder / name).stat().st_size for name in data_files(folder))
@@ -360,8 +360,8 @@ import sys, hashlib, numpy as np
 from alexnet.data.remote import open_location
 split = open_location(sys.argv[1]).splits["train"]
 order = np.random.default_rng(int(sys.argv[2])).permutation(26)
-pictures = split.read(order)
-print(hashlib.sha256(pictures[np.argsort(order)].tobytes()).hexdigest())
+images = split.read(order)
+print(hashlib.sha256(images[np.argsort(order)].tobytes()).hexdigest())
 """
 
 

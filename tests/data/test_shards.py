@@ -58,7 +58,7 @@ def test_raw_shards_are_numpy_files_of_what_there_was_whatever_was_expected(tmp_
     }
 
 
-def test_jpeg_shards_are_jpeg_files_end_to_end_in_full_colour_resolution(tmp_path):
+def test_jpeg_shards_are_jpeg_files_end_to_end_in_full_color_resolution(tmp_path):
     path, facts = written(tmp_path, "jpeg")
     content, offsets = path.read_bytes(), facts["offsets"]
     assert (offsets[0], offsets[-1], len(offsets)) == (0, len(content), COUNT + 1)
@@ -73,14 +73,14 @@ def test_jpeg_shards_are_jpeg_files_end_to_end_in_full_colour_resolution(tmp_pat
             assert content[start:stop] == own.getvalue()
 
 
-def test_fewer_pictures_than_there_was_room_for_leave_jpegs_alone(tmp_path):
+def test_fewer_images_than_there_was_room_for_leave_jpegs_alone(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     exact, roomy = written(tmp_path / "a", "jpeg")[0], written(tmp_path / "b", "jpeg", COUNT + 9)[0]
     assert exact.read_bytes() == roomy.read_bytes()
 
 
-def test_an_opened_shard_knows_its_pictures(shard):
+def test_an_opened_shard_knows_its_images(shard):
     assert shard.names == tuple(f"p{i}" for i in range(COUNT))
     assert shard.labels.dtype == np.int64
     assert shard.labels.tolist() == [i % 3 for i in range(COUNT)]
@@ -92,7 +92,7 @@ def test_an_opened_shard_knows_its_pictures(shard):
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("indices", [[], [4], [19, 0, 0, 7], list(range(COUNT))[::-1]])
-def test_pictures_come_in_the_order_asked_for(shard, indices, threads):
+def test_images_come_in_the_order_asked_for(shard, indices, threads):
     read = read_shard(shard, np.array(indices, np.int64), SIZE, threads)
     assert (read.shape, read.dtype) == ((len(indices), SIZE, SIZE, 3), np.uint8)
     alone = [read_shard(shard, np.array([i]), SIZE)[0] for i in indices]
@@ -134,7 +134,7 @@ def test_missing_files_are_named(shard):
     about.unlink()
     with pytest.raises(DataError, match=r"train-0007\.json is damaged: the file is missing") as caught:
         open_shard(shard.path, SIZE)
-    assert caught.value.fix == f"delete the folder {shard.path.parent} and prepare the pictures again"
+    assert caught.value.fix == f"delete the folder {shard.path.parent} and prepare the images again"
     assert caught.value.code == "E333"
     about.write_bytes(content)
     shard.path.unlink()
@@ -233,13 +233,13 @@ def jpeg(mode: str, width: int, height: int, kind: str = "JPEG") -> bytes:
     ],
     ids=["one pixel, which would fill all", "one column", "wider", "grey", "a PNG", "nothing", "zeros"],
 )
-def test_anything_but_a_picture_of_the_right_size_is_an_error_that_names_it(tmp_path, content):
+def test_anything_but_an_image_of_the_right_size_is_an_error_that_names_it(tmp_path, content):
     good, bad = (
         jpeg_shard(tmp_path / "a.jpegs", jpeg("RGB", SIZE, SIZE)),
         jpeg_shard(tmp_path / "b.jpegs", content or b"x"),
     )
     assert read_shard(good, np.array([0]), SIZE).shape == (1, SIZE, SIZE, 3)
-    with pytest.raises(DataError, match=r"b\.jpegs is damaged: picture cat\.jpg cannot be decoded"):
+    with pytest.raises(DataError, match=r"b\.jpegs is damaged: image cat\.jpg cannot be decoded"):
         read_shard(bad, np.array([0]), SIZE)
 
 

@@ -1,4 +1,4 @@
-"""Folder trees of every layout, built by hand, and named sets."""
+"""Folder trees of every layout, built by hand, and named datasets."""
 
 import os
 import sys
@@ -74,8 +74,8 @@ def test_without_val_a_fifth_of_every_class_is_held_out(tmp_path, prefix):
     assert all(
         f"{name.removeprefix(prefix)[0]}" == label for name, label in classes_of(val, source.class_names).items()
     )
-    assert "13 of 63 pictures were held out as val (seed 3)" in " ".join(source.notes)
-    assert "val has no picture of d" in " ".join(source.notes)
+    assert "13 of 63 images were split off for validation (seed 3)" in " ".join(source.notes)
+    assert "val has no image of d" in " ".join(source.notes)
     assert open_source(tmp_path, seed=3).splits["val"].names == val.names
     assert open_source(tmp_path, seed=4).splits["val"].names != val.names
 
@@ -97,10 +97,10 @@ def test_hidden_and_foreign_files_are_not_used_but_noted(tmp_path):
     assert sorted(source.splits["train"].names + source.splits["val"].names) == [
         "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]  # fmt: skip
     notes = "\n".join(source.notes)
-    assert "5 pictures in hidden files and folders" in notes
+    assert "5 images in hidden files and folders" in notes
     assert "1 .txt" in notes
     assert "1 .heic" in notes
-    assert "1 pictures directly in" in notes
+    assert "1 images directly in" in notes
 
 
 def test_names_that_are_hard(tmp_path):
@@ -134,7 +134,7 @@ def test_class_missing_in_val_and_folder_beside_train_are_noted(tmp_path):
     )
     assert classes_of(source.splits["val"], source.class_names) == {"val/a/1.png": "a"}
     notes = "\n".join(source.notes)
-    assert "has no picture of b" in notes
+    assert "has no image of b" in notes
     assert "extra lies beside train" in notes
 
 
@@ -145,20 +145,20 @@ def test_test_folder_without_labels_is_not_used(tmp_path):
 
 
 WRONG = {
-    "nothing": ((), "no pictures", "one folder per class"),
-    "other files only": (("a/x.txt", "b/y.txt"), "no pictures, only 2 .txt", "one folder per class"),
-    "flat": (("1.jpg", "2.jpg"), "2 pictures but no class folders", "one folder per class"),
+    "nothing": ((), "no images", "one folder per class"),
+    "other files only": (("a/x.txt", "b/y.txt"), "no images, only 2 .txt", "one folder per class"),
+    "flat": (("1.jpg", "2.jpg"), "2 images but no class folders", "one folder per class"),
     "single class": (("cat/1.jpg", "cat/2.jpg"), r"single class \(cat\)", "one folder per class"),
     "nested once too deep": (("flowers/rose/1.jpg", "flowers/tulip/1.jpg"), "single class", "did you mean .*flowers"),
-    "empty train": (("train/.keep", "val/a/1.jpg"), "no pictures", "one folder per class"),
-    "a class without pictures": (("a/1.jpg", "b/1.jpg", "c/1.pdf"), "no pictures of c .found 1 .pdf", "add pictures"),
-    "val without train": (("val/a/1.jpg", "val/b/1.jpg"), "no train/", "put the training pictures"),
+    "empty train": (("train/.keep", "val/a/1.jpg"), "no images", "one folder per class"),
+    "a class without images": (("a/1.jpg", "b/1.jpg", "c/1.pdf"), "no images of c .found 1 .pdf", "add images"),
+    "val without train": (("val/a/1.jpg", "val/b/1.jpg"), "no train/", "put the training images"),
     "unknown class in val": (
         ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/zebra/1.jpg"), "does not have: zebra", "same class"),
     "other case in val": (
         ("train/Cat/1.jpg", "train/b/1.jpg", "val/cat/1.jpg"), "upper and lower case", "same class"),
-    "empty val": (("train/a/1.jpg", "train/b/1.jpg", "val/.keep"), "val has no pictures", "remove the folder"),
-    "one picture each": (("a/1.jpg", "b/1.jpg"), "none can be held out", "add pictures"),
+    "empty val": (("train/a/1.jpg", "train/b/1.jpg", "val/.keep"), "val has no images", "remove the folder"),
+    "one image each": (("a/1.jpg", "b/1.jpg"), "none can be used for validation", "add images"),
     "val without ground truth": (("train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"), "ground truth", "LOC_val_solution"),
 }  # fmt: skip
 
@@ -183,7 +183,7 @@ def test_not_a_folder(tmp_path):
         with pytest.raises(DataError, match=reason):
             open_source(tmp_path / name)
     with pytest.raises(UsageError, match="held_out is 1"):
-        open_source(tmp_path, held_out=1)
+        open_source(tmp_path, val_share=1)
 
 
 @pytest.mark.parametrize("where", ["", "a", "a/deep"])
@@ -279,7 +279,7 @@ def test_ilsvrc_with_the_development_kit(tmp_path, folder):
     check_ilsvrc(source)
     assert source.notes == ()
     (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("3\n2\n1\n")
-    with pytest.raises(DataError, match="3 lines for 4 pictures"):
+    with pytest.raises(DataError, match="3 lines for 4 images"):
         open_source(tmp_path)
 
 
@@ -289,7 +289,7 @@ def test_ilsvrc_with_a_text_file(tmp_path):
     (tmp_path / "a-readme.txt").write_text("hello\n")
     check_ilsvrc(open_source(tmp_path))
     (tmp_path / "val.txt").write_text("".join(lines[1:]))
-    with pytest.raises(DataError, match="misses val/ILSVRC2012_val_00000001"):
+    with pytest.raises(DataError, match="does not list val/ILSVRC2012_val_00000001"):
         open_source(tmp_path)
 
 
@@ -301,7 +301,7 @@ def test_tiny_imagenet(tmp_path):
     assert list(source.splits) == ["train", "val"]
 
 
-# --- named sets ------------------------------------------------------------------------------------------------------
+# --- named datasets --------------------------------------------------------------------------------------------------
 
 
 def test_digits(tmp_path, monkeypatch):

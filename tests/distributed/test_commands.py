@@ -1,4 +1,4 @@
-"""Several processes train through the command line: every scheme, a run that goes from one to the next, mistakes."""
+"""Several processes train through the command line: every scheme, a run that changes its scheme, errors."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def _one_thread(monkeypatch):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A folder with photos/, plain/ trained by one process, and tuned/ that began with the weights of plain/."""
+    """A folder with photos/, plain/ trained by one process, and tuned/ that was fine-tuned from plain/."""
     root = tmp_path_factory.mktemp("alone")
     photos = write_photos(root / "photos")
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, capfd, sc
     else:
         assert call("train", photos, *options, "--nproc", 2).code == 0
         said = capfd.readouterr().out
-    assert said.count("report.html") == 1  # told by one of them
+    assert said.count("report.html") == 1  # printed by one of them
     assert {path.name for path in run.iterdir()} >= COMPLETE
     assert sorted(path.name for path in (run / "conv1").glob("*.npy")) == sorted(
         path.name for path in (alone / like / "conv1").glob("*.npy")
@@ -88,7 +88,7 @@ def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, capfd, sc
 
 
 def test_a_run_goes_from_towers_to_one_process_to_hybrid_to_data(alone, tmp_path):
-    """It is stopped in between, and ends where one process ends."""
+    """It is stopped in between, and ends like the run of one process."""
     photos, run, whole = alone / "photos", tmp_path / "run", tmp_path / "whole"
     long = (*SMALL, "epochs=20", "evaluate_every=20")
     ended = call("train", photos, *long, "--out", whole)
@@ -114,8 +114,8 @@ def test_a_run_goes_from_towers_to_one_process_to_hybrid_to_data(alone, tmp_path
     assert {path.name for path in run.iterdir()} >= COMPLETE
 
 
-def test_pictures_that_are_gone_are_told_once(prepared, tiny, tmp_path, capfd):
-    """The first process looks for them while the other waits; the agent does not start them again."""
+def test_missing_images_are_reported_once(prepared, tiny, tmp_path, capfd):
+    """The first process looks for them while the other waits; the agent does not restart them."""
     about = {"source": str(tmp_path / "gone"), "prepared": str(tmp_path / "gone"), "fingerprint": "0" * 64}
     run = create_run(tmp_path / "run", tiny, prepared.class_names, about).folder
     code = launch(["resume", str(run), "--parallel", "data", "--device", "cpu"], 2, max_restarts=3, exact=False)
@@ -124,20 +124,20 @@ def test_pictures_that_are_gone_are_told_once(prepared, tiny, tmp_path, capfd):
     assert said.count("alexnet: E") == 1, said
 
 
-def test_a_mistake_of_all_processes_is_told_by_the_first(tmp_path, monkeypatch, capsys):
-    """One that starting again may mend goes on to the agent; once the run has ended, the others leave."""
+def test_an_error_of_all_processes_is_reported_by_the_first(tmp_path, monkeypatch, capsys):
+    """An error that a restart may solve is passed to the agent; once the run has ended, the others exit."""
     ended = tmp_path / "ended"
     monkeypatch.setenv(ENDED, str(ended))
     with pytest.raises(ResourceError), final_errors(SimpleNamespace(rank=0)):
         raise ResourceError("it is gone", fix="Do it.", code="E510")
     assert not ended.exists()
     one, other = final_errors(SimpleNamespace(rank=1)), final_errors(SimpleNamespace(rank=0))
-    one.__enter__(), other.__enter__()  # both are at work when the mistake comes
-    mistake = UsageError("no such run", fix="Make it.", code="E253")
+    one.__enter__(), other.__enter__()  # both are running when the error occurs
+    error = UsageError("no such run", fix="Make it.", code="E253")
     for process in (one, other):
         with pytest.raises(SystemExit) as leaving:
-            process.__exit__(UsageError, mistake, None)
-        assert leaving.value.code == 0  # so that the agent does not start it again
+            process.__exit__(UsageError, error, None)
+        assert leaving.value.code == 0  # so that the agent does not restart it
     assert ended.read_text() == "2"
     assert capsys.readouterr().err == "alexnet: E253 no such run\nMake it.\n"
 
@@ -146,13 +146,13 @@ def test_a_mistake_of_all_processes_is_told_by_the_first(tmp_path, monkeypatch, 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs, for NCCL")
 @pytest.mark.parametrize("scheme", ["data", "hybrid"])
 def test_two_gpus_train_what_one_trains(alone, tmp_path, scheme):
-    """Convolutions of cuDNN round to TF32, so that only losses are held against each other, to three digits."""
+    """Convolutions of cuDNN round to TF32, so only losses are compared, to three digits."""
     options = ("train", alone / "photos", *("cuda" if o == "cpu" else o for o in SMALL), f"epochs={EPOCHS}")
     one = call(*options, "--out", tmp_path / "one")
     assert one.code == 0, one.err
-    group = ("--out", tmp_path / "team", "--parallel", scheme, "--nproc", 2)
+    group = ("--out", tmp_path / "group", "--parallel", scheme, "--nproc", 2)
     with job(*ALEXNET, *options, *group, said=tmp_path / "said") as started:
         assert started.end() == 0, started.said()
-    rows = [read_rows(tmp_path / name / "metrics.jsonl")[0] for name in ("one", "team")]
+    rows = [read_rows(tmp_path / name / "metrics.jsonl")[0] for name in ("one", "group")]
     losses = [[row["train_loss"] for row in each if row["kind"] == "epoch"] for each in rows]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

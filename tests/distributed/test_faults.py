@@ -1,4 +1,4 @@
-"""Processes of a run are killed, stopped, told to end, or lost with their machine: it goes on and ends the same."""
+"""Processes of a run are killed, stopped, asked to end, or lost with their machine: it resumes and ends the same."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from harness.job_faults import ALEXNET, agent, alive, final, job, saved, torchru
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
-# 4 steps an epoch: long enough to be disturbed twice, and no checkpoint but those that --save-seconds asks for.
+# 4 steps an epoch: long enough for two faults, and without checkpoints except those by --save-seconds.
 LONG = ("epochs=15", "evaluate_every=100")
 STEPS = 60
 OPTIONS = ("--device", "cpu", "--save-seconds", "0.02")
@@ -40,7 +40,7 @@ def goes_on(run: Path, started) -> None:
 
 
 def disturb(started, rank: int, number: int) -> None:
-    """Sends a worker a signal and waits until others have taken the place of all."""
+    """Sends a worker a signal and waits until new processes have replaced all workers."""
     workers = started.workers()
     os.kill(workers[rank], number)
     wait_for(lambda: len(now := started.workers()) == 2 and not set(now.values()) & set(workers.values()), "others")
@@ -67,7 +67,7 @@ def test_a_killed_and_a_stopped_worker_come_back_and_change_no_bit(start, prepar
 
 
 def test_towers_leave_nobody_behind_when_torchrun_dies(start, prepared, tmp_path):
-    """The same command again ends the run as if nothing had been."""
+    """The same command resumes the run, which ends as without the interruption."""
     run = start("run", *LONG)
     (tmp_path / "prepared").symlink_to(prepared.folder)
     start_team(tmp_path, 2, [{"name": "whole", "recipe": "run", "scheme": "towers", "exact": False}])
@@ -91,15 +91,15 @@ def test_the_launcher_passes_signals_on_and_ends_as_one_process_would(start, tmp
         workers = started.workers().values()
         assert saved(run.folder) == 0
         os.kill(started.pid, signal.SIGUSR1)
-        asked = wait_for(lambda: saved(run.folder), "a checkpoint")
+        requested = wait_for(lambda: saved(run.folder), "a checkpoint")
         os.kill(started.pid, signal.SIGTERM)
         assert started.end() == 143, started.said()
         assert not any(map(alive, workers))
-    assert saved(run.folder) > asked
-    assert f"stopped and saved at step {saved(run.folder)}; go on with: alexnet resume" in started.said()
+    assert saved(run.folder) > requested
+    assert f"stopped and saved at step {saved(run.folder)}; resume it with: alexnet resume" in started.said()
 
 
-def test_a_node_that_dies_with_the_leader_leaves_the_rest_to_the_other(start, prepared, tmp_path):
+def test_the_other_node_finishes_after_the_node_of_the_main_process_dies(start, prepared, tmp_path):
     whole = start("whole", *LONG)
     train(
         whole,
@@ -108,14 +108,14 @@ def test_a_node_that_dies_with_the_leader_leaves_the_rest_to_the_other(start, pr
         group=process_group_of(whole.recipe, "data", 0, 1, exact=True),
     )
     run = start("run", *LONG)
-    command = agent(tmp_path / "meeting", "resume", run.folder, "--parallel", "data", "--exact", *OPTIONS)
+    command = agent(tmp_path / "rendezvous", "resume", run.folder, "--parallel", "data", "--exact", *OPTIONS)
     with job(*command, said=tmp_path / "a") as one, job(*command, said=tmp_path / "b") as other:
         wait_for(lambda: {*one.workers(), *other.workers()} == {0, 1}, "two nodes")
         goes_on(run.folder, one)
-        led, left = (one, other) if 0 in one.workers() else (other, one)
-        led.kill()
-        assert left.end() == 0, left.said()
-    assert "E510" in left.said()
+        main, remaining = (one, other) if 0 in one.workers() else (other, one)
+        main.kill()
+        assert remaining.end() == 0, remaining.said()
+    assert "E510" in remaining.said()
     assert final(run.folder) == final(whole.folder)
 
 
@@ -123,7 +123,7 @@ def test_a_node_that_dies_with_the_leader_leaves_the_rest_to_the_other(start, pr
 
 
 def test_workers_have_a_store_of_their_own(tmp_path):
-    """With the store of the agent restarts on gloo fail now and then."""
+    """With the store of the agent, restarts with gloo sometimes fail."""
     given = worker_environment(2, exact=False, ended=tmp_path)
     assert SHARE_STORE == "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
     assert given[SHARE_STORE] == "1"
@@ -131,7 +131,7 @@ def test_workers_have_a_store_of_their_own(tmp_path):
 
 
 def test_the_agent_gives_workers_time_to_save(monkeypatch):
-    """By itself it kills them 30 seconds after it has asked them to stop."""
+    """By default it kills them 30 seconds after it has asked them to stop."""
     given = []
 
     def agent_of(config, program):

@@ -1,4 +1,4 @@
-"""Several processes train what one trains: number by number, and bit by bit in the exact mode."""
+"""Several processes train what one trains: up to rounding, and bit-identical in the exact mode."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from harness.groups import farthest, start_teams, stored
 
 CPU = torch.device("cpu")
 
-# Recipes with everything in which pictures of a batch could hang on each other or on their place in it.
+# Recipes with everything in which images of a batch could depend on each other or on their position in it.
 RECIPES = {
     "lrn": ("label_smoothing=0.1", "class_weights=balanced", "optim.lr=0.001"),
     "talkless": ("model.towers_talk=false", "dropout_place=before", "model.norm=batch", "batch_size=7"),
@@ -38,7 +38,7 @@ def job(name, recipe="lrn", *, scheme="data", exact=False, **options):
     return {"name": name, "recipe": recipe, "scheme": scheme, "exact": exact, **options}
 
 
-# 20 steps beside one process, every fifth with a smaller batch, of which some processes have no picture.
+# 20 steps next to one process, every fifth with a smaller batch, in which some processes have no image.
 SMALL = ["model.width=0.0625", "model.crop_size=64", "model.num_classes=5"]
 NORMED = [*SMALL, "optim.algorithm=adamw", "optim.lr=0.001"]
 FOLLOWED = {
@@ -79,9 +79,9 @@ JOBS = {
 
 
 @pytest.fixture(scope="module")
-def teams(prepared, tiny, tmp_path_factory):
-    """A folder with the runs of one process and of teams, and what each process of the teams says."""
-    folder = tmp_path_factory.mktemp("teams")
+def groups(prepared, tiny, tmp_path_factory):
+    """A folder with the runs of one process and of process groups, and the results of each process of the groups."""
+    folder = tmp_path_factory.mktemp("groups")
     (folder / "prepared").symlink_to(prepared.folder)
     about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
     for name, changes in RECIPES.items():
@@ -101,8 +101,8 @@ def teams(prepared, tiny, tmp_path_factory):
         *(("batch", "batch-2"), ("batch", "hybrid-batch-2")),
     ],
 )
-def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, recipe, name):
-    folder = teams[0]
+def test_a_group_trains_what_one_process_trains_up_to_the_order_of_sums(groups, recipe, name):
+    folder = groups[0]
     assert farthest(folder / recipe, folder / name) < 2e-4
     one, group = stored(folder / recipe).state, stored(folder / name).state
     assert (one.step, one.best_step, one.best_error) == (group.step, group.best_step, group.best_error)
@@ -113,8 +113,8 @@ def test_a_team_trains_what_one_process_trains_up_to_the_order_of_sums(teams, re
 
 
 @pytest.mark.parametrize(("recipe", "name"), [("lrn", "towers-2"), ("talkless", "talkless-2")])
-def test_two_towers_in_two_processes_train_what_they_train_in_one(teams, recipe, name):
-    folder = teams[0]
+def test_two_towers_in_two_processes_train_what_they_train_in_one(groups, recipe, name):
+    folder = groups[0]
     assert farthest(folder / recipe, folder / name) < 2e-4
     one, group = stored(folder / recipe).state, stored(folder / name).state
     assert (one.step, one.best_step, one.best_error) == (group.step, group.best_step, group.best_error)
@@ -122,25 +122,25 @@ def test_two_towers_in_two_processes_train_what_they_train_in_one(teams, recipe,
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_losses_and_gradients_are_those_of_one_process_over_20_steps(teams, size):
-    """Batch norm in 64 bits: of a few pictures it blows rounding up, and a fault could hide behind that."""
-    found = teams[1][size][0][-len(FOLLOWED[size]) :]
+def test_losses_and_gradients_are_those_of_one_process_over_20_steps(groups, size):
+    """Batch normalization in 64 bits: on few images it magnifies rounding, which could hide a fault."""
+    found = groups[1][size][0][-len(FOLLOWED[size]) :]
     for asked, seen in zip(FOLLOWED[size], found, strict=True):
         assert len(seen["gradients"]) == 20
         assert max(seen["gradients"]) < (1e-6 if asked["double"] else 1e-5), asked
         assert max(abs(group - one) / one for one, group in seen["losses"]) < 1e-6, asked
 
 
-def test_a_run_that_two_towers_began_goes_on_in_one_process(teams, prepared):
-    folder = teams[0]
+def test_a_run_that_two_towers_began_goes_on_in_one_process(groups, prepared):
+    folder = groups[0]
     run = open_run(folder / "towers-first")
     assert stored(run.folder).state.step == 5
     train(run, prepared, device=CPU, allow_inexact=True)
     assert farthest(folder / "lrn", run.folder) < 2e-4
 
 
-def test_the_exact_mode_gives_the_same_bits_for_1_2_and_4_processes(teams):
-    folder = teams[0]
+def test_the_exact_mode_gives_the_same_bits_for_1_2_and_4_processes(groups):
+    folder = groups[0]
     model, training = ((folder / "exact-1/checkpoints").glob(f"*/{name}.safetensors") for name in ("model", "training"))
     newest = max(model).read_bytes(), max(training).read_bytes()
     for size in (2, 4):
@@ -149,12 +149,12 @@ def test_the_exact_mode_gives_the_same_bits_for_1_2_and_4_processes(teams):
         assert ((there / "model.safetensors").read_bytes(), (there / "training.safetensors").read_bytes()) == newest
 
 
-def test_the_exact_mode_trains_what_the_fast_one_trains(teams):
-    assert farthest(teams[0] / "lrn", teams[0] / "exact-1") < 2e-4
+def test_the_exact_mode_trains_what_the_fast_one_trains(groups):
+    assert farthest(groups[0] / "lrn", groups[0] / "exact-1") < 2e-4
 
 
-def test_a_run_that_two_processes_began_ends_the_same_in_one(teams, prepared):
-    folder = teams[0]
+def test_a_run_that_two_processes_began_ends_the_same_in_one(groups, prepared):
+    folder = groups[0]
     run = open_run(folder / "exact-first")
     assert stored(run.folder).state.step == 5
     train(run, prepared, device=CPU, group=process_group_of(run.recipe, "data", 0, 1, exact=True))
@@ -162,44 +162,45 @@ def test_a_run_that_two_processes_began_ends_the_same_in_one(teams, prepared):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_processes_with_other_settings_are_refused_by_name(teams):
+def test_processes_with_other_settings_are_refused_by_name(groups):
     place = JOBS[2].index({"same": "lrn"})
-    for said in teams[1][2]:
+    for said in groups[1][2]:
         assert said[place]["error"].splitlines()[0] == "E271 optim.lr is 0.01 in process 0 and 0.02 in process 1"
 
 
-def test_no_process_starts_from_other_weights_than_the_run_was_made_for(teams):
-    """Those that do not lead know only from the leader which they are."""
+def test_no_process_starts_from_other_weights_than_the_run_was_made_for(groups):
+    """Only the main process knows the weights of the run; the others learn them from it."""
     place = next(i for i, asked in enumerate(JOBS[2]) if asked.get("name") == "swapped-2")
-    for said in teams[1][2]:
-        assert said[place]["error"].startswith(f"E349 {teams[0] / 'lrn'} no longer holds the weights")
+    for said in groups[1][2]:
+        assert said[place]["error"].startswith(f"E349 {groups[0] / 'lrn'} no longer holds the weights")
 
 
 @pytest.mark.parametrize(
     ("count", "size", "micro_batch"), [(8, 2, 0), (7, 4, 0), (2, 4, 0), (26, 4, 4), (2, 4, 1), (9, 3, 2)]
 )
-def test_every_picture_of_a_batch_falls_to_one_process(count, size, micro_batch):
-    teams = [ProcessGroup("data", rank, size, micro_batch=micro_batch) for rank in range(size)]
-    assert [i for group in teams for i in range(count)[group.rows(count)]] == list(range(count))
-    places = [place for group in teams for place, _ in group.micro_batches(count)]
-    assert places == list(range(len(places)))
-    sizes = [rows.stop - rows.start for group in teams for _, rows in group.micro_batches(count)]
+def test_every_image_of_a_batch_belongs_to_one_process(count, size, micro_batch):
+    groups = [ProcessGroup("data", rank, size, micro_batch=micro_batch) for rank in range(size)]
+    assert [i for group in groups for i in range(count)[group.rows(count)]] == list(range(count))
+    positions = [position for group in groups for position, _ in group.micro_batches(count)]
+    assert positions == list(range(len(positions)))
+    sizes = [rows.stop - rows.start for group in groups for _, rows in group.micro_batches(count)]
     assert sizes[:-1] == [micro_batch] * (len(sizes) - 1) if micro_batch else max(sizes) - min(sizes) <= 1
 
 
-def test_the_bill_is_what_was_sent(teams):
-    """26 pictures in 4 steps, 3 epochs, each ended by a look at 7 pictures; the kernel's count has headers on top."""
-    data, towers = teams[1][2][0][0], teams[1][2][0][2]
-    recipe = open_run(teams[0] / "lrn").recipe
+def test_the_computed_cost_is_what_was_sent(groups):
+    """26 images in 4 steps, 3 epochs, each with an evaluation of 7 images; the count of the kernel includes headers."""
+    data, towers = groups[1][2][0][0], groups[1][2][0][2]
+    recipe = open_run(groups[0] / "lrn").recipe
     assert data["sent"]["gradients"] == 12 * step_cost(recipe, "data", 2).sent["gradients"]
-    assert teams[1][4][0][0]["sent"]["gradients"] == 12 * step_cost(recipe, "data", 4).sent["gradients"]
-    batch_norm = step_cost(open_run(teams[0] / "batch").recipe, "data", 2).sent["batch norm"]
-    assert teams[1][2][0][1]["sent"]["batch norm"] == 12 * batch_norm
+    assert groups[1][4][0][0]["sent"]["gradients"] == 12 * step_cost(recipe, "data", 4).sent["gradients"]
+    batch_norm = step_cost(open_run(groups[0] / "batch").recipe, "data", 2).sent["batch normalization"]
+    assert groups[1][2][0][1]["sent"]["batch normalization"] == 12 * batch_norm
     names = [asked.get("name") for asked in JOBS[2]]
     for name, base in (("hybrid-2", "lrn"), ("hybrid-batch-2", "batch")):
-        costs = step_cost(open_run(teams[0] / base).recipe, "hybrid", 2).sent
-        sent = teams[1][2][0][names.index(name)]["sent"]
-        assert (sent["gradients"], sent.get("batch norm", 0)) == (12 * costs["gradients"], 12 * costs["batch norm"])
+        costs = step_cost(open_run(groups[0] / base).recipe, "hybrid", 2).sent
+        sent = groups[1][2][0][names.index(name)]["sent"]
+        assert sent["gradients"] == 12 * costs["gradients"]
+        assert sent.get("batch normalization", 0) == 12 * costs["batch normalization"]
         if base == "lrn":
             for what in ("features", "gradients of features", "gradients of activations"):
                 assert sent[what] == 78 * costs[what] // 8
@@ -212,7 +213,7 @@ def test_the_bill_is_what_was_sent(teams):
 
 
 def test_the_towers_of_2012_send_what_their_shapes_say():
-    """Half of pool2 (11.1 MB for 128 pictures), pool5 (2.4), fc6 and fc7 (1.05 each); there are 60,965,224 weights."""
+    """Half of pool2 (11.1 MB for 128 images), pool5 (2.4), fc6 and fc7 (1.05 each); there are 60,965,224 weights."""
     recipe = find_recipe("alexnet-2012")
     towers, data = step_cost(recipe, "towers", 2), step_cost(recipe, "data", 2)
     half = 2 * 128 * (256 * 13 * 13 + 256 * 6 * 6 + 4096 + 4096)
@@ -224,7 +225,7 @@ def test_the_towers_of_2012_send_what_their_shapes_say():
 
 
 def test_hybrid_sends_several_times_less_than_data_with_two_processes():
-    """fc6 to fc8 have 58,631,144 of the weights; the rest is summed, and pool5, fc6 and fc7 of 128 pictures travel."""
+    """fc6 to fc8 have 58,631,144 of the weights; the rest is summed, and pool5, fc6 and fc7 of 128 images are sent."""
     hybrid, data = (step_cost(find_recipe("alexnet-2012"), scheme, 2) for scheme in ("hybrid", "data"))
     pool5, units = 4 * 64 * 9216, 4 * 128 * 2048
     expected = 4 * (60_965_224 - 58_631_144) + 2 * pool5 + 4 * units + 4 * 128 * 500
@@ -234,7 +235,7 @@ def test_hybrid_sends_several_times_less_than_data_with_two_processes():
 
 
 @pytest.mark.parametrize(("count", "size"), [(8, 2), (7, 4), (2, 4), (26, 3)])
-def test_every_picture_has_its_turn_in_one_place(count, size):
+def test_every_image_has_its_turn_in_one_process(count, size):
     group = ProcessGroup("hybrid", 0, size)
     turns = turns_of(group, count, at_once=False)
     assert sorted(i for rows in turns for part in rows for i in range(count)[part]) == list(range(count))
@@ -242,6 +243,6 @@ def test_every_picture_has_its_turn_in_one_place(count, size):
 
 
 def test_workers_do_not_share_the_store_of_the_agent(tmp_path):
-    """Restarts on gloo are reliable only so."""
+    """Only then are restarts with gloo reliable."""
     assert SHARE_STORE == "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
     assert worker_environment(2, exact=False, ended=tmp_path)[SHARE_STORE] == "1"

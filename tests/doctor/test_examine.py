@@ -33,7 +33,7 @@ CLASSES = ("bird", "cat", "dog")
 
 
 def write_scenes(root: Path, train: int, val: int, suffix: str = ".png") -> Path:
-    """Made-up pictures of three classes in train/ and val/."""
+    """Made-up images of three classes in train/ and val/."""
     rng = np.random.default_rng(7)
     for split, count in (("train", train), ("val", val)):
         for n in range(count):
@@ -66,7 +66,7 @@ def scenes(tmp_path_factory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("scenes") / "photos", train=135, val=15)
 
 
-def test_nothing_is_reported_of_good_pictures(alexnet, scenes, tmp_path):
+def test_nothing_is_reported_of_good_images(alexnet, scenes, tmp_path):
     record = examined(alexnet, scenes, tmp_path / "out")
     assert planting.surplus({}, record) == {}
     assert record["excluded"] == []
@@ -163,7 +163,7 @@ def test_differences_are_root_mean_squares():
     small[0, :4, :, 0] = 40
     small[1, :, :8] = 200  # squares of this fit no integer of 16 bits
     rms, contrast = differences(small, np.array([[0, 1], [1, 1]]), np.array([False, True]))
-    # Without the mean the cells of 1 are +-100; of 0 a quarter +30 and the rest -10, in one colour of three.
+    # Without the mean the cells of 1 are +-100; of 0 a quarter +30 and the rest -10, in one color of three.
     assert rms.tolist() == pytest.approx([(100**2 + 300 / 3) ** 0.5, 200.0])
     assert contrast.tolist() == pytest.approx([(300 / 3) ** 0.5, 100.0])
 
@@ -176,14 +176,14 @@ def test_groups_are_what_pairs_join():
 # --- what is proposed to be left out -------------------------------------------------------------------------------
 
 
-def source_of(pictures: dict[str, tuple[int, np.ndarray]]) -> Source:
+def source_of(images: dict[str, tuple[int, np.ndarray]]) -> Source:
     """A source of arrays: "split/name" -> (label, pixels)."""
     splits = {}
     for split in ("train", "val", "test"):
-        names = [name for name in pictures if name.startswith(split)]
+        names = [name for name in images if name.startswith(split)]
         if names:
-            labels = np.array([pictures[name][0] for name in names], np.int64)
-            splits[split] = Samples(tuple(names), labels, arrays=np.stack([pictures[name][1] for name in names]))
+            labels = np.array([images[name][0] for name in names], np.int64)
+            splits[split] = Samples(tuple(names), labels, arrays=np.stack([images[name][1] for name in names]))
     return Source("arrays", ("a", "b"), splits)
 
 
@@ -192,7 +192,7 @@ def test_what_is_left_out_is_chosen_by_rule():
     one, two, three, four, five, six = (np.asarray(planting.scene(rng, (96, 96))) for _ in range(6))
     almost = five.copy()
     almost[0, 0] ^= 1
-    pictures = {
+    images = {
         "train/leaks": (0, one),
         "train/leaks too, other class": (1, one),
         "train/first": (0, two),
@@ -206,7 +206,7 @@ def test_what_is_left_out_is_chosen_by_rule():
         "val/near": (0, almost),
         "test/leaks": (1, four),
     }
-    findings = find(inspect(source_of(pictures)))
+    findings = find(inspect(source_of(images)))
     assert {(each.split, each.name): each.reason for each in findings.excluded} == {
         ("train", "train/leaks"): "leak: the same as val/leaks in val",
         ("train", "train/leaks too, other class"): "leak: the same as val/leaks in val",
@@ -220,7 +220,9 @@ def test_what_is_left_out_is_chosen_by_rule():
 
 def test_a_chain_of_near_copies_is_a_group_but_only_direct_neighbours_of_val_are_left_out():
     base = np.asarray(planting.scene(np.random.default_rng(5), (96, 96))).astype(np.int16)
-    tilt = np.where(np.arange(96) < 48, 5, -5)[:, None, None]  # neighbours are 5 levels apart: near; the ends 10: not
+    tilt = np.where(np.arange(96) < 48, 5, -5)[
+        :, None, None
+    ]  # neighbours are 5 levels apart: near; the ends 10: not near
     steps = [np.clip(base + n * tilt, 0, 255).astype(np.uint8) for n in range(3)]
     findings = find(inspect(source_of({"train/a": (0, steps[0]), "train/b": (0, steps[1]), "val/c": (0, steps[2])})))
     assert [len(group.images) for group in findings.groups] == [3]
@@ -231,22 +233,22 @@ def test_a_chain_of_near_copies_is_a_group_but_only_direct_neighbours_of_val_are
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():
-    grey = np.random.default_rng(0).integers(0, 256, (9, 8)).astype(np.uint8)
+    gray = np.random.default_rng(0).integers(0, 256, (9, 8)).astype(np.uint8)
     responses = [
-        sum(int(grey[y + dy, x + dx]) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))) - 4 * int(grey[y, x])
+        sum(int(gray[y + dy, x + dx]) for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))) - 4 * int(gray[y, x])
         for y in range(1, 8)
         for x in range(1, 7)
     ]
-    square = np.repeat(grey[:, :, None], 3, axis=2)
+    square = np.repeat(gray[:, :, None], 3, axis=2)
     assert sharpness_of(square) == pytest.approx(np.var(responses), rel=1e-4)
     assert sharpness_of(square[:2, :2]) == 0.0
 
 
 def test_a_set_that_is_small_throughout_is_not_called_small_or_blurred():
     labels = np.arange(40) % 2
-    pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
     names = tuple(f"{i}" for i in range(40))
-    source = Source("digits", ("a", "b"), {"train": Samples(names, labels, arrays=pictures)})
+    source = Source("digits", ("a", "b"), {"train": Samples(names, labels, arrays=images)})
     assert find(inspect(source)).poor == ()
 
 
@@ -334,10 +336,10 @@ def test_the_page_is_one_file_and_shows_what_was_found(alexnet, photos, tmp_path
     assert all(image.startswith("data:image/") for image in page.images)
     assert "green/copy of <i> & red.png" in page.text
     assert "the file is empty" in page.text
-    assert record["summary"]["unreadable pictures"] == 1
+    assert record["summary"]["unreadable images"] == 1
 
 
-def test_the_same_pictures_give_the_same_files(alexnet, photos, tmp_path):
+def test_the_same_images_give_the_same_files(alexnet, photos, tmp_path):
     shutil.copy(photos / "red/0.png", photos / "red/copy.png")
     for name in ("one", "two"):
         examined(alexnet, photos, tmp_path / name / "out")
@@ -354,15 +356,15 @@ def test_the_summary_says_what_to_do_next(alexnet, photos, tmp_path):
     outcome = alexnet("doctor", photos, "--out", tmp_path / "out")
     assert outcome.code == 0
     line = next(line for line in outcome.out.splitlines() if "alexnet train" in line)
-    assert line.endswith(f"alexnet train {photos} --exclude {tmp_path}/out/exclude.jsonl --class-weights balanced")
-    assert "blue has only 2 pictures in train" in outcome.out
-    again = alexnet("doctor", photos, "--json", "--out", tmp_path / "again")
+    assert line.endswith(f"alexnet train {photos} --exclude {tmp_path}/out/exclude.jsonl class_weights=balanced")
+    assert "blue has only 2 images in train" in outcome.out
+    again = alexnet("doctor", photos, "--format", "json", "--out", tmp_path / "again")
     assert json.loads(again.out) == json.loads((tmp_path / "again/doctor.json").read_text())
 
 
 def test_named_sets_are_examined_too(alexnet, tmp_path):
     record = examined(alexnet, "digits", tmp_path / "out")
-    assert sum(record["pictures"].values()) == 1797
+    assert sum(record["images"].values()) == 1797
     assert record["unreadable"] == record["poor"] == record["formats"] == []
 
 
@@ -396,8 +398,8 @@ def test_a_trained_network_names_wrong_labels(alexnet, trained, photos, tmp_path
     assert found["trained_on"] is (found["split"] == "train")
 
 
-def test_the_network_of_a_run_is_asked_with_its_own_pictures(alexnet, trained, tmp_path):
-    """The probabilities are those of `alexnet evaluate`, picture by picture."""
+def test_the_network_of_a_run_gets_its_own_images(alexnet, trained, tmp_path):
+    """The probabilities are those of `alexnet evaluate`, image by image."""
     opened = open_run(trained / "run")
     evaluation = evaluate(load_model(opened), images_of_run(opened), "val", class_names=opened.class_names)
     seen = {}
@@ -423,13 +425,13 @@ def test_a_network_that_knows_none_of_the_classes_is_not_asked(alexnet, trained,
 
 
 @pytest.mark.parametrize(
-    ("place", "code"), [("photos/inside", "E281"), ("taken", "E280")], ids=["inside the pictures", "used before"]
+    ("folder", "code"), [("photos/inside", "E281"), ("taken", "E280")], ids=["inside the images", "used before"]
 )
-def test_a_folder_that_must_not_be_written_is_refused(alexnet, photos, tmp_path, place, code):
+def test_a_folder_that_must_not_be_written_is_refused(alexnet, photos, tmp_path, folder, code):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/exclude.jsonl").write_text("# edited\n")
     before = snapshot(tmp_path)
-    outcome = alexnet("doctor", photos, "--out", tmp_path / place)
+    outcome = alexnet("doctor", photos, "--out", tmp_path / folder)
     assert outcome.code == 2
     assert code in outcome.err
     assert snapshot(tmp_path) == before
@@ -444,7 +446,7 @@ def test_a_prepared_folder_is_no_place_for_a_doctor(alexnet, photos, tmp_path):
 # --- training without them -----------------------------------------------------------------------------------------
 
 
-def test_from_the_doctor_to_a_run_that_finds_its_pictures_again(alexnet, photos, tmp_path, cache):
+def test_from_the_doctor_to_a_run_that_finds_its_images_again(alexnet, photos, tmp_path, cache):
     shutil.copy(photos / "red/0.png", photos / "red/copy.png")
     (photos / "red/broken.png").write_bytes(b"")
     record = examined(alexnet, photos, tmp_path / "out")
@@ -460,11 +462,11 @@ def test_from_the_doctor_to_a_run_that_finds_its_pictures_again(alexnet, photos,
     assert facts["fingerprint"] != everything["fingerprint"]
     assert facts["prepared"] != everything["prepared"]
     assert json.loads((tmp_path / "run/recipe.json").read_text())["class_weights"] == "balanced"
-    assert "2 pictures" in (tmp_path / "run/report.html").read_text()
+    assert "2 images" in (tmp_path / "run/report.html").read_text()
 
     shutil.rmtree(facts["prepared"])
     manifest.unlink()
-    evaluated = alexnet("evaluate", tmp_path / "run", "--json")
+    evaluated = alexnet("evaluate", tmp_path / "run", "--format", "json")
     assert evaluated.code == 0, evaluated.err
     stored = json.loads((tmp_path / "run/evaluation.json").read_text())
     assert json.loads(evaluated.out) in stored
@@ -522,15 +524,15 @@ def test_a_class_cannot_be_left_out_as_a_whole(alexnet, photos, tmp_path):
     assert (outcome.code, "E384" in outcome.err, "red in train" in outcome.err) == (3, True, True)
 
 
-def test_pictures_of_arrays_are_told_by_their_pixels():
+def test_images_of_arrays_are_identified_by_their_pixels():
     pixels = coloured(np.array([0, 1]), seed=0)
     source = Source("arrays", ("a", "b"), {"train": Samples(("0", "1"), np.array([0, 1]), arrays=pixels)})
-    (look, _) = inspect(source).images
-    assert look.sha256 == hashlib.sha256(pixels[0].tobytes()).hexdigest()
-    assert (look.width, look.height, look.format) == (24, 24, "")
+    (facts, _) = inspect(source).images
+    assert facts.sha256 == hashlib.sha256(pixels[0].tobytes()).hexdigest()
+    assert (facts.width, facts.height, facts.format) == (24, 24, "")
 
 
-def test_the_page_shows_a_grey_picture():
+def test_the_page_shows_a_gray_image():
     from alexnet.doctor.page import doctor_page
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 20)).astype(np.uint8)
@@ -543,14 +545,14 @@ def test_the_page_shows_a_grey_picture():
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_a_mirrored_photo_is_the_same_photo(symmetric):
-    picture = planting.scene(np.random.default_rng(11), (128, 128))
+    photo = planting.scene(np.random.default_rng(11), (128, 128))
     if symmetric:  # but for one side that is a little lighter: near both ways, and the same only when mirrored
-        pixels = np.asarray(picture).astype(np.int16)
+        pixels = np.asarray(photo).astype(np.int16)
         pixels = (pixels + pixels[:, ::-1]) // 2
         pixels[:, :64] += 12
-        picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    other = ImageOps.mirror(picture)
-    arrays = np.stack([np.asarray(picture), np.asarray(other)])
+        photo = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    other = ImageOps.mirror(photo)
+    arrays = np.stack([np.asarray(photo), np.asarray(other)])
     source = Source("two", ("a", "b"), {"train": Samples(("0", "1"), np.array([0, 1]), arrays=arrays)})
     (group,) = find(inspect(source)).groups
     assert (group.how, group.conflict, group.leak) == (("mirrored",), True, False)

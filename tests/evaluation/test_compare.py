@@ -27,14 +27,14 @@ def sure(answers, labels=(0, 1, 2, 0)) -> Evaluation:
     return said(np.eye(3)[list(answers)] * 0.9 + 0.1 / 3, labels)
 
 
-def test_pairs_count_the_pictures_that_one_alone_gets_right():
+def test_pairs_count_the_images_that_only_one_gets_right():
     first, second = sure([0, 1, 2, 1]), sure([1, 0, 2, 1])
     assert pairs([first, second]) == [Pair(0, 1, 2, 0, 0.5)]  # 2 of 2: p = 2 * 1/4
     assert pairs([first, second])[0].difference == 2
     assert len(pairs([first, second, first])) == 3
 
 
-def test_disputed_pictures_are_those_with_right_and_wrong_answers_the_most_divided_first():
+def test_disputed_images_are_those_with_right_and_wrong_answers_the_most_divided_first():
     first = said([[0.9, 0.1, 0], [0.1, 0.6, 0.3], [0, 0, 1], [0, 1, 0]])
     second = said([[0.3, 0.4, 0.3], [0.8, 0.1, 0.1], [0, 0, 1], [0, 1, 0]])
     assert disputed([first, second], 10).tolist() == [0, 1]  # 0.6 against 0.5 of belief apart; the others agree
@@ -45,11 +45,11 @@ def test_disputed_pictures_are_those_with_right_and_wrong_answers_the_most_divid
 def test_an_ensemble_is_the_mean_of_probabilities_not_of_votes():
     first, second, third = (said([p], [0]) for p in ([0.4, 0.6, 0], [0.45, 0.55, 0], [0.9, 0.1, 0]))
     result = combine([first, second, third])
-    assert result.together.probabilities[0] == pytest.approx([1.75 / 3, 1.25 / 3, 0])
+    assert result.combined.probabilities[0] == pytest.approx([1.75 / 3, 1.25 / 3, 0])
     assert [m.top1_error for m in result.members] == [1, 1, 0]
-    assert result.together.top1_error == 0  # two of three vote for the other
+    assert result.combined.top1_error == 0  # two of three vote for the other
     assert result.gain("top1_error") == (pytest.approx(2 / 3), [1, 1, 0])
-    assert combine([first, third], [3, 1]).together.probabilities[0, 0] == pytest.approx(0.75 * 0.4 + 0.25 * 0.9)
+    assert combine([first, third], [3, 1]).combined.probabilities[0, 0] == pytest.approx(0.75 * 0.4 + 0.25 * 0.9)
 
 
 @settings(max_examples=25)
@@ -83,15 +83,15 @@ def test_weights_are_never_found_on_what_is_reported_or_was_trained_on():
             check_splits("test", split)
 
 
-def test_members_must_have_looked_at_the_same_pictures():
+def test_members_must_be_evaluated_on_the_same_images():
     first = sure([0, 1])
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         combine([first, dataclasses.replace(first, names=("x", "y"))])
 
 
 @pytest.fixture
 def two(start, fit):
-    """Two runs on the same pictures."""
+    """Two runs on the same images."""
     runs = [start("one"), start("two", "seed=1", "activation=tanh")]
     for run in runs:
         fit(run)
@@ -105,7 +105,7 @@ def test_the_verbs_on_two_runs(two, alexnet, tmp_path):
     assert "one / two" in outcome.out
     html = page.read_text()
     assert "model.activation = tanh" in html
-    assert html.count("<polyline") == 4  # held-out and training error of both
+    assert html.count("<polyline") == 4  # validation and training error of both
     errors = []
     for run in two:
         text = alexnet("evaluate", run).out
@@ -126,7 +126,7 @@ def test_the_verbs_on_two_runs(two, alexnet, tmp_path):
         ),
     ],
 )
-def test_runs_on_other_pictures_are_refused_by_the_field_that_differs(start, alexnet, change, field):
+def test_runs_on_other_images_are_refused_by_the_field_that_differs(start, alexnet, change, field):
     runs = [start("one").folder, start("two").folder]
     change(runs[1])
     reseal(runs[1])

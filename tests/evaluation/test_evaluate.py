@@ -34,7 +34,7 @@ class Fake(nn.Module):
         return self.answer(images.float())
 
 
-def colour_network(order, **config):
+def color_network(order, **config):
     """Answers with the brightness of the channels named in `order`; never with anything else."""
     channel = {"red": 0, "green": 1, "blue": 2}
 
@@ -147,9 +147,9 @@ def test_ten_views_average_probabilities_not_logits():
 
 def test_one_view_is_the_central_crop():
     network = Fake(lambda x: torch.stack([x[:, 0, 0, 0], x[:, 0, -1, -1]], 1) / 100, crop_size=4)
-    picture = torch.arange(64, dtype=torch.float32).view(1, 1, 8, 8).expand(1, 3, 8, 8)
-    first, last = picture[0, 0, 2, 2].item() / 100, picture[0, 0, 5, 5].item() / 100
-    got = view_probabilities(network, picture, 1)[0]
+    image = torch.arange(64, dtype=torch.float32).view(1, 1, 8, 8).expand(1, 3, 8, 8)
+    first, last = image[0, 0, 2, 2].item() / 100, image[0, 0, 5, 5].item() / 100
+    got = view_probabilities(network, image, 1)[0]
     assert got[0].item() == pytest.approx(1 / (1 + math.exp(last - first)), abs=1e-6)
 
 
@@ -163,7 +163,7 @@ def test_shrinking_is_pillows_antialiased_bilinear_of_the_whole(size):
     np.testing.assert_allclose(got.numpy(), expected, atol=0.01)
 
 
-def test_test_size_shrinks_the_whole_picture_before_the_crop():
+def test_test_size_shrinks_the_whole_image_before_the_crop():
     network = Fake(lambda x: x.flatten(1)[:, ::40] / 50, crop_size=14, test_size=16)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 24, 24)).astype(np.float32)
     small = np.stack([np.asarray(Image.fromarray(c).resize((16, 16), Image.Resampling.BILINEAR)) for c in pixels])
@@ -184,7 +184,7 @@ def test_the_batch_size_changes_nothing(prepared, tiny, views):
         evaluate(model, prepared, "val", class_names=prepared.class_names, views=views, batch_size=n)
         for n in (1, 3, 64)
     )
-    assert np.ptp(alone.probabilities, 0).max() > 1e-4  # the pictures do get different answers
+    assert np.ptp(alone.probabilities, 0).max() > 1e-4  # the images do get different answers
     for other in (threes, whole):
         assert (other.names, other.labels.tolist()) == (alone.names, alone.labels.tolist())
         np.testing.assert_allclose(other.probabilities, alone.probabilities, atol=1e-6)
@@ -192,7 +192,7 @@ def test_the_batch_size_changes_nothing(prepared, tiny, views):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 8, 64])
-def test_every_image_is_looked_at_once(batch_size):
+def test_every_image_is_evaluated_once(batch_size):
     seen, told = [], []
 
     def read(indices):
@@ -217,7 +217,7 @@ def test_evaluating_switches_dropout_off(prepared, tiny):
 
 @pytest.mark.parametrize("known", [("red", "green", "blue"), ("blue", "red", "green"), ("cat", "green", "blue", "red")])
 def test_classes_are_matched_by_name_whatever_their_order(prepared, known):
-    result = evaluate(colour_network(known), prepared, "val", class_names=known)
+    result = evaluate(color_network(known), prepared, "val", class_names=known)
     assert result.top1_error == 0
     assert [known[i] for i in result.labels] == [prepared.class_names[i] for i in prepared.splits["val"].labels]
     assert result.confusion.sum() == 7
@@ -226,21 +226,21 @@ def test_classes_are_matched_by_name_whatever_their_order(prepared, known):
 
 def test_classes_that_the_network_does_not_know_are_named(prepared):
     with pytest.raises(DataError, match=r"does not know these classes.*: blue\n.*knows: red, green") as caught:
-        evaluate(colour_network(("red", "green")), prepared, "val", class_names=("red", "green"))
+        evaluate(color_network(("red", "green")), prepared, "val", class_names=("red", "green"))
     assert caught.value.exit_code == 3
 
 
 def test_a_split_that_is_missing_is_answered_with_those_there_are(prepared):
     with pytest.raises(DataError, match=r"no split 'valid'\n.*train, val, test"):
-        evaluate(colour_network(prepared.class_names), prepared, "valid", class_names=prepared.class_names)
+        evaluate(color_network(prepared.class_names), prepared, "valid", class_names=prepared.class_names)
 
 
-def test_pictures_smaller_than_the_crop_are_refused(prepared):
+def test_images_smaller_than_the_crop_are_refused(prepared):
     with pytest.raises(UsageError, match=r"24 pixels are smaller than the network's crop of 28[\s\S]*prepare_size"):
-        evaluate(colour_network(prepared.class_names, crop_size=28), prepared, "val", class_names=prepared.class_names)
+        evaluate(color_network(prepared.class_names, crop_size=28), prepared, "val", class_names=prepared.class_names)
 
 
 @pytest.mark.parametrize("views", [0, 2, 5, 11])
 def test_other_numbers_of_views_are_refused(prepared, views):
     with pytest.raises(UsageError, match=f"views={views}"):
-        evaluate(colour_network(prepared.class_names), prepared, "val", class_names=prepared.class_names, views=views)
+        evaluate(color_network(prepared.class_names), prepared, "val", class_names=prepared.class_names, views=views)

@@ -48,7 +48,7 @@ def test_the_interval_covers_the_truth_in_19_of_20_samples():
 
 
 @pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (0, 1), (5, 0), (3, 4), (2, 7), (6, 6)])
-def test_mcnemar_counts_all_ways_to_share_the_disputed_pictures(only_first, only_second):
+def test_mcnemar_counts_all_ways_to_share_the_disputed_images(only_first, only_second):
     total = only_first + only_second
     least = abs(only_first - only_second)
     ways = [sum(way) for way in itertools.product((0, 1), repeat=total)]

@@ -1,4 +1,4 @@
-"""Predictions: the same path as evaluation, every picture answered or listed with its reason."""
+"""Predictions: the same path as evaluation, every image answered or listed with its reason."""
 
 import csv
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alexnet.api.model import load
 from alexnet.data.dataset import open_prepared
 from alexnet.errors import DataError
-from alexnet.evaluation.classifier import classifier_of
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images, predict
 from alexnet.runs.checkpoint import load_model
@@ -17,7 +17,7 @@ from alexnet.runs.run import open_run
 
 
 def answers_of(trained, views=1, split="val", checkpoint="best"):
-    """What `evaluate` says of each picture of a split: path -> class -> probability."""
+    """What `evaluate` says of each image of a split: path -> class -> probability."""
     run = open_run(trained / "run")
     prepared = open_prepared(Path(run.data["prepared"]))
     result = evaluate(load_model(run, checkpoint), prepared, split, class_names=run.class_names, views=views)
@@ -44,7 +44,7 @@ def agree(got, expected, places=6):
 
 
 @pytest.mark.parametrize("views", [1, 10])
-def test_a_prediction_is_what_evaluation_says_of_the_picture(trained, alexnet, views):
+def test_a_prediction_is_what_evaluation_says_of_the_image(trained, alexnet, views):
     expected = answers_of(trained, views)
     assert len(expected) == 6
     outcome = alexnet("predict", trained / "run", *expected, "--views", views, "--format", "json")
@@ -101,7 +101,7 @@ def test_last_and_best_answer_with_their_own_weights(trained, alexnet):
 def test_the_batch_size_changes_nothing_and_the_best_k_are_named(trained, batch_size):
     run = open_run(trained / "run")
     expected = answers_of(trained)
-    got = predict(classifier_of(run), list(expected), k=2, batch_size=batch_size)
+    got = predict(load(run.folder, device="cpu").classifier, list(expected), k=2, batch_size=batch_size)
     for prediction, (path, row) in zip(got, expected.items(), strict=True):
         assert prediction.path == path
         best = sorted(row, key=lambda name: -row[name])[:2]
@@ -109,17 +109,17 @@ def test_the_batch_size_changes_nothing_and_the_best_k_are_named(trained, batch_
         assert [p for _, p in prediction.top] == pytest.approx([row[name] for name in best], abs=1e-6)
 
 
-# --- pictures that cannot be read ----------------------------------------------------------------------------------
+# --- images that cannot be read ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
-def test_unreadable_pictures_are_listed_and_the_others_answered(trained, alexnet, tmp_path, form):
+def test_unreadable_images_are_listed_and_the_others_answered(trained, alexnet, tmp_path, form):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "page.jpg").write_text("<!DOCTYPE html><p>not found</p>")
     good = trained / "photos" / "red" / "0.png"
     outcome = alexnet("predict", trained / "run", tmp_path / "empty.png", good, tmp_path / "page.jpg", "--format", form)
     assert outcome.code == 3
-    assert outcome.err.startswith("alexnet: E352 2 of 3 pictures could not be read")
+    assert outcome.err.startswith("alexnet: E352 2 of 3 images could not be read")
     assert "empty" in outcome.out
     assert "a web page" in outcome.out
     if form == "json":
@@ -133,7 +133,7 @@ def test_unreadable_pictures_are_listed_and_the_others_answered(trained, alexnet
         assert [bool(row["error"]) for row in rows] == [True, False, False, False, True]
 
 
-def test_only_unreadable_pictures_are_all_listed(trained, alexnet, tmp_path):
+def test_only_unreadable_images_are_all_listed(trained, alexnet, tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     outcome = alexnet("predict", trained / "run", tmp_path, "--format", "json")
     assert (outcome.code, json.loads(outcome.out)["top"]) == (3, [])
@@ -142,7 +142,7 @@ def test_only_unreadable_pictures_are_all_listed(trained, alexnet, tmp_path):
 # --- finding them --------------------------------------------------------------------------------------------------
 
 
-def test_folders_are_searched_to_the_bottom_in_order_for_pictures_only(tmp_path):
+def test_folders_are_searched_recursively_in_order_for_images_only(tmp_path):
     for name in ("b/z.png", "b/deep/er/a.JPG", "a.webp", "notes.txt", "b/film.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -151,7 +151,7 @@ def test_folders_are_searched_to_the_bottom_in_order_for_pictures_only(tmp_path)
     assert found == ["a.webp", "b/deep/er/a.JPG", "b/z.png"]
 
 
-def test_arguments_keep_their_order_and_a_picture_named_twice_is_found_once(photos):
+def test_arguments_keep_their_order_and_an_image_named_twice_is_found_once(photos):
     first, second = photos / "red" / "1.png", photos / "blue" / "0.png"
     found = find_images([str(first), str(second), str(photos / "blue"), str(photos / "re*" / "1.png")])
     assert found == [first, second, *(photos / "blue" / f"{i}.png" for i in range(1, 10))]
@@ -170,13 +170,13 @@ def test_folders_that_a_pattern_matches_are_searched_like_folders_that_are_named
 
 
 @pytest.mark.parametrize("name", ["missing.png", "*.gif", "empty"])
-def test_what_names_no_picture_is_an_error(tmp_path, name):
+def test_what_names_no_image_is_an_error(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no such file|no pictures"):
+    with pytest.raises(DataError, match=r"no such file|no images"):
         find_images([str(tmp_path / name)])
 
 
-def test_the_training_pictures_of_the_fixture_are_told_apart(trained):
+def test_the_training_images_of_the_fixture_are_told_apart(trained):
     # Otherwise the agreements above would be agreements on one constant answer.
     rows = np.array([list(row.values()) for row in answers_of(trained).values()])
     assert np.ptp(rows, axis=0).max() > 1e-3

@@ -1,4 +1,4 @@
-"""Ablations end to end on tiny pictures: what is run, paired and recorded, and what comes out of it."""
+"""Ablations end to end on tiny images: what is run, paired and recorded, and what comes out of it."""
 
 import json
 import shlex
@@ -24,12 +24,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def dataset(tmp_path_factory):
     return str(write_photos(tmp_path_factory.mktemp("lab") / "photos"))
 
 
-def job(pictures, *changes: str, seed: int = 0, **options) -> Job:
-    return Job(pictures, "photos", "v", (*COMMON, *changes), seed, **options)
+def job(dataset, *changes: str, seed: int = 0, **options) -> Job:
+    return Job(dataset, "photos", "v", (*COMMON, *changes), seed, **options)
 
 
 def made_up(variant: str, seed: int, top1: float, train: float = 0.1, ten: float = 0.2, **more):
@@ -63,8 +63,8 @@ def test_an_effect_is_the_mean_of_the_paired_differences():
     assert ten.differences["top1_error"].mean == pytest.approx(np.mean([0.2 - 0.3, 0.2 - 0.4, 0.2 - 0.5]))
 
 
-def test_jobs_are_paired_and_the_same_run_is_wanted_once(pictures, tmp_path):
-    jobs = jobs_of(pictures, "photos", variants_of("relu,no-flips,augment.flip=false"), range(2), COMMON)
+def test_jobs_are_paired_and_the_same_run_is_wanted_once(dataset, tmp_path):
+    jobs = jobs_of(dataset, "photos", variants_of("relu,no-flips,augment.flip=false"), range(2), COMMON)
     assert [(j.variant, j.seed) for j in jobs[:4]] == [
         ("base", 0),
         ("relu", 0),
@@ -75,7 +75,7 @@ def test_jobs_are_paired_and_the_same_run_is_wanted_once(pictures, tmp_path):
     assert [(j.variant, j.seed) for j in left] == [("base", 0), ("no-flips", 0), ("base", 1), ("no-flips", 1)]
 
 
-def test_start_values_of_a_seed_are_shared_as_far_as_they_are_drawn_alike():
+def test_initial_weights_of_a_seed_are_shared_as_far_as_they_are_drawn_alike():
     base = Recipe(model=override(Recipe(), ["width=0.0625", "crop_size=64"]).model)
     mine = runner.initial_weight_hashes(base)
     assert set(mine.values()) == set(
@@ -89,8 +89,8 @@ def test_start_values_of_a_seed_are_shared_as_far_as_they_are_drawn_alike():
     assert one["conv3.weight"] != mine["conv3.weight"]
 
 
-def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(pictures, tmp_path, alexnet):
-    row = runner.run_job(job(pictures, "augment.flip=false"), tmp_path / "runs", CPU)
+def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(dataset, tmp_path, alexnet):
+    row = runner.run_job(job(dataset, "augment.flip=false"), tmp_path / "runs", CPU)
     assert row is not None
     for name in ("settings", "recipe_sha256", "seed", "data", "environment", "commit", "curve", "results", "seconds"):
         assert name in row
@@ -101,16 +101,16 @@ def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(pictures, tmp_
     assert str(tmp_path) not in json.dumps(row)
     typed = shlex.split(row["command"])
     assert typed[:3] == ["alexnet", "train", "DATA"]
-    outcome = alexnet("train", pictures, *shlex.split(row["command"])[3:], "--out", tmp_path / "typed")
+    outcome = alexnet("train", dataset, *shlex.split(row["command"])[3:], "--out", tmp_path / "typed")
     assert outcome.code == 0, outcome.err
     (folder,) = (tmp_path / "runs").iterdir()
     mine, theirs = (load_model(open_run(f), "last").state_dict() for f in (folder, tmp_path / "typed"))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_what_has_a_row_is_not_run_again_and_what_was_interrupted_goes_on(pictures, tmp_path, monkeypatch):
+def test_what_has_a_row_is_not_run_again_and_what_was_interrupted_is_resumed(dataset, tmp_path, monkeypatch):
     file, runs = tmp_path / "rows.jsonl", tmp_path / "runs"
-    jobs = [job(pictures, seed=seed, keep=seed == 0) for seed in range(2)]
+    jobs = [job(dataset, seed=seed, keep=seed == 0) for seed in range(2)]
     assert runner.run_jobs(jobs[:1], file, runs)
     assert runner.waiting(jobs, file) == jobs[1:]
     recipe, prepared = runner.planned(jobs[1])
@@ -133,19 +133,19 @@ def test_what_has_a_row_is_not_run_again_and_what_was_interrupted_goes_on(pictur
     assert [row["seed"] for row in results.read(file)] == [0, 1, 1]
 
 
-def test_a_run_stops_at_the_end_of_the_epoch_that_is_good_enough(pictures, tmp_path):
-    long = runner.run_job(job(pictures, "epochs=6", views=(1,)), tmp_path / "long", CPU)
+def test_a_run_stops_at_the_end_of_the_epoch_that_is_good_enough(dataset, tmp_path):
+    long = runner.run_job(job(dataset, "epochs=6", views=(1,)), tmp_path / "long", CPU)
     assert long is not None
     errors = [epoch["train_top1_error"] for epoch in long["curve"]]
     wanted = sorted(set(errors))[-2] + 1e-4  # rows are rounded
     first = next(i for i, error in enumerate(errors) if error <= wanted)
-    row = runner.run_job(job(pictures, "epochs=6", views=(1,), until=wanted), tmp_path / "short", CPU)
+    row = runner.run_job(job(dataset, "epochs=6", views=(1,), until=wanted), tmp_path / "short", CPU)
     assert row is not None
     assert [e["train_top1_error"] for e in row["curve"]] == errors[: first + 1]
     assert results.row_key(row) != results.row_key(long)
 
 
-def test_a_run_that_diverges_has_a_row_that_says_so(pictures, tmp_path):
+def test_a_run_that_diverges_has_a_row_that_says_so(dataset, tmp_path):
     wild = [
         "optim.algorithm=sgd",
         "optim.lr=1e9",
@@ -154,15 +154,14 @@ def test_a_run_that_diverges_has_a_row_that_says_so(pictures, tmp_path):
         "augment.cutmix=0",
         "model.norm=none",
     ]
-    row = runner.run_job(job(pictures, *wild), tmp_path, CPU)
+    row = runner.run_job(job(dataset, *wild), tmp_path, CPU)
     assert row is not None
     assert (row["outcome"], row["results"]) == ("diverged", {})
 
 
-def test_the_verb_runs_reports_and_does_nothing_twice(pictures, tmp_path, alexnet):
+def test_the_verb_runs_reports_and_does_nothing_twice(dataset, tmp_path, alexnet):
     out = tmp_path / "out"
-    typed = ["ablate", pictures, "--vary", "no-flips,ten-views,relu", "--seeds", "2", "--out", out]
-    typed += [item for change in [*COMMON, "epochs=1"] for item in ("--set", change)]
+    typed = ["ablate", dataset, *COMMON, "epochs=1", "--vary", "no-flips,ten-views,relu", "--seeds", "2", "--out", out]
     plan = alexnet(*typed, "--dry-run")
     assert (plan.code, out.exists()) == (0, False), plan.err
     assert "4 runs of photos, 4 to do" in plan.out
@@ -173,7 +172,7 @@ def test_the_verb_runs_reports_and_does_nothing_twice(pictures, tmp_path, alexne
     assert len(results.read(out / "rows.jsonl")) == 4
     page = (out / "report.html").read_text()
     assert "no-flips" in page
-    assert "without crops and mirrors the network overfits" in page
+    assert "network overfits" in page
     shutil.rmtree(out / "runs")
     again = alexnet(*typed)
     assert "4 runs of photos, 0 to do" in again.out
@@ -181,21 +180,21 @@ def test_the_verb_runs_reports_and_does_nothing_twice(pictures, tmp_path, alexne
     assert not (out / "runs").exists()
 
 
-def test_two_processes_give_the_rows_of_one(pictures, tmp_path):
-    jobs = [job(pictures, "epochs=1", seed=seed) for seed in range(2)]
+def test_two_processes_give_the_rows_of_one(dataset, tmp_path):
+    jobs = [job(dataset, "epochs=1", seed=seed) for seed in range(2)]
     assert runner.run_jobs(jobs, tmp_path / "two.jsonl", tmp_path / "two", processes=2)
     assert runner.run_jobs(jobs, tmp_path / "one.jsonl", tmp_path / "one")
     both = [{row["seed"]: row["results"] for row in results.read(tmp_path / f"{n}.jsonl")} for n in ("one", "two")]
     assert both[0] == both[1]
 
 
-def test_mistakes_are_named(pictures, alexnet):
-    assert "E290" in alexnet("ablate", pictures, "--vary", "no-lnr").err
-    assert "E298" in alexnet("ablate", pictures, "--vary", "tanh", "--seeds", "0").err
-    assert alexnet("ablate", pictures, "--vary", "tanh", "--base", "nobody").code == 2
+def test_mistakes_are_named(dataset, alexnet):
+    assert "E290" in alexnet("ablate", dataset, "--vary", "no-lnr").err
+    assert "E298" in alexnet("ablate", dataset, "--vary", "tanh", "--seeds", "0").err
+    assert alexnet("ablate", dataset, "--vary", "tanh", "--base", "nobody").code == 2
     with pytest.raises(UsageError):
         runner.run_jobs([], None, None, processes=0)  # type: ignore[arg-type]
-    shown = alexnet("ablate", "--list").out
+    shown = alexnet("ablate", "--ingredients").out
     assert "model.norm=none" in shown
     assert "+1.4 / +1.2" in shown
 

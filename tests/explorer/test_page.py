@@ -1,4 +1,4 @@
-"""The page of `alexnet explore` in a browser: Debian's Chromium, driven by Playwright, with nothing but this machine.
+"""Tests the page of `alexnet explore` in a browser: Debian's Chromium, driven by Playwright, on this machine alone.
 
 Skips where either is missing. ALEXNET_CHROMIUM names another browser.
 """
@@ -89,7 +89,7 @@ def test_every_tab_stands_without_mistakes_or_foreign_requests_and_fits(watched,
         page = seen.open(f"#{tab}?lang={language}&theme={'dark' if width == 360 else 'light'}")
         assert page.get_attribute("html", "lang") == {"en": "en", "zh": "zh-CN"}[language]
         assert page.locator("nav [aria-current=page]").count() == 1
-        assert page.locator(".said").all_inner_texts() == []
+        assert page.locator(".error").all_inner_texts() == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
         missing = page.evaluate(
             "[...document.querySelectorAll('img')].filter((i) => i.complete && !i.naturalWidth).length"
@@ -113,7 +113,7 @@ def test_the_page_is_accessible(watched, theme):
         assert serious == [], tab
 
 
-def test_a_dropped_picture_is_answered_and_a_reload_restores_everything(watched, tmp_path):
+def test_a_dropped_image_is_answered_and_a_reload_restores_everything(watched, tmp_path):
     Image.fromarray(np.random.default_rng(3).integers(0, 256, (30, 40, 3)).astype(np.uint8)).save(tmp_path / "a.png")
     seen = watched()
     page = seen.open("#look?lang=zh&theme=dark")
@@ -134,7 +134,7 @@ def test_a_dropped_picture_is_answered_and_a_reload_restores_everything(watched,
     assert seen.wrong == []
 
 
-def test_keys_alone_lead_from_the_picture_to_a_unit(watched):
+def test_keys_alone_lead_from_the_image_to_a_unit(watched):
     seen = watched()
     page = seen.open("#look?lang=en")
 
@@ -159,7 +159,7 @@ def test_keys_alone_lead_from_the_picture_to_a_unit(watched):
     page.keyboard.press("Enter")
     page.wait_for_function("() => location.hash.includes('unit=')")
     unit = page.evaluate("new URLSearchParams(location.hash.split('?')[1]).get('unit')")
-    assert page.inner_text("#unit h2") == f"conv2 · map {unit}"
+    assert page.inner_text("#unit h2") == f"conv2 · feature map {unit}"
 
 
 def test_why_follows_the_class_and_the_slider(watched):

@@ -1,4 +1,4 @@
-"""What the page of `alexnet explore` is told: each figure against one that was found another way."""
+"""Checks the routes of `alexnet explore`: each result against one that was computed in another way."""
 
 import base64
 import io
@@ -22,8 +22,8 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier, predict_probabilities
 from alexnet.evaluation.views import central_view, crop_boxes
 from alexnet.explorer import network_view
-from alexnet.explorer.comparison import differing, known_ingredient
-from alexnet.explorer.images import Sent
+from alexnet.explorer.comparison import differing_fields, known_ingredient
+from alexnet.explorer.images import SentImages
 from alexnet.interpret.filters import tunings
 from alexnet.interpret.receptive_fields import TOP, Excited, box_of, receptive_fields
 from alexnet.models.build import build_model
@@ -41,10 +41,10 @@ PAGE = Path(network_view.__file__).parent / "static"
 SMALL = AlexNetConfig(num_classes=3, crop_size=48, width=1 / 16, conv1_kernel=7, conv1_stride=2, init="kaiming")
 
 
-def numbers(found: dict) -> np.ndarray:
-    """The values that a page makes of an answer."""
-    levels = np.frombuffer(base64.b64decode(found["values"]), np.int8).reshape(found["shape"])
-    return levels / 127 * np.array(found["limits"]).reshape(-1, *[1] * (levels.ndim - 1))
+def numbers(data: dict) -> np.ndarray:
+    """The values that the page makes of a response."""
+    levels = np.frombuffer(base64.b64decode(data["values"]), np.int8).reshape(data["shape"])
+    return levels / 127 * np.array(data["limits"]).reshape(-1, *[1] * (levels.ndim - 1))
 
 
 def noise(count: int, size: int = 52, seed: int = 0) -> np.ndarray:
@@ -90,17 +90,17 @@ def test_the_fields_of_2012_are_those_of_its_arithmetic():
 
 
 def test_the_patches_that_excite_a_unit_most_are_those_found_one_by_one():
-    model, pictures, found = build_model(SMALL, seed=2).eval(), noise(23), Excited()
+    model, images, excited = build_model(SMALL, seed=2).eval(), noise(23), Excited()
     for start in range(0, 23, 5):
-        numbers_here = list(range(start, min(start + 5, 23)))
-        found.look(model, pictures[numbers_here], [100 + n for n in numbers_here])
+        batch = list(range(start, min(start + 5, 23)))
+        excited.look(model, images[batch], [100 + n for n in batch])
     with torch.inference_mode():
-        values = model.activations(central_view(model, pictures))
+        values = model.activations(central_view(model, images))
     for layer in ("conv1", "relu2", "conv5", "fc7"):
         maps = values[layer].reshape(*values[layer].shape[:2], *(values[layer].shape[2:] or (1, 1)))
         for unit in (0, maps.shape[1] - 1):
             slow = sorted((float(maps[i, unit].max()) for i in range(23)), reverse=True)[:TOP]
-            fast = found.of(layer, unit)
+            fast = excited.of(layer, unit)
             assert [value for _, value, _, _ in fast] == pytest.approx(slow, rel=1e-4, abs=1e-6)
             for number, value, row, column in fast:
                 assert float(maps[number - 100, unit, row, column]) == pytest.approx(value, rel=1e-4, abs=1e-6)
@@ -115,14 +115,14 @@ def test_a_gabor_has_the_orientation_and_frequency_it_was_made_with(angle, frequ
     # Stripes at `angle` against the horizontal change at a right angle to it; rows count downwards.
     across = np.sin(np.radians(angle)) * columns + np.cos(np.radians(angle)) * rows
     gabor = np.cos(2 * np.pi * frequency * across) * np.exp(-(rows**2 + columns**2) / 30)
-    grey = np.repeat(gabor[None, None], 3, 1).astype(np.float32)
-    (found,) = tunings(grey)
+    gray = np.repeat(gabor[None, None], 3, 1).astype(np.float32)
+    (found,) = tunings(gray)
     assert abs((found.orientation - angle + 90) % 180 - 90) < 6
     assert found.frequency == pytest.approx(frequency, abs=1 / 64)
     assert found.color == pytest.approx(0, abs=1e-9)
-    (coloured,) = tunings(grey * np.array([1, -1, 0], np.float32).reshape(1, 3, 1, 1))
-    assert abs((coloured.orientation - angle + 90) % 180 - 90) < 6
-    assert coloured.color == pytest.approx(1)
+    (colored,) = tunings(gray * np.array([1, -1, 0], np.float32).reshape(1, 3, 1, 1))
+    assert abs((colored.orientation - angle + 90) % 180 - 90) < 6
+    assert colored.color == pytest.approx(1)
 
 
 def test_the_slices_of_a_kernel_are_the_strongest_and_stand_with_their_input_maps():
@@ -132,7 +132,7 @@ def test_the_slices_of_a_kernel_are_the_strongest_and_stand_with_their_input_map
     assert kernel is not None
     assert (kernel["layer"], kernel["of"]) == ("conv3", len(weights))
     strength = [float((each**2).sum()) for each in weights]
-    assert kernel["inputs"] == sorted(range(len(weights)), key=lambda i: -strength[i])[: network_view.SLICES]
+    assert kernel["inputs"] == sorted(range(len(weights)), key=lambda i: -strength[i])[: network_view.KERNEL_SLICES]
     for number, shown in zip(kernel["inputs"], numbers(kernel), strict=True):
         assert np.abs(shown - weights[number]).max() <= np.abs(weights[number]).max() / 250
     first = network_view.unit_kernel(model, "pool1", 2)
@@ -152,7 +152,7 @@ def test_an_input_map_of_the_second_tower_has_its_number_in_the_whole_layer():
         assert np.abs(shown - true).max() <= np.abs(true).max() / 250
 
 
-# --- a picture -------------------------------------------------------------------------------------------------------
+# --- an image --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("test_size", [None, 50])
@@ -169,39 +169,39 @@ def test_the_boxes_are_where_the_ten_crops_are_cut(test_size):
 
 
 def test_the_crops_average_to_what_ten_views_say():
-    model, pictures = build_model(SMALL, seed=4).eval(), noise(1)
+    model, images = build_model(SMALL, seed=4).eval(), noise(1)
     classifier = Classifier(model, tuple(map(str, range(model.config.num_classes))), 52)
-    rows = classifier.crop_probabilities(pictures[0])
-    assert rows.mean(0) == pytest.approx(predict_probabilities(model, pictures.__getitem__, 1, views=10)[0], abs=1e-6)
-    one = classifier.probabilities(pictures)[0]
+    rows = classifier.crop_probabilities(images[0])
+    assert rows.mean(0) == pytest.approx(predict_probabilities(model, images.__getitem__, 1, views=10)[0], abs=1e-6)
+    one = classifier.probabilities(images)[0]
     assert rows[2] == pytest.approx(one, abs=1e-6)
 
 
 def test_the_bytes_of_a_layer_are_its_values_to_half_a_step():
-    model, picture = build_model(SMALL, seed=5).eval(), noise(1)[0]
-    true, classifier = model.activations(central_view(model, picture[None])), Classifier(model, (), 52)
+    model, image = build_model(SMALL, seed=5).eval(), noise(1)[0]
+    true, classifier = model.activations(central_view(model, image[None])), Classifier(model, (), 52)
     for layer in layer_names(model):
         if true[layer].ndim == 4:
-            shown = numbers(network_view.as_bytes(network_view.maps_of(classifier, picture, layer)))
+            shown = numbers(network_view.as_bytes(network_view.feature_maps(classifier, image, layer)))
             values = true[layer][0].detach().numpy()
             assert (np.abs(shown - values) <= np.abs(values).max((1, 2), keepdims=True) / 250 + 1e-5).all(), layer
 
 
-def test_towers_meet_where_a_layer_has_the_maps_of_both():
+def test_towers_meet_where_a_layer_has_the_channels_of_both():
     def meeting(*changes: str) -> list[str]:
         model = build_model(override(RECIPES["small-photos"], changes).model)
-        return [layer["name"] for layer in network_view.plan(model) if layer["meets"]]
+        return [layer["name"] for layer in network_view.describe_layers(model) if layer["meets"]]
 
     assert meeting() == ["conv3", "fc6", "fc7", "fc8"]
     assert meeting("model.towers_talk=false") == ["fc8"]
     assert meeting("model.towers=1") == []
-    assert [x["meets"] for x in network_view.plan(build_model(LeNetConfig()))] == [False] * len(
-        network_view.plan(build_model(LeNetConfig()))
+    assert [x["meets"] for x in network_view.describe_layers(build_model(LeNetConfig()))] == [False] * len(
+        network_view.describe_layers(build_model(LeNetConfig()))
     )
 
 
-def test_pictures_that_were_sent_are_forgotten_oldest_first():
-    sent = Sent(kept=2, kept_bytes=10)
+def test_images_that_were_sent_are_forgotten_oldest_first():
+    sent = SentImages(max_images=2, max_bytes=10)
     names = [sent.add(data) for data in (b"a", b"b", b"c")]
     assert sent.get(names[2]) == b"c"
     with pytest.raises(Exception, match="no longer"):
@@ -230,7 +230,7 @@ def test_every_ingredient_is_known_when_it_alone_is_switched(ingredient):
 
 
 def test_fields_that_differ_stand_side_by_side(start):
-    rows = differing([start("a"), start("b", "model.norm=none", "epochs=9")])
+    rows = differing_fields([start("a"), start("b", "model.norm=none", "epochs=9")])
     assert {row["field"]: row["values"] for row in rows} == {"model.norm": ["lrn", "none"], "epochs": [3, 9]}
 
 
@@ -333,39 +333,39 @@ def test_the_routes_tell_what_the_functions_find(client, trained):
     assert about["name"] == "run"
     assert about["classes"] == list(run.class_names)
     name = about["samples"][1]
-    kind, _, place = name["picture"].rpartition("-")
-    picture = prepared.splits[kind].read([int(place)])[0]
-    shown = np.asarray(Image.open(io.BytesIO(client.get(f"/explorer/run/picture/{name['picture']}").content)))
-    assert (shown == picture).all()
-    answers = client.get(f"/explorer/run/answers/{name['picture']}").json()
-    assert answers["truth"] == prepared.class_names[prepared.splits[kind].labels[int(place)]]
-    expected = predict_probabilities(model, picture[None].__getitem__, 1)[0]
+    kind, _, number = name["image"].rpartition("-")
+    image = prepared.splits[kind].read([int(number)])[0]
+    shown = np.asarray(Image.open(io.BytesIO(client.get(f"/explorer/run/image/{name['image']}").content)))
+    assert (shown == image).all()
+    answers = client.get(f"/explorer/run/answers/{name['image']}").json()
+    assert answers["truth"] == prepared.class_names[prepared.splits[kind].labels[int(number)]]
+    expected = predict_probabilities(model, image[None].__getitem__, 1)[0]
     assert [x["probability"] for x in answers["one"]] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
-    maps = client.get(f"/explorer/run/maps/{name['picture']}/conv2").json()
+    maps = client.get(f"/explorer/run/maps/{name['image']}/conv2").json()
     assert np.allclose(
         numbers(maps),
-        network_view.maps_of(Classifier(model, (), len(picture)), picture, "conv2"),
+        network_view.feature_maps(Classifier(model, (), len(image)), image, "conv2"),
         atol=max(maps["limits"]) / 250 + 1e-5,
     )
-    heat = client.get(f"/explorer/run/why/{name['picture']}?method=saliency&class=1").json()
+    heat = client.get(f"/explorer/run/why/{name['image']}?method=saliency&class=1").json()
     assert heat["name"] == run.class_names[1]
     assert numbers(heat).min() >= 0
 
 
-def test_a_picture_that_is_sent_has_a_name_and_then_an_answer(client):
+def test_an_image_that_is_sent_has_a_name_and_then_an_answer(client):
     buffer = io.BytesIO()
     Image.fromarray(noise(1, 40)[0]).save(buffer, "PNG")
     sent = client.post("/explorer/images", content=buffer.getvalue()).json()
-    answers = client.get(f"/explorer/run/answers/{sent['picture']}").json()
+    answers = client.get(f"/explorer/run/answers/{sent['image']}").json()
     assert [x["name"] for x in answers["one"]] == [x["name"] for x in sent["one"]]
-    similar = client.get(f"/explorer/run/similar/{sent['picture']}").json()
+    similar = client.get(f"/explorer/run/similar/{sent['image']}").json()
     assert len(similar["hidden"]) == 6
     assert [x["distance"] for x in similar["pixels"]] == sorted(x["distance"] for x in similar["pixels"])
 
 
-def test_a_picture_is_not_its_own_neighbour_and_a_patch_lies_in_its_picture(client):
+def test_an_image_is_not_its_own_neighbor_and_a_patch_lies_in_its_image(client):
     similar = client.get("/explorer/run/similar/train-3").json()
-    assert "train-3" not in [x["picture"] for x in similar["hidden"] + similar["pixels"]]
+    assert "train-3" not in [x["image"] for x in similar["hidden"] + similar["pixels"]]
     patches = client.get("/explorer/run/patches/conv1/1").json()["patches"]
     values = [patch["value"] for patch in patches]
     assert values == sorted(values, reverse=True)

@@ -38,7 +38,7 @@ NETWORKS = {
     ),
     "grid that does not divide": replace(SMALL, crop_size=100, pool5_grid=4, pool_rounding="floor"),
     "grid of one": replace(SMALL, pool5_grid=1, activation="tanh", without="conv4"),
-    "grey, plain pooling": replace(SMALL, in_channels=1, pooling="plain", input_norm="mean-pixel"),
+    "gray, plain pooling": replace(SMALL, in_channels=1, pooling="plain", input_norm="mean-pixel"),
     "cifar, within maps": CIFAR,
     "cifar, local layers": replace(CIFAR, local_channels=(5, 6), norm="across-maps", fc_features=(9,), crop_size=13),
     "lenet": LeNetConfig(crop_size=28, fc_features=(20,)),
@@ -61,7 +61,7 @@ def network(config, seed: int = 0):
     return model.set_input_statistics(mean, np.array([50.0, 60.0, 70.0]))
 
 
-def pictures(count: int, side: int = SIDE, seed: int = 1) -> np.ndarray:
+def make_images(count: int, side: int = SIDE, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
 
 
@@ -81,7 +81,7 @@ def test_onnxruntime_gives_the_logits_of_the_network_for_batches_of_any_size(con
     model = network(config)
     asked = session(onnx_model(model, SIDE, "uint8", {}))
     for count in (1, 3):
-        images = pictures(count)
+        images = make_images(count)
         expected = eager(model, images)
         logits, probabilities = asked.run(None, {"pixels": images.transpose(0, 3, 1, 2)})
         assert np.ptp(expected) > 0.01  # the test would see a part that is missing
@@ -93,8 +93,8 @@ def test_onnxruntime_gives_the_logits_of_the_network_for_batches_of_any_size(con
 def test_the_reference_evaluator_of_onnx_agrees(name):
     from onnx.reference import ReferenceEvaluator
 
-    # Its LRN counts to the number of pictures where that of maps is meant: here both towers have 4 maps as well.
-    model, images = network(NETWORKS[name]), pictures(4)
+    # Its LRN uses the number of images as the number of channels: here each tower has 4 channels, so 4 images are used.
+    model, images = network(NETWORKS[name]), make_images(4)
     logits, _ = ReferenceEvaluator(onnx.load_model_from_string(onnx_model(model, SIDE, "uint8", {}))).run(
         None, {"pixels": images.transpose(0, 3, 1, 2)}
     )

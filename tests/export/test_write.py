@@ -97,7 +97,7 @@ def test_an_exported_program_takes_batches_of_any_size(trained):
 
 def test_a_folder_holds_the_same_weights_and_a_card_of_the_records(trained, tmp_path, alexnet):
     run, model, _ = opened(trained)
-    outcome = alexnet("export", trained / "run", "--format", "hf", "--out", tmp_path / "hf")
+    outcome = alexnet("export", trained / "run", "--to", "hf", "--out", tmp_path / "hf")
     assert (outcome.code, outcome.err) == (0, "")
     found = identify(tmp_path / "hf/model.safetensors")
     assert fingerprint(found.network) == fingerprint(model)
@@ -122,20 +122,18 @@ def test_networks_that_differ_end_with_a_code(trained, tmp_path, alexnet):
     assert "NOT equal" in outcome.out
 
 
-def test_imported_weights_are_compared_on_the_pictures_that_one_names(trained, tmp_path, alexnet):
-    assert alexnet("export", trained / "run", "--format", "hf", "--out", tmp_path / "hf").code == 0
+def test_imported_weights_are_compared_on_the_images_that_one_names(trained, tmp_path, alexnet):
+    assert alexnet("export", trained / "run", "--to", "hf", "--out", tmp_path / "hf").code == 0
     assert alexnet("import", tmp_path / "hf/model.safetensors", tmp_path / "run").code == 0
-    assert alexnet("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "b").err.startswith(
-        "alexnet: E256"
-    )
+    assert alexnet("export", tmp_path / "run", "--to", "hf", "--out", tmp_path / "b").err.startswith("alexnet: E256")
     shutil.copytree(trained / "photos/red", tmp_path / "photos/red")
     shutil.copytree(trained / "photos/blue", tmp_path / "photos/unheard of")
     outcome = alexnet(
-        *("export", tmp_path / "run", "--format", "hf", "--out", tmp_path / "b"), "--data", tmp_path / "photos"
+        *("export", tmp_path / "run", "--to", "hf", "--out", tmp_path / "b"), "--data", tmp_path / "photos"
     )
     assert (outcome.code, outcome.err) == (0, "")
     red = len(list((tmp_path / "photos/red").iterdir()))
-    assert f"top-1 accuracy on {red} pictures of train" in outcome.out
+    assert f"top-1 accuracy on {red} images of train" in outcome.out
     assert "None are recorded" in (tmp_path / "b/README.md").read_text()
 
 
@@ -154,7 +152,7 @@ def test_eight_bits_are_a_quarter_as_large_and_lose_little(tmp_path):
     assert [value.name for value in made.get_outputs()] == ["logits", "probabilities"]
 
 
-def test_the_ranges_come_from_pictures_of_the_whole_split():
+def test_the_ranges_come_from_images_of_the_whole_split():
     images = np.arange(1000, dtype=np.uint16).reshape(-1, 1, 1, 1).repeat(3, 3)
     batches = list(calibration_batches(images.__getitem__, 1000, "float32"))
     numbers = np.concatenate(batches)[:, 0, 0, 0]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.interpret.attribution import grad_cam, last_convolution, occlusion, overlay, saliency, why_sheet
+from alexnet.interpret.attribution import attribution_sheet, grad_cam, last_convolution, occlusion, overlay, saliency
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.config import AlexNetConfig, LeNetConfig
@@ -31,13 +31,13 @@ def network(dtype=torch.float32, **changes):
     return model.to(dtype)
 
 
-def picture(side: int = 28) -> torch.Tensor:
+def image(side: int = 28) -> torch.Tensor:
     return torch.randint(0, 256, (1, 3, side, side), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
 
 
 @pytest.mark.parametrize(("patch", "stride"), [(5, 3), (4, 4), (28, 1)])
 def test_occlusion_is_what_covering_each_square_by_itself_gives(patch, stride):
-    model, view = network(torch.float64), picture()
+    model, view = network(torch.float64), image()
     mean = model.input_mean.numpy()
 
     def probability(pixels: np.ndarray) -> float:
@@ -61,14 +61,14 @@ def test_occlusion_is_what_covering_each_square_by_itself_gives(patch, stride):
     np.testing.assert_allclose(occlusion(model, view, 1, patch=patch, stride=stride), expected, atol=1e-7)
 
 
-def test_a_network_that_subtracts_nothing_is_covered_with_grey():
+def test_a_network_that_subtracts_nothing_is_covered_with_gray():
     model = build_model(LeNetConfig(num_classes=2, crop_size=28, pooling="max", activation="relu"), seed=0).eval()
-    grey = torch.full((1, 3, 28, 28), 127.5)
-    np.testing.assert_allclose(occlusion(model, grey, 0, patch=7, stride=7), 0, atol=1e-6)
+    gray = torch.full((1, 3, 28, 28), 127.5)
+    np.testing.assert_allclose(occlusion(model, gray, 0, patch=7, stride=7), 0, atol=1e-6)
 
 
 def test_saliency_is_the_slope_that_finite_differences_find():
-    model, view = network(torch.float64), picture()
+    model, view = network(torch.float64), image()
     found = saliency(model, view, 2)
     for y, x in ((0, 0), (13, 7), (27, 27), (20, 14), (9, 21)):
         slopes = []
@@ -99,7 +99,7 @@ def test_grad_cam_by_hand():
 
 def test_captum_finds_the_same():
     attr = pytest.importorskip("captum.attr")
-    model, view = network(), picture().float()
+    model, view = network(), image().float()
     expected = attr.Saliency(model).attribute(view.requires_grad_(), target=1)[0].amax(0)
     np.testing.assert_allclose(saliency(model, view, 1), expected.detach(), rtol=1e-4, atol=1e-7)
     conv = model.layers[last_convolution(model)]
@@ -120,13 +120,13 @@ def test_red_speaks_for_the_class_and_blue_against_it():
 
 
 def test_the_sheet_has_the_view_and_then_the_maps():
-    view = picture(64)
-    tiles = why_sheet(view, [np.zeros((64, 64), np.float32)] * 2)
+    view = image(64)[0].permute(1, 2, 0).to(torch.uint8).numpy()
+    tiles = attribution_sheet(view, [np.zeros((64, 64), np.float32)] * 2)
     assert tiles.shape == (448 + 16, 3 * (448 + 8) + 8, 3)
-    np.testing.assert_array_equal(tiles[8 + 3 : 8 + 448 : 7, 8 + 3 : 8 + 448 : 7], view[0].permute(1, 2, 0))
+    np.testing.assert_array_equal(tiles[8 + 3 : 8 + 448 : 7, 8 + 3 : 8 + 448 : 7], view)
 
 
-def test_the_command_names_the_class_and_writes_a_picture(trained, tmp_path, alexnet):
+def test_the_command_names_the_class_and_writes_an_image(trained, tmp_path, alexnet):
     image = next((trained / "photos").rglob("*.png"))
     outcome = alexnet("why", trained / "run", image, "--class", "green", "--out", tmp_path / "w.png")
     assert (outcome.code, outcome.err) == (0, "")

@@ -59,7 +59,7 @@ def test_the_file_holds_vectors_and_names_and_the_rest_is_told(trained, tmp_path
     assert values.shape == (len(paths), len(expected))
 
 
-def test_maps_stay_maps_and_no_picture_gives_no_rows(trained, tmp_path):
+def test_maps_stay_maps_and_no_image_gives_no_rows(trained, tmp_path):
     model = load_model(open_run(trained / "run"))
     (tmp_path / "bad.jpg").write_bytes(b"hello")
     found = features_of(model, [tmp_path / "bad.jpg"], layer="conv1", prepare_size=24)

@@ -1,4 +1,4 @@
-"""Colour selectivity by hand, and where a kernel lies on the sheet."""
+"""Color selectivity by hand, and where a kernel lies on the sheet."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from alexnet.interpret.filters import (
     conv1_kernels,
     growth_sheet,
     kernel_sheet,
-    spread,
+    some_epochs,
     tower_colors,
 )
 from alexnet.models.build import build_model
@@ -55,19 +55,19 @@ def test_neither_scale_nor_sign_nor_order_of_channels_matters(scale, seed):
 
 
 def test_the_figures_of_two_towers_by_hand():
-    grey, coloured, red = kernel((1, 1, 1)), kernel((2, -2, 0)), kernel((3, 0, 0))
-    first, second = tower_colors(np.stack([grey, coloured, red, red]), 2)
-    assert (first.mean, first.median, first.coloured) == pytest.approx((0.5, 0.5, 0.5))
+    gray, colored, red = kernel((1, 1, 1)), kernel((2, -2, 0)), kernel((3, 0, 0))
+    first, second = tower_colors(np.stack([gray, colored, red, red]), 2)
+    assert (first.mean, first.median, first.colored) == pytest.approx((0.5, 0.5, 0.5))
     assert first.weighted == pytest.approx(8 / 11)  # energies 3 and 8
-    assert (second.tower, second.mean, second.weighted, second.coloured) == pytest.approx((2, 2 / 3, 2 / 3, 1.0))
+    assert (second.tower, second.mean, second.weighted, second.colored) == pytest.approx((2, 2 / 3, 2 / 3, 1.0))
 
 
 def test_the_second_tower_lies_below_the_first_and_sorting_stays_within_a_tower():
     ramp = np.linspace(0, 1, 4, dtype=np.float32).reshape(1, 2, 2)
-    grey = np.repeat(ramp, 3, 0)
-    red, blue = (grey * np.array(c, np.float32)[:, None, None] for c in ((1, 0, 0), (0, 0, 1)))
-    kernels = np.stack([red, grey, blue, grey])
-    for sort, order in ((False, (red, grey, blue, grey)), (True, (grey, red, grey, blue))):
+    gray = np.repeat(ramp, 3, 0)
+    red, blue = (gray * np.array(c, np.float32)[:, None, None] for c in ((1, 0, 0), (0, 0, 1)))
+    kernels = np.stack([red, gray, blue, gray])
+    for sort, order in ((False, (red, gray, blue, gray)), (True, (gray, red, gray, blue))):
         sheet = kernel_sheet(kernels, 2, sort=sort)
         times = 1000 // (2 * 3)
         gap = times // 2
@@ -81,7 +81,7 @@ def test_the_second_tower_lies_below_the_first_and_sorting_stays_within_a_tower(
 def test_the_command_tells_of_each_tower_and_writes_the_sheet(trained, tmp_path, alexnet):
     outcome = alexnet("filters", trained / "run", "--out", tmp_path / "f.png")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "colour selectivity" in outcome.out
+    assert "color selectivity" in outcome.out
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -109,8 +109,8 @@ def test_the_sheet_over_training_has_the_kernels_of_most_energy_epoch_below_epoc
 
 def test_epochs_are_spread_towards_the_beginning_and_the_last_is_there():
     history = [(epoch, kernel((1, 1, 1))[None]) for epoch in range(1, 91)]
-    assert [epoch for epoch, _ in spread(history, 8)] == [1, 2, 4, 7, 13, 25, 47, 90]  # 90 ** (k / 7), rounded
-    assert [epoch for epoch, _ in spread(history[:3], 8)] == [1, 2, 3]
+    assert [epoch for epoch, _ in some_epochs(history, 8)] == [1, 2, 4, 7, 13, 25, 47, 90]  # 90 ** (k / 7), rounded
+    assert [epoch for epoch, _ in some_epochs(history[:3], 8)] == [1, 2, 3]
 
 
 def test_the_command_shows_the_epochs(trained, tmp_path, alexnet):
@@ -121,7 +121,7 @@ def test_the_command_shows_the_epochs(trained, tmp_path, alexnet):
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_kernels_of_a_grey_network_act_on_grey_pixels():
+def test_the_kernels_of_a_gray_network_act_on_gray_pixels():
     model = build_model(LENET.model, seed=1)
     conv1 = dict(model.layers.named_children())["conv1"]
     model.input_scale.copy_(torch.tensor([0.01, 0.02, 0.06]).view(3, 1, 1))

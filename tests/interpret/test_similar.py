@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import alexnet.interpret.image_index as searching
+from alexnet.evaluation.classifier import Classifier
 from alexnet.interpret.features import features, last_hidden
 from alexnet.interpret.image_index import index_path, update_index
 from alexnet.interpret.similar import nearest, similar
@@ -57,7 +58,7 @@ def paint(path: Path, seed: int) -> Path:
 
 
 class Scene:
-    """A folder of pictures, a network, and what was computed since one last looked."""
+    """A folder of images, a network, and what was computed since the last update."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
@@ -189,18 +190,20 @@ def test_another_network_layer_size_or_folder_has_an_index_of_its_own(scene):
     assert len(scene.update()[1]) == 4
 
 
-def test_a_picture_is_not_its_own_neighbour_but_its_copy_is(scene):
+def test_an_image_is_not_its_own_neighbour_but_its_copy_is(scene):
     copy = shutil.copy(scene.root / "a/1.bmp", scene.root / "a/copy.bmp")
     index, _ = scene.update()
-    (answer,), errors = similar(scene.model, index, [scene.root / "a/1.bmp"], layer=scene.layer, prepare_size=24, k=2)
-    assert errors == {}
+    classifier = Classifier(scene.model, ("red", "green", "blue"), prepare_size=24)
+    found = similar(classifier, index, [scene.root / "a/1.bmp"], layer=scene.layer, k=2)
+    (answer,) = found.answers
+    assert found.errors == {}
     assert answer.found[0][0] == Path(copy)
     assert answer.found[0][1] == pytest.approx(0, abs=1e-4)
     assert len(answer.found) == 2
     assert scene.root / "a/1.bmp" not in [path for path, _ in answer.found]
 
 
-def test_the_command_finds_the_picture_and_draws_it(trained, tmp_path, alexnet, monkeypatch):
+def test_the_command_finds_the_image_and_draws_it(trained, tmp_path, alexnet, monkeypatch):
     monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
     image = sorted((trained / "photos").rglob("*.png"))[0]
     outside = Path(shutil.copy(image, tmp_path / "query.png"))

@@ -1,6 +1,6 @@
-"""The chain of norms and pooling, and the update of 2012, as compiled loops and in PyTorch.
+"""The chain of normalizations and pooling, and the update of 2012, as compiled loops and in PyTorch.
 
-Answers come from PyTorch's own layers and their automatic gradients in float64.
+Expected values come from PyTorch's own layers and their automatic gradients in float64.
 """
 
 import math
@@ -42,7 +42,7 @@ needs_numba = pytest.mark.skipif(operators.compiled() is None, reason="numba is 
 
 
 def plainly(x: torch.Tensor, chain: Chain) -> torch.Tensor:
-    """The chain as PyTorch has its stages."""
+    """The chain with the stages of PyTorch."""
     if chain.relu_first:
         x = F.relu(x)
     if chain.lrn_size:
@@ -212,7 +212,7 @@ def test_neighbours_run_as_one_only_in_the_order_of_the_chain():
     assert groups([relu, lrn, pool]) == [3]
     assert groups([relu, pool, lrn]) == [2, 1]
     assert groups([relu, relu]) == [1, 1]
-    assert groups([lrn, norm]) == [1, 1]  # another power
+    assert groups([lrn, norm]) == [1, 1]  # another exponent
     assert groups([norm, lrn]) == [1, 1]
     assert groups([pool, relu, relu, pool]) == [2, 2]
     assert groups([nn.MaxPool2d(3, 2, padding=1), relu]) == [1, 1]

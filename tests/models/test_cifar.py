@@ -1,7 +1,7 @@
-"""The nets of cuda-convnet for CIFAR-10.
+"""The networks of cuda-convnet for CIFAR-10.
 
-Answers come from the published numbers of parameters, from loops in numpy, from PyTorch's shared convolution, and from
-the .cfg files of the released source, whose settings are written down here.
+Expected values come from the published numbers of parameters, from loops in numpy, from PyTorch's shared convolution,
+and from the .cfg files of the released source, whose settings are written down here.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def local_slowly(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, kernel: int) -> np.ndarray:
-    """Every output by itself: the sum over the pixels of its window that are inside the maps."""
+    """Every output separately: the sum over the pixels of its window that are inside the feature map."""
     count, channels, side, _ = x.shape
     out = np.zeros((count, weight.shape[-1], side, side))
     for n, f, top, left in np.ndindex(out.shape):
@@ -81,7 +81,7 @@ def test_with_the_same_filters_everywhere_a_local_layer_is_a_convolution_also_in
     (seen * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
-    # What a shared filter gets is the sum of what the filters of all places get.
+    # The gradient of a shared kernel is the sum of the gradients of the kernels at all positions.
     summed = layer.weight.grad.sum((0, 1)).view(3, 3, 3, 4).permute(3, 2, 0, 1)
     torch.testing.assert_close(summed, shared.grad)
 
@@ -157,7 +157,7 @@ def lively(config: CifarNetConfig) -> Network:
 
 
 def pooled(x: np.ndarray, average: bool) -> np.ndarray:
-    """3 x 3 windows, 2 apart, the last one over the border: only the pixels that are there count."""
+    """3 x 3 windows, 2 apart, the last one over the border: only the pixels inside count."""
     side = 1 + -(-(x.shape[-1] - 3) // 2)
     out = np.zeros((*x.shape[:2], side, side))
     for i, j in np.ndindex(side, side):
@@ -176,7 +176,7 @@ def within_map(x: np.ndarray) -> np.ndarray:
 
 
 def across_maps(x: np.ndarray) -> np.ndarray:
-    """a / (1 + .001 / 9 * sum of a^2 over 9 maps) ^ .75."""
+    """a / (1 + .001 / 9 * sum of a^2 over 9 channels) ^ .75."""
     out = np.zeros_like(x)
     for f in range(x.shape[1]):
         out[:, f] = x[:, f] / (1 + 0.001 / 9 * (x[:, max(f - 4, 0) : f + 5] ** 2).sum(1)) ** 0.75

@@ -1,7 +1,7 @@
 """The layers of 2012.
 
-Answers come from the formulas of the released source as slow loops in float64, from PyTorch's own normalisation for one
-tower, from numerical gradients, and from counting.
+Expected values come from the formulas of the released source as slow loops in float64, from PyTorch's own normalization
+for one tower, from numerical gradients, and from counting.
 """
 
 import math

@@ -1,8 +1,8 @@
 """AlexNet and LeNet.
 
-Answers come from the table of net 145 of the released source (parameters, sizes, start values), from forward passes
-written a second time without the package (two explicit half networks for the two GPUs of 2012), from torchvision's
-AlexNet, and from counting by hand.
+Expected values come from the table of net 145 of the released source (parameters, sizes, initial weights), from
+forward passes written a second time without the package (two explicit half networks for the two GPUs of 2012), from
+torchvision's AlexNet, and from counting by hand.
 """
 
 import math
@@ -78,7 +78,7 @@ def shapes_only(config: AlexNetConfig) -> Network:
         return AlexNet(config).eval()
 
 
-def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
+def random_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8))
 
 
@@ -102,7 +102,7 @@ def lively(model: Network) -> Network:
     return model.eval()
 
 
-# Counts, sizes and start values --------------------------------------------------------------------------------------
+# Counts, sizes and initial weights -----------------------------------------------------------------------------------
 
 
 def test_net_145_has_60_965_224_parameters_layer_by_layer_as_in_the_source(full):
@@ -138,7 +138,7 @@ def test_one_tower_with_the_channels_of_2014_has_the_61_100_840_parameters_of_to
 
 
 def test_the_half_network_of_one_gpu_keeps_its_published_size():
-    # Net 145-half: one column of 48, 128, 192, 192 and 256 maps with fc 4096; 59.8 million parameters.
+    # Net 145-half: one tower of 48, 128, 192, 192 and 256 channels with fc 4096; 59.8 million parameters.
     config = AlexNetConfig(channels=(48, 128, 192, 192, 256), towers=1)
     assert round(parameters(shapes_only(config)) / 1e6, 1) == 59.8
 
@@ -147,15 +147,15 @@ def test_the_half_network_of_one_gpu_keeps_its_published_size():
 def test_a_width_multiplies_every_layer_and_stays_divisible_by_the_towers(width):
     model = shapes_only(AlexNetConfig(width=width, num_classes=7))
     for name, count in zip(("conv1", "conv2", "conv3", "conv4", "conv5"), (96, 256, 384, 384, 256), strict=True):
-        maps = model.layers.get_submodule(name).out_channels
-        assert maps % 2 == 0
-        assert abs(maps - width * count) <= 1
+        channels = model.layers.get_submodule(name).out_channels
+        assert channels % 2 == 0
+        assert abs(channels - width * count) <= 1
     assert model.layers.fc8.in_features == pytest.approx(4096 * width, abs=1)
     assert model.layers.fc8.out_features == 7
 
 
 def measured(model: Network) -> dict[str, tuple[nn.Module, float, float]]:
-    """Each learned layer, the spread of its weights, and a bound for the error of that and of the mean."""
+    """Each learned layer, the standard deviation of its weights, and a bound for the error of that and of the mean."""
     layers = {n: m for n, m in model.layers.named_children() if isinstance(m, nn.Conv2d | nn.Linear)}
     return {n: (m, m.weight.std().item(), 4.5 / math.sqrt(m.weight.numel())) for n, m in layers.items()}
 
@@ -165,27 +165,27 @@ LIFTED = ("conv2", "conv4", "conv5", "fc6", "fc7")
 
 def test_weights_of_net_145_start_with_the_spreads_of_the_source_and_biases_with_0_and_1(full):
     sigmas = dict.fromkeys(PARAMETERS, 0.01) | dict.fromkeys(("conv3", "conv4", "conv5"), 0.03)
-    for name, (layer, spread, bound) in measured(full).items():
-        # The relative error of a spread is 1 / sqrt(2 n), that of a mean 1 / sqrt(n) spreads.
-        assert spread == pytest.approx(sigmas[name], rel=bound / math.sqrt(2))
+    for name, (layer, std, bound) in measured(full).items():
+        # The relative error of a standard deviation is 1 / sqrt(2 n), that of a mean is 1 / sqrt(n) of it.
+        assert std == pytest.approx(sigmas[name], rel=bound / math.sqrt(2))
         assert abs(layer.weight.mean().item()) < bound * sigmas[name]
         assert (layer.bias == (1.0 if name in LIFTED else 0.0)).all()
 
 
 def test_weights_of_the_paper_start_with_the_spread_001_everywhere():
-    for name, (layer, spread, bound) in measured(build_model(AlexNetConfig(width=0.25, init="paper"))).items():
-        assert spread == pytest.approx(0.01, rel=bound / math.sqrt(2))
+    for name, (layer, std, bound) in measured(build_model(AlexNetConfig(width=0.25, init="paper"))).items():
+        assert std == pytest.approx(0.01, rel=bound / math.sqrt(2))
         assert (layer.bias == (1.0 if name in LIFTED else 0.0)).all()
 
 
 def test_weights_of_he_start_with_the_root_of_two_over_the_inputs_but_fc8_with_001_and_biases_with_zero():
     model = build_model(AlexNetConfig(width=0.25, init="kaiming"))
-    # Inputs: kernel area times maps of the own tower (conv2, conv4, conv5) or of both.
+    # Inputs: kernel area times channels of the same tower (conv2, conv4, conv5) or of both.
     inputs = {"conv1": 121 * 3, "conv2": 25 * 12, "conv3": 9 * 64, "conv4": 9 * 48, "conv5": 9 * 48}
     inputs |= {"fc6": 64 * 36, "fc7": 1024}
     sigmas = {name: math.sqrt(2 / count) for name, count in inputs.items()} | {"fc8": 0.01}
-    for name, (layer, spread, bound) in measured(model).items():
-        assert spread == pytest.approx(sigmas[name], rel=bound / math.sqrt(2))
+    for name, (layer, std, bound) in measured(model).items():
+        assert std == pytest.approx(sigmas[name], rel=bound / math.sqrt(2))
         assert (layer.bias == 0).all()
 
 
@@ -237,7 +237,7 @@ def test_towers_meet_in_conv3_and_fc6_and_nowhere_before_or_between(first, last,
         (gradient,) = torch.autograd.grad(out.chunk(2, dim=1)[part].square().sum(), x, retain_graph=True)
         assert gradient[:, mine].abs().sum() > 0
         assert (gradient[:, theirs].abs().sum() > 0) == crosses
-        # And by changing the maps of the other tower.
+        # And by changing the channels of the other tower.
         changed = x.detach().clone()
         changed[:, theirs] += torch.randn(changed[:, theirs].shape, generator=generator)
         moved = between(model, first, last, changed).chunk(2, dim=1)
@@ -249,7 +249,7 @@ def test_towers_meet_in_conv3_and_fc6_and_nowhere_before_or_between(first, last,
 
 
 def lrn(x: torch.Tensor) -> torch.Tensor:
-    """a_f (2 + 0.0001 / 5 * sum of a_j^2 over f - 2 .. f + 2) ^ -0.75 over the maps of one GPU."""
+    """a_f (2 + 0.0001 / 5 * sum of a_j^2 over f - 2 .. f + 2) ^ -0.75 over the channels of one GPU."""
     squares = x**2
     sums = [squares[:, max(0, f - 2) : f + 3].sum(1) for f in range(x.shape[1])]
     return x * (2 + 2e-5 * torch.stack(sums, dim=1)) ** -0.75
@@ -299,7 +299,7 @@ def test_alexnet_is_the_network_of_2012_written_as_two_halves():
     model = lively(build_model(NARROW)).double()
     mean = mean_image(256)
     model.set_input_statistics(mean, np.ones(3))
-    images = pictures(2, 224)
+    images = random_images(2, 224)
     data = images.double() - torch.from_numpy(mean[16:240, 16:240].astype(np.float32)).double().permute(2, 0, 1)
     expected, seen = forward_of_2012(model.layers, data), model.activations(images)
     for name, x in expected.items():
@@ -312,7 +312,7 @@ def test_alexnet_is_the_network_of_2012_written_as_two_halves():
 
 @torch.no_grad()
 def test_the_normalisation_of_layer_1_comes_before_pooling_and_rectification_or_after_as_configured():
-    images = pictures(1, 224)
+    images = random_images(1, 224)
     for before in (True, False):
         model = lively(
             build_model(AlexNetConfig(width=1 / 16, norm1="before-activation" if before else "after-activation"))
@@ -344,7 +344,7 @@ def test_one_tower_without_norms_is_the_alexnet_of_torchvision():
     for mine, other in zip(learned, others, strict=True):
         mine.weight.mul_(5.0)
         other.load_state_dict(mine.state_dict())
-    images = pictures(1, 224)
+    images = random_images(1, 224)
     torch.testing.assert_close(ours(images), theirs(images.float() / 255), rtol=1e-4, atol=1e-5)
     # The same chain of kinds behind the flattening, which theirs does between its modules.
     kinds = [type(m).__name__ for m in ours.layers]
@@ -365,9 +365,9 @@ def test_lenet_is_a_plain_chain_of_61_706_parameters(activation, pooling):
     # 6 * 26 + 16 * 151 + 120 * 401 + 84 * 121 + 10 * 85
     assert parameters(model) == parameters(plain) == 61_706
     plain.load_state_dict(dict(zip(plain.state_dict(), model.layers.state_dict().values(), strict=True)))
-    images = pictures(3, 28)
-    grey = images.float().sum(1, keepdim=True) / 3 / 255
-    torch.testing.assert_close(model(images), plain(grey), rtol=1e-4, atol=1e-5)
+    images = random_images(3, 28)
+    gray = images.float().sum(1, keepdim=True) / 3 / 255
+    torch.testing.assert_close(model(images), plain(gray), rtol=1e-4, atol=1e-5)
 
 
 def test_lenet_starts_with_the_bounds_of_glorot_and_biases_of_zero():
@@ -416,7 +416,7 @@ def test_the_nominal_sizes_are_those_that_a_forward_pass_has(crop, kernel, strid
 def test_a_crop_that_is_too_small_is_refused_and_the_smallest_works(smallest, pooling, stride, kernel):
     config = dict(width=1 / 16, num_classes=7, pooling=pooling, conv1_stride=stride, conv1_kernel=kernel)
     model = build_model(AlexNetConfig(crop_size=smallest, **config)).eval()
-    logits = model(pictures(2, smallest))
+    logits = model(random_images(2, smallest))
     assert logits.isfinite().all()
     assert not torch.equal(logits[0], logits[1])
     with pytest.raises(UsageError, match=f"a crop of {smallest - 1} pixels") as caught:
@@ -426,7 +426,7 @@ def test_a_crop_that_is_too_small_is_refused_and_the_smallest_works(smallest, po
 
 def test_lenet_refuses_crops_below_12_pixels():
     # ((12 // 2) - 4) // 2 = 1
-    assert build_model(LeNetConfig(crop_size=12))(pictures(1, 12)).isfinite().all()
+    assert build_model(LeNetConfig(crop_size=12))(random_images(1, 12)).isfinite().all()
     with pytest.raises(UsageError, match="11 pixels"):
         build_model(LeNetConfig(crop_size=11))
 
@@ -437,9 +437,9 @@ def test_averaging_pool5_to_a_grid_lets_other_sizes_through_and_changes_nothing_
     grid = grid_sizes(plain.config)["pool5"]
     gridded = build_model(AlexNetConfig(width=1 / 16, crop_size=148, input_norm="mean-pixel", pool5_grid=grid)).eval()
     gridded.load_state_dict(plain.state_dict())
-    images = pictures(1, 148)
+    images = random_images(1, 148)
     torch.testing.assert_close(gridded(images), plain(images))
-    larger = gridded.activations(pictures(1, 224))
+    larger = gridded.activations(random_images(1, 224))
     assert larger["relu5"].shape[-1] == 6 != grid
     torch.testing.assert_close(larger["grid5"], F.adaptive_avg_pool2d(larger["relu5"], grid))
 
@@ -472,7 +472,7 @@ def test_the_central_square_of_the_mean_image_is_subtracted():
     pixels = torch.from_numpy(mean).permute(2, 0, 1)[None]
     assert torch.equal(model.prepare_input(pixels), torch.zeros(1, 3, 52, 52))
     assert torch.equal(model(pixels), model.layers(torch.zeros(1, 3, 52, 52)))
-    images = pictures(2, 52)
+    images = random_images(2, 52)
     by_hand = images.numpy().astype(np.float64) - mean.transpose(2, 0, 1)
     np.testing.assert_allclose(model.prepare_input(images).numpy(), by_hand, rtol=1e-6, atol=1e-4)
 
@@ -486,7 +486,7 @@ def test_the_central_square_of_the_mean_image_is_subtracted():
     ],
 )
 def test_the_other_inputs_are_the_pixel_minus_the_mean_over_the_scale(input_norm, mean, scale):
-    images = pictures(2, 52)
+    images = random_images(2, 52)
     by_hand = (images.numpy() - mean[:, None, None]) / scale[:, None, None]
     seen = input_model(input_norm).prepare_input(images)
     np.testing.assert_allclose(seen.numpy(), by_hand, rtol=1e-5, atol=1e-4)
@@ -495,7 +495,7 @@ def test_the_other_inputs_are_the_pixel_minus_the_mean_over_the_scale(input_norm
 @torch.no_grad()
 @pytest.mark.parametrize("input_norm", ["mean-image", "mean-pixel", "standardise", "unit"])
 def test_bytes_and_floats_of_the_same_pixels_give_the_same_logits(input_norm):
-    model, images = input_model(input_norm), pictures(2, 52)
+    model, images = input_model(input_norm), random_images(2, 52)
     assert torch.equal(model(images), model(images.float()))
     assert not torch.equal(model(images), model(255 - images))
 
@@ -504,7 +504,7 @@ def test_the_statistics_travel_with_the_weights():
     model = input_model("standardise")
     other = build_model(model.config, seed=9).eval()
     other.load_state_dict(model.state_dict())
-    images = pictures(1, 52)
+    images = random_images(1, 52)
     assert torch.equal(other(images), model(images))
 
 
@@ -514,7 +514,7 @@ def test_the_statistics_travel_with_the_weights():
 @torch.no_grad()
 @pytest.mark.parametrize("config", [SMALL, LeNetConfig()], ids=["alexnet", "lenet"])
 def test_the_last_activation_is_the_forward_pass(config):
-    model, images = build_model(config).eval(), pictures(2, config.crop_size)
+    model, images = build_model(config).eval(), random_images(2, config.crop_size)
     seen = model.activations(images)
     assert torch.equal(list(seen.values())[-1], model(images))
     assert list(seen)[-1] == ("fc8" if config is SMALL else "fc5")
@@ -522,7 +522,7 @@ def test_the_last_activation_is_the_forward_pass(config):
 
 @torch.no_grad()
 def test_each_activation_is_the_named_layer_on_the_one_before():
-    model, images = lively(build_model(SMALL)), pictures(2, 52)
+    model, images = lively(build_model(SMALL)), random_images(2, 52)
     x = model.prepare_input(images)
     for name, seen in model.activations(images).items():
         x = model.layers.get_submodule(name)(x)
@@ -541,13 +541,13 @@ def test_dropout_masks_are_a_function_of_seed_and_step_and_differ_between_the_la
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     for other in (first[1], masks(3, 8)[0], masks(4, 7)[0], model.layers.drop6(torch.ones(4, 256))):
-        # Two independent masks agree in half of the places.
+        # Two independent masks agree in half of the positions.
         assert (other == first[0]).double().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(4 * 256))
 
 
 @torch.no_grad()
 def test_a_seeded_training_pass_can_be_repeated():
-    model, images, logits = lively(build_model(SMALL)).train(), pictures(3, 52), []
+    model, images, logits = lively(build_model(SMALL)).train(), random_images(3, 52), []
     for step in (7, 7, 8):
         model.seed_dropout(3, step)
         logits.append(model(images))

@@ -1,6 +1,6 @@
 """Counting a network.
 
-Answers come from the table of net 145 of the released source, the caption of figure 2 of the paper, PyTorch's own
+Expected values come from the table of net 145 of the released source, the caption of figure 2 of the paper, PyTorch's
 counter of floating point operations, a count of single multiplications in loops, and sums by hand.
 """
 
@@ -13,7 +13,7 @@ from alexnet.models.alexnet import AlexNet
 from alexnet.models.build import build_model
 from alexnet.models.layers import LocalConv
 from alexnet.models.network import Network
-from alexnet.models.summary import PAPER_NEURONS, Summary, summarise
+from alexnet.models.summary import PAPER_NEURONS, Summary, summarize
 from alexnet.recipes.config import AlexNetConfig, CifarNetConfig, LeNetConfig, ModelConfig
 
 # Parameters, multiply-adds and neurons of net 145.
@@ -32,7 +32,7 @@ SOURCE = {
 @pytest.fixture(scope="module")
 def net_145() -> Summary:
     with torch.device("meta"):
-        return summarise(AlexNet(AlexNetConfig()))
+        return summarize(AlexNet(AlexNetConfig()))
 
 
 def test_net_145_has_the_figures_of_the_source_layer_by_layer(net_145):
@@ -50,7 +50,7 @@ def test_net_145_has_60_965_224_parameters_724_406_816_multiply_adds_and_659_272
 
 
 def test_the_neurons_of_the_paper_are_those_of_the_source_but_for_its_slip_in_conv1():
-    # The caption's list adds up to 622,312; 96 * 55 * 48 stands there for 96 * 55 * 55.
+    # The caption's list adds up to 622,312; it has 96 * 55 * 48 instead of 96 * 55 * 55.
     assert sum(PAPER_NEURONS.values()) == 622_312
     neurons = {name: count for name, (_, _, count) in SOURCE.items()}
     assert neurons | {"conv1": 96 * 55 * 48} == PAPER_NEURONS
@@ -80,7 +80,7 @@ def multiplications(layer: nn.Module, shape_in: tuple[int, ...]) -> int:
         for _ in range(layer.out_features):
             for _ in range(layer.in_features):
                 count += 1
-    elif isinstance(layer, LocalConv):  # as a convolution: the zeros around the maps are multiplied too
+    elif isinstance(layer, LocalConv):  # as a convolution: the zero padding is multiplied too
         for _ in range(layer.side * layer.side * layer.out_channels):
             for _ in range(layer.kernel * layer.kernel):
                 count += layer.in_channels
@@ -101,7 +101,7 @@ def test_multiply_adds_are_those_counted_in_loops(config: ModelConfig):
     outputs = model.activations(torch.zeros(1, 3, config.crop_size, config.crop_size))
     shapes = [tuple(model.prepare_input(torch.zeros(1, 3, *[config.crop_size] * 2)).shape[1:])]
     shapes += [tuple(x.shape[1:]) for x in outputs.values()]
-    for layer, shape_in, row in zip(model.layers, shapes[:-1], summarise(model).layers, strict=True):
+    for layer, shape_in, row in zip(model.layers, shapes[:-1], summarize(model).layers, strict=True):
         assert row.multiply_adds == multiplications(layer, shape_in)
 
 
@@ -111,19 +111,19 @@ def test_multiply_adds_are_half_of_the_operations_that_pytorch_counts(config: Mo
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.zeros(1, 3, config.crop_size, config.crop_size))
-    assert 2 * summarise(model).multiply_adds == counter.get_total_flops() > 0
+    assert 2 * summarize(model).multiply_adds == counter.get_total_flops() > 0
 
 
 @tiny
 def test_parameters_are_all_learned_numbers(config: ModelConfig):
     model = build_model(config)
-    assert summarise(model).parameters == len(nn.utils.parameters_to_vector(model.parameters()))
+    assert summarize(model).parameters == len(nn.utils.parameters_to_vector(model.parameters()))
 
 
 def test_neurons_are_the_outputs_of_convolutions_and_fc_layers_but_not_of_batch_norm():
     # Maps 96, 256, 384, 384, 256 and 4096 units over 48; sides 1 + (52 + 4 - 11) // 4 = 12, pooled to 6 and to 3.
     by_hand = 2 * 12**2 + 5 * 6**2 + (8 + 8 + 5) * 3**2 + 85 + 85 + 3
-    assert summarise(build_model(TINY["batch norm"])).neurons == by_hand
+    assert summarize(build_model(TINY["batch norm"])).neurons == by_hand
 
 
 def test_memory_of_lenet_by_hand():
@@ -131,7 +131,7 @@ def test_memory_of_lenet_by_hand():
     numbers = 2 * 4704 + 1176 + 2 * 1600 + 2 * 400 + 2 * 120 + 2 * 84 + 10
     weights = 4 * 61_706
     expected = {"weights": weights, "gradients": weights, "momentum": weights, "activations": 4 * 32 * numbers}
-    assert summarise(build_model(LeNetConfig())).training_bytes(32) == expected
+    assert summarize(build_model(LeNetConfig())).training_bytes(32) == expected
 
 
 def test_memory_of_net_145_by_hand(net_145):
@@ -149,7 +149,7 @@ def test_memory_of_net_145_by_hand(net_145):
 def test_counting_changes_nothing_in_the_network(training: bool):
     model: Network = build_model(TINY["batch norm"]).train(training)
     before = {name: x.clone() for name, x in model.state_dict().items()}
-    summarise(model)
+    summarize(model)
     assert model.training is training
     assert all(m.training is training for m in model.modules())
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())

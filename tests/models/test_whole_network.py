@@ -1,7 +1,7 @@
 """The whole network of 2012, forward and backward, against a second one in NumPy and float64 (reference_2012.py).
 
-The second one is itself checked by central differences of its loss. Both get weights and pixels that drive the
-normalisations far from a constant factor; that each of them is then seen in the logits is tested as well.
+The second one is checked by central differences of its loss. Both get weights and pixels for which the normalizations
+are far from a constant factor; that each of them then changes the logits is tested as well.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from harness import reference_2012
 # 80 pixels: again 3, and only the last window of pool5 hangs over (19 -> 9 -> 4 -> 2).
 CROPS = (68, 80)
 COUNT, CLASSES = 3, 7
-# Of the weights, in units of 1 / sqrt(inputs): loud where a normalisation follows, quiet where the logits come out.
+# Standard deviations of the weights times sqrt(inputs): large before a normalization, small in the last layer.
 GAINS = {"conv1": 1.5, "conv2": 4.0, "fc8": 0.2}
 
 
@@ -36,15 +36,15 @@ def parameters_of(model: Network) -> dict[str, np.ndarray]:
         name = full_name.removeprefix("layers.")
         layer, kind = name.split(".")
         shape = tuple(parameter.shape)
-        spread = GAINS.get(layer, math.sqrt(2.0)) / math.sqrt(math.prod(shape[1:])) if kind == "weight" else 0.5
-        out[name] = rng.normal(0.0, spread, shape)
+        std = GAINS.get(layer, math.sqrt(2.0)) / math.sqrt(math.prod(shape[1:])) if kind == "weight" else 0.5
+        out[name] = rng.normal(0.0, std, shape)
     return out
 
 
 def data_of(crop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pixels, a mean image larger than the crop, and labels.
 
-    Coarse blocks with some noise: after a few poolings, pictures of noise alone would all look the same.
+    Coarse blocks with some noise: after a few poolings, images of noise alone would all look the same.
     """
     rng = np.random.default_rng(1)
     blocks = np.kron(rng.integers(20, 236, (COUNT, 3, 4, 4)), np.ones((crop // 4, crop // 4)))
@@ -68,13 +68,13 @@ def network_of(config: AlexNetConfig, dtype: torch.dtype) -> tuple[Network, dict
     return model.set_input_statistics(mean, np.ones(3)), parameters
 
 
-def apart(seen: np.ndarray, expected: np.ndarray) -> float:
-    """The distance of two arrays in lengths of the second."""
+def distance(seen: np.ndarray, expected: np.ndarray) -> float:
+    """The distance of two arrays relative to the norm of the second."""
     return float(np.linalg.norm(seen - expected) / np.linalg.norm(expected))
 
 
-def kept(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, tuple[np.ndarray, np.ndarray]]:
-    """Logits, and which outputs dropout let through; where ReLU gave zero it does not matter."""
+def logits_and_masks(model: Network, images: torch.Tensor) -> tuple[torch.Tensor, tuple[np.ndarray, np.ndarray]]:
+    """Logits, and which outputs dropout kept; where ReLU gave zero it does not matter."""
     masks: dict[str, np.ndarray] = {}
     hooks = [
         model.layers.get_submodule(name).register_forward_hook(
@@ -97,10 +97,10 @@ def test_logits_loss_and_all_16_gradients_are_those_of_the_second_network(crop, 
     model, parameters = network_of(config_of(crop), dtype)
     pixels, mean, labels = data_of(crop)
     model.train(training).seed_dropout(0, 0)
-    logits, masks = kept(model, torch.from_numpy(pixels))
+    logits, masks = logits_and_masks(model, torch.from_numpy(pixels))
     F.cross_entropy(logits, torch.from_numpy(labels)).backward()
     expected = reference_2012.net_145(parameters, pixels, central(mean), labels, masks if training else None)
-    assert apart(logits.detach().numpy(), expected[0]) < tolerance
+    assert distance(logits.detach().numpy(), expected[0]) < tolerance
     loss = F.cross_entropy(logits.detach(), torch.from_numpy(labels)).item()
     assert loss == pytest.approx(expected[1], rel=tolerance)
     seen = {name: p.grad.numpy() for name, p in model.layers.named_parameters()}
@@ -110,13 +110,13 @@ def test_logits_loss_and_all_16_gradients_are_those_of_the_second_network(crop, 
     for name, gradient in gradients.items():
         assert seen[name].shape == gradient.shape
         assert np.linalg.norm(gradient) > 0
-        assert apart(seen[name], gradient) < tolerance, name
+        assert distance(seen[name], gradient) < tolerance, name
 
 
 def test_in_training_about_half_of_the_outputs_are_dropped_and_differently_in_both_layers():
     model, _ = network_of(config_of(68), torch.float64)
     model.train().seed_dropout(0, 0)
-    _, (six, seven) = kept(model, torch.from_numpy(data_of(68)[0]))
+    _, (six, seven) = logits_and_masks(model, torch.from_numpy(data_of(68)[0]))
     # ReLU gives zeros too, so a share a good deal below one half is left.
     assert 0.1 < six.mean() < 0.4
     assert 0.1 < seven.mean() < 0.4
@@ -136,7 +136,7 @@ def test_the_weights_are_lively_enough_for_every_normalisation_to_matter(name, k
     assert (denominator.mean() - k) / k > 0.2
     assert denominator.std() / denominator.mean() > 0.15
     logits = seen["fc8"].numpy()
-    assert min(apart(logits[i], logits[j]) for i, j in ((0, 1), (1, 2), (2, 0))) > 0.1
+    assert min(distance(logits[i], logits[j]) for i, j in ((0, 1), (1, 2), (2, 0))) > 0.1
 
 
 MISTAKES = [
@@ -167,7 +167,7 @@ def test_a_network_with_one_ingredient_wrong_is_found_out(mistake):
     expected, _, _ = reference_2012.net_145(parameters, pixels, central(mean), labels)
     wrong, _ = network_of(dataclasses.replace(config, **mistake), torch.float64)
     # A hundred times what the comparison in the precision of training allows.
-    assert apart(wrong.eval()(torch.from_numpy(pixels)).numpy(), expected) > 1e-2
+    assert distance(wrong.eval()(torch.from_numpy(pixels)).numpy(), expected) > 1e-2
 
 
 # The second network itself -------------------------------------------------------------------------------------------
@@ -211,12 +211,12 @@ def test_the_closed_forms_of_both_normalisations_are_central_differences(layer):
 
 
 def test_normalisations_of_the_second_network_by_hand():
-    # Three maps of one pixel: each sees all; 2 + 2e-5 * (100^2 + 200^2 + 300^2) = 4.8, and k = 1 within a map.
+    # Three channels of one pixel, all in each window: 2 + 2e-5 * (100^2 + 200^2 + 300^2) = 4.8; k = 1 within a map.
     a = np.array([100.0, -200.0, 300.0]).reshape(1, 3, 1, 1)
     assert reference_2012.LRN(a)[0].ravel() == pytest.approx(a.ravel() * 4.8**-0.75)
     # 1 + 4e-5 * a^2: 1.4, 2.6 and 4.6.
     by_hand = [100 * 1.4**-0.75, -200 * 2.6**-0.75, 300 * 4.6**-0.75]
     assert reference_2012.WITHIN_MAP_NORM(a)[0].ravel() == pytest.approx(by_hand)
-    # Six maps: the first sees maps 0 to 2, the last 3 to 5; a 5 x 5 map of ones has 9 in the corner's window.
+    # Six channels: the first window has 0 to 2, the last 3 to 5; a 5 x 5 map of ones has 9 in the window of a corner.
     assert reference_2012.across_maps(np.arange(6.0).reshape(1, 6, 1, 1)).ravel().tolist() == [3, 6, 10, 15, 14, 12]
     assert reference_2012.within_map(np.ones((1, 1, 5, 5)))[0, 0, :3, 0].tolist() == [9, 12, 15]

@@ -24,7 +24,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 import alexnet
 from alexnet import errors
-from alexnet.cli.serve import check_installed
+from alexnet.api import records
+from alexnet.api.image_input import list_images
 from alexnet.data.dataset import open_prepared
 from alexnet.data.images import read_image
 from alexnet.data.open import open_images
@@ -44,15 +45,15 @@ from alexnet.experiments.ablation import jobs_of
 from alexnet.experiments.runner import run_jobs
 from alexnet.export.backends import of_onnx, of_program, open_backend
 from alexnet.export.onnx import onnx_model
-from alexnet.export.write import check_out
-from alexnet.interpret.features import check_ending
+from alexnet.export.write import check_out, export_target
+from alexnet.interpret.attribution import methods_of
+from alexnet.interpret.features import check_file
 from alexnet.interpret.filters import conv1_kernels
 from alexnet.interpret.image_index import update_index
 from alexnet.kernels.device import choose_device
 from alexnet.models.build import build_model
 from alexnet.models.network import check_layer
 from alexnet.models.shapes import grid_sizes
-from alexnet.recipes import named as recipes
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import DEMO, LENET, find_recipe
@@ -64,6 +65,7 @@ from alexnet.runs.pretrained import check_fingerprint, import_weights, start_fro
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.runs.start import images_of_run, start_or_continue
 from alexnet.runs.status import ask as ask_training
+from alexnet.serving.start import check_installed
 from alexnet.storage import download
 from alexnet.storage.checksums import SUMS, lines, read_sums
 from alexnet.storage.files import disk_errors, file_sha256
@@ -190,7 +192,7 @@ class Scene:
 
 
 def small(count: int = 4) -> Source:
-    """Grey pictures of 8 pixels in two classes."""
+    """Gray images of 8 pixels in two classes."""
     labels = np.arange(count, dtype=np.int64) % 2
     pixels = np.zeros((count, 8, 8, 3), np.uint8)
     names = tuple(map(str, range(count)))
@@ -215,7 +217,7 @@ def png(size: tuple[int, int] = (4, 4)) -> bytes:
 
 
 def far(s: Scene, spoil: Callable[[Path], object] = str, **environment: str) -> object:
-    """The first picture of `prepared_small`, read through fsspec after something was done to its folder."""
+    """The first image of `prepared_small`, read through fsspec after something was done to its folder."""
     patch, folder = s.get("monkeypatch"), prepared_small(s)
     for name, value in {"ALEXNET_CACHE": str(s / "cache"), **environment}.items():
         patch.setenv(name, value)
@@ -279,7 +281,7 @@ def offline(s: Scene) -> object:
 
 
 def no_memory(s: Scene) -> object:
-    s.refuse(recipes, "find_recipe", MemoryError())
+    s.refuse(records, "find_recipe", MemoryError())
     return s.cli("recipes", "photos")
 
 
@@ -427,9 +429,14 @@ def damaged_kernels(s: Scene) -> object:
     return s.cli("filters", s / "run", "--over-training")
 
 
+def without_tensorboard(s: Scene) -> object:
+    s.get("monkeypatch").setitem(sys.modules, "torch.utils.tensorboard", None)
+    return alexnet.TensorBoard(s.folder)
+
+
 def other_bytes(s: Scene) -> object:
     found = replay.Replay(4, 3, 2, ("model.safetensors",))
-    s.get("monkeypatch").setattr(replay, "replay", lambda *arguments: found)
+    s.get("monkeypatch").setattr("alexnet.api.run.replay", lambda *arguments: found)
     return s.cli("verify", trained_run(s), "--replay", "--device", "cpu")
 
 
@@ -441,7 +448,7 @@ def ended_by_itself(s: Scene) -> object:
 
 
 def trainable(s: Scene, *changes: str) -> object:
-    """Whether photos with these changes, for pictures of 96 pixels, may be trained on those of 8."""
+    """Whether photos with these changes, for images of 96 pixels, may be trained on those of 8."""
     recipe = override(find_recipe("photos"), ["model.crop_size=96", "model.test_size=none", *changes])
     return check_recipe(recipe, replace(open_prepared(prepared_small(s)), size=96))
 
@@ -553,7 +560,7 @@ def searched(s: Scene, folder: Path) -> object:
 
 def other_network(s: Scene) -> Path:
     """An export of the trained run with other weights."""
-    assert s.get("alexnet")("export", trained_run(s), "--format", "hf", "--out", s / "hf").code == 0
+    assert s.get("alexnet")("export", trained_run(s), "--to", "hf", "--out", s / "hf").code == 0
     path = s / "hf/model.safetensors"
     with safetensors.safe_open(path, "pt") as file:
         metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -567,10 +574,10 @@ def unequal(s: Scene) -> object:
 
     s.get("monkeypatch").setattr(
         exporting,
-        "ask",
-        lambda asked, read, count, progress: np.eye(3, dtype=np.float32) * (1.0 if asked.kind == "run" else 2.0),
+        "compute_logits",
+        lambda backend, read, count, progress: np.eye(3, dtype=np.float32) * (1.0 if backend.kind == "run" else 2.0),
     )
-    return s.cli("export", trained_run(s), "--format", "hf", "--out", s / "hf", "--split", "val")
+    return s.cli("export", trained_run(s), "--to", "hf", "--out", s / "hf", "--split", "val")
 
 
 def asked(
@@ -611,7 +618,7 @@ def paged(path: str, *, index: Path | None = None) -> Callable[[Scene], object]:
 
 
 def imported_only(s: Scene) -> object:
-    """A run whose pictures are gone, and no folder of others."""
+    """A run whose images are gone, and no folder of others."""
     httpx = pytest.importorskip("httpx")
     from harness.service_process import exploring
 
@@ -664,8 +671,8 @@ def break_prediction(running: Any, s: Scene) -> None:
 def taken_port(s: Scene) -> object:
     import socket
 
-    from alexnet.cli.serve import listen
     from alexnet.serving.settings import Settings
+    from alexnet.serving.start import listen
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return listen(Settings(port=taken.getsockname()[1]))
@@ -699,15 +706,22 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E214", lambda s: override(DEMO, ["epochs=many"])),
     ("E215", lambda s: from_json(to_json(DEMO).replace('"epochs"', '"colour": 1, "epochs"'))),
     ("E216", lambda s: grid_sizes(AlexNetConfig(crop_size=12))),
+    ("E217", lambda s: list_images(3)),
+    ("E217", lambda s: list_images(np.zeros((4, 4, 3)))),
+    ("E218", lambda s: tiny_network()(torch.rand(4, 3, 28, 28, generator=torch.Generator().manual_seed(0)))),
+    ("E219", lambda s: methods_of("shap")),
     ("E220", lambda s: prepare(small(), s / "out", encoding="png")),
     ("E221", lambda s: prepare(small(), s / "out", size=0)),
-    ("E222", lambda s: prepare(small(), s / "out", workers=0)),
-    ("E223", lambda s: open_source(s.folder, held_out=20)),
+    ("E222", lambda s: prepare(small(), s / "out", threads=0)),
+    ("E223", lambda s: open_source(s.folder, val_share=20)),
+    ("E224", lambda s: export_target(None, "tflite", "run")),
     ("E225", lambda s: predict_probabilities(tiny_network(), small().splits["val"].image, 1, views=5)),
+    ("E226", without_tensorboard),
     ("E227", lambda s: check_network(tiny_network(), torch.zeros(1, 3, 28, 28), torch.ones(1, 2) / 2, LENET)),
     ("E228", lambda s: s.cli("demo", "--out", s.tree("thesis.txt"))),
     ("E229", lambda s: evaluated(s, "val", ("a", "b"))),
     ("E230", lambda s: read_stored(s / "w.pth")),
+    ("E230", lambda s: alexnet.load(s / "runs")),
     ("E230", lambda s: read_stored(s.folder)),
     ("E231", forbidden_file),
     ("E232", lambda s: import_weights(s.own(), s / "run", ("ant", "bee"))),
@@ -715,7 +729,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E235", lambda s: check_layer(tiny_network(), "fc9")),
     ("E236", lambda s: conv1_kernels(tiny_network())),
     ("E237", even_lrn),
-    ("E238", lambda s: check_ending(Path("a.csv"))),
+    ("E238", lambda s: check_file(Path("a.csv"))),
     ("E239", lambda s: check_out(s.file("a.onnx", b""), "onnx")),
     ("E240", without("sklearn.datasets", lambda: open_source("digits"))),
     ("E240", without("onnx", lambda: read_onnx(b"", "x.onnx"))),
@@ -730,8 +744,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E245", lambda s: check_out(s / "a.bin", "torch-export")),
     ("E246", lambda s: s.cli("why", trained_run(s), "a.png", "--class", "dog")),
     ("E247", lambda s: s.cli("why", trained_run(s), s.file("a.png", png()), "--patch", 500)),
-    ("E248", lambda s: s.cli("similar", "RUN", "a.png", "--index", "photos", "--count", 0)),
-    ("E249", lambda s: s.cli("export", trained_run(s), "--format", "hf", "--out", s / "hf", "--int8")),
+    ("E248", lambda s: s.cli("similar", trained_run(s), "a.png", "--index", "photos", "--k", 0)),
+    ("E249", lambda s: s.cli("export", trained_run(s), "--to", "hf", "--out", s / "hf", "--int8")),
     ("E250", lambda s: choose_device("tpu")),
     ("E251", in_use),
     ("E252", lambda s: create_run(s.tree("thesis.txt"), LENET, (), {})),
@@ -746,8 +760,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E260", lambda s: trainable(s, "growing_crops=[]", "mixup=0.6", "cutmix=0.5")),
     ("E261", lambda s: trainable(s, "growing_crops=[]", "old_lr_factor=0.1")),
     ("E262", lambda s: trainable(s, "growing_crops=[]", "batch_size=1")),
-    ("E263", lambda s: s.cli("predict", "RUN", "a.jpg", "--topk", "0")),
-    ("E264", lambda s: s.cli("predict", "RUN")),
+    ("E263", lambda s: s.cli("predict", trained_run(s), "a.jpg", "--k", "0")),
+    ("E264", lambda s: s.cli("predict", trained_run(s))),
     ("E265", asked("POST", "/v1/predict?views=5")),
     ("E265", asked("POST", "/v1/similar?k=many")),
     ("E266", asked("GET", "/v1/nothing")),

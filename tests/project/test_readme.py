@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import alexnet
+import alexnet as package
 from alexnet.cli.main import app
+from alexnet.recipes.named import RECIPES
+from alexnet.recipes.recipe import override
 from harness import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -24,7 +26,7 @@ def blocks(language: str) -> list[str]:
 def test_every_module_stands_in_the_table_of_packages():
     table = README.partition("## The packages are the pipeline")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)(?:\.py)?`", table))
-    modules = {path.stem for path in Path(alexnet.__file__).parent.rglob("*.py") if not path.stem.startswith("__")}
+    modules = {path.stem for path in Path(package.__file__).parent.rglob("*.py") if not path.stem.startswith("__")}
     assert modules == named & modules
 
 
@@ -33,16 +35,22 @@ def test_every_verb_in_it_exists_and_every_verb_there_is_stands_in_it():
     assert {name for name in app if not name.startswith("-")} <= set(re.findall(r"alexnet (\w+)", README))
 
 
-def test_its_python_runs(trained, tmp_path, monkeypatch, capsys):
+def test_its_python_runs_and_answers_as_the_command_does(tmp_path, monkeypatch, capsys, alexnet):
     (code,) = blocks("python")
     Image.fromarray(np.full((30, 40, 3), (200, 30, 30), np.uint8)).save(tmp_path / "seven.png")
-    (tmp_path / "runs/demo").mkdir(parents=True)
-    (tmp_path / "runs/demo/alexnet").symlink_to(trained / "run")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RECIPES, "demo", override(RECIPES["demo"], ["model.width=0.05", "evaluate_every=1"]))
+    package.train("digits", recipe="demo", epochs=1, out="runs/demo/alexnet", device="cpu")
     exec(compile(code, "README.md", "exec"), {})
-    answer, shapes = capsys.readouterr().out.splitlines()
-    assert answer in ("red", "green", "blue")
-    assert "'conv1': (1, 4, 20, 20)" in shapes  # a sixteenth of the 64 filters, at every pixel of a 20 x 20 crop
+    answer, error, run, parameters = capsys.readouterr().out.splitlines()
+    typed = json.loads(alexnet("predict", "runs/demo/alexnet", "seven.png", "--k", 3, "--format", "json").out)
+    assert answer == "seven.png: " + ", ".join(
+        f"{each['class']} {100 * each['probability']:.1f} %" for each in typed["top"]
+    )
+    measured = json.loads(alexnet("evaluate", "runs/demo/alexnet", "--split", "test", "--format", "json").out)
+    assert error == f"top-1 error on test: {measured['top1_error']:.3f}"
+    assert "epoch 3 of 3" in run
+    assert parameters == "56,909,194 parameters"  # 60,965,224 less 990 outputs of fc8 with 4,097 parameters each
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +108,8 @@ def test_the_chinese_readme_has_the_same_code_and_the_same_figures():
     assert code.findall(chinese) == code.findall(README)
 
     def figures(text: str) -> list[list[str]]:
-        rows = [line for line in text.splitlines() if line.startswith("|")]
+        # The book has other chapters in Chinese.
+        rows = [line for line in text.splitlines() if line.startswith("|") and "d2l" not in line]
         return [found for row in rows if (found := re.findall(r"\d+\.\d", row))]
 
     assert figures(chinese) == figures(README)

@@ -1,4 +1,4 @@
-"""What sets two recipes apart, in words: complete, and nothing but the differences."""
+"""The differences of two recipes in words: all of them, and nothing else."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def test_every_field_of_a_recipe_has_a_note_and_no_note_is_left_over():
 
 
 def test_the_paper_differs_from_its_source_in_what_the_source_says_otherwise():
-    # alexnet-2012.md would call these: order of LRN1, undivided alpha, border, within-map norm, sigma; then training.
+    # Position of LRN in layer 1, undivided alpha, border, within-map normalization, sigma; then training.
     found = {d.field for d in explain(RECIPES["alexnet-2012"], RECIPES["alexnet-paper"])}
     assert {f for f in found if f.startswith("model.")} == {
         "model.norm1", "model.lrn_alpha", "model.lrn_per_tower", "model.within_map_norm", "model.init",

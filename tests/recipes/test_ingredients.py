@@ -1,4 +1,4 @@
-"""The table of ingredients: every one is typed, known, and does something; its figures are those of the notebook."""
+"""The table of ingredients: each has a name and an effect; its figures are those of the notebook."""
 
 import pytest
 
@@ -21,8 +21,8 @@ def test_every_ingredient_is_an_override_that_small_cifar_takes(ingredient):
     assert changed or ingredient.name in ("relu", "ten-views")
 
 
-# (net, base net): errors in the diary, as fractions of the pictures ([code] layers/layer-params-*.cfg).
-DIARY = {
+# (net, base net): errors in the notebook, as fractions of the images ([code] layers/layer-params-*.cfg).
+NOTEBOOK = {
     "no-lrn": ((0.420340, 0.193620), (0.406640, 0.182100)),
     "plain-pooling": ((0.410580, 0.185100), (0.406640, 0.182100)),
     "half-net": ((0.391680, 0.182287), (0.374727, 0.169987)),
@@ -30,23 +30,23 @@ DIARY = {
 }
 
 
-@pytest.mark.parametrize("name", DIARY)
+@pytest.mark.parametrize("name", NOTEBOOK)
 def test_points_of_the_notebook_are_differences_of_its_errors(name):
-    points, (net, base) = BY_NAME[name].notebook, DIARY[name]
+    points, (net, base) = BY_NAME[name].notebook, NOTEBOOK[name]
     assert points is not None
     for given, a, b in zip((points.top1, points.top5), net, base, strict=True):
         assert given == pytest.approx(100 * (a - b), abs=0.006)
 
 
 def test_what_is_typed_may_be_joined_listed_and_free():
-    found = variants_of("no-lrn, no-flips+no-colour,model.channels=[4,8,8,8,8]+optim.lr=1e-3,ten-views")
-    assert [v.changes for v in found] == [
+    variants = variants_of("no-lrn, no-flips+no-colour,model.channels=[4,8,8,8,8]+optim.lr=1e-3,ten-views")
+    assert [v.changes for v in variants] == [
         ("model.norm=none",),
         ("augment.flip=false", "augment.color_noise=0"),
         ("model.channels=[4,8,8,8,8]", "optim.lr=1e-3"),
         (),
     ]
-    assert [v.views for v in found] == [1, 1, 1, 10]
+    assert [v.views for v in variants] == [1, 1, 1, 10]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The named recipes: each network against its source's forward pass, its start values, its update, its pictures.
+"""The named recipes: the forward pass, initial weights, update and data augmentation of each against its source.
 
-Answers come from plain torch.nn.functional in float64 with a normalisation written as a loop, from torchvision's
-AlexNet, normalisation and training rule, and from update rules written number by number.
+Expected values come from torch.nn.functional in float64 with a normalization written as a loop, from torchvision's
+AlexNet, normalization and training rule, and from update rules written number by number.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ CLASSES = 5
 def narrow(name: str, **changes) -> Network:
     """The network of a recipe, a sixteenth as wide, in float64, with loud weights, biases of both signs, for testing.
 
-    Loud: activations of some hundreds, so that every normalisation is far from a constant factor.
+    Loud: activations of some hundreds, so that every normalization is far from a constant factor.
     """
     config = dataclasses.replace(RECIPES[name].model, num_classes=CLASSES, **({"width": 1 / 16} | changes))
     model = build_model(config).double().eval()
@@ -54,8 +54,8 @@ def narrow(name: str, **changes) -> Network:
     return model.set_input_statistics(mean, np.array([50.0, 60.0, 70.0], np.float32))
 
 
-def pictures(size: int, count: int = 2) -> Tensor:
-    """Coarse blocks with some noise, (N, 3, size, size) uint8: pictures of noise alone all look the same to a net."""
+def random_images(size: int, count: int = 2) -> Tensor:
+    """Coarse blocks with some noise, (N, 3, size, size) uint8: images of noise alone all look the same to a network."""
     generator = np.random.default_rng(1)
     blocks = np.kron(generator.integers(20, 236, (count, 3, 8, 8)), np.ones((size // 8 + 1, size // 8 + 1)))
     blocks = blocks[:, :, :size, :size]
@@ -70,7 +70,7 @@ def without_mean(model: Network, images: Tensor) -> Tensor:
 
 
 def close(seen: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
-    """Equal up to rounding, and different for different pictures."""
+    """Equal up to rounding, and different for different images."""
     assert seen.shape == expected.shape
     assert ((seen - expected).norm() / expected.norm()).item() < tolerance
     assert ((expected[0] - expected[1]).norm() / expected.norm()).item() > 1e-2
@@ -80,7 +80,7 @@ def close(seen: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
 
 
 def lrn(x: Tensor, per_square: float, k: float) -> Tensor:
-    """a_f (k + per_square * sum of a_j^2 over f - 2 .. f + 2) ^ -0.75 over all maps that are given."""
+    """a_f (k + per_square * sum of a_j^2 over f - 2 .. f + 2) ^ -0.75 over all given channels."""
     out = torch.empty_like(x)
     for f in range(x.shape[1]):
         total = torch.zeros_like(x[:, 0])
@@ -115,7 +115,7 @@ def conv(layers: nn.Sequential, number: int, x: Tensor, **how: int) -> Tensor:
 
 
 def dense(layers: nn.Sequential, x: Tensor, factor: float = 1.0) -> Tensor:
-    """fc6 to fc8 on maps; `factor` is what testing does to the outputs of fc6 and fc7."""
+    """fc6 to fc8 on feature maps; `factor` multiplies the outputs of fc6 and fc7 at test time."""
     x = x.flatten(1)
     for layer in (layers.fc6, layers.fc7):
         x = factor * F.relu(F.linear(x, layer.weight, layer.bias))
@@ -140,7 +140,7 @@ def beyond(x: Tensor) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["caffe", "caffenet"])
 def test_the_networks_of_caffe_normalise_all_maps_with_k_1_before_or_after_pooling(name):
-    model, images = narrow(name), pictures(227)
+    model, images = narrow(name), random_images(227)
     layers = model.layers
 
     def normed(x: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def test_the_networks_of_caffe_normalise_all_maps_with_k_1_before_or_after_pooli
 
 @torch.no_grad()
 def test_the_network_of_the_paper_normalises_all_maps_after_relu_by_its_undivided_formula():
-    model, images = narrow("alexnet-paper"), pictures(224)
+    model, images = narrow("alexnet-paper"), random_images(224)
     layers = model.layers
     x = pool(lrn(F.relu(conv(layers, 1, beyond(without_mean(model, images)), stride=4)), 1e-4, 2.0))
     x = pool(lrn(F.relu(conv(layers, 2, x, padding=2, groups=2)), 1e-4, 2.0))
@@ -173,7 +173,7 @@ def test_the_network_of_the_paper_normalises_all_maps_after_relu_by_its_undivide
     ],
 )
 def test_the_ablations_of_2012_leave_out_what_they_say(name, towers, first, second):
-    model, images = narrow(name), pictures(224)
+    model, images = narrow(name), random_images(224)
     layers = model.layers
     x = conv(layers, 1, beyond(without_mean(model, images)), stride=4)
     x = F.relu(pool(first(x, towers) if first is lrn_2012 else x))
@@ -183,7 +183,7 @@ def test_the_ablations_of_2012_leave_out_what_they_say(name, towers, first, seco
 
 @torch.no_grad()
 def test_net_147_pools_2_by_2_with_a_clipped_last_window_and_less_padding():
-    model, images = narrow("net-147"), pictures(224)
+    model, images = narrow("net-147"), random_images(224)
     layers = model.layers
 
     def plain(x: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def test_net_147_pools_2_by_2_with_a_clipped_last_window_and_less_padding():
 
 @torch.no_grad()
 def test_net_150_is_two_networks_whose_logits_add_up():
-    model, images = narrow("net-150"), pictures(224)
+    model, images = narrow("net-150"), random_images(224)
     data = beyond(without_mean(model, images))
 
     def half(name: str, tower: int) -> tuple[Tensor, Tensor]:
@@ -224,7 +224,7 @@ def test_net_150_is_two_networks_whose_logits_add_up():
 @pytest.mark.parametrize("tower", [0, 1])
 @pytest.mark.parametrize("name", ["net-150", "alexnet-2012"])
 def test_a_changed_conv1_of_one_tower_of_net_150_never_reaches_the_other(name, tower):
-    model, images = narrow(name), pictures(224)
+    model, images = narrow(name), random_images(224)
     before = model.activations(images)
     model.layers.conv1.weight.chunk(2)[tower].mul_(-1.5)
     after = model.activations(images)
@@ -251,16 +251,16 @@ def test_alexnet_owt_is_the_alexnet_of_torchvision_with_its_normalisation_at_any
     mean = np.broadcast_to(np.array(IMAGENET_MEAN) * 255, (256, 256, 3))
     ours.set_input_statistics(mean, np.array(IMAGENET_STD) * 255)
     for size in (224, 256):
-        images = pictures(size)
-        normalised = transforms.normalize(transforms.to_dtype(images, scale=True), IMAGENET_MEAN, IMAGENET_STD)
-        torch.testing.assert_close(ours.prepare_input(images), normalised, rtol=1e-5, atol=1e-5)
-        close(ours(images), theirs(normalised), tolerance=1e-5)
+        images = random_images(size)
+        normalized = transforms.normalize(transforms.to_dtype(images, scale=True), IMAGENET_MEAN, IMAGENET_STD)
+        torch.testing.assert_close(ours.prepare_input(images), normalized, rtol=1e-5, atol=1e-5)
+        close(ours(images), theirs(normalized), tolerance=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("channels", [1, 3])
 def test_alexnet_d2l_is_the_chain_of_the_book_with_6400_inputs_of_fc6(channels):
-    model, images = narrow("alexnet-d2l", in_channels=channels), pictures(224)
+    model, images = narrow("alexnet-d2l", in_channels=channels), random_images(224)
     book = nn.Sequential(
         nn.Conv2d(channels, 6, 11, stride=4, padding=1), nn.ReLU(), nn.MaxPool2d(3, stride=2),
         nn.Conv2d(6, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, stride=2),
@@ -305,14 +305,14 @@ def test_lenet_is_a_plain_chain_also_without_activations_after_its_convolutions(
             module.weight.mul_(6.0 if conv_activation else 2.0)  # sigmoids flatten what differs
             nn.init.normal_(module.bias, generator=torch.Generator().manual_seed(0))
     plain.load_state_dict(dict(zip(plain.state_dict(), model.layers.state_dict().values(), strict=True)))
-    images = pictures(28)
-    # The factor 1 / 255 is kept in float32.
+    images = random_images(28)
+    # The factor 1 / 255 is stored in float32.
     close(model(images), plain(images.double().mean(1, keepdim=True) / 255), tolerance=1e-6)
 
 
 @torch.no_grad()
 def test_photos_is_torchvisions_chain_with_batch_norm_and_a_3_by_3_grid():
-    model, images = narrow("photos"), pictures(160)
+    model, images = narrow("photos"), random_images(160)
     x = model.prepare_input(images)
 
     def unit(x: Tensor, name: str, number: int, **how: int) -> Tensor:
@@ -339,7 +339,7 @@ def test_photos_is_torchvisions_chain_with_batch_norm_and_a_3_by_3_grid():
 
 @torch.no_grad()
 def test_demo_is_net_145_with_a_5_by_5_conv1_and_nothing_done_to_dropout_in_testing():
-    model, images = narrow("demo"), pictures(28)
+    model, images = narrow("demo"), random_images(28)
     layers = model.layers
     x = conv(layers, 1, model.prepare_input(images), padding=2)
 
@@ -376,7 +376,7 @@ def test_in_training_the_masks_lie_on_the_outputs_of_fc6_and_fc7_or_as_in_torchv
     name, place, factor
 ):
     model = narrow(name).train()
-    layers, images = model.layers, pictures(model.config.crop_size)
+    layers, images = model.layers, random_images(model.config.crop_size)
     model.seed_dropout(1, 2)
     seen = model.activations(images)
     before = place == "before"
@@ -408,42 +408,42 @@ def test_weights_of_caffe_start_with_001_but_0005_in_fc6_and_fc7(name, bias):
     for layer, module in learned_layers(name).items():
         count = module.weight.numel()
         sigma = 0.005 if layer in ("fc6", "fc7") else 0.01
-        # The relative error of a spread is 1 / sqrt(2 n), that of a mean 1 / sqrt(n) spreads.
+        # The relative error of a standard deviation is 1 / sqrt(2 n), that of a mean is 1 / sqrt(n) of it.
         assert module.weight.std().item() == pytest.approx(sigma, rel=4.5 / math.sqrt(2 * count))
         assert abs(module.weight.mean().item()) < 4.5 * sigma / math.sqrt(count)
         assert (module.bias == torch.tensor(0.0 if layer in ("conv1", "conv3", "fc8") else bias)).all()
 
 
-def spread_evenly(values: Tensor, bound: float) -> bool:
-    """Whether numbers fill [-bound, bound] as even ones do, whose spread is bound / sqrt(3)."""
+def is_uniform(values: Tensor, bound: float) -> bool:
+    """Whether values are uniform in [-bound, bound], with standard deviation bound / sqrt(3)."""
     count = values.numel()
     inside = bool(values.abs().max() <= bound) and values.abs().max().item() > bound * (1 - 12 / count)
-    spread = values.square().mean().sqrt().item() * math.sqrt(3) / bound
-    return inside and abs(spread - 1) < 4.5 * math.sqrt(0.2 / count)
+    ratio = values.square().mean().sqrt().item() * math.sqrt(3) / bound
+    return inside and abs(ratio - 1) < 4.5 * math.sqrt(0.2 / count)
 
 
 @pytest.mark.parametrize("name", ["alexnet-owt", "finetune"])
 def test_weights_and_biases_of_alexnet_owt_start_as_pytorch_does_within_one_over_the_root_of_the_inputs(name):
-    # 16, 48, 96, 64 and 64 maps, 1,024 units.
+    # 16, 48, 96, 64 and 64 channels, 1,024 units.
     inputs = {"conv1": 363, "conv2": 400, "conv3": 432, "conv4": 864, "conv5": 576, "fc6": 2304, "fc7": 1024}
     for layer, module in learned_layers(name).items():
         bound = 1 / math.sqrt((inputs | {"fc8": 1024})[layer])
-        assert spread_evenly(module.weight, bound)
+        assert is_uniform(module.weight, bound)
         assert 0.4 * bound < module.bias.std() < bound
         assert module.bias.abs().max() <= bound
         with torch.random.fork_rng():
             torch.manual_seed(0)
             module.reset_parameters()
-        assert spread_evenly(module.weight, bound)
+        assert is_uniform(module.weight, bound)
 
 
 def test_weights_of_alexnet_d2l_start_within_the_bounds_of_glorot_and_biases_with_zero():
-    # sqrt(6 / (fan in + fan out)); 24, 64, 96, 96 and 64 maps, 1,024 units, 64 * 25 inputs of fc6.
+    # sqrt(6 / (fan in + fan out)); 24, 64, 96, 96 and 64 channels, 1,024 units, 64 * 25 inputs of fc6.
     fans = {"conv1": 121 + 24 * 121, "conv2": 25 * (24 + 64), "conv3": 9 * (64 + 96), "conv4": 9 * (96 + 96)}
     fans |= {"conv5": 9 * (96 + 64), "fc6": 1600 + 1024, "fc7": 1024 + 1024, "fc8": 1024 + 10}
     layers = learned_layers("alexnet-d2l")
     for layer, fan in fans.items():
-        assert spread_evenly(layers[layer].weight, math.sqrt(6 / fan))
+        assert is_uniform(layers[layer].weight, math.sqrt(6 / fan))
         assert (layers[layer].bias == 0).all()
 
 
@@ -451,7 +451,7 @@ def test_weights_of_alexnet_d2l_start_within_the_bounds_of_glorot_and_biases_wit
 
 
 def tiny(name: str) -> Network:
-    """Some hundred weights in float64; what the optimiser does to them does not depend on the layers."""
+    """Some hundred weights in float64; what the optimizer does to them does not depend on the layers."""
     config = dataclasses.replace(RECIPES["net-148"].model, width=1 / 96, crop_size=52, num_classes=3)
     return build_model(config, seed=len(name)).double()
 
@@ -462,7 +462,7 @@ def gradients_of(model: nn.Module, step: int) -> dict[str, Tensor]:
 
 
 def trained(name: str, epochs: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights before, and after a step in each of these epochs with the optimiser and rates of a recipe."""
+    """The weights before and after a step in each of these epochs with optimizer and learning rates of a recipe."""
     model, config = tiny(name), RECIPES[name].optim
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimizer = build_optimizer(model, config)
@@ -570,7 +570,7 @@ def test_layers_with_trained_weights_move_at_a_share_of_the_rate_of_the_new_ones
     )  # fmt: skip
 
 
-# Pictures ------------------------------------------------------------------------------------------------------------
+# Images --------------------------------------------------------------------------------------------------------------
 
 STDEVS = np.array([19.72, 37.09, 121.78])
 VECTORS = np.array([[0.418, -0.713, -0.564], [-0.817, -0.024, -0.576], [0.397, 0.701, -0.592]])
@@ -578,7 +578,7 @@ COLORS = ColorStatistics(torch.full((3, 1, 1), 100.0), STDEVS, VECTORS)
 
 
 def windows_of(chunk: int, count: int = 100) -> list[tuple[int, int, bool]]:
-    """Top, left and mirror of each view, from pictures whose red is the row and green the column."""
+    """Top, left and flip of each view, from images whose red is the row and green the column."""
     y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     images = torch.stack([y, x, y]).to(torch.uint8).expand(count, 3, 64, 64)
     config = dataclasses.replace(RECIPES["alexnet-2012"].augment, chunk=chunk, color_noise=0.0)
@@ -588,7 +588,7 @@ def windows_of(chunk: int, count: int = 100) -> list[tuple[int, int, bool]]:
     return [(top, min(left, right), left > right) for top, left, right in ends]
 
 
-def test_32_consecutive_pictures_of_a_batch_share_one_crop_and_one_mirror():
+def test_32_consecutive_images_of_a_batch_share_one_crop_and_one_mirror():
     assert RECIPES["alexnet-2012"].augment.chunk == 32
     seen = windows_of(32)
     chunks = [seen[0:32], seen[32:64], seen[64:96], seen[96:100]]
@@ -601,7 +601,7 @@ def test_32_consecutive_pictures_of_a_batch_share_one_crop_and_one_mirror():
 
 
 @pytest.mark.parametrize("scale", ["stdev", "eigenvalue"])
-def test_colour_noise_stays_one_draw_for_each_picture_of_a_chunk_with_roots_or_eigenvalues(scale):
+def test_color_noise_stays_one_draw_for_each_image_of_a_chunk_with_roots_or_eigenvalues(scale):
     count, samples = 40, np.arange(40) * 7
     images = torch.full((count, 3, 8, 8), 150, dtype=torch.uint8)
     name = "alexnet-2012" if scale == "stdev" else "alexnet-paper"
@@ -615,7 +615,7 @@ def test_colour_noise_stays_one_draw_for_each_picture_of_a_chunk_with_roots_or_e
                 noise = sum(VECTORS[c, k] * STDEVS[k] * z[n, k] for k in range(3))
                 by_hand = 100 + (50 + 0.1 * noise) / 1.1
             else:
-                # The eigenvalue of pixels in 0..1 is (s / 255)^2; times 255 it is s^2 / 255 grey levels.
+                # The eigenvalue of pixels in 0..1 is (s / 255)^2; times 255 it is s^2 / 255 gray levels.
                 by_hand = 150 + 0.1 * sum(VECTORS[c, k] * STDEVS[k] ** 2 / 255 * z[n, k] for k in range(3))
             np.testing.assert_allclose(seen[n, c], by_hand, atol=1e-3)
     assert len({float(v[0, 0, 0]) for v in seen}) == count

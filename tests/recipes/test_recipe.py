@@ -252,7 +252,7 @@ def test_the_formula_of_this_file_gives_the_figure_of_2012():
 
 
 @pytest.mark.parametrize(("name", "pool5"), [("alexnet-2012", 6), ("photos", 3), ("demo", 3), ("lenet", None)])
-def test_every_recipe_builds_its_network_and_tells_pictures_apart(name, pool5):
+def test_every_recipe_builds_its_network_and_tells_images_apart(name, pool5):
     config = find_recipe(name).model
     model = build_model(config, seed=0).eval()
     lenet = 156 + 2_416 + 48_120 + 10_164 + 850
@@ -265,7 +265,7 @@ def test_every_recipe_builds_its_network_and_tells_pictures_apart(name, pool5):
     assert not torch.equal(logits[0], logits[1])
 
 
-PUBLISHED = {  # parameters of layers-N.cfg, of bvlc_alexnet, of torchvision, and of the book's network in colour
+PUBLISHED = {  # parameters of layers-N.cfg, of bvlc_alexnet, of torchvision, and of the book's network in color
     "alexnet-2012": 60_965_224,
     "alexnet-paper": 60_965_224,
     "caffe": 60_965_224,

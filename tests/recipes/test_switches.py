@@ -1,7 +1,7 @@
 """The switches of the ablations: layers left out, dropout in one place, noise of other sizes, chunks that are blended.
 
-Answers come from networks written anew without the layer, from sums by hand, from the published constants, and from
-targets and pictures that carry their own number.
+Expected values come from networks written again without the layer, from sums by hand, from the published constants, and
+from targets and images that carry their own number.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from alexnet.models.build import build_model
 from alexnet.models.layers import Dropout
 from alexnet.models.network import Network
 from alexnet.models.shapes import grid_sizes
-from alexnet.models.summary import summarise
+from alexnet.models.summary import summarize
 from alexnet.recipes.config import AlexNetConfig, AugmentConfig
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import Recipe, differences, override
@@ -40,7 +40,7 @@ def lively(config: AlexNetConfig) -> Network:
     return model
 
 
-def pictures(size: int) -> Tensor:
+def random_images(size: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, size, size)).astype(np.uint8))
 
 
@@ -50,9 +50,9 @@ def pictures(size: int) -> Tensor:
 @pytest.mark.parametrize("without", ["conv3", "conv4", "conv5"])
 @pytest.mark.parametrize("pooling", ["overlapping", "plain"])
 def test_without_a_layer_its_neighbours_join_and_the_towers_meet_once_before_fc6(without, pooling):
-    """From pool2 on written anew: all maps into the first that is left, a tower's maps into the others."""
+    """From pool2 on written again: all channels into the first layer left, those of one tower into the others."""
     model = lively(dataclasses.replace(SMALL, without=without, pooling=pooling))
-    layers, seen = model.layers, model.activations(pictures(20))
+    layers, seen = model.layers, model.activations(random_images(20))
     x, left = seen["pool2"], [n for n in (3, 4, 5) if f"conv{n}" != without]
     window = 3 if pooling == "overlapping" else 2
     for number in left:
@@ -75,13 +75,13 @@ def test_without_a_layer_its_neighbours_join_and_the_towers_meet_once_before_fc6
 
 def test_at_full_width_leaving_out_a_layer_costs_the_parameters_by_hand():
     full = {
-        "conv3": 256 * 384 * 9 + 384 * 192 * 9 - 256 * 384 * 9 + 384,  # conv4 sees 256 maps instead of 192
+        "conv3": 256 * 384 * 9 + 384 * 192 * 9 - 256 * 384 * 9 + 384,  # conv4 receives 256 channels instead of 192
         "conv4": 384 * 192 * 9 + 384,
-        "conv5": 256 * 192 * 9 + 256 - (384 - 256) * 36 * 4096,  # fc6 sees the 384 maps of conv4
+        "conv5": 256 * 192 * 9 + 256 - (384 - 256) * 36 * 4096,  # fc6 receives the 384 channels of conv4
     }
     for without, fewer in full.items():
         with torch.device("meta"):
-            counts = summarise(build_model(AlexNetConfig(without=without)))
+            counts = summarize(build_model(AlexNetConfig(without=without)))
         assert counts.parameters == 60_965_224 - fewer, without
 
 
@@ -89,7 +89,7 @@ def test_the_sizes_stay_those_of_the_whole_network():
     for without, pooling in itertools.product(("conv3", "conv4", "conv5"), ("overlapping", "plain")):
         config = dataclasses.replace(SMALL, without=without, pooling=pooling)
         last = "conv4" if without == "conv5" else "conv5"
-        seen = build_model(config).activations(pictures(20))
+        seen = build_model(config).activations(random_images(20))
         expected = grid_sizes(config)
         assert expected == grid_sizes(dataclasses.replace(config, without=None))
         assert (seen[last].shape[-1], seen["pool5"].shape[-1]) == (expected["conv5"], expected["pool5"])
@@ -118,7 +118,7 @@ def test_dropout_thins_the_layers_that_are_named_and_its_masks_do_not_depend_on_
             assert torch.equal(mask, torch.ones(4, 1000))
 
 
-# --- start values --------------------------------------------------------------------------------------------------
+# --- initial weights -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("init", ["source", "paper", "caffe"])
@@ -129,10 +129,10 @@ def test_the_scale_of_the_start_multiplies_every_weight_and_no_bias(init):
         torch.testing.assert_close(theirs[name], parameter * (3.0 if name.endswith("weight") else 1.0))
 
 
-# --- colour noise --------------------------------------------------------------------------------------------------
+# --- color noise ---------------------------------------------------------------------------------------------------
 
 
-def test_lighting_has_the_constants_of_the_widespread_transform_whatever_the_pictures_are():
+def test_lighting_has_the_constants_of_the_widespread_transform_whatever_the_images_are():
     # The loop of fb.resnet.torch: rgb_c = sum over k of vector[c][k] * alpha_k * value_k on pixels in 0..1.
     values = (0.2175, 0.0188, 0.0045)
     vectors = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
@@ -145,7 +145,7 @@ def test_lighting_has_the_constants_of_the_widespread_transform_whatever_the_pic
         assert seen[i, c].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_lighting_moves_a_picture_by_some_3_grey_levels_as_its_copies_do():
+def test_lighting_moves_a_image_by_some_3_grey_levels_as_its_copies_do():
     shifts = 0.1 * augment.color_shifts(0, 1, np.arange(20_000), np.ones(3), np.eye(3), "lighting")
     # By hand: 255 * .1 * sqrt(sum of (vector * value)^2) = 3.16, 3.22, 3.25 in red, green and blue.
     np.testing.assert_allclose(shifts.std(0).numpy(), [3.16, 3.22, 3.25], rtol=0.02)
@@ -155,7 +155,7 @@ def test_lighting_moves_a_picture_by_some_3_grey_levels_as_its_copies_do():
 
 
 def faded(count: int, chunk: int, chance: float, share: float, steps: int) -> list[np.ndarray]:
-    """Pictures of one number each, 10, 20, ..., after fading, step by step."""
+    """Images of one number each, 10, 20, ..., after fading, step by step."""
     config = AugmentConfig(chunk=chunk, fade=chance, fade_share=share)
     images = (10 * torch.arange(1, count + 1, dtype=torch.float32)).view(-1, 1, 1, 1).expand(count, 3, 2, 2)
     out = [augment.fade(images.clone(), config, seed=3, step=step) for step in range(steps)]
@@ -183,11 +183,11 @@ def test_chunks_fade_as_often_as_asked_and_the_rest_of_the_batch_stays():
     own = 10.0 * np.arange(1, 129)
     changed = np.array([(values != own).reshape(4, 32) for values in faded(128, 32, 0.05, 0.25, 2000)])
     assert (changed.all(2) == changed.any(2)).all()
-    rates = changed.any(2).mean(0)
-    assert (abs(rates - 0.05) < 4 * (0.05 * 0.95 / 2000) ** 0.5).all()
+    shares = changed.any(2).mean(0)
+    assert (abs(shares - 0.05) < 4 * (0.05 * 0.95 / 2000) ** 0.5).all()
 
 
-def test_without_fading_and_in_a_batch_of_one_chunk_the_very_pictures_come_back():
+def test_without_fading_and_in_a_batch_of_one_chunk_the_very_images_come_back():
     images = torch.zeros(40, 3, 2, 2, dtype=torch.uint8)
     assert augment.fade(images, AugmentConfig(), seed=0, step=0) is images
     assert augment.fade(images, AugmentConfig(fade=1.0, chunk=32), seed=0, step=0) is images
@@ -196,7 +196,7 @@ def test_without_fading_and_in_a_batch_of_one_chunk_the_very_pictures_come_back(
     assert not images.any()
 
 
-def test_training_on_faded_pictures_keeps_the_labels(start, prepared):
+def test_training_on_faded_images_keeps_the_labels(start, prepared):
     """Mixup blends the labels as well; here the targets are those of the chunk itself."""
     batches = {}
     for name in ("0", "1"):
@@ -211,7 +211,7 @@ def test_training_on_faded_pictures_keeps_the_labels(start, prepared):
 
 # --- the reduced networks ------------------------------------------------------------------------------------------
 
-# What a smaller picture, a faster run and narrow layers need; all else is net 145.
+# What smaller images, a faster run and narrow layers need; all else is net 145.
 REDUCED = {
     "name", "model.crop_size", "model.width", "model.conv1_kernel", "model.conv1_stride", "model.conv1_padding",
     "model.init_scale", "augment.chunk", "augment.color_noise_until", "optim.lr", "optim.drop_epochs",
@@ -226,7 +226,7 @@ def test_a_reduced_network_has_every_ingredient_of_2012(name):
     assert set(differences(recipe, RECIPES["alexnet-2012"])) <= REDUCED
     assert recipe.augment.view == "crop"
     assert recipe.prepare_size - recipe.model.crop_size == 8
-    # The noise ends and conv1 slows down with the other rates, within the run.
+    # The noise ends and conv1 slows down with the other learning rates, within the run.
     assert 1 < recipe.augment.color_noise_until <= recipe.epochs
     assert max(recipe.optim.drop_epochs) <= recipe.epochs
 
@@ -240,9 +240,9 @@ def test_its_start_lets_as_much_through_each_layer_as_that_of_the_full_network(n
     sigmas = {"conv2": 0.01, "conv3": 0.03, "conv4": 0.03, "conv5": 0.03, "fc7": 0.01, "fc8": 0.01}
     for layer, sigma in sigmas.items():
         w = small.layers.get_submodule(layer).weight
-        here = w[0].numel() * w.square().mean().item()
-        there = full.layers.get_submodule(layer).weight[0].numel() * sigma**2
-        assert here == pytest.approx(there, rel=0.05), layer
+        small_gain = w[0].numel() * w.square().mean().item()
+        full_gain = full.layers.get_submodule(layer).weight[0].numel() * sigma**2
+        assert small_gain == pytest.approx(full_gain, rel=0.05), layer
 
 
 # --- together ------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ PAIRS = [f"{field}={value}" for field, values in SWITCHES.items() for value in v
 def loss_and_gradient(recipe: Recipe) -> tuple[float, float]:
     model = build_model(recipe.model).train()
     model.seed_dropout(0, 0)
-    logits = model(pictures(recipe.model.crop_size))
+    logits = model(random_images(recipe.model.crop_size))
     loss = F.cross_entropy(logits, torch.tensor([0, 1]))
     loss.backward()
     return loss.item(), sum(p.grad.abs().sum().item() for p in model.parameters())

@@ -69,14 +69,14 @@ def answers(confusion: list[list[int]], names: tuple[str, ...] = ()) -> Answers:
     labels = np.array([true for true, _ in cells], np.int64)
     return Answers(
         names or tuple(f"class-{i:04d}" for i in range(classes)),
-        tuple(f"picture-{i:04d}.jpg" for i in range(len(cells))),
+        tuple(f"image-{i:04d}.jpg" for i in range(len(cells))),
         labels,
         probabilities,
     )
 
 
-def pictures(size: int = 80) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures of one grey each, the grey being the index."""
+def gray_images(size: int = 80) -> Callable[[np.ndarray], np.ndarray]:
+    """Images of one gray level each: the index."""
     return lambda indices: np.stack([np.full((size, size, 3), i % 256, np.uint8) for i in indices])
 
 
@@ -134,7 +134,7 @@ def parse(path: Path) -> Balance:
 
 
 def embedded(page: Balance, alt: str) -> list[np.ndarray]:
-    """The pictures inside the page whose alternative text contains `alt`, decoded."""
+    """The images inside the page whose alternative text contains `alt`, decoded."""
     sources = [a["src"] or "" for tag, a in page.seen if tag == "img" and alt in (a["alt"] or "")]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))) for source in sources]
 
@@ -240,7 +240,7 @@ def test_filter_grid_places_and_scales() -> None:
 
 def test_page_is_whole_and_alone(tmp_path: Path) -> None:
     rows = [epoch(n, val_loss=1 / n, val_top1_error=0.4 / n, seconds=60.0 * n) for n in (1, 2, 3)]
-    path = write_report(make_run(tmp_path, rows), [answers(THREE)], pictures(), CONV1)
+    path = write_report(make_run(tmp_path, rows), [answers(THREE)], gray_images(), CONV1)
     assert path == tmp_path / "report.html"
     page, source = parse(path), path.read_text()
     assert re.search(r"https?:", source) is None
@@ -271,22 +271,22 @@ def test_page_is_whole_and_alone(tmp_path: Path) -> None:
 def test_data_of_the_run(tmp_path: Path) -> None:
     run = make_run(tmp_path, [])
     (run / "data.json").write_text(json.dumps({"source": "my photos", "fingerprint": "f00d"}))
-    text = parse(write_report(run, [answers(THREE)], pictures(), CONV1)).text
+    text = parse(write_report(run, [answers(THREE)], gray_images(), CONV1)).text
     assert text[text.index("Data") + 1] == "my photos"  # at the head of the page
     assert text[text.index("fingerprint") + 1] == "f00d"  # and in full at its end
 
 
 def test_same_run_same_bytes(tmp_path: Path) -> None:
     run = make_run(tmp_path, [epoch(n) for n in (1, 2)])
-    first = write_report(run, [answers(THREE)], pictures(), CONV1).read_bytes()
-    assert write_report(run, [answers(THREE)], pictures(), CONV1).read_bytes() == first
+    first = write_report(run, [answers(THREE)], gray_images(), CONV1).read_bytes()
+    assert write_report(run, [answers(THREE)], gray_images(), CONV1).read_bytes() == first
 
 
 def test_names_are_text(tmp_path: Path) -> None:
     names = ("<b>&", "猫 '\"", "</script><script>alert(1)</script>")
     evaluation = replace(answers(THREE, names), split="<i>val", names=tuple(f'{i}" onload=x <img>' for i in range(23)))
     run = make_run(tmp_path, [epoch(1)], name="<u>👕", note={"<k>": "</td>"})
-    page = parse(write_report(run, [evaluation], pictures(), CONV1))
+    page = parse(write_report(run, [evaluation], gray_images(), CONV1))
     assert {"i", "u", "k"}.isdisjoint(tag for tag, attributes in page.seen if not attributes)
     assert sum(tag == "b" for tag, _ in page.seen) == 2  # the two large numbers
     assert sum(tag == "script" for tag, _ in page.seen) == 1
@@ -297,29 +297,29 @@ def test_names_are_text(tmp_path: Path) -> None:
 
 def test_file_names_that_are_no_text(tmp_path: Path) -> None:
     evaluation = replace(answers(THREE), names=tuple(f"caf\udce9{i}.jpg" for i in range(23)))
-    assert "caf\\udce9" in write_report(make_run(tmp_path, []), [evaluation], pictures(), CONV1).read_text()
+    assert "caf\\udce9" in write_report(make_run(tmp_path, []), [evaluation], gray_images(), CONV1).read_text()
 
 
-def test_pictures_shown_are_those_of_the_mistakes(tmp_path: Path) -> None:
-    asked: list[list[int]] = []
+def test_images_shown_are_those_of_the_mistakes(tmp_path: Path) -> None:
+    requested: list[list[int]] = []
 
     def images(indices: np.ndarray) -> np.ndarray:
-        asked.append(indices.tolist())
-        return pictures(80)(indices)
+        requested.append(indices.tolist())
+        return gray_images(80)(indices)
 
     page = parse(write_report(make_run(tmp_path, []), [answers(THREE)], images, CONV1))
     wrong = [5, 6, 7, 8, 17, 18, 19, 20]  # by hand from THREE, its rows written one after another
-    assert asked == [wrong]
+    assert requested == [wrong]
     for index in range(23):
-        shown = embedded(page, f"picture-{index:04d}")
+        shown = embedded(page, f"image-{index:04d}")
         assert bool(shown) == (index in wrong)
-        assert all(abs(int(pixels.mean()) - index) <= 2 for pixels in shown)  # JPEG may be off by a grey or two
+        assert all(abs(int(pixels.mean()) - index) <= 2 for pixels in shown)  # JPEG may be off by a level or two
 
 
 def test_true_class_outside_the_five_is_shown_with_its_rank(tmp_path: Path) -> None:
     probabilities = np.array([[0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05]], np.float32)
     evaluation = Answers(tuple("abcdefg"), ("x.jpg",), np.array([6]), probabilities)
-    page = parse(write_report(make_run(tmp_path, []), [evaluation], pictures(), CONV1))
+    page = parse(write_report(make_run(tmp_path, []), [evaluation], gray_images(), CONV1))
     bars = [
         attributes
         for tag, attributes in page.seen
@@ -335,7 +335,7 @@ def test_towers_are_labelled(tmp_path: Path) -> None:
     conv1 = np.zeros((96, 3, 11, 11), np.float32)
     conv1[48:] = 1  # the second tower is all white on the scale of both
     run = make_run(tmp_path, [], model={"towers": 2})
-    page = parse(write_report(run, [answers(THREE)], pictures(), conv1))
+    page = parse(write_report(run, [answers(THREE)], gray_images(), conv1))
     upper, lower = embedded(page, "Tower 1")[0], embedded(page, "Tower 2")[0]
     assert upper.shape == lower.shape == (3 * 12 - 1, 16 * 12 - 1, 4)
     assert upper[..., 0].max() == 0
@@ -344,25 +344,25 @@ def test_towers_are_labelled(tmp_path: Path) -> None:
 
 
 def test_two_classes_of_which_one_is_ever_answered(tmp_path: Path) -> None:
-    path = write_report(make_run(tmp_path, []), [answers([[4, 0], [6, 0]])], pictures(28), CONV1[:, :1])
+    path = write_report(make_run(tmp_path, []), [answers([[4, 0], [6, 0]])], gray_images(28), CONV1[:, :1])
     text = "".join(parse(path).text)
     assert "n/a" in text  # top-5 error of two classes, precision of a class never answered
     assert "No epoch was finished" in text
-    assert "image/jpeg" not in path.read_text()  # small pictures keep their pixels
+    assert "image/jpeg" not in path.read_text()  # small images keep their pixels
 
 
 def test_no_mistakes(tmp_path: Path) -> None:
     def images(indices: np.ndarray) -> np.ndarray:
-        raise AssertionError("no picture is needed")
+        raise AssertionError("no image is needed")
 
     page = parse(write_report(make_run(tmp_path, [epoch(1)]), [answers([[3, 0], [0, 3]])], images, CONV1))
-    assert "None: of 6 pictures, not one is named wrong." in page.text
+    assert "None: no wrong answer for 6 images." in page.text
 
 
 def test_a_thousand_classes(tmp_path: Path) -> None:
     confusion = (3 * np.eye(1000, dtype=int) + 2 * np.roll(np.eye(1000, dtype=int), 1, 1)).tolist()
     confusion[7][9], confusion[0][0], confusion[0][1] = 5, 5, 0
-    path = write_report(make_run(tmp_path, []), [answers(confusion)], pictures(), CONV1)
+    path = write_report(make_run(tmp_path, []), [answers(confusion)], gray_images(), CONV1)
     page = parse(path)
     assert path.stat().st_size < 3_000_000
     assert not any(attributes.get("class") == "heat" for _, attributes in page.seen)
@@ -378,7 +378,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
     evaluation = answers(THREE)
     conv1 = CONV1.copy()
     conv1[0, 0, 0, 0] = math.nan
-    text = "".join(parse(write_report(make_run(tmp_path, rows), [evaluation], pictures(), conv1)).text)
+    text = "".join(parse(write_report(make_run(tmp_path, rows), [evaluation], gray_images(), conv1)).text)
     assert "1 weight not finite" in text
     assert "gap in a curve" in text
     assert "nan" not in text.lower()
@@ -386,14 +386,14 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"recipe\.json is missing") as caught:
-        write_report(tmp_path, [answers(THREE)], pictures(), CONV1)
+        write_report(tmp_path, [answers(THREE)], gray_images(), CONV1)
     assert "alexnet train" in caught.value.fix
     make_run(tmp_path, [])
     (tmp_path / "recipe.json").write_text("[1]")
-    with pytest.raises(DataError, match="holds a list"):
-        write_report(tmp_path, [answers(THREE)], pictures(), CONV1)
+    with pytest.raises(DataError, match="contains a list"):
+        write_report(tmp_path, [answers(THREE)], gray_images(), CONV1)
     with pytest.raises(ValueError, match="at least one evaluation"):
-        write_report(tmp_path, [], pictures(), CONV1)
+        write_report(tmp_path, [], gray_images(), CONV1)
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,7 +405,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
 
     monkeypatch.setattr("alexnet.storage.files.os.replace", refuse)
     with pytest.raises(Exception, match="no space left") as caught:
-        write_report(run, [answers(THREE)], pictures(), CONV1)
+        write_report(run, [answers(THREE)], gray_images(), CONV1)
     assert getattr(caught.value, "exit_code", 0) == 5
     assert (run / "report.html").read_text() == "old"
     assert not list(run.glob(".*tmp"))

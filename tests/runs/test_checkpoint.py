@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back, what is damaged is passed over, what fails leaves the one before it."""
+"""Checkpoints: what is written comes back, what is damaged is skipped, what fails leaves the one before it."""
 
 import errno
 import hashlib
@@ -128,7 +128,7 @@ def test_a_run_without_checkpoint_says_how_to_get_one(start):
         load_model(start("run"))
 
 
-def test_a_step_saved_again_is_kept_if_whole_and_replaced_if_not(start):
+def test_a_step_saved_again_is_kept_if_intact_and_replaced_if_not(start):
     run = start("run")
     save(run, 1, seconds=1.0)
     save(run, 1, seconds=2.0, best=True)
@@ -158,7 +158,7 @@ def test_a_state_of_another_version_is_refused(start):
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("how", ["flipped", "emptied", "cut", "longer", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_and_named(start, file, how):
+def test_a_damaged_checkpoint_is_skipped_and_named(start, file, how):
     run = start("run")
     append_metrics(run, {"kind": "note", "step": 1})
     save(run, 1, best=True, best_step=1)
@@ -176,7 +176,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(start, file, how):
     assert found.state.step == 1
     assert any(str(path.parent) in line for line in found.damage)
     assert any(str(path.parent) in line for line in damage_of(run))
-    with pytest.raises(UntrustedFileError, match=r"\n(Take the other one with --checkpoint best|Repair what can be)"):
+    with pytest.raises(
+        UntrustedFileError, match=r"\n(Use the other one with --checkpoint best|Repair what can be repaired)"
+    ):
         load_model(run, "last")
     settle(run, found)
     assert damage_of(run) == []
@@ -185,13 +187,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(start, file, how):
     assert checkpoint_name(run, "LAST") == name_of(1)
 
 
-def test_when_no_checkpoint_is_whole_it_is_not_trained_from_the_start(start):
+def test_when_no_checkpoint_is_intact_it_is_not_trained_from_the_start(start):
     run = start("run")
     save(run, 1)
     save(run, 2)
     flip(part(run, 1, "training.safetensors"), 400)
     part(run, 2, "state.json").unlink()
-    with pytest.raises(UntrustedFileError, match=r"E652 no checkpoint of .* is whole: .*state\.json is missing"):
+    with pytest.raises(UntrustedFileError, match=r"E652 no checkpoint of .* is intact: .*state\.json is missing"):
         load_checkpoint(run)
 
 
@@ -244,7 +246,7 @@ def test_metrics_that_were_changed_are_put_back(start):
     assert path.read_bytes() == written
 
 
-def test_without_a_checkpoint_the_metrics_start_anew(start):
+def test_without_a_checkpoint_the_metrics_start_again(start):
     run = start("run")
     append_metrics(run, {"kind": "note", "step": 1})
     settle(run, None)
@@ -311,7 +313,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
-def test_a_fault_at_any_step_of_saving_leaves_a_whole_checkpoint(start, fault):
+def test_a_fault_at_any_step_of_saving_leaves_an_intact_checkpoint(start, fault):
     run = start("run")
     save(run, 1, best=True, best_step=1)
     save(run, 2, best_step=1)
@@ -343,7 +345,7 @@ def test_a_fault_at_any_step_of_saving_leaves_a_whole_checkpoint(start, fault):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_crash_at_any_step_of_saving_leaves_a_whole_checkpoint(start):
+def test_a_crash_at_any_step_of_saving_leaves_an_intact_checkpoint(start):
     run = start("run")
     save(run, 1, best=True, best_step=1)
     save(run, 2, best_step=1)
@@ -396,7 +398,7 @@ def test_a_disk_that_is_too_small_is_told_in_numbers(start, monkeypatch):
     with pytest.raises(
         ResourceError,
         match=r"E501 disk full while starting .*: need 2 MB, 1 MB free\. "
-        r"Last good checkpoint: step-00000001 \(whole\)\.\nMake room, then go on: alexnet resume",
+        r"Last good checkpoint: step-00000001 \(intact\)\.\nMake room, then resume: alexnet resume",
     ):
         check_room(run, 1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))

@@ -36,7 +36,7 @@ def test_it_opens_with_every_checksum_and_its_state(run, alexnet):
 
 
 def test_it_evaluates_to_what_it_noted(run, alexnet):
-    outcome = alexnet("evaluate", run, "--split", "val", "--json", "--device", "cpu")
+    outcome = alexnet("evaluate", run, "--split", "val", "--format", "json", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
     assert found["top1_error"] == pytest.approx(BEST_VAL_ERROR, abs=1.5 / 287)

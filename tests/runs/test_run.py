@@ -39,7 +39,7 @@ def test_an_empty_folder_is_taken_and_a_full_one_is_refused_untouched(tiny, tmp_
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="exists and is not empty\nGo on with it: alexnet resume"):
+    with pytest.raises(UsageError, match="exists and is not empty\nResume it: alexnet resume"):
         create_run(full, tiny, ("a", "b"), {})
     assert [p.name for p in full.iterdir()] == ["thesis.txt"]
     with pytest.raises(UsageError, match="exists"):

@@ -1,4 +1,4 @@
-"""The service keeps what /openapi.json says, whatever is asked; a few examples here, hundreds in the study."""
+"""Checks that the service keeps what /openapi.json says for any request; a few examples here, hundreds in the study."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +20,7 @@ def test_every_operation_keeps_its_description(trained):
     seen = set()
     with in_a_thread(trained / "run", index=trained / "photos") as running:
         schema = schemathesis.openapi.from_url(f"{running.url}/openapi.json")
-        for operation in (found.ok() for found in schema.get_all_operations()):
+        for operation in (result.ok() for result in schema.get_all_operations()):
             seen.add(operation.label)
 
             @given(case=operation.as_strategy())

@@ -1,4 +1,4 @@
-"""What the service refuses: foreign names and pages, too much, too slow; and that nobody else is hindered by it."""
+"""Checks what the service refuses: foreign names and pages, too much, too slow; and that others are not hindered."""
 
 import asyncio
 import errno
@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alexnet.cli.serve import listen, service_lines, with_token
 from alexnet.errors import DataError
 from alexnet.serving.counters import Counters
 from alexnet.serving.server import _Lingering
 from alexnet.serving.settings import Settings
+from alexnet.serving.start import listen, service_lines, with_token
 from alexnet.serving.tarball import images_of
 from harness.service_process import Running, answer_of, connect, head, in_a_thread
 
@@ -60,7 +60,7 @@ def secured(headers: "httpx.Headers | dict[str, str]") -> bool:
     )
 
 
-# --- who may ask -----------------------------------------------------------------------------------------------------
+# --- access ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_page_is_entered_with_the_token_in_its_address(running, ask):
         assert answer_of(connection).headers["location"] == "/evil.example/"
     ask.cookies.clear()
     assert ask.get("/v1/runs", params={"token": "wrong"}).status_code == 401
-    assert ask.get("/healthz").status_code == 200  # for who watches over it
+    assert ask.get("/healthz").status_code == 200  # for monitoring
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nothing", "/v1/predict", "/openapi.json", "/metrics"])
@@ -123,7 +123,7 @@ def test_every_answer_has_the_headers_of_a_careful_page(ask, path):
         assert secured(ask.request(method, path, headers=KEY).headers)
 
 
-def test_a_defect_is_told_without_its_traceback(trained, monkeypatch):
+def test_a_bug_is_reported_without_its_traceback(trained, monkeypatch):
     from alexnet.evaluation.classifier import Classifier
 
     def broken(*_: object) -> None:
@@ -230,22 +230,22 @@ def test_all_bodies_together_have_a_limit(running, ask):
 
 
 def drip(connection: socket.socket, first: bytes, then: bytes) -> bytes:
-    """Sends a few bytes again and again until the server closes: what it has said."""
+    """Sends a few bytes again and again until the server closes; returns what it has sent."""
     connection.sendall(first)
     connection.settimeout(0.05)
-    said = b""
+    received = b""
     while True:
         try:
             if then:
                 connection.sendall(then)
-            got = connection.recv(65536)
+            data = connection.recv(65536)
         except TimeoutError:
             continue
         except OSError:
-            return said
-        if not got:
-            return said
-        said += got
+            return received
+        if not data:
+            return received
+        received += data
 
 
 @pytest.mark.parametrize(
@@ -263,11 +263,11 @@ def drip(connection: socket.socket, first: bytes, then: bytes) -> bytes:
 )
 def test_a_slow_connection_is_closed(running, first, then, what):
     with connect(running.port) as connection:
-        said = drip(connection, first, then)
+        received = drip(connection, first, then)
     if what:
-        assert f"the {what} of the request did not arrive within".encode() in said
-        assert b"HTTP/1.1 408" in said
-    assert said.count(b"x-content-type-options: nosniff") == said.count(b"HTTP/1.1 ")
+        assert f"the {what} of the request did not arrive within".encode() in received
+        assert b"HTTP/1.1 408" in received
+    assert received.count(b"x-content-type-options: nosniff") == received.count(b"HTTP/1.1 ")
 
 
 def test_what_is_no_http_is_told_so(running):
@@ -335,22 +335,22 @@ def tar_of(files: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
 
 @given(st.data())
 def test_a_damaged_archive_is_refused_or_read(data):
-    whole = tar_of(FILES, data.draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])))
-    place = data.draw(st.integers(0, len(whole) - 1))
-    broken = whole[:place] + data.draw(st.binary(max_size=20)) + whole[data.draw(st.integers(place, len(whole))) :]
+    intact = tar_of(FILES, data.draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])))
+    start = data.draw(st.integers(0, len(intact) - 1))
+    broken = intact[:start] + data.draw(st.binary(max_size=20)) + intact[data.draw(st.integers(start, len(intact))) :]
     try:
-        found = images_of(broken, 32)
+        files = images_of(broken, 32)
     except DataError as error:
         assert error.code in ("E362", "E363", "E364")  # noqa: PT017
     else:
-        assert sum(len(content) for _, content in found) <= len(broken)
+        assert sum(len(content) for _, content in files) <= len(broken)
 
 
 def test_an_archive_with_too_much_is_refused():
-    many = tar_of({f"{i}.jpg": b"" for i in range(5)})
-    assert len(images_of(many, 5)) == 5
+    five = tar_of({f"{i}.jpg": b"" for i in range(5)})
+    assert len(images_of(five, 5)) == 5
     with pytest.raises(DataError, match="E364"):
-        images_of(many, 4)
+        images_of(five, 4)
     folder = tarfile.TarInfo("d")
     folder.type = tarfile.DIRTYPE
     with pytest.raises(DataError, match="E364"):
@@ -388,16 +388,16 @@ def test_answers_do_not_wait_for_an_acknowledgement():
         async with await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listener):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             theirs = await accepted
-            found = theirs.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            no_delay = theirs.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             for end in (writer, theirs):
                 end.close()
                 await end.wait_closed()
-        return found
+        return no_delay
 
     assert asyncio.run(nodelay())
 
 
-def test_a_client_that_has_hung_up_already_is_no_mistake():
+def test_a_client_that_has_disconnected_already_is_no_error():
     class Transport:
         aborted = False
 

@@ -1,4 +1,4 @@
-"""The service: its answers are those of the command line, its refusals are words, and it forgets no request."""
+"""Checks the service: its results are those of the command line, its errors have words, and it loses no request."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def ask(running: Running) -> Iterator["httpx.Client"]:
         yield client
 
 
-def odd_pictures(folder: Path) -> list[Path]:
+def odd_images(folder: Path) -> list[Path]:
     """A photo, one that is turned by EXIF, one in CMYK, one with transparency, one of 16 bits, one larger than most."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 30, 4)).astype(np.uint8)
     exif = Image.Exif()
@@ -76,7 +76,7 @@ def odd_pictures(folder: Path) -> list[Path]:
 @pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
 @pytest.mark.parametrize("views", [1, 10])
 def test_a_prediction_is_what_the_command_says(ask, alexnet, trained, tmp_path, views):
-    paths = odd_pictures(tmp_path)
+    paths = odd_images(tmp_path)
     lines = alexnet("predict", trained / "run", *paths, "--views", views, "-k", 2, "--format", "json").out.splitlines()
     for path, line in zip(paths, lines, strict=True):
         expected = json.loads(line)
@@ -91,7 +91,7 @@ def test_a_prediction_is_what_the_command_says(ask, alexnet, trained, tmp_path, 
         assert told["model"] == fingerprint(load_model(open_run(trained / "run")))
 
 
-def test_a_tar_archive_is_answered_picture_by_picture(ask, trained):
+def test_a_tar_archive_is_answered_image_by_image(ask, trained):
     paths = sorted((trained / "photos").rglob("*.png"))[:5]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -101,16 +101,16 @@ def test_a_tar_archive_is_answered_picture_by_picture(ask, trained):
         broken.size = 5
         archive.addfile(broken, io.BytesIO(b"hello"))
     told = ask.post("/v1/predict/batch?k=3", content=buffer.getvalue()).json()
-    assert [each["name"] for each in told["pictures"]] == [
+    assert [each["name"] for each in told["images"]] == [
         *(path.relative_to(trained).as_posix() for path in paths),
         "broken.jpg",
     ]
-    for path, each in zip(paths, told["pictures"], strict=False):
+    for path, each in zip(paths, told["images"], strict=False):
         alone = ask.post("/v1/predict?k=3", content=path.read_bytes()).json()["top"]
         assert [c["name"] for c in each["top"]] == [c["name"] for c in alone]
         assert [c["probability"] for c in each["top"]] == pytest.approx([c["probability"] for c in alone], abs=1e-6)
         assert each["error"] is None
-    assert (told["pictures"][-1]["error"]["code"], told["pictures"][-1]["top"]) == ("E304", None)
+    assert (told["images"][-1]["error"]["code"], told["images"][-1]["top"]) == ("E304", None)
 
 
 def test_why_is_the_sheet_that_the_command_draws(ask, alexnet, trained, tmp_path):
@@ -157,25 +157,25 @@ def test_a_sheet_of_activations_goes_from_black_to_white():
     np.testing.assert_array_equal(drawn, expected)
 
 
-def test_similar_pictures_are_the_nearest_and_follow_the_files(ask, running, trained, tmp_path):
+def test_similar_images_are_the_nearest_and_follow_the_files(ask, running, trained, tmp_path):
     query = trained / "photos/blue/3.png"
     model = load_model(open_run(trained / "run"))
     paths = sorted((trained / "photos").rglob("*.png"))
     vectors = features(model, paths, layer=last_hidden(model), prepare_size=24).values.reshape(len(paths), -1)
-    apart = np.sqrt(((vectors.astype(np.float64) - vectors[paths.index(query)]) ** 2).sum(1))
+    distances = np.sqrt(((vectors.astype(np.float64) - vectors[paths.index(query)]) ** 2).sum(1))
     told = ask.post("/v1/similar?k=4", content=query.read_bytes()).json()
-    assert told["pictures"] == len(paths)
+    assert told["images"] == len(paths)
     assert told["found"][0] == {"path": "blue/3.png", "distance": pytest.approx(0, abs=1e-4)}
-    assert [each["distance"] for each in told["found"]] == pytest.approx(sorted(apart)[:4], abs=1e-4)
+    assert [each["distance"] for each in told["found"]] == pytest.approx(sorted(distances)[:4], abs=1e-4)
     photos = shutil.copytree(trained / "photos", tmp_path / "photos")
     with in_a_thread(trained / "run", index=photos) as other:
-        assert httpx.post(f"{other.url}/v1/similar", content=query.read_bytes()).json()["pictures"] == len(paths)
+        assert httpx.post(f"{other.url}/v1/similar", content=query.read_bytes()).json()["images"] == len(paths)
         shutil.copy(query, photos / "a copy.png")
         told = httpx.post(f"{other.url}/v1/similar?k=2", content=query.read_bytes()).json()
         assert {each["path"] for each in told["found"]} == {"a copy.png", "blue/3.png"}
 
 
-def test_who_watches_over_it_is_told(ask, running):
+def test_monitoring_reads_health_runs_and_metrics(ask, running):
     assert ask.get("/healthz").json() == {"status": "ok"}
     assert ask.get("/readyz").json() == {"status": "ready"}
     (run,) = ask.get("/v1/runs").json()["runs"]
@@ -226,7 +226,7 @@ def test_a_class_that_is_not_known_and_a_form_are_explained(ask, trained):
     assert (answer.status_code, answer.json()["code"]) == (415, "E361")
 
 
-def test_a_server_without_pictures_to_search_says_so(trained):
+def test_a_server_without_images_to_search_says_so(trained):
     with in_a_thread(trained / "run") as other:
         told = httpx.post(f"{other.url}/v1/similar", content=b"").json()
     assert (told["status"], told["code"]) == (404, "E268")
@@ -245,24 +245,24 @@ def test_no_bytes_make_it_fail(ask, data):
 
 
 class Held:
-    """Makes prediction wait until it is let go, and counts the pictures of each call."""
+    """Makes prediction wait until it is released, and counts the images of each call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.begun, self.go = threading.Event(), threading.Event()
         self.calls: list[int] = []
         answer = Classifier.probabilities
 
-        def waiting(classifier: Classifier, pictures: np.ndarray, views: int) -> np.ndarray:
+        def waiting(classifier: Classifier, images: np.ndarray, views: int) -> np.ndarray:
             self.begun.set()
             assert self.go.wait(60)
-            self.calls.append(len(pictures))
-            return answer(classifier, pictures, views)
+            self.calls.append(len(images))
+            return answer(classifier, images, views)
 
         monkeypatch.setattr(Classifier, "probabilities", waiting)
 
 
 def until(client: "httpx.Client", line: str) -> None:
-    """Asks for the counts until a line stands there."""
+    """Requests the metrics until they have a line."""
     while line not in client.get("/metrics").text:
         pass
 
@@ -275,7 +275,7 @@ def test_requests_that_wait_are_computed_together(trained, monkeypatch):
         first = pool.submit(client.post, "/v1/predict", content=data[0])
         assert held.begun.wait(60)
         others = [pool.submit(client.post, "/v1/predict", content=each) for each in data[1:]]
-        until(client, "alexnet_queue_pictures 7\n")
+        until(client, "alexnet_queue_images 7\n")
         held.go.set()
         told = [each.result().json()["top"] for each in [first, *others]]
         # The queue may have taken the seventh while it was still being decoded.
@@ -293,7 +293,7 @@ def test_more_than_the_queue_holds_is_told_to_come_again(trained, monkeypatch):
         held = Held(monkeypatch)
         client = httpx.Client(base_url=other.url, trust_env=False, timeout=60)
         waiting = [pool.submit(client.post, "/v1/predict", content=data) for _ in range(3)]
-        until(client, "alexnet_queue_pictures 3\n")
+        until(client, "alexnet_queue_images 3\n")
         refused = client.post("/v1/predict", content=data)
         assert (refused.status_code, refused.json()["code"]) == (503, "E520")
         assert refused.headers["retry-after"] == "1"
@@ -312,10 +312,10 @@ def test_who_has_gone_is_not_computed(trained, monkeypatch):
         leaving = [connect(other.port) for _ in range(5)]
         for each in leaving:
             each.sendall(head(len(PNG)) + PNG)
-        until(client, "alexnet_queue_pictures 6\n")
+        until(client, "alexnet_queue_images 6\n")
         for each in leaving:
             each.close()
-        until(client, "alexnet_queue_pictures 1\n")
+        until(client, "alexnet_queue_images 1\n")
         held.go.set()
         assert first.result().status_code == 200
         assert client.get("/readyz").status_code == 200

@@ -1,4 +1,4 @@
-"""SHA256SUMS: what `sha256sum` writes and checks, and whatever is not as it was written is noticed."""
+"""SHA256SUMS: the same as `sha256sum` writes and checks; any change after writing is detected."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ def test_they_are_read_as_written_and_those_of_the_standard(folder):
     assert broken(folder) == []
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
 def test_sha256sum_writes_and_checks_the_same(folder):
     written = subprocess.run(["sha256sum", *sorted(CONTENTS)], cwd=folder, capture_output=True, check=True).stdout
     assert written == sums_of(CONTENTS)

@@ -1,4 +1,4 @@
-"""One file from a server that does everything wrong that servers do."""
+"""Downloads one file from a server that makes every mistake that servers make."""
 
 import hashlib
 import sys
@@ -27,7 +27,7 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def patience(pauses) -> Patience:
-    """Quick to despair, and it notes its pauses instead of taking them."""
+    """Gives up quickly, and records its pauses instead of waiting."""
     return Patience(silence=0.3, bytes_per_second=1e6, sleep=pauses.append)
 
 
@@ -110,18 +110,18 @@ def test_pauses_double_up_to_the_longest_and_are_spread(shard, tmp_path, patienc
     ],
 )
 def test_retry_after_in_seconds_or_as_a_date(said, seconds):
-    assert download._seconds(said) == seconds
+    assert download._retry_after_seconds(said) == seconds
 
 
 def test_retry_after_as_a_date_to_come():
-    found = download._seconds(format_datetime(datetime.now(UTC) + timedelta(days=1)))
+    found = download._retry_after_seconds(format_datetime(datetime.now(UTC) + timedelta(days=1)))
     assert found is not None
     assert 86000 < found <= 86400
 
 
 def test_the_server_may_name_the_pause_but_not_a_longer_one_than_ours(shard, tmp_path, patience, pauses, monkeypatch):
     for asked, expected in ((40.0, 40.0), (4000.0, 60.0)):
-        monkeypatch.setattr(download, "_seconds", lambda text, asked=asked: asked)
+        monkeypatch.setattr(download, "_retry_after_seconds", lambda text, asked=asked: asked)
         with serving(shard, {"a.npy": ["503"]}) as server:
             get(server, tmp_path, patience)
         assert pauses.pop() == expected

@@ -82,7 +82,7 @@ def test_every_variant_of_a_study_changes_its_base(name):
     assert len(set(map(repr, recipes.values()))) == len(recipes)
 
 
-def test_a_subset_is_every_nth_picture_of_a_class_and_is_made_once(photos, tmp_path):
+def test_a_subset_is_every_nth_image_of_a_class_and_is_made_once(photos, tmp_path):
     for split in ("train", "test"):
         (tmp_path / "set" / split).parent.mkdir(exist_ok=True)
         (tmp_path / "set" / split).symlink_to(photos)

@@ -44,7 +44,7 @@ def test_operations_of_the_network_of_2012_are_those_counted_by_hand():
     assert {name: forward for name, (forward, _) in flops.items() if forward} == {
         name: 2 * 3 * count for name, count in multiply_adds.items()
     }
-    # The picture needs no gradient; every other layer needs one for its weights and one for its input.
+    # The image needs no gradient; every other layer needs one for its weights and one for its input.
     assert {name: backward for name, (_, backward) in flops.items() if backward} == {
         name: 2 * 3 * count * (1 if name == "conv1" else 2) for name, count in multiply_adds.items()
     }
@@ -105,7 +105,7 @@ def test_every_part_of_training_is_measured(photos, tmp_path):
         assert list(found.parts) == ["preparing", *parts, "augmentation", "model", "evaluation"]
         assert all(rate > 0 for rate in found.parts.values())
         assert found.limit == verdict(found.parts)
-        # 24 pictures make 3 steps: the run lasts at least as long as the model alone needs.
+        # 24 images make 3 steps: the run lasts at least as long as the model alone needs.
         assert found.batch_size == 8
         assert found.training_seconds > 15 * 8 / found.parts["model"]
 
@@ -170,21 +170,21 @@ def test_the_verb_says_which_part_limits(alexnet, trained, monkeypatch):
     assert (outcome.code, outcome.err) == (0, "")
     assert "-bound: " in outcome.out
     assert "estimate" in outcome.out
-    facts = json.loads(alexnet("bench", trained / "photos", *changes, "--json").out)
+    facts = json.loads(alexnet("bench", trained / "photos", *changes, "--format", "json").out)
     assert set(facts["parts"]) == {"preparing", "reading", "augmentation", "model", "evaluation"}
 
 
-def test_the_verb_shows_layers_without_pictures(alexnet, monkeypatch):
+def test_the_verb_shows_layers_without_images(alexnet, monkeypatch):
     monkeypatch.setattr("alexnet.training.bench_layers.time_layers.__defaults__", (0.0,))
     outcome = alexnet("bench", "batch_size=2", "--layers", "--recipe", "lenet")
     assert (outcome.code, outcome.err) == (0, "")
     assert "batches of 2" in outcome.out
     assert "GFLOP/s" in outcome.out
-    facts = json.loads(alexnet("bench", "--layers", "--recipe", "lenet", "--json").out)
+    facts = json.loads(alexnet("bench", "--layers", "--recipe", "lenet", "--format", "json").out)
     assert [row["name"] for row in facts["layers"]][:3] == ["conv1", "act1", "pool1"]
 
 
-def test_pictures_are_asked_for(alexnet):
+def test_images_are_asked_for(alexnet):
     outcome = alexnet("bench")
     assert outcome.code == 2
     assert "--layers" in outcome.err

@@ -16,7 +16,7 @@ from alexnet.recipes.config import LeNetConfig
 from alexnet.recipes.named import DEMO, LENET, PHOTOS, find_recipe
 from alexnet.recipes.recipe import for_classes, override
 from alexnet.training.check import check_network, entropy_of, plateau_fix
-from alexnet.training.plan import check_run
+from alexnet.training.plan import Plan
 from harness.small_runs import CLASSES, coloured
 
 LABELS = np.arange(12) % len(CLASSES)
@@ -180,7 +180,7 @@ def test_the_rate_that_is_advised_is_sound(healthy):
 
 
 @pytest.mark.parametrize("fault", ["blank", "black", "unit", "centred", "nan"])
-def test_wrong_pictures_are_said(fault, healthy):
+def test_wrong_images_are_said(fault, healthy):
     images = pictures().float()
     wrong = {
         "blank": torch.full_like(images, 200.0),
@@ -193,14 +193,14 @@ def test_wrong_pictures_are_said(fault, healthy):
     assert [(v.topic, v.severity) for v in found.verdicts] == [("inputs", "fatal")]
 
 
-def test_a_network_without_the_mean_of_the_pictures_is_said(healthy):
+def test_a_network_without_the_mean_of_the_images_is_said(healthy):
     model = build_model(healthy.model, seed=0)
     model.input_scale.fill_(1 / 58)
     found = check_network(model, 155 + pictures() // 4, targets(), healthy)
     assert [(v.topic, v.severity) for v in found.verdicts] == [("inputs", "warning")]
 
 
-def test_one_picture_cannot_be_compared(healthy):
+def test_one_image_cannot_be_compared(healthy):
     with pytest.raises(UsageError, match="at least 2"):
         check_network(network(healthy), pictures()[:1], targets()[:1], healthy)
 
@@ -231,11 +231,12 @@ def test_a_check_changes_nothing_of_the_network(norm, training, healthy):
 
 
 def test_a_run_is_checked_as_its_first_step_would_find_it(prepared, healthy):
-    found = check_run(healthy, prepared, torch.device("cpu"))
+    plan = Plan(healthy, healthy, prepared, torch.device("cpu"))
+    found = plan.check()
     assert [layer.name for layer in found.layers] == [*(f"conv{i}" for i in range(1, 6)), "fc6", "fc7", "fc8"]
     assert found.expected_loss == pytest.approx(math.log(3))
-    assert check_run(healthy, prepared, torch.device("cpu")) == found
-    assert dataclasses.replace(found, verdicts=()) != check_run(healthy, prepared, torch.device("cpu"), count=4)
+    assert plan.check() == found
+    assert dataclasses.replace(found, verdicts=()) != plan.check(count=4)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run is a function of its recipe and pictures: killed, resumed, asked to stop, gone wrong; and what it refuses."""
+"""A run is a function of its recipe and images: killed, resumed, asked to stop, diverged; and what it refuses."""
 
 import json
 import math
@@ -206,7 +206,7 @@ def test_a_second_process_is_refused_and_a_dead_one_does_not_matter(start, prepa
     assert not (run.folder / ".owner").exists()
 
 
-# --- what exactness hangs on ---------------------------------------------------------------------------------------
+# --- what exactness depends on -------------------------------------------------------------------------------------
 
 CHANGES = [
     ("torch", "2.0.0"),
@@ -260,7 +260,7 @@ def test_without_numba_the_loops_are_those_of_pytorch(prepared, monkeypatch):
     assert conditions(prepared, CPU)["loops"] == "PyTorch"
 
 
-def test_pictures_kept_as_jpeg_are_as_exact(photos, tiny, tmp_path, start):
+def test_images_kept_as_jpeg_are_as_exact(photos, tiny, tmp_path, start):
     prepare(open_source(str(photos)), tmp_path / "jpeg", size=24, encoding="jpeg")
     jpeg = open_prepared(tmp_path / "jpeg")
     runs = [create_run(tmp_path / name, tiny, jpeg.class_names, {}) for name in ("whole", "parts")]
@@ -283,7 +283,7 @@ def test_a_loss_runs_away_beyond_a_million_times_that_of_guessing():
 @pytest.mark.parametrize(
     ("spoil", "found"),
     [
-        (lambda model, images: images.__setitem__((1, 2, 3, 4), math.nan), "the pictures themselves"),
+        (lambda model, images: images.__setitem__((1, 2, 3, 4), math.nan), "the images themselves"),
         (lambda model, images: model.layers.conv1.bias.__setitem__(0, math.inf), "the weights of conv1"),
         (lambda model, images: model.layers.fc7.weight.__setitem__((1, 1), math.nan), "the weights of fc7"),
         (lambda model, images: model.layers.conv3.weight.mul_(1e38), "the output of conv3"),
@@ -299,7 +299,7 @@ def test_the_first_bad_layer_is_named(tiny, spoil, found):
 
 
 def spoiled_at(monkeypatch, step, spoil):
-    """Does something to the network or the pictures before a step (counted from 1)."""
+    """Changes the network or the images before a step (counted from 1)."""
     taken, calls = alexnet.training.trainer.train_step, []
 
     def train_step(model, optimizer, images, *rest):
@@ -321,12 +321,12 @@ def nan_pixel(model, images):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "where"), [(nan_weight, "the weights of conv4"), (nan_pixel, "the pictures themselves")]
+    ("spoil", "where"), [(nan_weight, "the weights of conv4"), (nan_pixel, "the images themselves")]
 )
-def test_nan_stops_the_run_at_that_step_and_names_layer_and_pictures(start, fit, prepared, monkeypatch, spoil, where):
+def test_nan_stops_the_run_at_that_step_and_names_layer_and_images(start, fit, prepared, monkeypatch, spoil, where):
     run = start("run")
     spoiled_at(monkeypatch, 7, spoil)
-    with pytest.raises(DivergedError, match=f"E401 the loss became nan at step 7 .*; first bad: {where}\n"):
+    with pytest.raises(DivergedError, match=f"E401 the loss became nan at step 7 .*; first not finite: {where}\n"):
         fit(run)
     record = json.loads((run.folder / "diverged.json").read_text())
     assert (record["step"], record["epoch"], record["first_bad"]) == (7, 2, where)
@@ -354,7 +354,7 @@ def test_weights_that_are_not_finite_are_never_saved(start, prepared, monkeypatc
         return out
 
     monkeypatch.setattr(alexnet.training.trainer, "train_step", train_step)
-    with pytest.raises(DivergedError, match=r"E401 the weights are not finite after step 1; first bad: model/"):
+    with pytest.raises(DivergedError, match=r"E401 the weights are not finite after step 1; first not finite: model/"):
         train(run, prepared, device=CPU, monitor=Quiet(), save_seconds=0.0)
     assert load_checkpoint(run) is None
 

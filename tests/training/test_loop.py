@@ -25,7 +25,7 @@ from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import open_run
 from alexnet.training.monitor import Interrupted
 from alexnet.training.optim import build_optimizer, set_learning_rates
-from alexnet.training.plan import rehearse, run_plan
+from alexnet.training.plan import Plan
 from alexnet.training.schedule import check_recipe, crop_size_at
 from alexnet.training.step import train_step
 from alexnet.training.trainer import Trainer, moving_average
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 class Softmax(nn.Module):
-    """Softmax regression on the mean colour of a picture."""
+    """Softmax regression on the mean color of an image."""
 
     def __init__(self):
         super().__init__()
@@ -114,7 +114,7 @@ def test_a_step_with_class_weights_has_the_loss_and_the_gradient_of_pytorchs(tin
     torch.testing.assert_close(model.dense.weight.grad, gradient)
 
 
-def test_class_weights_are_those_of_the_training_pictures(start, prepared):
+def test_class_weights_are_those_of_the_training_images(start, prepared):
     assert np.bincount(prepared.splits["train"].labels).tolist() == [9, 9, 8]
     balanced = Trainer(start("balanced", "class_weights=balanced"), prepared, torch.device("cpu"))
     assert balanced.class_weights.tolist() == pytest.approx([26 / 27, 26 / 27, 26 / 24])
@@ -160,11 +160,11 @@ def test_the_averaged_network_is_the_one_that_is_kept(start, fit, prepared):
     assert not torch.allclose(kept.float(), raw, atol=1e-5)
 
 
-# --- stopping and going on -----------------------------------------------------------------------------------------
+# --- stopping and resuming -----------------------------------------------------------------------------------------
 
 
 def everything(run):
-    """All that must not depend on interruptions: weights, momentum, figures, the state."""
+    """All that must not depend on interruptions: weights, momentum, metrics, the state."""
     model = {name: t.numpy().tobytes() for name, t in load_model(run, "last").state_dict().items()}
     best = {name: t.numpy().tobytes() for name, t in load_model(run, "best").state_dict().items()}
     tensors, state = load_checkpoint(run)[:2]
@@ -287,7 +287,7 @@ def test_ctrl_c_saves_and_resume_ends_where_an_undisturbed_run_ends(photos, tmp_
 
 
 @pytest.mark.parametrize("changes", [(), ("view=zoom", "rotation=10", "jitter=0.3", "color_shrink=false")])
-def test_a_picture_gets_the_same_view_whatever_batch_it_is_in(start, prepared, changes):
+def test_a_image_gets_the_same_view_whatever_batch_it_is_in(start, prepared, changes):
     trainer = Trainer(start("run", *changes), prepared, CPU)
     samples = np.array([11, 3, 25, 0, 7])
     at = dataclasses.replace(trainer.clock.at(5), epoch=2, progress=0.4)
@@ -317,7 +317,7 @@ def seen_by(monkeypatch, run, fit):
 
 
 @pytest.mark.parametrize(("size", "lengths"), [(8, [8, 8, 8, 2]), (5, [5, 5, 5, 5, 6]), (25, [26]), (100, [26])])
-def test_an_epoch_sees_every_picture_once_and_batch_norm_never_a_single_one(monkeypatch, start, fit, size, lengths):
+def test_an_epoch_sees_every_image_once_and_batch_norm_never_a_single_one(monkeypatch, start, fit, size, lengths):
     run = start("run", "norm=batch", f"batch_size={size}", "epochs=2")
     seen = seen_by(monkeypatch, run, fit)
     for epoch in (1, 2):
@@ -329,8 +329,8 @@ def test_an_epoch_sees_every_picture_once_and_batch_norm_never_a_single_one(monk
 
 
 def test_the_plan_tells_the_steps_that_are_taken(prepared, tiny):
-    recipe = override(tiny, ["batch_size=5"])  # 26 pictures: the one left over joins the fifth batch
-    assert "3 epochs of 5 steps" in run_plan(recipe, recipe, prepared, CPU)["training"]
+    recipe = override(tiny, ["batch_size=5"])  # 26 images: the one left over joins the fifth batch
+    assert "3 epochs of 5 steps" in Plan(recipe, recipe, prepared, CPU).lines()["training"]
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_a_rehearsal_foretells_the_run_from_the_steps_of_every_crop_size(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(alexnet.training.plan, "train", fake_train)
     recipe = override(tiny, [f"growing_crops={crops}", "pool5_grid=1", "input_norm=standardise"])
-    assert rehearse(recipe, prepared, CPU) == pytest.approx(12 * 0.01 * pixels)
+    assert Plan(recipe, recipe, prepared, CPU).estimate() == pytest.approx(12 * 0.01 * pixels)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -380,7 +380,7 @@ def test_the_best_epoch_is_the_one_with_the_fewest_errors_then_the_lowest_loss(s
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5]), (9, [5])])
-def test_the_held_out_pictures_are_looked_at_now_and_then_and_at_the_end(start, fit, every, expected):
+def test_the_held_out_images_are_looked_at_now_and_then_and_at_the_end(start, fit, every, expected):
     run = start("run", "epochs=5", "batch_size=26", f"evaluate_every={every}")
     fit(run)
     rows = read_metrics(run)
@@ -388,7 +388,7 @@ def test_the_held_out_pictures_are_looked_at_now_and_then_and_at_the_end(start, 
     assert [row["epoch"] for row in rows if "val_loss" in row] == expected
 
 
-def test_the_row_of_an_epoch_is_the_mean_over_its_pictures(monkeypatch, start, fit):
+def test_the_row_of_an_epoch_is_the_mean_over_its_images(monkeypatch, start, fit):
     losses, wrong = [], []
 
     def noting(model, optimizer, images, targets, *rest):
@@ -405,7 +405,7 @@ def test_the_row_of_an_epoch_is_the_mean_over_its_pictures(monkeypatch, start, f
     assert row["train_top1_error"] == pytest.approx(sum(wrong) / 26)
 
 
-def test_colours_are_learned(start, fit, prepared):
+def test_colors_are_learned(start, fit, prepared):
     run = start(
         "run", "epochs=12", "algorithm=adamw", "lr=0.003", "bias_lr_factor=1", "schedule=one-cycle", "warmup=0.2"
     )
@@ -421,7 +421,9 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_saved(start, fit):
     with pytest.raises(Interrupted):
         fit(run, 1)  # the loss before the first step is still finite
     before = {name: t.clone() for name, t in load_checkpoint(run)[0].items()}
-    with pytest.raises(DivergedError, match=r"the loss became (nan|inf) at step 2 \(epoch 1, rate 1e\+25\)") as caught:
+    with pytest.raises(
+        DivergedError, match=r"the loss became (nan|inf) at step 2 \(epoch 1, learning rate 1e\+25\)"
+    ) as caught:
         fit(open_run(run.folder))
     assert caught.value.exit_code == 4
     assert "lr=1e+24" in caught.value.fix
@@ -434,13 +436,13 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_saved(start, fit):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (("model.crop_size=25",), "crops of 25 pixels from pictures prepared at 24"),
-        (("view=zoom", "model.crop_size=25"), "crops of 25 pixels from pictures of 24 at test time"),
+        (("model.crop_size=25",), "crops of 25 pixels from images prepared at 24"),
+        (("view=zoom", "model.crop_size=25"), "crops of 25 pixels from images of 24 at test time"),
         (("view=zoom", "model.crop_size=28", "test_size=32"), "28.*24"),  # evaluation would refuse it an epoch later
-        (("test_size=16",), "crops of 20 pixels from pictures of 16 at test time"),
+        (("test_size=16",), "crops of 20 pixels from images of 16 at test time"),
         (("growing_crops=[[0, 16]]",), "growing_crops needs .* model.pool5_grid"),
-        (("pool5_grid=1", "growing_crops=[[0, 16], [0.5, 25]]"), "25 pixels from pictures prepared at 24"),
-        (("norm=batch", "batch_size=1"), "batch norm needs at least 2 images in a batch"),
+        (("pool5_grid=1", "growing_crops=[[0, 16], [0.5, 25]]"), "25 pixels from images prepared at 24"),
+        (("norm=batch", "batch_size=1"), "batch normalization needs at least 2 images in a batch"),
         # Found out only by the first step, or by building the network:
         (("pool5_grid=1", "growing_crops=[[0, 16]]", "input_norm=mean-image"), "growing_crops|mean-image"),
         (("pool5_grid=1", "growing_crops=[[0, 2]]", "input_norm=standardise"), "crop of 2 pixels|growing_crops"),

@@ -1,4 +1,4 @@
-"""The guard on made-up losses, where every answer is known, and in training, on planted faults."""
+"""The watchdog on made-up losses, where every note is known, and in training, on planted faults."""
 
 import dataclasses
 import math
@@ -26,23 +26,23 @@ def seen(topic: str = "sound", update: float = 0.01) -> Check:
     return Check((layer,), H, H, H, 0.1, verdicts)
 
 
-def notes(guard: Watchdog, losses, check: Check | None = None, first: int = 1, begin: str = "sound"):
-    """(step, topic) of all that is said; without a check, a look after the first step is a failure."""
+def notes(watchdog: Watchdog, losses, check: Check | None = None, first: int = 1, begin: str = "sound"):
+    """(step, topic) of all notes; without a check, examining the network after the first step is a failure."""
     at = first
 
     def look() -> Check:
         if at == 1:
             return seen(begin)
-        assert check is not None, "looked at a network that is not suspicious"
+        assert check is not None, "examined a network that is not suspicious"
         return check
 
     said = []
     for at, loss in enumerate(losses, first):
-        said.append((at, guard.step(at, loss, 0.9, look)))
+        said.append((at, watchdog.step(at, loss, 0.9, look)))
     return [(step, text.partition(":")[0]) for step, text in said if text]
 
 
-def guard(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Watchdog:
+def watchdog(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Watchdog:
     return Watchdog(override(recipe, ["schedule=constant", *changes]), counts, per_epoch)
 
 
@@ -52,15 +52,15 @@ def guard(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Watchd
 def test_classes_of_equal_weight_have_the_entropy_of_equal_classes():
     counts = [900, 90, 10]
     frequencies = [n / 1000 for n in counts]
-    assert guard("class_weights=balanced", counts=counts).entropy == pytest.approx(math.log(3))
-    assert guard("label_smoothing=0", counts=counts).entropy == pytest.approx(
+    assert watchdog("class_weights=balanced", counts=counts).entropy == pytest.approx(math.log(3))
+    assert watchdog("label_smoothing=0", counts=counts).entropy == pytest.approx(
         -sum(f * math.log(f) for f in frequencies)
     )
 
 
 @pytest.mark.parametrize("transient", [[], [4.8] * 10 + [2.8] * 10])
 def test_a_loss_that_falls_is_not_even_looked_at(transient):
-    assert notes(guard(), [*transient, *(H * 0.99**i for i in range(600))]) == []
+    assert notes(watchdog(), [*transient, *(H * 0.99**i for i in range(600))]) == []
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,21 @@ def test_a_loss_that_falls_is_not_even_looked_at(transient):
 )
 def test_a_flat_loss_is_explained_by_what_the_network_shows(check, topic, step):
     # The mean of 50 is there from step 50 on; 50 such steps, then 100, then 200.
-    assert notes(guard(), [H] * 3000, check) == [(step, topic)]
+    assert notes(watchdog(), [H] * 3000, check) == [(step, topic)]
 
 
 def test_the_level_of_a_plateau_is_the_entropy_of_the_classes_not_their_number():
     uneven = [910, *[10] * 9]
     level = -(0.91 * math.log(0.91) + 0.09 * math.log(0.01))
-    assert notes(guard(counts=uneven), [level] * 300, seen()) == [(249, "labels")]
-    assert notes(guard(counts=uneven), [level * 0.9] * 300) == []
+    assert notes(watchdog(counts=uneven), [level] * 300, seen()) == [(249, "labels")]
+    assert notes(watchdog(counts=uneven), [level * 0.9] * 300) == []
     smoothed = -(0.919 * 0 + sum(p * math.log(p) for p in [0.9 * 0.91 + 0.01, *[0.9 * 0.01 + 0.01] * 9]))
-    assert notes(guard("label_smoothing=0.1", counts=uneven), [smoothed] * 300, seen()) == [(249, "labels")]
+    assert notes(watchdog("label_smoothing=0.1", counts=uneven), [smoothed] * 300, seen()) == [(249, "labels")]
 
 
 def test_sigmoids_and_warmups_get_more_time():
-    sigmoid = notes(guard(recipe=LENET), [H] * 3000, seen())
-    warm = notes(guard("schedule=one-cycle", "warmup=0.5", "epochs=50"), [H] * 3000, seen())
+    sigmoid = notes(watchdog(recipe=LENET), [H] * 3000, seen())
+    warm = notes(watchdog("schedule=one-cycle", "warmup=0.5", "epochs=50"), [H] * 3000, seen())
     assert [topic for _, topic in sigmoid + warm] == ["labels"] * 2
     assert sigmoid[0][0] > 600
     assert warm[0][0] > 500 + 200
@@ -98,11 +98,11 @@ def test_sigmoids_and_warmups_get_more_time():
 
 def test_a_flat_loss_after_a_faded_start_is_no_fault_of_the_labels():
     # By then the network looks sound: it is about to leave, or the batch is a lucky one.
-    assert notes(guard(), [H] * 3000, seen("sound"), begin="plateau") == [(249, "plateau")]
+    assert notes(watchdog(), [H] * 3000, seen("sound"), begin="plateau") == [(249, "plateau")]
 
 
-def test_a_guard_that_goes_on_remembers_a_faded_start():
-    first, second = guard(), guard()
+def test_a_resumed_watchdog_remembers_a_faded_start():
+    first, second = watchdog(), watchdog()
     notes(first, [H] * 100, seen("sound"), begin="plateau")
     second.restore(first.memory(), [])
     assert notes(second, [H] * 900, seen("sound"), first=101) == [(249, "plateau")]
@@ -116,7 +116,7 @@ def test_looks_are_rare():
         count += 1
         return seen("plateau")
 
-    watching = guard()
+    watching = watchdog()
     for step in range(1, 20001):
         watching.step(step, H, 0.9, look)
     assert 1 <= count <= 12
@@ -131,13 +131,13 @@ def test_looks_are_rare():
     ],
 )
 def test_a_loss_above_chance_is_too_high_a_rate(losses, step):
-    found = notes(guard(), losses)
+    found = notes(watchdog(), losses)
     assert [topic for _, topic in found] == ["rate"]
     assert found[0][0] == (step or 186)  # 36 of 50 at 4.0, the others at 0.5: 3.02 > 1.3 * ln 10 = 2.99
 
 
 def test_one_class_has_no_plateau():
-    assert notes(guard(counts=[50]), [0.0] * 3000) == []
+    assert notes(watchdog(counts=[50]), [0.0] * 3000) == []
 
 
 def row(training: float, held_out: float | None) -> dict:
@@ -145,7 +145,7 @@ def row(training: float, held_out: float | None) -> dict:
 
 
 def test_what_is_learned_but_of_no_use_is_said_once():
-    watching = guard()
+    watching = watchdog()
     rows = [row(0.9, 0.9), row(0.4, None), row(0.4, 0.88), row(0.3, 0.5), row(0.3, 0.9), row(0.2, None)]
     assert [watching.epoch(r) for r in rows] == [None] * 6
     assert watching.epoch(row(0.2, 0.89)).startswith("labels: ")
@@ -153,10 +153,10 @@ def test_what_is_learned_but_of_no_use_is_said_once():
 
 
 @pytest.mark.parametrize("stop", [1, 60, 98, 99, 200, 249, 300])
-def test_a_guard_goes_on_from_its_memory_as_if_nothing_had_been(stop):
+def test_a_watchdog_resumed_from_its_memory_reports_the_same(stop):
     losses = [H + 0.01 * math.sin(i) for i in range(700)]
-    whole = notes(guard(), losses, seen())
-    first, second = guard(), guard()
+    whole = notes(watchdog(), losses, seen())
+    first, second = watchdog(), watchdog()
     before = notes(first, losses[:stop], seen())
     second.restore(first.memory(), [{"kind": "epoch"}, *({"kind": "note", "text": f"{t}: x"} for _, t in before)])
     assert before + notes(second, losses[stop:], seen(), first=stop + 1) == whole
@@ -170,7 +170,7 @@ QUIET = ("evaluate_every=1000", "epochs=75", "input_norm=standardise")  # 300 st
 
 
 def shuffled(trainer_batch):
-    """Targets that do not follow from the pictures, others in every step so that they cannot be remembered."""
+    """Targets that do not follow from the images, different in every step so that they cannot be learned by heart."""
 
     def batch(self, samples, at, **options):
         images, _ = trainer_batch(self, samples, at, **options)
@@ -216,7 +216,7 @@ def test_a_resumed_run_says_what_an_undisturbed_one_says(start, fit):
 
 
 @pytest.mark.parametrize("norm", ["lrn", "batch"])
-def test_training_is_the_same_to_the_bit_whether_the_guard_looks_or_not(norm, start, fit, monkeypatch):
+def test_training_is_the_same_to_the_bit_whether_the_watchdog_checks_or_not(norm, start, fit, monkeypatch):
     def always(self, step, loss, error, look):
         assert len(look().layers) == 8
 

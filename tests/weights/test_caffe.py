@@ -58,13 +58,13 @@ def test_pixels_of_the_data_layers_old_and_new():
     assert read(shaped).facts["input"] == (3, 31, 32)
 
 
-def test_one_mean_is_that_of_every_channel_and_grey_is_not_blue_first():
+def test_one_mean_is_that_of_every_channel_and_gray_is_not_blue_first():
     weights = nested(7, blob(floats(4, 3, 5, 5)))
     data = layer("d", "Data", nested(100, real(5, 33)))
     assert read(data + layer("c", "Convolution", weights)).facts["mean"] == (33.0,) * 3
-    grey = read(data + layer("c", "Convolution", nested(7, blob(floats(4, 1, 5, 5)))))
-    assert grey.facts["mean"] == (33.0,)
-    assert "bgr" not in grey.facts
+    gray = read(data + layer("c", "Convolution", nested(7, blob(floats(4, 1, 5, 5)))))
+    assert gray.facts["mean"] == (33.0,)
+    assert "bgr" not in gray.facts
 
 
 def test_transposed_weights_and_layers_without_bias():
@@ -87,15 +87,15 @@ FOREIGN = {
     "BatchNorm": layer("bn", "BatchNorm", nested(7, blob(floats(3)))),
     "Concat": layer("cat", "Concat"),
     "within a channel": layer("n", "LRN", nested(118, number(4, 1))),
-    "at random": layer("p", "Pooling", nested(121, number(1, 2))),
-    "whole picture": layer("p", "Pooling", nested(121, number(12, 1))),
+    "stochastically": layer("p", "Pooling", nested(121, number(1, 2))),
+    "whole image": layer("p", "Pooling", nested(121, number(12, 1))),
     "negative numbers": layer("r", "ReLU", nested(123, real(1, 0.1))),
     "dilated": layer("c", "Convolution", nested(106, number(18, 2)), nested(7, blob(floats(4, 3, 5, 5)))),
-    "across and down": layer(
+    "in height and width": layer(
         "c", "Convolution", nested(106, number(13, 2), number(14, 1)), nested(7, blob(floats(4, 3, 5, 5)))
     ),
     "square": layer("c", "Convolution", nested(7, blob(floats(4, 3, 5, 3)))),
-    "other constants": layer("n", "LRN") + layer("n", "LRN", nested(118, number(1, 3))),
+    "other LRN constants": layer("n", "LRN") + layer("n", "LRN", nested(118, number(1, 3))),
     "upgrade_net_proto_binary": nested(2, nested(1, nested(1, "conv1"))),
     "mixes": layer("r", "ReLU") + layer_v1("r", 18),
 }
@@ -175,16 +175,16 @@ def test_caffes_lenet_reads_real_digits():
     assert shapes == {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "ip1": (500, 800), "ip2": (10, 500)}
     assert found.chain == ("conv", "maxpool", "conv", "maxpool", "fc", "relu", "fc", "softmax")
     assert found.facts["scale"] == 1 / 256
-    pictures, labels = [], []
+    images, labels = [], []
     with tarfile.open(SHARED / "mnist-test-1000.tar") as archive:
         for member in archive.getmembers():
             if member.name.endswith(".png"):
-                with Image.open(io.BytesIO(archive.extractfile(member).read())) as picture:
-                    pictures.append(np.array(picture.convert("L")))
+                with Image.open(io.BytesIO(archive.extractfile(member).read())) as image:
+                    images.append(np.array(image.convert("L")))
                 labels.append(int(Path(member.name).parent.name))
     assert len(labels) == 1000
     w = [(torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)) for layer in found.layers]
-    x = torch.from_numpy(np.stack(pictures)).float()[:, None] * found.facts["scale"]
+    x = torch.from_numpy(np.stack(images)).float()[:, None] * found.facts["scale"]
     x = F.max_pool2d(F.conv2d(x, *w[0]), 2)
     x = F.max_pool2d(F.conv2d(x, *w[1]), 2)
     x = F.linear(F.relu(F.linear(x.flatten(1), *w[2])), *w[3])

@@ -31,7 +31,7 @@ LENET = SHARED / "lenet_iter_10000.caffemodel"
 DIGITS = SHARED / "mnist-test-1000.tar"
 
 
-def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
+def random_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8))
 
 
@@ -85,7 +85,7 @@ def test_torchvisions_network_gives_the_same_logits_from_raw_pixels(owt):
     found = identify(path)
     assert found.variant == "alexnet-owt"
     assert found.recipe.model.num_classes == 6
-    images = pictures(2, 224)
+    images = random_images(2, 224)
     expected = theirs(normalize(images.float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     torch.testing.assert_close(found.network(images), expected, rtol=1e-5, atol=1e-5)
 
@@ -100,7 +100,7 @@ def test_a_network_that_nearly_fits_is_refused_with_the_layers_that_differ(tmp_p
 
 def test_another_network_is_refused_with_what_it_has(tmp_path):
     torch.save({"a.weight": torch.zeros(3, 3, 3, 3), "b.weight": torch.zeros(2, 3)}, tmp_path / "other.pth")
-    with pytest.raises(DataError, match="1 convolutions and 1 fully connected") as caught:
+    with pytest.raises(DataError, match="1 convolutional and 1 fully connected") as caught:
         identify(tmp_path / "other.pth")
     assert "a 3 x 3 x 3 x 3" in caught.value.fix
 
@@ -119,7 +119,7 @@ def test_the_network_of_the_book_answers_as_the_chain_of_the_book(tmp_path, chan
     torch.save(book.state_dict(), tmp_path / "book.pth")
     found = identify(tmp_path / "book.pth")
     assert found.variant == "alexnet-d2l"
-    images = pictures(2, 224)
+    images = random_images(2, 224)
     x = images.float() / 255
     torch.testing.assert_close(
         found.network(images), book(x if channels == 3 else x.mean(1, keepdim=True)), rtol=1e-4, atol=1e-5
@@ -148,7 +148,7 @@ def test_a_dictionary_of_numpy_answers_as_caffe_on_blue_green_red_pixels(tmp_pat
     np.savez(tmp_path / "caffe.npz", **flat)
     found = identify(tmp_path / "caffe.npz")
     assert found.variant == "caffe"
-    images = pictures(2, 227)
+    images = random_images(2, 227)
     bgr = images.flip(1).float() - torch.tensor([104.00698793, 116.66876762, 122.67891434]).view(1, 3, 1, 1)
     torch.testing.assert_close(found.network(images), caffe_forward(weights, bgr), rtol=1e-4, atol=1e-3)
     assert found.class_names[:2] == ("tench", "goldfish")
@@ -183,7 +183,7 @@ def test_an_onnx_network_answers_as_onnxruntime_with_the_same_random_weights(tmp
     assert found.variant == "caffe"
     assert found.recipe.model.crop_size == 224
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    images = pictures(1, 224)
+    images = random_images(1, 224)
     mean = torch.tensor([104.00698793, 116.66876762, 122.67891434]).view(1, 3, 1, 1)
     x = (images.flip(1).float() - mean).numpy()
     (logits,) = session.run([layers[-1].output[0]], {session.get_inputs()[0].name: x})
@@ -197,7 +197,7 @@ def test_a_real_caffe_lenet_knows_the_digits_that_it_was_tested_on(tmp_path, ale
     with tarfile.open(DIGITS) as tar:
         tar.extractall(tmp_path, filter="data")
     assert alexnet("import", LENET, tmp_path / "run").code == 0
-    outcome = alexnet("evaluate", tmp_path / "run", tmp_path / "test", "--json")
+    outcome = alexnet("evaluate", tmp_path / "run", tmp_path / "test", "--format", "json")
     assert outcome.code == 0, outcome.err
     facts = json.loads(outcome.out)
     assert (facts["images"], facts["split"]) == (1000, "all")
@@ -249,7 +249,7 @@ def test_a_file_whose_weights_do_not_fit_its_own_recipe_is_refused(trained, tmp_
     tensors = safetensors.torch.load_file(file)
     tensors["layers.conv1.weight"] = tensors["layers.conv1.weight"][:1]
     safetensors.torch.save_file(tensors, tmp_path / "wrong.safetensors", about)
-    with pytest.raises(UntrustedFileError, match="does not hold the network that it says"):
+    with pytest.raises(UntrustedFileError, match="does not hold the network that its header describes"):
         identify(tmp_path / "wrong.safetensors")
 
 
@@ -263,7 +263,7 @@ def test_an_imported_file_is_a_run_folder_that_predicts(owt, tmp_path, alexnet):
     assert outcome.code == 0, outcome.err
     assert "alexnet-owt" in outcome.out
     model = load_model(open_run(tmp_path / "run"))
-    images = pictures(1, 224)
+    images = random_images(1, 224)
     with torch.no_grad():
         # Another order of the channels in memory is another order of sums on some processors.
         torch.testing.assert_close(model(images), identify(owt[0]).network(images), rtol=1e-4, atol=1e-6)

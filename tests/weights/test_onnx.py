@@ -128,16 +128,16 @@ def test_paths_of_exporters_around_the_weights():
 CONV = helper.make_node("Conv", ["x", "w1"], ["1"])
 FOREIGN = {
     "branches": [CONV, helper.make_node("Relu", ["1"], ["2"]), helper.make_node("Tanh", ["1"], ["y"])],
-    "BatchNormalization 'y' is not known": [CONV, helper.make_node("BatchNormalization", ["1", *"abcd"], ["y"])],
+    "BatchNormalization 'y' is not supported": [CONV, helper.make_node("BatchNormalization", ["1", *"abcd"], ["y"])],
     "not the bias": [helper.make_node("Add", ["x", "b1"], ["y"])],
-    "which is no bias of w1": [CONV, helper.make_node("Add", ["1", "b1"], ["y"])],
+    "which is not a bias of w1": [CONV, helper.make_node("Add", ["1", "b1"], ["y"])],
     "transposes": [helper.make_node("Gemm", ["x", "w3"], ["y"], transA=1)],
-    "which is no constant": [helper.make_node("Conv", ["x", "missing"], ["y"])],
+    "which is not a constant": [helper.make_node("Conv", ["x", "missing"], ["y"])],
     "where weights are expected": [helper.make_node("Gemm", ["w3", "x"], ["y"])],
     "auto_pad": [helper.make_node("Conv", ["x", "w1"], ["y"], auto_pad="SAME_UPPER")],
     "dilated": [helper.make_node("Conv", ["x", "w1"], ["y"], dilations=[2, 2])],
-    "across and down": [helper.make_node("Conv", ["x", "w1"], ["y"], pads=[0, 0, 1, 1])],
-    "other constants": [
+    "in height and width": [helper.make_node("Conv", ["x", "w1"], ["y"], pads=[0, 0, 1, 1])],
+    "other LRN constants": [
         helper.make_node("LRN", ["x"], ["1"], size=5),
         helper.make_node("LRN", ["1"], ["y"], size=3),
     ],
@@ -153,7 +153,7 @@ def test_graphs_that_are_no_chain_of_known_layers_are_named(words):
         read_onnx(model(FOREIGN[words], constants), "x.onnx")
 
 
-def test_a_model_needs_one_picture():
+def test_a_model_needs_one_image():
     with pytest.raises(DataError, match="has 0 inputs of four dimensions"):
         read_onnx(model([CONV], {"w1": W1}, inputs=()), "x")
     with pytest.raises(DataError, match="has 2 inputs"):
@@ -196,12 +196,12 @@ def test_numbers_that_are_not_there_are_refused():
         read_onnx(made.SerializeToString(), "x")
 
 
-def test_a_graph_that_runs_in_a_circle_ends():
-    circle = [helper.make_node("Relu", ["x"], ["1"]), helper.make_node("Relu", ["1"], ["x"])]
-    with pytest.raises(UntrustedFileError, match="circle"):
-        read_onnx(model(circle), "x")
+def test_a_graph_with_a_cycle_ends():
+    cycle = [helper.make_node("Relu", ["x"], ["1"]), helper.make_node("Relu", ["1"], ["x"])]
+    with pytest.raises(UntrustedFileError, match="cycle"):
+        read_onnx(model(cycle), "x")
     weights = [helper.make_node("Identity", ["w1"], ["w1"]), CONV]
-    with pytest.raises(DataError, match="no constant"):
+    with pytest.raises(DataError, match="not a constant"):
         read_onnx(model(weights), "x")
 
 

@@ -116,7 +116,7 @@ def test_no_program_of_a_pickle_runs(tmp_path, program):
         with pytest.raises(Refused):
             load_tensors(tmp_path / name)
     for protocol in (2, 3, 4, 5):
-        with pytest.raises(Refused, match="which is no array"):
+        with pytest.raises(Refused, match="which is not an array"):
             read_object_array(save_npy(tmp_path / "x.npy", payload, protocol))
     assert not marker.exists()
 

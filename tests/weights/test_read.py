@@ -113,7 +113,7 @@ def test_numpy_archives_in_pytorchs_layout_stay_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("file", ["npy", "npz"])
 def test_rows_first_becomes_channels_first_and_the_network_answers_the_same(tmp_path, file):
-    """The reference multiplies as TensorFlow does: pictures (row, column, channel), flattened in that order."""
+    """The reference multiplies as TensorFlow does: images (row, column, channel), flattened in that order."""
     w1, b1, w10, w6, b6, w7 = floats(5, 5, 3, 4), floats(4), floats(3, 3, 4, 6), floats(150, 7), floats(7), floats(7, 2)
     layers = {"fc7": [w7], "fc6": [w6, b6], "conv10": [w10], "conv2": [w1, b1]}
     if file == "npy":
@@ -130,8 +130,8 @@ def test_rows_first_becomes_channels_first_and_the_network_answers_the_same(tmp_
     assert found.facts["bgr"] is True
     assert [layer.name for layer in found.layers] == ["conv2", "conv10", "fc6", "fc7"]
 
-    def convolve(pictures, kernels):
-        windows = np.lib.stride_tricks.sliding_window_view(pictures, kernels.shape[:2], axis=(1, 2))
+    def convolve(images, kernels):
+        windows = np.lib.stride_tricks.sliding_window_view(images, kernels.shape[:2], axis=(1, 2))
         return np.einsum("nyxcij,ijco->nyxo", windows, kernels)
 
     x = floats(2, 11, 11, 3)
@@ -166,9 +166,9 @@ def test_onnx_is_known_by_its_content(tmp_path):
 
 
 def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(UsageError, match="not there"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_stored(tmp_path / "missing")
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         read_stored(tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_biases_and_inputs_that_do_not_fit(tmp_path):
     with pytest.raises(UntrustedFileError, match="3 outputs and 2 biases"):
         read_stored(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", **{"c.weights": floats(5, 5, 3, 4), "fc.weights": floats(20, 2)})
-    with pytest.raises(DataError, match="no square of the 4 channels"):
+    with pytest.raises(DataError, match="not a square number times the 4 channels"):
         read_stored(tmp_path / "x.npz")
 
 
@@ -225,7 +225,7 @@ def test_a_single_array_and_a_foreign_zip(tmp_path):
         read_stored(tmp_path / "x.npy")
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("a.txt", "x")
-    with pytest.raises(DataError, match="neither PyTorch nor NumPy"):
+    with pytest.raises(DataError, match="neither by PyTorch nor by NumPy"):
         read_stored(tmp_path / "x.zip")
 
 
@@ -249,7 +249,7 @@ def test_headers_that_lie_are_refused_alone_and_in_an_archive(tmp_path, content)
 
 def test_an_archive_with_pickled_objects_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", **{"c.weight": np.array({"a": 1}, dtype=object)}, allow_pickle=True)
-    with pytest.raises(UntrustedFileError, match="no plain numbers"):
+    with pytest.raises(UntrustedFileError, match="not plain numbers"):
         read_stored(tmp_path / "x.npz")
 
 

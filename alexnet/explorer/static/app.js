@@ -1,8 +1,8 @@
-// The frame of the page: header, tabs, language, theme; each tab is a module with one function that draws it.
+// Draws the frame of the page: header, tabs, language, theme. Each tab is a module with one function that draws it.
 
-import { address, ask, go, h, loadWords, onGo, readAddress, said, state, t, words } from "./base.js";
+import { address, errorMessage, fetchJson, go, h, loadWords, onGo, readAddress, state, t, words } from "./base.js";
 import { drawLook } from "./look.js";
-import { usePicture } from "./picture.js";
+import { useImage } from "./image.js";
 import { drawFilters } from "./filters.js";
 import { drawWhy } from "./why.js";
 import { drawSimilar } from "./similar.js";
@@ -18,20 +18,20 @@ const TABS = {
   compare: drawCompare,
 };
 let setup = null,
-  shown = null,
-  leave = null,
-  seen = null,
-  framed = null;
+  currentRun = null,
+  leaveTab = null,
+  drawnKey = null,
+  frameKey = null;
 
-function theme() {
-  const chosen = state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  document.documentElement.dataset.theme = chosen;
-  return chosen;
+function applyTheme() {
+  const theme = state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  document.documentElement.dataset.theme = theme;
+  return theme;
 }
 
 function drawFrame(run) {
-  const now = theme(),
-    other = now === "dark" ? "light" : "dark";
+  const theme = applyTheme(),
+    otherTheme = theme === "dark" ? "light" : "dark";
   document.documentElement.lang = words.lang === "zh" ? "zh-CN" : "en";
   document.title = `${t(`tab.${state.tab}`)} · AlexNet Explorer`;
   document.getElementById("skip").textContent = t("skip");
@@ -66,11 +66,11 @@ function drawFrame(run) {
           "button",
           {
             class: "tool",
-            "aria-label": t(`theme.${other}`),
-            title: t(`theme.${other}`),
-            onclick: () => go({ theme: other }),
+            "aria-label": t(`theme.${otherTheme}`),
+            title: t(`theme.${otherTheme}`),
+            onclick: () => go({ theme: otherTheme }),
           },
-          now === "dark" ? "☀" : "☾",
+          theme === "dark" ? "☀" : "☾",
         ),
       ),
       h(
@@ -103,27 +103,27 @@ async function draw() {
   const lang = state.lang || (navigator.language.startsWith("zh") ? "zh" : "en");
   const main = document.getElementById("main");
   try {
-    if (words.lang !== lang || !Object.keys(words.all).length) await loadWords(lang);
-    setup ??= await ask("/explorer/setup");
+    if (words.lang !== lang || !Object.keys(words.texts).length) await loadWords(lang);
+    setup ??= await fetchJson("/explorer/setup");
   } catch (error) {
     drawFrame(null);
-    main.replaceChildren(said(error));
+    main.replaceChildren(errorMessage(error));
     return;
   }
   const run = setup.runs.find((each) => each.name === state.run) || setup.runs[0];
-  shown = run;
-  state.img ??= run.samples[0]?.picture;
-  // A unit chosen by hand must not scroll the page back to its top, so only what has changed is drawn.
-  const key = JSON.stringify([state.tab, run.name, words.lang, theme(), state.img]);
+  currentRun = run;
+  state.img ??= run.samples[0]?.image;
+  // Choosing a unit must not scroll the page back to its top, so only the parts that have changed are drawn.
+  const key = JSON.stringify([state.tab, run.name, words.lang, applyTheme(), state.img]);
   const focus = document.activeElement?.id;
-  if (leave) leave();
-  const frame = JSON.stringify([state.tab, run.name, words.lang, theme()]);
-  if (framed !== frame) drawFrame(run);
+  if (leaveTab) leaveTab();
+  const frame = JSON.stringify([state.tab, run.name, words.lang, applyTheme()]);
+  if (frameKey !== frame) drawFrame(run);
   else for (const link of document.querySelectorAll("nav.tabs a")) link.href = address({ tab: link.dataset.tab });
-  framed = frame;
-  leave = TABS[state.tab](main, run, setup, seen === key) || null;
+  frameKey = frame;
+  leaveTab = TABS[state.tab](main, run, setup, drawnKey === key) || null;
   if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
-  seen = key;
+  drawnKey = key;
 }
 
 onGo(draw);
@@ -136,12 +136,12 @@ document.getElementById("skip").addEventListener("click", (event) => {
 });
 addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
-  if (file && shown) usePicture(shown, file);
+  if (file && currentRun) useImage(currentRun, file);
 });
 for (const kind of ["dragover", "drop"])
   addEventListener(kind, (event) => {
     event.preventDefault();
     document.querySelector(".drop")?.classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files[0] && shown) usePicture(shown, event.dataTransfer.files[0]);
+    if (kind === "drop" && event.dataTransfer.files[0] && currentRun) useImage(currentRun, event.dataTransfer.files[0]);
   });
 draw();

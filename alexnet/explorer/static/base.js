@@ -1,9 +1,9 @@
-// What all tabs share: the state in the address, words of the language, requests, and how elements are made.
+// Shared by all tabs: the state in the address, the texts of the language, requests, and helpers that build elements.
 
 export const state = {};
-export const words = { lang: "en", all: {} };
-const watchers = new Set();
-let offline = null;
+export const words = { lang: "en", texts: {} };
+const listeners = new Set();
+let reconnectTimer = null;
 const DEFAULTS = { tab: "look" };
 
 export function readAddress() {
@@ -26,7 +26,7 @@ export function address(changes = {}) {
   return `#${tab}?${query}`;
 }
 
-// Changes what is shown. Without `quiet` the whole page is drawn anew.
+// Changes the state and the address. Unless `quiet`, the page is drawn again.
 export function go(changes, { quiet = false } = {}) {
   const next = address(changes);
   for (const [key, value] of Object.entries(changes))
@@ -35,35 +35,37 @@ export function go(changes, { quiet = false } = {}) {
   if (quiet) history.replaceState(null, "", next);
   else if (next !== location.hash) {
     history.pushState(null, "", next);
-    for (const watcher of watchers) watcher();
+    for (const listener of listeners) listener();
   }
 }
-export const onGo = (watcher) => watchers.add(watcher);
+export const onGo = (listener) => listeners.add(listener);
 
+// The text of a key in the language of the page, with {gaps} filled.
 export function t(key, values = {}) {
-  const text = words.all[key] ?? key;
+  const text = words.texts[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 export async function loadWords(lang) {
-  words.all = await (await fetch(`/page/${lang === "zh" ? "zh" : "en"}.json`)).json();
+  words.texts = await (await fetch(`/page/${lang === "zh" ? "zh" : "en"}.json`)).json();
   words.lang = lang;
 }
 
-export class Refused extends Error {}
+export class RequestError extends Error {}
 
-export async function ask(path, options = {}) {
+// Requests JSON from the server; throws a RequestError with the words of the server.
+export async function fetchJson(path, options = {}) {
   let response;
   try {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    lost();
-    throw new Refused(t("gone"));
+    onServerLost();
+    throw new RequestError(t("serverlost"));
   }
-  back();
+  onServerBack();
   const body = await response.json().catch(() => ({}));
   if (!response.ok)
-    throw new Refused(
+    throw new RequestError(
       [body.what || t("failed", { status: response.status }), body.fix, body.code && `(${body.code})`]
         .filter(Boolean)
         .join(" "),
@@ -72,34 +74,35 @@ export async function ask(path, options = {}) {
 }
 export const route = (...parts) => `/explorer/${parts.map(encodeURIComponent).join("/")}`;
 
-// The server is looked for every two seconds; when it answers again the page goes on where it was.
-function lost() {
-  if (offline) return;
+// Tries to reach the server every two seconds; when it responds again, the page continues where it was.
+function onServerLost() {
+  if (reconnectTimer) return;
   const banner = document.getElementById("banner");
-  banner.textContent = t("gone");
+  banner.textContent = t("serverlost");
   banner.hidden = false;
-  offline = setInterval(async () => {
+  reconnectTimer = setInterval(async () => {
     try {
       if ((await fetch("/healthz")).ok) {
-        back();
-        for (const watcher of watchers) watcher();
+        onServerBack();
+        for (const listener of listeners) listener();
       }
     } catch {
-      /* still gone */
+      /* the server still does not respond */
     }
   }, 2000);
 }
-function back() {
-  if (!offline) return;
-  clearInterval(offline);
-  offline = null;
+function onServerBack() {
+  if (!reconnectTimer) return;
+  clearInterval(reconnectTimer);
+  reconnectTimer = null;
   document.getElementById("banner").hidden = true;
 }
-// A heartbeat finds out that the server has gone while nobody clicks.
+// A heartbeat notices a lost server also while nobody clicks.
 setInterval(() => {
-  if (!offline && !document.hidden) fetch("/healthz").catch(lost);
+  if (!reconnectTimer && !document.hidden) fetch("/healthz").catch(onServerLost);
 }, 3000);
 
+// Creates an HTML or SVG element; attributes that start with "on" are event listeners.
 export function h(name, attributes = {}, ...children) {
   const svg = ["svg", "g", "rect", "path", "line", "text", "image", "circle", "polyline", "title"].includes(name);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
@@ -113,43 +116,43 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
-// Three figures at least, and no powers of ten where a reader expects none.
+// At least three digits, and an exponent only for very small values.
 export const short = (value) =>
   Math.abs(value) >= 100
     ? number(Math.round(value))
     : Math.abs(value) >= 1e-3 || value === 0
       ? String(Number(value.toPrecision(3)))
       : value.toExponential(1);
-// As many columns as fill whole rows, at most `most`.
-export function columns(element, count, most) {
-  let wide = Math.min(count, most);
-  for (let n = wide; n >= most / 2; n--)
+// Sets the number of grid columns, at most `limit`, so that the rows are full if possible.
+export function withColumns(element, count, limit) {
+  let columns = Math.min(count, limit);
+  for (let n = columns; n >= limit / 2; n--)
     if (count % n === 0) {
-      wide = n;
+      columns = n;
       break;
     }
-  element.style.setProperty("--columns", wide);
+  element.style.setProperty("--columns", columns);
   return element;
 }
 export const number = (value) => value.toLocaleString(words.lang === "zh" ? "zh-CN" : "en-US");
-export function waiting(key = "computing") {
+export function waitMessage(key = "computing") {
   return h("p", { class: "wait", role: "status" }, t(key));
 }
-export function said(error) {
-  return error.name === "AbortError" ? "" : h("p", { class: "said", role: "alert" }, error.message);
+export function errorMessage(error) {
+  return error.name === "AbortError" ? "" : h("p", { class: "error", role: "alert" }, error.message);
 }
 
-// Shows what a promise gives in a place, unless something newer is shown there by then.
-export async function show(place, promise, draw) {
-  const mine = (place.turn = (place.turn || 0) + 1);
+// Draws the result of a promise into an element, unless a later call for the same element has come by then.
+export async function show(element, promise, draw) {
+  const turn = (element.turn = (element.turn || 0) + 1);
   const timer = setTimeout(() => {
-    if (place.turn === mine) place.replaceChildren(waiting());
+    if (element.turn === turn) element.replaceChildren(waitMessage());
   }, 150);
   try {
-    const found = await promise;
-    if (place.turn === mine) place.replaceChildren(...[draw(found)].flat().filter(Boolean));
+    const result = await promise;
+    if (element.turn === turn) element.replaceChildren(...[draw(result)].flat().filter(Boolean));
   } catch (error) {
-    if (place.turn === mine) place.replaceChildren(said(error));
+    if (element.turn === turn) element.replaceChildren(errorMessage(error));
   } finally {
     clearTimeout(timer);
   }
@@ -163,28 +166,28 @@ export function chips(label, options, chosen, choose) {
     ),
   );
 }
-// Arrow keys move within a grid of buttons, of which Tab reaches one.
-export function arrows(grid) {
+// Lets the arrow keys move within a grid of buttons; Tab reaches only one of them.
+export function withArrowKeys(grid) {
   const buttons = () => [...grid.children];
   const chosen = buttons().find((each) => each.getAttribute("aria-pressed") === "true") || grid.children[0];
   for (const each of buttons()) each.tabIndex = each === chosen ? 0 : -1;
   grid.addEventListener("keydown", (event) => {
     const all = buttons(),
-      at = all.indexOf(document.activeElement);
-    if (at < 0) return;
-    const wide = all.findIndex((each) => each.offsetTop > all[0].offsetTop);
+      index = all.indexOf(document.activeElement);
+    if (index < 0) return;
+    const columns = all.findIndex((each) => each.offsetTop > all[0].offsetTop);
     const step = {
       ArrowRight: 1,
       ArrowLeft: -1,
-      ArrowDown: wide < 0 ? all.length : wide,
-      ArrowUp: wide < 0 ? -all.length : -wide,
-      Home: -at,
-      End: all.length - 1 - at,
+      ArrowDown: columns < 0 ? all.length : columns,
+      ArrowUp: columns < 0 ? -all.length : -columns,
+      Home: -index,
+      End: all.length - 1 - index,
     }[event.key];
-    const next = step === undefined ? null : all[at + step];
+    const next = step === undefined ? null : all[index + step];
     if (next) {
       event.preventDefault();
-      all[at].tabIndex = -1;
+      all[index].tabIndex = -1;
       next.tabIndex = 0;
       next.focus();
     }

@@ -1,4 +1,4 @@
-// Line charts as SVG: a few series over epochs, each with its own dash besides its colour.
+// Draws line charts as SVG: a few series over the epochs, each with its own color and dashes.
 
 import { h } from "./base.js";
 
@@ -11,7 +11,7 @@ export const stroke = (i) => ({
   fill: "none",
 });
 
-export function key(names, styles = null) {
+export function legend(names, styles = null) {
   return h(
     "div",
     { class: "keys" },
@@ -61,14 +61,14 @@ export function chart(title, lines, { log = false, unit = "" } = {}) {
   for (let x = first; x <= last; x += wide) marks.push(x);
   const at = (y) => H - B - ((H - B - T) * (y - low)) / (high - low),
     show = (y) => (log ? String(Number((10 ** y).toPrecision(1))) : String(Number(y.toPrecision(3))));
-  const about = `${title}: ${lines.map((line) => `${line.name} ${line.points.at(-1)?.[1]?.toPrecision?.(3) ?? "–"}${unit}`).join(", ")}`;
+  const description = `${title}: ${lines.map((line) => `${line.name} ${line.points.at(-1)?.[1]?.toPrecision?.(3) ?? "–"}${unit}`).join(", ")}`;
   return h(
     "figure",
     { class: "chart" },
     h("h3", {}, title),
     h(
       "svg",
-      { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": about },
+      { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": description },
       ticks
         .map((y) => [
           h("line", { class: "grid", x1: L, x2: W - R, y1: at(y), y2: at(y) }),

@@ -1,10 +1,10 @@
-// Compare: runs side by side, beside the paper where what differs is one of its ingredients.
+// The tab Compare: runs side by side, and the figures of the paper if the runs differ by one of its ingredients.
 
-import { ask, go, h, percent, route, show, t } from "./base.js";
-import { chart, key } from "./chart.js";
-import { pictureUrl } from "./picture.js";
+import { fetchJson, h, percent, route, show, t } from "./base.js";
+import { chart, legend } from "./chart.js";
+import { imageUrl } from "./image.js";
 
-const points = (value) =>
+const signed = (value) =>
   value === null || value === undefined
     ? "–"
     : `${value > 0 ? "+" : value < 0 ? "−" : "±"}${Math.abs(value).toFixed(1)}`;
@@ -43,9 +43,9 @@ const table = (head, rows) =>
 export function drawCompare(main, run, setup) {
   const recipe = h("section", { class: "card" }),
     curves = h("section", { class: "card" }),
-    proof = h("section", { class: "card" }),
-    pictures = h("section", { class: "card", hidden: true });
-  const alone = () =>
+    results = h("section", { class: "card" }),
+    images = h("section", { class: "card", hidden: true });
+  const drawOnlyOne = () =>
     main.replaceChildren(
       h(
         "section",
@@ -56,15 +56,15 @@ export function drawCompare(main, run, setup) {
       ),
     );
   if (setup.runs.length < 2) {
-    alone();
+    drawOnlyOne();
     return;
   }
-  main.replaceChildren(h("div", { class: "two" }, recipe, proof), curves, pictures);
+  main.replaceChildren(h("div", { class: "two" }, recipe, results), curves, images);
   let ingredients = [];
   const claims = (errors, names) =>
     ingredients.map((each) => {
-      const own = errors && 100 * (errors[each.to].top1 - errors[each.from].top1),
-        own5 = errors && errors[each.to].top5 !== null && 100 * (errors[each.to].top5 - errors[each.from].top5);
+      const added1 = errors && 100 * (errors[each.to].top1 - errors[each.from].top1),
+        added5 = errors && errors[each.to].top5 !== null && 100 * (errors[each.to].top5 - errors[each.from].top5);
       return h(
         "div",
         { class: "claim" },
@@ -75,18 +75,18 @@ export function drawCompare(main, run, setup) {
           [
             [
               t("top1"),
-              points(own),
-              ...(each.paper ? [points(each.paper.top1)] : []),
-              ...(each.notebook ? [points(each.notebook.top1)] : []),
+              signed(added1),
+              ...(each.paper ? [signed(each.paper.top1)] : []),
+              ...(each.notebook ? [signed(each.notebook.top1)] : []),
             ],
-            ...(own5 === false || own5 === undefined
+            ...(added5 === false || added5 === undefined
               ? []
               : [
                   [
                     t("top5"),
-                    points(own5),
-                    ...(each.paper ? [points(each.paper.top5)] : []),
-                    ...(each.notebook ? [points(each.notebook.top5)] : []),
+                    signed(added5),
+                    ...(each.paper ? [signed(each.paper.top5)] : []),
+                    ...(each.notebook ? [signed(each.notebook.top5)] : []),
                   ],
                 ]),
           ],
@@ -94,73 +94,71 @@ export function drawCompare(main, run, setup) {
         each.claim && h("small", { lang: "en" }, `${t("section", { n: each.section })}: ${each.claim}`),
       );
     });
-  const first = ask(route(run.name, "compare"));
-  show(recipe, first, (found) => [
+  const comparison = fetchJson(route(run.name, "compare"));
+  show(recipe, comparison, (data) => [
     h("h2", {}, t("differs")),
-    found.fields.length
+    data.fields.length
       ? table(
-          [t("field"), ...found.runs.map((each) => each.name)],
-          found.fields.map((each) => [each.field, ...each.values.map(cell)]),
+          [t("field"), ...data.runs.map((each) => each.name)],
+          data.fields.map((each) => [each.field, ...each.values.map(cell)]),
         )
       : h("p", {}, t("nodiffers")),
     h(
       "ul",
       { lang: "en" },
-      found.fields
-        .filter((each) => each.note)
-        .map((each) => h("li", {}, h("small", {}, `${each.field}: ${each.note}`))),
+      data.fields.filter((each) => each.note).map((each) => h("li", {}, h("small", {}, `${each.field}: ${each.note}`))),
     ),
   ]);
-  show(curves, first, (found) => {
-    const lines = (at, scale) =>
-      found.runs.map((each) => ({
+  show(curves, comparison, (data) => {
+    const lines = (key, scale) =>
+      data.runs.map((each) => ({
         name: each.name,
-        points: each.rows.filter((row) => Number.isFinite(row[at])).map((row) => [row.epoch, scale * row[at]]),
+        points: each.rows.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, scale * row[key]]),
       }));
     return [
       h(
         "div",
         { class: "bar-head" },
         h("h2", {}, t("curves")),
-        h("span", { class: "grow" }, key(found.runs.map((each) => each.name))),
+        h("span", { class: "grow" }, legend(data.runs.map((each) => each.name))),
       ),
       h(
         "div",
         { class: "charts" },
         chart(`${t("loss")} · ${t("training")}`, lines("train_loss", 1)),
-        chart(`${t("loss")} · ${t("heldoutline")}`, lines("val_loss", 1)),
-        chart(`${t("top1error")} · ${t("heldoutline")}`, lines("val_top1_error", 100), { unit: " %" }),
+        chart(`${t("loss")} · ${t("validation")}`, lines("val_loss", 1)),
+        chart(`${t("top1error")} · ${t("validation")}`, lines("val_top1_error", 100), { unit: " %" }),
       ),
     ];
   });
-  first
-    .then((found) => {
-      if (found.runs.length < 2) alone();
-      else contrast();
+  comparison
+    .then((data) => {
+      if (data.runs.length < 2) drawOnlyOne();
+      else drawResults();
     })
     .catch(() => {});
-  const contrast = () =>
+  const drawResults = () =>
     show(
-      proof,
-      first.then((found) => {
-        ingredients = found.ingredients;
-        return ask(route(run.name, "contrast"));
+      results,
+      comparison.then((data) => {
+        ingredients = data.ingredients;
+        return fetchJson(route(run.name, "contrast"));
       }),
-      (found) => {
-        pictures.hidden = !found.disputed.length;
-        pictures.replaceChildren(
+      (data) => {
+        images.hidden = !data.disputed.length;
+        images.replaceChildren(
           h("h2", {}, t("disputed")),
           h("p", { class: "lead" }, t("disputednote")),
           h(
             "div",
             { class: "disputes" },
-            found.disputed.map((each) =>
+            data.disputed.map((each) =>
               h(
                 "figure",
                 {},
                 h("img", {
                   class: run.prepare_size < 128 ? "tiny" : null,
-                  src: pictureUrl(run, each.picture),
+                  src: imageUrl(run, each.image),
                   alt: each.truth,
                   loading: "lazy",
                 }),
@@ -173,7 +171,7 @@ export function drawCompare(main, run, setup) {
                       "li",
                       {},
                       h("span", { class: answer.right ? "ok" : "no" }, answer.right ? "✓ " : "✗ "),
-                      `${found.runs[i]}: ${answer.name} ${percent(answer.probability, 0)}`,
+                      `${data.runs[i]}: ${answer.name} ${percent(answer.probability, 0)}`,
                     ),
                   ),
                 ),
@@ -182,27 +180,27 @@ export function drawCompare(main, run, setup) {
           ),
         );
         return [
-          h("h2", {}, t("accuracy", { n: found.images, split: t(`split.${found.split}`) })),
+          h("h2", {}, t("accuracy", { n: data.images, split: t(`split.${data.split}`) })),
           table(
-            [t("run"), t("top1acc"), t("top5acc")],
-            found.runs.map((name, i) => [
+            [t("run"), t("top1accuracy"), t("top5accuracy")],
+            data.runs.map((name, i) => [
               name,
-              percent(1 - found.errors[i].top1),
-              found.errors[i].top5 === null ? "–" : percent(1 - found.errors[i].top5),
+              percent(1 - data.errors[i].top1),
+              data.errors[i].top5 === null ? "–" : percent(1 - data.errors[i].top5),
             ]),
           ),
           h("h3", {}, t("mcnemar")),
           h("p", { class: "lead" }, t("mcnemarnote")),
           table(
             [t("pair"), t("onlyfirst"), t("onlysecond"), "p"],
-            found.pairs.map((pair) => [
-              `${found.runs[pair.first]} / ${found.runs[pair.second]}`,
+            data.pairs.map((pair) => [
+              `${data.runs[pair.first]} / ${data.runs[pair.second]}`,
               String(pair.only_first),
               String(pair.only_second),
               pair.p < 1e-4 ? pair.p.toExponential(1) : pair.p.toFixed(4),
             ]),
           ),
-          ...claims(found.errors, found.runs),
+          ...claims(data.errors, data.runs),
         ];
       },
     );

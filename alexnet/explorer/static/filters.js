@@ -1,21 +1,21 @@
-// Filters: the kernels of conv1 as in Figure 3, by tower, in several orders, over the epochs that the run has kept.
+// The tab Filters: the kernels of conv1 as in Figure 3, by tower, in several orders, over the saved epochs of the run.
 
-import { arrows, ask, chips, columns, go, h, percent, route, show, state, t } from "./base.js";
+import { chips, fetchJson, go, h, percent, route, show, state, t, withArrowKeys, withColumns } from "./base.js";
 import { decode, kernelCanvas } from "./paint.js";
 
-export function kernelSheet(found, tower, order, chosen, choose) {
-  const { towers, tuning } = found,
-    [units, channels, height, width] = found.shape,
-    each = units / towers;
-  const numbers = [...Array(each).keys()].map((i) => tower * each + i);
-  if (order !== "network") numbers.sort((a, b) => tuning[a][order] - tuning[b][order]);
-  const bytes = found.bytes;
-  return arrows(
-    columns(
+export function kernelSheet(kernels, tower, order, chosen, choose) {
+  const { towers, tuning } = kernels,
+    [units, channels, height, width] = kernels.shape,
+    perTower = units / towers;
+  const sorted = [...Array(perTower).keys()].map((i) => tower * perTower + i);
+  if (order !== "network") sorted.sort((a, b) => tuning[a][order] - tuning[b][order]);
+  const bytes = kernels.bytes;
+  return withArrowKeys(
+    withColumns(
       h(
         "div",
         { class: "kernels", role: "group", "aria-label": t("tower", { n: tower + 1 }) },
-        numbers.map((unit) =>
+        sorted.map((unit) =>
           h(
             "button",
             {
@@ -30,7 +30,7 @@ export function kernelSheet(found, tower, order, chosen, choose) {
           ),
         ),
       ),
-      each,
+      perTower,
       16,
     ),
   );
@@ -58,17 +58,17 @@ export function drawFilters(main, run) {
     ),
   );
 
-  const facts = (found, unit) => {
-    const own = found.tuning[unit],
-      [units, channels, height, width] = found.shape,
+  const drawFacts = (kernels, unit) => {
+    const tuning = kernels.tuning[unit],
+      [units, channels, height, width] = kernels.shape,
       size = channels * height * width;
     side.replaceChildren(
       h(
         "div",
         { class: "bar-head" },
         h("h2", {}, `conv1 · ${t("kernel")} ${unit}`),
-        found.towers > 1 &&
-          h("span", { class: "pill" }, t("tower", { n: Math.floor((unit * found.towers) / units) + 1 })),
+        kernels.towers > 1 &&
+          h("span", { class: "pill" }, t("tower", { n: Math.floor((unit * kernels.towers) / units) + 1 })),
       ),
       h(
         "div",
@@ -76,14 +76,14 @@ export function drawFilters(main, run) {
         h(
           "div",
           { class: "big" },
-          h("figure", {}, kernelCanvas(found.bytes, unit * size, channels, height, width)),
+          h("figure", {}, kernelCanvas(kernels.bytes, unit * size, channels, height, width)),
           h(
             "dl",
             { class: "facts" },
             [
-              ["orientation", `${own.orientation.toFixed(0)}°`],
-              ["frequency", own.frequency.toFixed(3)],
-              ...(channels === 3 ? [["color", percent(own.color, 0)]] : []),
+              ["orientation", `${tuning.orientation.toFixed(0)}°`],
+              ["frequency", tuning.frequency.toFixed(3)],
+              ...(channels === 3 ? [["color", percent(tuning.color, 0)]] : []),
             ].map(([key, value]) => h("div", {}, h("dt", {}, t(key)), h("dd", {}, value))),
           ),
         ),
@@ -91,62 +91,65 @@ export function drawFilters(main, run) {
         h(
           "p",
           {},
-          h("button", { type: "button", onclick: () => go({ tab: "look", layer: "conv1", unit }) }, t("fires")),
+          h(
+            "button",
+            { type: "button", onclick: () => go({ tab: "look", layer: "conv1", unit }) },
+            t("excitingimages"),
+          ),
         ),
       ),
     );
   };
-  const draw = (found) => {
-    const unit = Math.min(Number(state.unit || 0), found.shape[0] - 1);
+  const draw = (kernels) => {
+    const unit = Math.min(Number(state.unit || 0), kernels.shape[0] - 1);
     const choose = (next) => {
       go({ unit: next }, { quiet: true });
       for (const each of sheet.querySelectorAll("button"))
         each.setAttribute("aria-pressed", String(each.id === `kernel-${next}`));
-      facts(found, next);
+      drawFacts(kernels, next);
     };
-    facts(found, unit);
-    return [...Array(found.towers).keys()]
+    drawFacts(kernels, unit);
+    return [...Array(kernels.towers).keys()]
       .map((tower) => {
-        const color = found.colors[tower];
+        const color = kernels.colors[tower];
         return h(
           "div",
           { class: "tower" },
           h(
             "h3",
             {},
-            found.towers > 1 ? t("tower", { n: tower + 1 }) : t("kernels", { n: found.shape[0] }),
+            kernels.towers > 1 ? t("tower", { n: tower + 1 }) : t("kernels", { n: kernels.shape[0] }),
             color && h("small", {}, ` · ${t("selective", { mean: percent(color.weighted, 0) })}`),
           ),
-          kernelSheet(found, tower, order, unit, choose),
+          kernelSheet(kernels, tower, order, unit, choose),
         );
       })
       .map((each) => h("div", { class: "towers" }, each));
   };
   const load = (epoch) =>
-    ask(`${route(run.name, "filters")}${epoch ? `?epoch=${epoch}` : ""}`).then((found) => {
-      const seen = decode({ ...found, shape: [found.shape[0], found.shape[2], found.shape[3]] });
-      return { ...seen, shape: found.shape };
+    fetchJson(`${route(run.name, "filters")}${epoch ? `?epoch=${epoch}` : ""}`).then((data) => {
+      const decoded = decode({ ...data, shape: [data.shape[0], data.shape[2], data.shape[3]] });
+      return { ...decoded, shape: data.shape };
     });
-  const epochs = (found) => {
-    const list = found.epochs;
-    if (list.length < 2) return "";
-    const at = state.epoch ? Math.max(0, list.indexOf(Number(state.epoch))) : list.length - 1,
-      label = h("output", {}, String(list[at]));
+  const epochSlider = (epochs) => {
+    if (epochs.length < 2) return "";
+    const current = state.epoch ? Math.max(0, epochs.indexOf(Number(state.epoch))) : epochs.length - 1,
+      label = h("output", {}, String(epochs[current]));
     const move = async (index) => {
-      const mine = (turn += 1),
-        epoch = list[index];
+      const ownTurn = (turn += 1),
+        epoch = epochs[index];
       range.value = index;
       label.textContent = epoch;
       go({ epoch }, { quiet: true });
-      const next = await load(epoch);
-      if (mine === turn) sheet.replaceChildren(...draw(next));
+      const kernels = await load(epoch);
+      if (ownTurn === turn) sheet.replaceChildren(...draw(kernels));
     };
     const range = h("input", {
       type: "range",
       id: "epoch",
       min: 0,
-      max: list.length - 1,
-      value: at,
+      max: epochs.length - 1,
+      value: current,
       oninput: () => move(Number(range.value)),
     });
     const play = h(
@@ -161,26 +164,26 @@ export function drawFilters(main, run) {
             return;
           }
           play.textContent = `❚❚ ${t("pause")}`;
-          timer = setInterval(() => move((Number(range.value) + 1) % list.length), 500);
+          timer = setInterval(() => move((Number(range.value) + 1) % epochs.length), 500);
         },
       },
       `▶ ${t("play")}`,
     );
-    range.value = at;
+    range.value = current;
     return h("span", { class: "chips" }, h("label", { class: "field" }, t("epoch"), range, label), play);
   };
-  show(sheet, load(state.epoch), (found) => {
+  show(sheet, load(state.epoch), (kernels) => {
     const orders = [
       ["network", t("order.network")],
       ["orientation", t("orientation")],
       ["frequency", t("frequency")],
-      ...(found.shape[1] === 3 ? [["color", t("color")]] : []),
+      ...(kernels.shape[1] === 3 ? [["color", t("color")]] : []),
     ];
     tools.replaceChildren(
       chips(t("order"), orders, order, (value) => go({ sort: value })),
-      epochs(found),
+      epochSlider(kernels.epochs),
     );
-    return draw(found);
+    return draw(kernels);
   });
   return () => clearInterval(timer);
 }

@@ -1,9 +1,9 @@
-// Look: a picture, what the network says of it, the network as two towers, and what every map and unit shows.
+// The tab Look: an image, its most probable classes, the network with its towers, and every feature map and unit.
 
-import { ask, chips, go, h, number, percent, route, said, show, state, t } from "./base.js";
+import { chips, errorMessage, fetchJson, go, h, number, percent, route, show, state, t } from "./base.js";
+import { chooser, photo, topBars } from "./image.js";
 import { drawUnit, mapGrid } from "./maps.js";
-import { fillStage, mapsOf, network, stages } from "./network.js";
-import { chooser, photo, topBars } from "./picture.js";
+import { featureMaps, fillStage, network, stages } from "./network.js";
 
 function cropFrames(crops, chosen) {
   const boxes = crops.length > 2 ? crops.slice(0, 5) : crops.slice(0, 1);
@@ -11,64 +11,64 @@ function cropFrames(crops, chosen) {
     "svg",
     { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
     boxes.map(({ box: [x, y, side] }, i) => {
-      const on = chosen !== null && chosen % boxes.length === i;
+      const highlighted = chosen !== null && chosen % boxes.length === i;
       return h("rect", {
         x: 100 * x + 0.4,
         y: 100 * y + 0.4,
         width: 100 * side - 0.8,
         height: 100 * side - 0.8,
-        fill: on ? "rgb(240 150 60 / .22)" : "none",
-        stroke: on ? "#ff8c1a" : i === 2 ? "#fff" : "#ffc27d",
-        "stroke-width": on ? 2.6 : 1.5,
-        "stroke-dasharray": on || i === 2 ? null : "5 3",
+        fill: highlighted ? "rgb(240 150 60 / .22)" : "none",
+        stroke: highlighted ? "#ff8c1a" : i === 2 ? "#fff" : "#ffc27d",
+        "stroke-width": highlighted ? 2.6 : 1.5,
+        "stroke-dasharray": highlighted || i === 2 ? null : "5 3",
         "vector-effect": "non-scaling-stroke",
       });
     }),
   );
 }
 
-function drawAnswers(run, place, found) {
-  const frames = place.querySelector("#frames"),
-    answers = place.querySelector("#answers"),
-    crops = place.querySelector("#crops");
-  const few = found.crops.length < 10;
+function drawAnswers(run, main, data) {
+  const frames = main.querySelector("#frames"),
+    answers = main.querySelector("#answers"),
+    crops = main.querySelector("#crops");
+  const noMargin = data.crops.length < 10;
   const pick = (i) => {
-    const now = state.crop === String(i) ? null : i;
-    go({ crop: now }, { quiet: true });
-    frames.replaceChildren(cropFrames(found.crops, now));
-    [...crops.children].forEach((each, j) => each.setAttribute("aria-pressed", String(j === now)));
+    const crop = state.crop === String(i) ? null : i;
+    go({ crop }, { quiet: true });
+    frames.replaceChildren(cropFrames(data.crops, crop));
+    [...crops.children].forEach((each, j) => each.setAttribute("aria-pressed", String(j === crop)));
   };
-  const now = state.crop === undefined ? null : Number(state.crop);
-  frames.replaceChildren(cropFrames(found.crops, now));
+  const chosen = state.crop === undefined ? null : Number(state.crop);
+  frames.replaceChildren(cropFrames(data.crops, chosen));
   crops.replaceChildren(
-    ...found.crops.map((each, i) =>
+    ...data.crops.map((each, i) =>
       h(
         "button",
         {
           type: "button",
-          "aria-pressed": String(i === now),
+          "aria-pressed": String(i === chosen),
           title: `${each.top.name} ${percent(each.top.probability)}`,
-          "aria-label": `${t("crop")} ${i + 1}${each.mirrored ? `, ${t("mirrored")}` : ""}: ${each.top.name} ${percent(each.top.probability)}`,
+          "aria-label": `${t("crop")} ${i + 1}${each.mirrored ? `, ${t("flipped")}` : ""}: ${each.top.name} ${percent(each.top.probability)}`,
           onclick: () => pick(i),
         },
         `${each.mirrored ? "⇋ " : ""}${each.top.probability.toFixed(2).replace(/^0/, "")}`,
       ),
     ),
   );
-  place.querySelector("#cropnote").textContent = few ? t("nomargin") : t("cropnote");
+  main.querySelector("#cropnote").textContent = noMargin ? t("nomargin") : t("cropnote");
   answers.replaceChildren(
     ...[
-      found.truth && h("p", { class: "muted" }, `${t("truth")}: `, h("b", {}, found.truth)),
+      data.truth && h("p", { class: "muted" }, `${t("truth")}: `, h("b", {}, data.truth)),
       h("h3", {}, t("one")),
-      topBars(found.one, found.truth),
-      h("h3", {}, few ? t("two") : t("ten")),
-      topBars(found.ten, found.truth),
-      !found.mirrors && h("p", { class: "muted" }, h("small", {}, t("nomirrors"))),
+      topBars(data.one, data.truth),
+      h("h3", {}, noMargin ? t("two") : t("ten")),
+      topBars(data.ten, data.truth),
+      !data.mirrors && h("p", { class: "muted" }, h("small", {}, t("noflip"))),
     ].filter(Boolean),
   );
 }
 
-export function drawLook(main, run, setup, again) {
+export function drawLook(main, run, setup, unchanged) {
   if (!state.img) {
     main.replaceChildren(
       h("section", { class: "card" }, h("h2", {}, t("look.title")), chooser(run), h("div", { id: "answers" })),
@@ -79,7 +79,7 @@ export function drawLook(main, run, setup, again) {
     img = state.img,
     scale = state.scale || "map";
   const stage = stages(run).find((each) => each.parts.some((part) => part.name === layer.name)) || stages(run)[0];
-  if (!again || !main.querySelector("#frames")) {
+  if (!unchanged || !main.querySelector("#frames")) {
     main.replaceChildren(
       h(
         "div",
@@ -90,7 +90,7 @@ export function drawLook(main, run, setup, again) {
           { class: "card" },
           h(
             "div",
-            { class: "pic" },
+            { class: "image-panel" },
             h(
               "div",
               {},
@@ -121,14 +121,14 @@ export function drawLook(main, run, setup, again) {
         h("section", { class: "card stick", id: "unit", "aria-live": "off" }),
       ),
     );
-    ask(route(run.name, "answers", img))
-      .then((found) => drawAnswers(run, main, found))
-      .catch((error) => main.querySelector("#answers")?.replaceChildren(said(error)));
+    fetchJson(route(run.name, "answers", img))
+      .then((data) => drawAnswers(run, main, data))
+      .catch((error) => main.querySelector("#answers")?.replaceChildren(errorMessage(error)));
   }
-  const drawn = main.querySelector("#net .net");
-  if (drawn)
+  const drawnNetwork = main.querySelector("#net .net");
+  if (drawnNetwork)
     for (const each of stages(run))
-      drawn
+      drawnNetwork
         .querySelector(`#stage-${each.name}`)
         .setAttribute("aria-pressed", String(each === stage || each.name === stage.name));
   else {
@@ -137,45 +137,45 @@ export function drawLook(main, run, setup, again) {
     for (const each of stages(run)) fillStage(run, img, net.firstChild, each);
   }
   const maps = main.querySelector("#maps"),
-    unitPlace = main.querySelector("#unit");
-  show(maps, mapsOf(run, img, layer.name), (found) => {
+    unitCard = main.querySelector("#unit");
+  show(maps, featureMaps(run, img, layer.name), (values) => {
     const unit = Math.min(
-      state.unit === undefined ? found.limits.indexOf(Math.max(...found.limits)) : Number(state.unit),
-      found.units - 1,
+      state.unit === undefined ? values.limits.indexOf(Math.max(...values.limits)) : Number(state.unit),
+      values.units - 1,
     );
-    // The maps come first: the unit is drawn after the frame that shows them.
-    unitPlace.setAttribute("aria-busy", "true");
+    // The feature maps come first: the unit is drawn after the frame that shows them.
+    unitCard.setAttribute("aria-busy", "true");
     requestAnimationFrame(() =>
       setTimeout(() => {
-        unitPlace.removeAttribute("aria-busy");
-        if (unitPlace.isConnected) drawUnit(run, layer, found, unit, unitPlace);
+        unitCard.removeAttribute("aria-busy");
+        if (unitCard.isConnected) drawUnit(run, layer, values, unit, unitCard);
       }),
     );
     const choose = (next) => {
       go({ layer: layer.name, unit: next }, { quiet: true });
       for (const each of maps.querySelectorAll("[id^=unit-]"))
         each.setAttribute("aria-pressed", String(each.id === `unit-${next}`));
-      drawUnit(run, layer, found, next, unitPlace);
+      drawUnit(run, layer, values, next, unitCard);
     };
     const shape =
-      found.height * found.width > 1
-        ? `${found.height}×${found.width} · ${number(found.units)} ${t("maps")}`
-        : `${number(found.units)} ${t("units")}`;
+      values.height * values.width > 1
+        ? `${values.height}×${values.width} · ${number(values.units)} ${t("featuremaps")}`
+        : `${number(values.units)} ${t("units")}`;
     return [
       h(
         "div",
         { class: "bar-head" },
         h("h2", {}, `${layer.name}`),
-        h("small", {}, `${shape}${layer.parameters ? ` · ${number(layer.parameters)} ${t("weights")}` : ""}`),
+        h("small", {}, `${shape}${layer.parameters ? ` · ${number(layer.parameters)} ${t("parameters")}` : ""}`),
         h(
           "span",
           { class: "grow" },
-          found.height > 1 &&
+          values.height > 1 &&
             chips(
               t("scale"),
               [
-                ["map", t("permap")],
-                ["layer", t("perlayer")],
+                ["map", t("scale.map")],
+                ["layer", t("scale.layer")],
               ],
               scale,
               (value) => go({ scale: value }),
@@ -188,13 +188,13 @@ export function drawLook(main, run, setup, again) {
           "p",
           {},
           chips(
-            t("parts"),
+            t("operations"),
             stage.parts.map((each) => [each.name, each.name]),
             layer.name,
             (value) => go({ layer: value, unit: null }),
           ),
         ),
-      mapGrid(run, layer, found, unit, scale, choose),
+      mapGrid(run, layer, values, unit, scale, choose),
     ];
   });
 }

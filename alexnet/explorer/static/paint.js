@@ -1,11 +1,12 @@
-// Numbers as pixels: maps and weights from blue (negative) through the page's colour to orange, kernels as Figure 3.
+// Draws numbers as pixels: from blue (negative) through the color of the page to orange, kernels as in Figure 3.
 
-export function decode(found) {
-  const text = atob(found.values),
+// Adds the signed bytes and the sizes to an answer of the server that has them in base64.
+export function decode(data) {
+  const text = atob(data.values),
     bytes = new Int8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  const [units, height = 1, width = 1] = found.shape;
-  return { ...found, bytes, units, height, width };
+  const [units, height = 1, width = 1] = data.shape;
+  return { ...data, bytes, units, height, width };
 }
 
 const dark = () => document.documentElement.dataset.theme === "dark";
@@ -36,13 +37,13 @@ export function canvasOf(height, width, fill) {
   return canvas;
 }
 
-// One map; `share` is its limit over the limit of the whole layer, or 1.
-export function mapCanvas(found, unit, share = 1, table = ramp()) {
-  const size = found.height * found.width,
+// One feature map; `share` is its limit divided by the limit of the whole layer, or 1.
+export function mapCanvas(values, unit, share = 1, table = ramp()) {
+  const size = values.height * values.width,
     start = unit * size;
-  return canvasOf(found.height, found.width, (data) => {
+  return canvasOf(values.height, values.width, (data) => {
     for (let i = 0; i < size; i++) {
-      const level = 3 * (128 + Math.round(found.bytes[start + i] * share));
+      const level = 3 * (128 + Math.round(values.bytes[start + i] * share));
       data[4 * i] = table[level];
       data[4 * i + 1] = table[level + 1];
       data[4 * i + 2] = table[level + 2];
@@ -51,14 +52,14 @@ export function mapCanvas(found, unit, share = 1, table = ramp()) {
   });
 }
 
-// All of a vector as a near-square picture.
-export function vectorCanvas(found, first, count, height, table = ramp()) {
+// The units `first` to `first + count` of a flat layer as a nearly square image.
+export function vectorCanvas(values, first, count, height, table = ramp()) {
   const width = Math.ceil(count / height),
-    most = Math.max(...found.limits, 1e-30);
+    maximum = Math.max(...values.limits, 1e-30);
   return canvasOf(height, width, (data) => {
     for (let i = 0; i < height * width; i++) {
       const unit = first + i,
-        value = i < count ? (Math.sign(found.bytes[unit]) * found.limits[unit]) / most : 0;
+        value = i < count ? (Math.sign(values.bytes[unit]) * values.limits[unit]) / maximum : 0;
       const level = 3 * (128 + Math.round(127 * value));
       data[4 * i] = table[level];
       data[4 * i + 1] = table[level + 1];
@@ -68,7 +69,7 @@ export function vectorCanvas(found, first, count, height, table = ramp()) {
   });
 }
 
-// A kernel on three channels from its least weight (black) to its largest (white); on one channel blue to orange.
+// A kernel with three channels from its smallest weight (black) to its largest (white); with one channel blue to orange.
 export function kernelCanvas(bytes, start, channels, height, width) {
   const size = height * width;
   if (channels !== 3) return mapCanvas({ bytes, height, width }, start / size, 1);
@@ -87,11 +88,11 @@ export function kernelCanvas(bytes, start, channels, height, width) {
   });
 }
 
-// A map over a picture: its strength is how opaque it is.
-export function heatCanvas(found) {
-  return canvasOf(found.height, found.width, (data) => {
-    for (let i = 0; i < found.bytes.length; i++) {
-      const level = found.bytes[i] / 127,
+// An attribution map to lay over an image: the stronger, the more opaque.
+export function heatCanvas(values) {
+  return canvasOf(values.height, values.width, (data) => {
+    for (let i = 0; i < values.bytes.length; i++) {
+      const level = values.bytes[i] / 127,
         end = ENDS[level < 0 ? 0 : 1];
       for (let c = 0; c < 3; c++) data[4 * i + c] = end[c];
       data[4 * i + 3] = Math.round(255 * Math.abs(level) ** 0.7);

@@ -1,7 +1,7 @@
-// Train: a run as its folder tells it, every two seconds while it goes on; save and stop.
+// The tab Train: the progress of a run, read from its folder every two seconds while it trains; save and stop.
 
-import { ask, go, h, number, route, said, state, t } from "./base.js";
-import { chart, key, stroke } from "./chart.js";
+import { errorMessage, fetchJson, go, h, number, route, t } from "./base.js";
+import { chart, legend, stroke } from "./chart.js";
 import { decode, kernelCanvas } from "./paint.js";
 
 const clock = (seconds) => {
@@ -16,16 +16,17 @@ export function drawTrain(main, run) {
     kernels = h("section", { class: "card" }),
     notes = h("section", { class: "card", hidden: true });
   main.replaceChildren(top, curves, kernels, notes);
-  let ended = false,
+  let closed = false,
     timer = null,
-    epoch = -1,
-    saidNow = "";
+    drawnEpoch = -1,
+    message = "";
 
   const send = async (what) => {
     try {
-      saidNow = t(`asked.${what}`, { process: (await ask(route(run.name, "ask", what), { method: "POST" })).process });
+      const { process } = await fetchJson(route(run.name, "ask", what), { method: "POST" });
+      message = t(`asked.${what}`, { process });
     } catch (error) {
-      saidNow = error.message;
+      message = error.message;
     }
     update();
   };
@@ -57,14 +58,15 @@ export function drawTrain(main, run) {
   };
   const drawKernels = async () => {
     try {
-      const found = await ask(route(run.name, "filters")),
-        list = found.epochs;
-      if (list.length < 2) {
+      const { epochs } = await fetchJson(route(run.name, "filters"));
+      if (epochs.length < 2) {
         kernels.hidden = true;
         return;
       }
-      const shown = [...new Set([0, 0.12, 0.3, 0.6, 1].map((share) => list[Math.round(share * (list.length - 1))]))];
-      const each = await Promise.all(shown.map((at) => ask(`${route(run.name, "filters")}?epoch=${at}`)));
+      const shown = [
+        ...new Set([0, 0.12, 0.3, 0.6, 1].map((share) => epochs[Math.round(share * (epochs.length - 1))])),
+      ];
+      const sheets = await Promise.all(shown.map((epoch) => fetchJson(`${route(run.name, "filters")}?epoch=${epoch}`)));
       kernels.hidden = false;
       kernels.replaceChildren(
         h(
@@ -80,9 +82,9 @@ export function drawTrain(main, run) {
         h(
           "div",
           { class: "charts" },
-          each.map((some, i) => {
-            const [units, channels, height, width] = some.shape,
-              seen = decode({ ...some, shape: [units, height, width] });
+          sheets.map((sheet, i) => {
+            const [units, channels, height, width] = sheet.shape,
+              weights = decode({ ...sheet, shape: [units, height, width] });
             return h(
               "figure",
               {},
@@ -94,7 +96,7 @@ export function drawTrain(main, run) {
                   return h(
                     "span",
                     {},
-                    kernelCanvas(seen.bytes, unit * channels * height * width, channels, height, width),
+                    kernelCanvas(weights.bytes, unit * channels * height * width, channels, height, width),
                   );
                 }),
               ),
@@ -108,26 +110,28 @@ export function drawTrain(main, run) {
     }
   };
   const update = async () => {
-    let found;
+    let progress;
     try {
-      found = await ask(route(run.name, "progress"));
+      progress = await fetchJson(route(run.name, "progress"));
     } catch (error) {
-      if (!top.firstChild) top.replaceChildren(said(error));
-      if (!ended) timer = setTimeout(update, 2000);
+      if (!top.firstChild) top.replaceChildren(errorMessage(error));
+      if (!closed) timer = setTimeout(update, 2000);
       return;
     }
-    if (ended) return;
-    const last = found.rows.at(-1) || {},
-      held = [...found.rows].reverse().find((row) => "val_top1_error" in row) || {};
-    const share = found.steps ? found.step / found.steps : found.epoch / found.epochs,
+    if (closed) return;
+    const validated = [...progress.rows].reverse().find((row) => "val_top1_error" in row) || {};
+    const share = progress.steps ? progress.step / progress.steps : progress.epoch / progress.epochs,
       facts = [
-        [t("epoch"), `${found.epoch} / ${found.epochs}`],
-        [t("step"), found.steps ? `${number(found.step)} / ${number(found.steps)}` : number(found.step)],
-        [t("rate"), found.rate === null ? "–" : String(Number(found.rate.toPrecision(2)))],
-        [t("speed"), found.images_per_second === null ? "–" : number(Math.round(found.images_per_second))],
-        [t("spent"), found.seconds === null ? "–" : clock(found.seconds)],
-        [t("left"), found.eta === null ? "–" : clock(found.eta)],
-        [t("heldout"), held.val_top1_error === undefined ? "–" : `${(100 - 100 * held.val_top1_error).toFixed(1)} %`],
+        [t("epoch"), `${progress.epoch} / ${progress.epochs}`],
+        [t("step"), progress.steps ? `${number(progress.step)} / ${number(progress.steps)}` : number(progress.step)],
+        [t("learningrate"), progress.rate === null ? "–" : String(Number(progress.rate.toPrecision(2)))],
+        [t("speed"), progress.images_per_second === null ? "–" : number(Math.round(progress.images_per_second))],
+        [t("spent"), progress.seconds === null ? "–" : clock(progress.seconds)],
+        [t("left"), progress.eta === null ? "–" : clock(progress.eta)],
+        [
+          t("valaccuracy"),
+          validated.val_top1_error === undefined ? "–" : `${(100 - 100 * validated.val_top1_error).toFixed(1)} %`,
+        ],
       ];
     const bar = h("div");
     bar.style.width = `${100 * Math.min(1, share)}%`;
@@ -138,15 +142,15 @@ export function drawTrain(main, run) {
           "div",
           { class: "bar-head" },
           h("h2", {}, run.name),
-          h("span", { class: `pill${found.state === "running" ? " live" : ""}` }, t(`state.${found.state}`)),
-          h("small", {}, found.process ? t("process", { process: found.process }) : found.host || ""),
+          h("span", { class: `pill${progress.state === "running" ? " live" : ""}` }, t(`state.${progress.state}`)),
+          h("small", {}, progress.process ? t("process", { process: progress.process }) : progress.host || ""),
           h(
             "span",
             { class: "grow" },
-            found.can_ask && h("button", { id: "save", type: "button", onclick: () => send("save") }, t("save")),
-            found.can_ask &&
+            progress.can_ask && h("button", { id: "save", type: "button", onclick: () => send("save") }, t("save")),
+            progress.can_ask &&
               h("button", { id: "stop", class: "danger", type: "button", onclick: confirmStop }, t("stop")),
-            (found.can_ask || found.state !== "finished") &&
+            (progress.can_ask || progress.state !== "finished") &&
               h(
                 "button",
                 {
@@ -154,11 +158,10 @@ export function drawTrain(main, run) {
                   type: "button",
                   onclick: async () => {
                     try {
-                      saidNow = t(
-                        (await ask("/v1/reload", { method: "POST" })).changed.length ? "reloaded" : "unchanged",
-                      );
+                      const { changed } = await fetchJson("/v1/reload", { method: "POST" });
+                      message = t(changed.length ? "reloaded" : "unchanged");
                     } catch (error) {
-                      saidNow = error.message;
+                      message = error.message;
                     }
                     update();
                   },
@@ -167,7 +170,7 @@ export function drawTrain(main, run) {
               ),
           ),
         ),
-        saidNow && h("p", { role: "status" }, saidNow),
+        message && h("p", { role: "status" }, message),
         h(
           "div",
           {
@@ -188,49 +191,49 @@ export function drawTrain(main, run) {
       ].filter(Boolean),
     );
     if (focus) document.getElementById(focus)?.focus();
-    if (found.epoch !== epoch) {
-      epoch = found.epoch;
-      const line = (name, at, scale = 1) => ({
+    if (progress.epoch !== drawnEpoch) {
+      drawnEpoch = progress.epoch;
+      const line = (name, key, scale = 1) => ({
         name,
-        points: found.rows.filter((row) => Number.isFinite(row[at])).map((row) => [row.epoch, scale * row[at]]),
+        points: progress.rows.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, scale * row[key]]),
       });
       curves.replaceChildren(
         h(
           "div",
           { class: "bar-head" },
           h("h2", {}, t("curves")),
-          h("span", { class: "grow" }, key([t("training"), t("heldoutline")])),
+          h("span", { class: "grow" }, legend([t("training"), t("validation")])),
         ),
-        found.rows.length
+        progress.rows.length
           ? h(
               "div",
               { class: "charts" },
-              chart(t("loss"), [line(t("training"), "train_loss"), line(t("heldoutline"), "val_loss")]),
+              chart(t("loss"), [line(t("training"), "train_loss"), line(t("validation"), "val_loss")]),
               chart(
                 t("top1error"),
-                [line(t("training"), "train_top1_error", 100), line(t("heldoutline"), "val_top1_error", 100)],
+                [line(t("training"), "train_top1_error", 100), line(t("validation"), "val_top1_error", 100)],
                 { unit: " %" },
               ),
-              chart(t("rate"), [{ ...line(t("rate"), "lr"), style: stroke(0) }], { log: true }),
+              chart(t("learningrate"), [{ ...line(t("learningrate"), "lr"), style: stroke(0) }], { log: true }),
             )
           : h("p", { class: "muted" }, t("noepoch")),
       );
       drawKernels();
     }
-    notes.hidden = !found.notes.length;
+    notes.hidden = !progress.notes.length;
     notes.replaceChildren(
       h("h2", {}, t("notes")),
       h(
         "ul",
         {},
-        found.notes.map((note) => h("li", {}, `${t("step")} ${note.step}: ${note.text}`)),
+        progress.notes.map((note) => h("li", {}, `${t("step")} ${note.step}: ${note.text}`)),
       ),
     );
-    if (!ended) timer = setTimeout(update, found.state === "finished" ? 10000 : 2000);
+    if (!closed) timer = setTimeout(update, progress.state === "finished" ? 10000 : 2000);
   };
   update();
   return () => {
-    ended = true;
+    closed = true;
     clearTimeout(timer);
   };
 }

@@ -1,7 +1,7 @@
-// Why: what speaks for a class, by three methods, blended over the picture.
+// The tab Why: attribution maps for a class by three methods, blended over the image.
 
-import { ask, chips, go, h, percent, route, said, show, state, t } from "./base.js";
-import { chooser, photo, topBars } from "./picture.js";
+import { chips, errorMessage, fetchJson, go, h, percent, route, show, state, t } from "./base.js";
+import { chooser, photo, topBars } from "./image.js";
 import { decode, heatCanvas } from "./paint.js";
 
 const METHODS = ["grad-cam", "occlusion", "saliency"];
@@ -13,8 +13,8 @@ export function drawWhy(main, run) {
   }
   const method = METHODS.includes(state.method) ? state.method : METHODS[0],
     view = h("div"),
-    list = h("div", { id: "answers" }),
-    about = h("div");
+    answers = h("div", { id: "answers" }),
+    explanation = h("div");
   const blend = h("input", {
     type: "range",
     id: "blend",
@@ -57,37 +57,37 @@ export function drawWhy(main, run) {
           " ",
           h("span", { class: "legend" }, t("against"), h("span", { class: "ramp" }), t("for")),
         ),
-        about,
+        explanation,
       ),
       h(
         "section",
         { class: "card" },
         h("h2", {}, t("why.class")),
         h("p", { class: "lead" }, t("why.lead")),
-        list,
+        answers,
         chooser(run),
       ),
     ),
   );
-  ask(route(run.name, "answers", state.img))
-    .then((found) => {
-      const chosen = state.class === undefined ? found.one[0].index : Number(state.class);
-      list.replaceChildren(
+  fetchJson(route(run.name, "answers", state.img))
+    .then((data) => {
+      const chosen = state.class === undefined ? data.one[0].index : Number(state.class);
+      answers.replaceChildren(
         ...[
-          found.truth && h("p", { class: "muted" }, `${t("truth")}: `, h("b", {}, found.truth)),
-          topBars(found.one, found.truth, (index) => go({ class: index }), chosen),
+          data.truth && h("p", { class: "muted" }, `${t("truth")}: `, h("b", {}, data.truth)),
+          topBars(data.one, data.truth, (index) => go({ class: index }), chosen),
         ].filter(Boolean),
       );
     })
-    .catch((error) => list.replaceChildren(said(error)));
+    .catch((error) => answers.replaceChildren(errorMessage(error)));
   show(
     view,
-    ask(
+    fetchJson(
       `${route(run.name, "why", state.img)}?method=${method}${state.class === undefined ? "" : `&class=${Number(state.class)}`}`,
     ),
-    (found) => {
-      const heat = heatCanvas(decode(found)),
-        [x, y, side] = found.box;
+    (data) => {
+      const heat = heatCanvas(decode(data)),
+        [x, y, side] = data.box;
       Object.assign(heat.style, {
         left: `${100 * x}%`,
         top: `${100 * y}%`,
@@ -96,13 +96,11 @@ export function drawWhy(main, run) {
         inset: "auto",
         opacity: blend.value / 100,
       });
-      Object.assign(heat.style, { left: `${100 * x}%`, top: `${100 * y}%` });
-      about.replaceChildren(
-        h("p", {}, h("b", {}, found.name), ` ${percent(found.probability)}`),
-        h("p", { class: "muted" }, t(`about.${found.method}`)),
+      explanation.replaceChildren(
+        h("p", {}, h("b", {}, data.name), ` ${percent(data.probability)}`),
+        h("p", { class: "muted" }, t(`about.${data.method}`)),
       );
-      const framed = photo(run, state.img, t("overlay", { method: t(method), name: found.name }), heat);
-      return framed;
+      return photo(run, state.img, t("overlay", { method: t(method), name: data.name }), heat);
     },
   );
 }

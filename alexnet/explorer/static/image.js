@@ -1,25 +1,28 @@
-// A picture of the reader: chosen, dropped, pasted or taken by the camera; and how it and its classes are shown.
+// The image to classify: chosen, dropped, pasted or taken by the camera; and how the image and its classes are shown.
 
-import { arrows, ask, go, h, percent, route, said, state, t } from "./base.js";
+import { errorMessage, fetchJson, go, h, percent, route, state, t, withArrowKeys } from "./base.js";
 
-export const pictureUrl = (run, img) => route(run.name, "picture", img);
+export const imageUrl = (run, img) => route(run.name, "image", img);
 
-// Gives a run a picture that someone chose, dropped, pasted or took, and shows what it says of it.
-export async function usePicture(run, file) {
-  const place = document.getElementById("answers");
+// Sends the server an image file that was chosen, dropped, pasted or taken, and shows what the run predicts for it.
+export async function useImage(run, file) {
+  const panel = document.getElementById("answers");
   try {
-    const found = await ask(`/explorer/images?run=${encodeURIComponent(run.name)}`, { method: "POST", body: file });
+    const sent = await fetchJson(`/explorer/images?run=${encodeURIComponent(run.name)}`, {
+      method: "POST",
+      body: file,
+    });
     go({
       tab: state.tab === "why" || state.tab === "similar" ? state.tab : "look",
-      img: found.picture,
+      img: sent.image,
       class: null,
       crop: null,
     });
-    const bars = document.getElementById("answers");
-    // What one view says has come with the picture's name; ten views follow.
-    if (bars && !bars.querySelector(".bars")) bars.replaceChildren(h("h3", {}, t("one")), topBars(found.one));
+    const answers = document.getElementById("answers");
+    // The result of one view has come with the name of the image; that of ten views follows.
+    if (answers && !answers.querySelector(".bars")) answers.replaceChildren(h("h3", {}, t("one")), topBars(sent.one));
   } catch (error) {
-    (place || document.getElementById("main")).prepend(said(error));
+    (panel || document.getElementById("main")).prepend(errorMessage(error));
   }
 }
 
@@ -30,7 +33,7 @@ export function topBars(top, truth = null, choose = null, chosen = null) {
     top.map((each) => {
       const fill = h("span", { class: "fill" });
       fill.style.width = `${100 * each.probability}%`;
-      const inside = [fill, h("b", {}, each.name), h("span", {}, percent(each.probability))];
+      const content = [fill, h("b", {}, each.name), h("span", {}, percent(each.probability))];
       const kind = each.name === truth ? "true" : null;
       return choose
         ? h(
@@ -39,20 +42,20 @@ export function topBars(top, truth = null, choose = null, chosen = null) {
             h(
               "button",
               { type: "button", "aria-pressed": String(each.index === chosen), onclick: () => choose(each.index) },
-              inside,
+              content,
             ),
           )
-        : h("li", { class: kind }, inside);
+        : h("li", { class: kind }, content);
     }),
   );
 }
 
-export function photo(run, img, alt, ...over) {
+export function photo(run, img, alt, ...overlays) {
   return h(
     "div",
     { class: `photo${run.prepare_size < 128 ? " tiny" : ""}` },
-    h("img", { src: pictureUrl(run, img), alt }),
-    over,
+    h("img", { src: imageUrl(run, img), alt }),
+    overlays,
   );
 }
 
@@ -61,7 +64,7 @@ export function chooser(run) {
     type: "file",
     accept: "image/*",
     hidden: true,
-    onchange: () => input.files[0] && usePicture(run, input.files[0]),
+    onchange: () => input.files[0] && useImage(run, input.files[0]),
   });
   return h(
     "div",
@@ -74,7 +77,7 @@ export function chooser(run) {
       h("button", { type: "button", onclick: () => input.click() }, t("choose")),
       navigator.mediaDevices && h("button", { type: "button", onclick: () => webcam(run) }, t("webcam")),
     ),
-    arrows(
+    withArrowKeys(
       h(
         "div",
         { class: "samples", role: "group", "aria-label": t("samples") },
@@ -84,11 +87,11 @@ export function chooser(run) {
             {
               type: "button",
               title: each.truth || each.file,
-              "aria-label": `${t("sample")} ${each.picture}: ${each.truth || ""}`,
-              "aria-pressed": String(each.picture === state.img),
-              onclick: () => go({ img: each.picture, class: null, crop: null }),
+              "aria-label": `${t("sample")} ${each.image}: ${each.truth || ""}`,
+              "aria-pressed": String(each.image === state.img),
+              onclick: () => go({ img: each.image, class: null, crop: null }),
             },
-            h("img", { src: pictureUrl(run, each.picture), alt: "", loading: "lazy" }),
+            h("img", { src: imageUrl(run, each.image), alt: "", loading: "lazy" }),
           ),
         ),
       ),
@@ -102,7 +105,7 @@ async function webcam(run) {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
   } catch {
-    document.getElementById("answers")?.replaceChildren(said(new Error(t("nocam"))));
+    document.getElementById("answers")?.replaceChildren(errorMessage(new Error(t("nocamera"))));
     return;
   }
   const video = h("video", { autoplay: true, playsinline: true, srcObject: stream });
@@ -129,14 +132,14 @@ async function webcam(run) {
             canvas.toBlob(
               (blob) => {
                 dialog.close();
-                usePicture(run, blob);
+                useImage(run, blob);
               },
               "image/jpeg",
               0.92,
             );
           },
         },
-        t("shoot"),
+        t("takephoto"),
       ),
       h("button", { type: "button", onclick: () => dialog.close() }, t("cancel")),
     ),

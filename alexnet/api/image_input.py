@@ -1,0 +1,61 @@
+"""What may stand for an image in Python: a file, its bytes, an array of pixels, or a Pillow image."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL.Image import Image
+
+from alexnet.data.images import Pixels, convert_image
+from alexnet.errors import UsageError
+from alexnet.evaluation.predict import find_images
+
+ImageLike = str | Path | bytes | Pixels | Image
+
+
+def as_image(image: ImageLike) -> bytes | Path | Pixels:
+    """Returns one image as `prepare_image` takes it.
+
+    Raises:
+        UsageError: it is none of the above, or an array of another type or shape.
+    """
+    if isinstance(image, str | Path):
+        return Path(image)
+    if isinstance(image, bytes):
+        return image
+    return convert_image(image)[0] if isinstance(image, Image) else _pixels(image)
+
+
+def list_images(images: ImageLike | Iterable[ImageLike]) -> list[Path | bytes | Pixels]:
+    """Returns one or more images as a list; folders and patterns are replaced by the files that they name.
+
+    Raises:
+        UsageError: there are none, or one of them is no image.
+        DataError: a name stands for no file.
+    """
+    single = isinstance(images, str | Path | bytes | np.ndarray) or not isinstance(images, Iterable)
+    given: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
+    if all(isinstance(each, str | Path) for each in given):
+        return list(find_images(map(str, given)))
+    out: list[Path | bytes | Pixels] = []
+    for each in given:
+        out += find_images([str(each)]) if isinstance(each, str | Path) else [as_image(each)]
+    return out
+
+
+def names_of(images: str | Path | Iterable[str | Path]) -> list[str]:
+    """Returns one or more names as a list of strings."""
+    return [str(images)] if isinstance(images, str | Path) else [str(each) for each in images]
+
+
+def _pixels(image: Any) -> Pixels:
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] == (3,)):
+        return image
+    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
+    kind = type(image).__name__
+    raise UsageError(
+        f"{kind}{'' if shape is None else f' of {dtype}, shape {tuple(shape)}'}: this is no image",
+        fix="Give a file, its bytes, a uint8 array (H, W, 3) or (H, W) of pixels 0..255, or a Pillow image.",
+        code="E217",
+    )

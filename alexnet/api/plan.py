@@ -1,0 +1,346 @@
+"""Training from the outside: what is about to happen, started alone or on several processes, resumed, and its end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from alexnet.api.bars import TrainingBars, progress_callback
+from alexnet.api.dataset import Data
+from alexnet.api.records import recipe_of
+from alexnet.api.run import Run
+from alexnet.data.dataset import Prepared
+from alexnet.data.exclusions import Excluded, read_exclusions
+from alexnet.data.open import fitted, open_images
+from alexnet.data.prepare import PrepareReport
+from alexnet.distributed.launch import check_scheme
+from alexnet.distributed.rendezvous import (
+    ALONE,
+    Division,
+    Rendezvous,
+    check_out,
+    device_of_rank,
+    final_errors,
+    is_speaker,
+    join_rendezvous,
+    joined_group,
+    starts_workers,
+    train_in_workers,
+    world_size_of,
+)
+from alexnet.kernels.device import choose_device
+from alexnet.progress import ProgressCallback
+from alexnet.recipes.named import find_recipe
+from alexnet.recipes.recipe import Recipe, for_classes, override, with_fields
+from alexnet.runs.pretrained import fine_tuning
+from alexnet.runs.run import RunFolder, refuse_existing
+from alexnet.runs.start import images_of_run, note_last, start_or_continue, start_run
+from alexnet.storage.files import new_folder
+from alexnet.training.check import Check
+from alexnet.training.loop import SAVE_SECONDS
+from alexnet.training.loop import train as train_run
+from alexnet.training.monitor import Monitor, Monitors
+from alexnet.training.plan import Plan as Schedule
+from alexnet.training.schedule import check_recipe
+
+OnPrepared = Callable[[PrepareReport], None]
+MAY_CHANGE = ("processes",)  # condition of exactness that a job of torchrun may come back without
+
+
+class WorkersEnded(Exception):
+    """The processes that trained a run ended with an exit code other than 0, after one of them has told why."""
+
+    def __init__(self, exit_code: int):
+        super().__init__(f"the processes that trained the run ended with exit code {exit_code}; their message is above")
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """A run that is about to be trained: everything is decided and prepared, nothing is trained."""
+
+    data: str  # as it was named
+    schedule: Schedule
+    excluded: Sequence[Excluded]
+    division: Division
+    rendezvous: Rendezvous | None
+    out: Path | None = None  # the run folder, where it was named
+    resumed: Run | None = None  # the run that goes on
+
+    @property
+    def recipe(self) -> Recipe:
+        """The complete recipe."""
+        return self.schedule.recipe
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process tells what goes on; of several processes the main one does."""
+        return is_speaker(self.rendezvous)
+
+    @property
+    def reports(self) -> bool:
+        """Whether this process writes the report after training; not where it only starts those that train."""
+        return self.speaks and not starts_workers(self.division)
+
+    def lines(self) -> dict[str, str]:
+        """What is about to happen, in a few lines."""
+        return self.schedule.lines()
+
+    def check(self) -> Check:
+        """Whether the network will train: signal and gradient of every layer on the first images."""
+        return self.schedule.check()
+
+    def estimate(self) -> float:
+        """Seconds that training by one process would take, from a few real steps; validation is not counted."""
+        return self.schedule.estimate()
+
+    def start(self) -> Run:
+        """Makes the run folder; by default a new one in runs/, and `runs/last` points to it.
+
+        Raises:
+            UsageError: it exists and holds something, or another run.
+        """
+        if self.resumed is not None:
+            return self.resumed
+        prepared, recipe = self.schedule.prepared, self.recipe
+        if self.rendezvous is None:
+            record = start_run(self.out or new_folder("runs", self.data), recipe, self.data, prepared, self.excluded)
+        elif self.speaks:
+            record = start_or_continue(check_out(self.out), recipe, self.data, prepared, self.excluded)
+        else:
+            record = RunFolder(check_out(self.out), recipe, prepared.class_names, {})
+        if self.speaks:
+            note_last(record.folder)
+        return Run(record)
+
+    def train(
+        self,
+        run: Run,
+        *,
+        save_seconds: float = SAVE_SECONDS,
+        callbacks: Sequence[Monitor] = (),
+        progress: bool = False,
+        allow_inexact: bool = False,
+    ) -> Run:
+        """Trains the run that `start` gave; arguments as for `alexnet.train`.
+
+        Raises:
+            WorkersEnded: the processes that it started failed.
+        """
+        prepared, device = self.schedule.prepared, self.schedule.device
+        if starts_workers(self.division):
+            options = ["--allow-inexact"] if allow_inexact else []
+            if code := train_in_workers(run.folder, self.division, str(device), save_seconds, *options):
+                raise WorkersEnded(code)
+            return run
+        allowed: bool | tuple[str, ...] = allow_inexact
+        if self.rendezvous is not None and self.resumed is None:
+            allowed = MAY_CHANGE  # torchrun may start this again with fewer machines, or more: that is to allow it
+        group_of_run = joined_group(run.record, prepared, device, self.division, self.rendezvous)
+        with group_of_run as (record, group), ExitStack() as shown:
+            monitors = list(callbacks) if group.is_main else []
+            if progress and group.is_main:
+                monitors.insert(0, shown.enter_context(TrainingBars()))
+            train_run(
+                record,
+                prepared,
+                device=device,
+                monitor=Monitors(monitors),
+                save_seconds=save_seconds,
+                allow_inexact=allowed,
+                group=group,
+            )
+        return run
+
+
+def plan(
+    data: str | Path | Data,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    weights: str | Path | None = None,
+    out: str | Path | None = None,
+    exclude: str | Path | None = None,
+    device: str = "auto",
+    division: Division = ALONE,
+    progress: bool | ProgressCallback = False,
+    on_prepared: OnPrepared | None = None,
+    changes: Sequence[str] = (),
+    **fields: Any,
+) -> TrainingPlan:
+    """Decides and prepares everything for a run, and trains nothing; arguments as for `train`.
+
+    Args:
+        division: how the work is divided among processes.
+        on_prepared: is given what preparing the images did.
+        changes: fields to change as one types them: "epochs=20".
+
+    Raises:
+        AlexNetError: the recipe or the data cannot be used.
+
+    >>> import alexnet
+    >>> alexnet.plan("digits", recipe="demo", epochs=2).lines()["training"].partition(" of 64")[0]
+    '2 epochs of 18 steps'
+    """
+    rendezvous, folder = join_rendezvous(division), None if out is None else Path(out)
+    if rendezvous is not None:
+        check_out(folder)
+    elif folder is not None:
+        refuse_existing(folder)
+    base = _base_recipe(recipe, weights)
+    spec = data.spec if isinstance(data, Data) else str(data)
+    chosen = with_fields(override(fitted(base, spec), changes), fields)
+    place = device_of_rank(choose_device(device), rendezvous)
+    check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
+    excluded = () if exclude is None else read_exclusions(Path(exclude))
+    tell = on_prepared if is_speaker(rendezvous) else None
+
+    def prepare_images() -> Prepared:
+        with progress_callback(progress) as told:
+            return open_images(
+                spec,
+                chosen.prepare_size,
+                tell=tell,
+                progress=told,
+                excluded=excluded,
+                exclusions=str(exclude),
+            )
+
+    prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
+    chosen = for_classes(chosen, len(prepared.class_names))
+    check_recipe(chosen, prepared)
+    return TrainingPlan(spec, Schedule(chosen, base, prepared, place), excluded, division, rendezvous, folder)
+
+
+def train(
+    data: str | Path | Data,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    weights: str | Path | None = None,
+    out: str | Path | None = None,
+    exclude: str | Path | None = None,
+    device: str = "auto",
+    save_seconds: float = SAVE_SECONDS,
+    callbacks: Sequence[Monitor] = (),
+    progress: bool = False,
+    parallel: str | None = None,
+    nproc: int = 1,
+    exact: bool = False,
+    **fields: Any,
+) -> Run:
+    """Trains a network on images and gives the run.
+
+    Args:
+        data: a folder with a sub-folder per class, or with train/ and val/ that have them; a prepared folder or its
+            address; digits, cifar10 and other named sets; or what `load_data` gave.
+        recipe: where the fields start from: a name, a run folder or a record. By default photos, or finetune with
+            `weights`.
+        weights: start from pretrained weights, with a new last layer: "imagenet", a run folder, or a file.
+        out: the run folder; by default a new one in runs/.
+        exclude: a file that names images to leave out, as `examine` writes it.
+        device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
+        save_seconds: between two checkpoints; the best network is always saved. Changes no result.
+        callbacks: told every step, epoch and note; see `alexnet.Monitor`, and `alexnet.TensorBoard` for one.
+        progress: True shows bars and a line for every epoch.
+        parallel: divide the work among processes: data, towers or hybrid.
+        nproc: processes to start on this machine.
+        exact: the same bits for 1, 2, 4 or 8 processes.
+        fields: of the recipe to change: epochs=20, dropout=0.3, `**{"model.norm": "none"}`.
+
+    Raises:
+        AlexNetError: the recipe or the data cannot be used, the disk is full, or numbers are not finite.
+        Interrupted: Ctrl-C or SIGTERM; where it stands is saved, and `resume` goes on.
+
+    >>> import alexnet, tempfile
+    >>> folder = tempfile.mkdtemp() + "/run"
+    >>> run = alexnet.train("digits", recipe="demo", out=folder, epochs=1, device="cpu", **{"model.width": 0.02})
+    >>> [row["epoch"] for row in run.metrics]
+    [1]
+    """
+    division = Division(parallel=parallel, nproc=nproc, exact=exact)  # type: ignore[arg-type]
+    planned = plan(
+        data,
+        recipe=recipe,
+        weights=weights,
+        out=out,
+        exclude=exclude,
+        device=device,
+        division=division,
+        progress=progress,
+        **fields,
+    )
+    return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress)
+
+
+def resume(
+    run: Run | str | Path,
+    *,
+    device: str = "auto",
+    save_seconds: float = SAVE_SECONDS,
+    allow_inexact: bool = False,
+    callbacks: Sequence[Monitor] = (),
+    progress: bool = False,
+    division: Division = ALONE,
+    on_prepared: OnPrepared | None = None,
+) -> Run:
+    """Resumes a run that was stopped or killed; it ends with the bytes of one that was not.
+
+    Args:
+        run: the run, or its folder.
+        allow_inexact: resume although versions, machine, threads or images differ; the run records it.
+
+    Raises:
+        UsageError: something differs from when it was stopped.
+        AlexNetError, Interrupted: as for `train`.
+    """
+    with resuming(
+        run, device=device, division=division, allow_inexact=allow_inexact, progress=progress, on_prepared=on_prepared
+    ) as planned:
+        return planned.train(
+            planned.start(),
+            save_seconds=save_seconds,
+            callbacks=callbacks,
+            progress=progress,
+            allow_inexact=allow_inexact,
+        )
+
+
+@contextmanager
+def resuming(
+    run: Run | str | Path,
+    *,
+    device: str = "auto",
+    division: Division = ALONE,
+    allow_inexact: bool = False,
+    progress: bool | ProgressCallback = False,
+    on_prepared: OnPrepared | None = None,
+) -> Iterator[TrainingPlan]:
+    """The plan of a run that is to be resumed; within it a mistake ends all processes of the run with one message."""
+    rendezvous = join_rendezvous(division)
+    with final_errors(rendezvous):
+        opened = run if isinstance(run, Run) else Run.open(run)
+        place = device_of_rank(choose_device(device), rendezvous)
+        check_scheme(opened.recipe, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
+        tell = on_prepared if is_speaker(rendezvous) else None
+
+        def find_images() -> Prepared:
+            with progress_callback(progress) as told:
+                return images_of_run(opened.record, tell=tell, progress=told, allow_changed=allow_inexact)
+
+        prepared = find_images() if rendezvous is None else rendezvous.first_on_each_machine(find_images)
+        schedule = Schedule(opened.recipe, opened.recipe, prepared, place)
+        yield TrainingPlan(
+            opened.record.data["source"], schedule, (), division, rendezvous, opened.folder, resumed=opened
+        )
+
+
+def _base_recipe(recipe: str | Path | Recipe | None, weights: str | Path | None) -> Recipe:
+    if isinstance(recipe, Recipe):
+        base = recipe
+    elif recipe is not None:
+        base = recipe_of(recipe)
+    elif weights is not None:
+        return fine_tuning(str(weights))
+    else:
+        base = find_recipe("photos")
+    return base if weights is None else replace(base, weights=str(weights))

@@ -1,0 +1,156 @@
+"""A run after or while it trains: its folder, metrics, curves and report, and proof that nothing in it has changed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet.api.bars import progress_callback
+from alexnet.data.dataset import verify as verify_images
+from alexnet.data.prepare import PrepareReport
+from alexnet.errors import DivergedError, UntrustedFileError
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.kernels.device import choose_device
+from alexnet.progress import ProgressCallback
+from alexnet.recipes.recipe import Recipe
+from alexnet.report.run_report import report_run
+from alexnet.runs.checkpoint import damage_of
+from alexnet.runs.metrics import read_epochs
+from alexnet.runs.run import RunFolder, open_run
+from alexnet.runs.start import images_of_run
+from alexnet.training.replay import Replay, replay
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from alexnet.api.model import Model
+
+
+class Run:
+    """A run folder: `alexnet.train` gives one, and `alexnet.Run.open` opens one that is there."""
+
+    def __init__(self, record: RunFolder):
+        self.record = record
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Opens a run folder; `runs/last` is the newest.
+
+        Raises:
+            UsageError: it is none.
+            UntrustedFileError: its files are damaged.
+        """
+        return cls(open_run(Path(folder).expanduser()))
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the run lies."""
+        return self.record.folder
+
+    @property
+    def recipe(self) -> Recipe:
+        """All that decided what the run did."""
+        return self.record.recipe
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the outputs."""
+        return self.record.class_names
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One row for each epoch so far: losses, errors in [0, 1], learning rate, seconds since the start."""
+        return read_epochs(self.folder / "metrics.jsonl")[0]
+
+    def load(self, checkpoint: str = "best", device: str = "auto") -> "Model":
+        """The trained network; see `alexnet.load`."""
+        from alexnet.api.model import load
+
+        return load(self.folder, checkpoint=checkpoint, device=device)
+
+    def plot(self) -> "Figure":
+        """Loss and top-1 error over the epochs, training and validation, as a matplotlib figure."""
+        from alexnet.api.notebook import learning_curves
+
+        return learning_curves(self.metrics)
+
+    def report(
+        self, *, progress: bool | ProgressCallback = False, on_prepared: Callable[[PrepareReport], None] | None = None
+    ) -> Path:
+        """Evaluates the best network and writes report.html; gives its path.
+
+        Raises:
+            DataError: the images of the run are gone or have changed.
+        """
+        return self.evaluate_and_report(progress=progress, on_prepared=on_prepared)[1]
+
+    def evaluate_and_report(
+        self,
+        *,
+        progress: bool | ProgressCallback = False,
+        on_prepared: Callable[[PrepareReport], None] | None = None,
+        allow_changed: bool = False,
+    ) -> tuple[Sequence[Evaluation], Path]:
+        """The evaluations that the report shows, and its path; see `report`.
+
+        Args:
+            allow_changed: other images of the same classes will do, as after `resume(allow_inexact=True)`.
+        """
+        with progress_callback(progress) as told:
+            prepared = images_of_run(self.record, tell=on_prepared, progress=told, allow_changed=allow_changed)
+            return report_run(self.record, prepared, progress=told)
+
+    def verify(
+        self,
+        *,
+        replayed: bool = False,
+        device: str = "auto",
+        progress: bool | ProgressCallback = False,
+        on_prepared: Callable[[PrepareReport], None] | None = None,
+    ) -> Replay | None:
+        """Reads every file of the run, and the images it was trained on, and compares them with their checksums.
+
+        Args:
+            replayed: also train the recipe for a few steps twice, once killed in the middle and resumed, and compare.
+
+        Raises:
+            UntrustedFileError: E656, a file of the run is damaged.
+            DataError: an image is not as it was prepared.
+            DivergedError: E404, the replay ended with other bytes.
+        """
+        if damage := damage_of(self.record):
+            raise UntrustedFileError(
+                "\n".join(damage),
+                fix=f"alexnet resume {self.folder} resumes from the newest intact checkpoint and repairs what it can.",
+                code="E656",
+            )
+        if "imported" in self.record.data:
+            return None
+        with progress_callback(progress) as told:
+            prepared = images_of_run(self.record, tell=on_prepared, progress=told)
+            verify_images(prepared, told)
+        if not replayed:
+            return None
+        result = replay(self.record, prepared, choose_device(device))
+        if result.different:
+            raise DivergedError(
+                f"not the same: {result.steps} steps, and again with kill -9 at step {result.killed_at}, resumed from "
+                f"{result.resumed_from}: {', '.join(result.different)} differ",
+                fix="Please report it with environment.json.",
+                code="E404",
+            )
+        return result
+
+    def __repr__(self) -> str:
+        rows = self.metrics
+        last = f"epoch {rows[-1]['epoch']} of {self.recipe.epochs}" if rows else "no epoch yet"
+        error = (
+            f", validation error {100 * rows[-1]['val_top1_error']:.1f} %"
+            if rows and "val_top1_error" in rows[-1]
+            else ""
+        )
+        return f"Run({self.folder}: {self.recipe.name}, {last}{error})"
+
+    def _repr_html_(self) -> str:
+        from alexnet.api.notebook import run_curves
+
+        return run_curves(repr(self), self.metrics)

@@ -1,0 +1,28 @@
+"""Arguments that mean the same in every verb, with the one sentence that explains each."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from alexnet.distributed.rendezvous import Division
+
+Changes = Annotated[
+    str,
+    Parameter(
+        allow_leading_hyphen=True,
+        show_default=False,
+        help="Fields of the recipe to change: field=value or --field value; alexnet recipes NAME shows them all.",
+    ),
+]
+Checkpoint = Annotated[Literal["best", "last"], Parameter(help="The best on validation, or the last.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, mps, or a torch device such as cuda:1.")]
+Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
+Format = Annotated[Literal["table", "json", "csv"], Parameter(help="table for people, json or csv for programs.")]
+Images = Annotated[str, Parameter(allow_leading_hyphen=True, help='Files, folders or "patterns".')]
+Names = Annotated[int, Parameter(name=["--k", "-k"], help="How many answers for each image.")]
+RunPath = Annotated[Path, Parameter(help="The run folder; runs/last is the newest.")]
+Views = Annotated[
+    Literal[1, 10],
+    Parameter(help="1: the centre; 10: corners, centre and their mirrors, probabilities averaged, as in the paper."),
+]
