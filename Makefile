@@ -14,7 +14,7 @@ demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare 
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
 test: .venv/.dev  ## everything that needs no GPU
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff check .

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from alexnet.api.dataset import Data, ImageDataset, examine, load_data, prepare
     from alexnet.api.model import Model, load
     from alexnet.api.networks import bench, check, create_model, identify, import_weights, summary
-    from alexnet.api.plan import TrainingPlan, WorkersEnded, plan, resume, train
+    from alexnet.api.plan import TrainingPlan, WorkersEnded, plan
     from alexnet.api.records import diff, list_recipes, recipe
     from alexnet.api.run import Run
     from alexnet.api.studies import Ablation, Comparison, ParityCheck, ablate, compare, ensemble, parity
+    from alexnet.api.train import resume, train
     from alexnet.errors import (
         AlexNetError,
         DataError,
@@ -40,10 +41,11 @@ _HOMES = {
     "api.dataset": ("Data", "ImageDataset", "examine", "load_data", "prepare"),
     "api.model": ("Model", "load"),
     "api.networks": ("bench", "check", "create_model", "identify", "import_weights", "summary"),
-    "api.plan": ("TrainingPlan", "WorkersEnded", "plan", "resume", "train"),
+    "api.plan": ("TrainingPlan", "WorkersEnded", "plan"),
     "api.records": ("diff", "list_recipes", "recipe"),
     "api.run": ("Run",),
     "api.studies": ("Ablation", "Comparison", "ParityCheck", "ablate", "compare", "ensemble", "parity"),
+    "api.train": ("resume", "train"),
     "errors": ("AlexNetError", "DataError", "DivergedError", "ResourceError", "UntrustedFileError", "UsageError"),
     "evaluation.evaluate": ("Evaluation",),
     "evaluation.predict": ("Prediction",),

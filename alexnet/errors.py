@@ -14,6 +14,13 @@ class AlexNetError(Exception):
         what: what is wrong and where (paths, field names, numbers).
         fix: what to do about it; printed on a separate line.
         code: E and three digits; the first digit is the exit code. docs/errors.md explains each code.
+
+    >>> import alexnet
+    >>> try:
+    ...     alexnet.load("nowhere")
+    ... except alexnet.AlexNetError as error:
+    ...     print(error.code, error.what)
+    E230 nowhere does not exist
     """
 
     exit_code = 1
@@ -27,30 +34,61 @@ class AlexNetError(Exception):
 
 
 class UsageError(AlexNetError):
-    """A wrong flag, field, value or combination of them."""
+    """A wrong flag, field, value or combination of them.
+
+    >>> import alexnet
+    >>> try:
+    ...     alexnet.recipe("photos", dropout=7)
+    ... except alexnet.UsageError as error:
+    ...     print(error.code)
+    E214
+    """
 
     exit_code = 2
 
 
 class DataError(AlexNetError):
-    """Images or folders that cannot be used as they are."""
+    """Images or folders that cannot be used as they are.
+
+    >>> import alexnet
+    >>> try:
+    ...     alexnet.load_data("nowhere")
+    ... except alexnet.DataError as error:
+    ...     print(error.code)
+    E310
+    """
 
     exit_code = 3
 
 
 class DivergedError(AlexNetError):
-    """Training produced numbers that are not finite."""
+    """Training produced numbers that are not finite.
+
+    >>> import alexnet
+    >>> alexnet.DivergedError("the loss became nan at step 7").exit_code
+    4
+    """
 
     exit_code = 4
 
 
 class ResourceError(AlexNetError):
-    """Too little disk space or memory, or an error of the file system, the network or a process."""
+    """Too little disk space or memory, or an error of the file system, the network or a process.
+
+    >>> import alexnet
+    >>> alexnet.ResourceError("disk full").exit_code
+    5
+    """
 
     exit_code = 5
 
 
 class UntrustedFileError(AlexNetError):
-    """A file that is damaged or could run code when opened."""
+    """A file that is damaged or could run code when opened.
+
+    >>> import alexnet
+    >>> alexnet.UntrustedFileError("damaged").exit_code
+    6
+    """
 
     exit_code = 6

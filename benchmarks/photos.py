@@ -132,7 +132,7 @@ def theirs(photos: str, name: str, minutes: float, seed: int, *, look_every: int
 
 @torch.inference_mode()
 def score(model: torch.nn.Module, folder: str, pixels: list[Any], views: int) -> float:
-    """Accuracy from the centre or from ten crops of 224 of a image with shorter side 256."""
+    """Accuracy from the centre or from ten crops of 224 of an image with shorter side 256."""
     crops: Callable[[Any], list[Any]] = v2.TenCrop(224) if views == 10 else lambda image: [v2.CenterCrop(224)(image)]
     view = v2.Compose(pixels)
 

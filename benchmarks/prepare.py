@@ -50,7 +50,7 @@ def links(photos: Path, count: int, folder: Path) -> tuple[Source, Path]:
 
 
 def square(path: Path, method: Image.Resampling) -> NDArray[np.uint8]:
-    """A image as Pillow prepares it: decoded whole, its central square resized."""
+    """An image as Pillow prepares it: decoded whole, its central square resized."""
     with Image.open(path) as image:
         whole = image.convert("RGB")
     width, height = whole.size

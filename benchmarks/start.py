@@ -60,7 +60,7 @@ def timed(*command: str) -> Callable[[], float]:
 
 
 def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
-    """Makes a run folder of the network of 2012 and a image, and starts processes on them."""
+    """Makes a run folder of the network of 2012 and an image, and starts processes on them."""
     classes = tuple(str(i) for i in range(1000))
     run = create_run(folder / "run", Recipe(model=AlexNetConfig()), classes, {"fingerprint": ""})
     save_checkpoint(run, build_model(run.recipe.model), {}, TrainingState(step=0), best=True)

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """The images of one split as a map-style PyTorch dataset: (3, size, size) uint8 pixels 0..255, and the label."""
+    """The images of one split as a map-style PyTorch dataset: (3, size, size) uint8 pixels 0..255, and the label.
+
+    >>> import alexnet
+    >>> train = alexnet.load_data("photos/", size=24).train
+    >>> len(train), train[0][0].shape, train[0][1]
+    (24, torch.Size([3, 24, 24]), 0)
+    """
 
     def __init__(self, split: Split, class_names: tuple[str, ...]):
         self.split, self.class_names = split, class_names
@@ -49,7 +55,12 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
 
 class Data:
-    """Images prepared for training, by split; `train`, `val` and `test` are datasets, or None where there is none."""
+    """Images prepared for training, by split; `train`, `val` and `test` are datasets, or None where there is none.
+
+    >>> import alexnet
+    >>> alexnet.load_data("photos/", size=24)
+    Data(photos: 3 classes, 24 train, 6 val; 24 pixels)
+    """
 
     def __init__(self, spec: str, prepared: Prepared):
         self.spec, self.prepared = spec, prepared
@@ -84,7 +95,7 @@ class Data:
 
         >>> import alexnet
         >>> alexnet.load_data("digits", size=32).summary()["classes"]["0"]
-        {'train': 113, 'val': 29, 'test': 36}
+        {'train': 114, 'val': 28, 'test': 36}
         """
         splits = {name: self.prepared.splits[name] for name in SPLITS if name in self.prepared.splits}
         counts = {name: np.bincount(split.labels, minlength=len(self.class_names)) for name, split in splits.items()}
@@ -226,6 +237,11 @@ def prepare(
     Raises:
         DataError: there are no images that can be used, or one cannot be read and `strict` is set.
         ResourceError: the disk refuses.
+
+    >>> import alexnet
+    >>> report = alexnet.prepare("photos/", "prepared", size=24)
+    >>> report.counts["train"]
+    {'blue': 8, 'green': 8, 'red': 8}
     """
     opened = open_source(str(source))
     if exclude is not None:
@@ -255,6 +271,10 @@ def examine(
     Raises:
         UsageError: `out` cannot be used, or `source` is a prepared folder.
         DataError: `source` cannot be read at all.
+
+    >>> import alexnet
+    >>> print(alexnet.examine("photos/", out="findings").next_steps()[-1])
+    alexnet train photos/
     """
     target = Path(out) if out is not None else new_folder("doctor", str(source))
     with progress_callback(progress) as told:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from alexnet.export.write import Exported, export_target
 from alexnet.export.write import export as export_network
 from alexnet.interpret.attribution import Explanation, explain, methods_of
 from alexnet.interpret.features import Features, check_file, features, last_hidden, save_features
-from alexnet.interpret.filters import FilterGrowth, Filters, conv1_kernels, some_epochs
+from alexnet.interpret.filters import FilterGrowth, Filters, conv1_kernels
 from alexnet.interpret.image_index import update_index
 from alexnet.interpret.similar import Similar, similar
 from alexnet.kernels.device import choose_device
@@ -32,7 +33,13 @@ from alexnet.runs.start import images_of_run
 
 
 class Model:
-    """A trained network with its classes: `alexnet.load` makes one."""
+    """A trained network with its classes: `alexnet.load` makes one.
+
+    >>> import alexnet
+    >>> model = alexnet.load("runs/last")
+    >>> model.class_names, model.summary().parameters
+    (('blue', 'green', 'red'), 15567)
+    """
 
     def __init__(self, record: RunFolder, network: Network):
         self.record = record  # the run; of weights without one, as if they had been imported
@@ -88,6 +95,11 @@ class Model:
         Raises:
             UsageError: no images were given, k is below 1, or views is neither 1 nor 10.
             DataError: a name stands for nothing.
+
+        >>> import alexnet
+        >>> answers = alexnet.load("runs/last").predict(["cat.jpg", "photos/red"], views=10, k=2)
+        >>> len(answers), len(answers[0].top)
+        (11, 2)
         """
         return list(self.predict_each(images, views=views, k=k, batch_size=batch_size))
 
@@ -117,28 +129,22 @@ class Model:
 
         Raises:
             DataError: there is no such split, or the network does not know its classes.
+
+        >>> import alexnet
+        >>> alexnet.load("runs/last").evaluate("photos/").count
+        30
         """
         with progress_callback(progress) as told:
             prepared = self._images(data, told, on_prepared)
             chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
+            names, precision = self.class_names, self.recipe.precision
             result = evaluate(
-                self.network,
-                prepared,
-                chosen,
-                class_names=self.class_names,
-                views=views,
-                precision=self.recipe.precision,
-                progress=told,
+                self.network, prepared, chosen, class_names=names, views=views, precision=precision, progress=told
             )
         return replace(result, split="all") if list(prepared.splits) == ["train"] else result
 
     def explain(
-        self,
-        image: ImageLike,
-        *,
-        method: str = "grad-cam",
-        class_name: str | None = None,
-        patch: int | None = None,
+        self, image: ImageLike, *, method: str = "grad-cam", class_name: str | None = None, patch: int | None = None
     ) -> Explanation:
         """Maps which parts of an image speak for a class.
 
@@ -155,6 +161,11 @@ class Model:
         Raises:
             UsageError: there is no such class or method, or the square does not fit.
             DataError: the image cannot be read.
+
+        >>> import alexnet
+        >>> found = alexnet.load("runs/last").explain("cat.jpg", method="occlusion", class_name="red")
+        >>> found.map.shape, found.explained.name
+        ((20, 20), 'red')
         """
         label = None if class_name is None else self.classifier.index_of(class_name)
         prepared = self.classifier.prepare(as_image(image))
@@ -180,6 +191,11 @@ class Model:
         Raises:
             UsageError: k is below 1, or there is no such layer.
             DataError: there are no images.
+
+        >>> import alexnet
+        >>> found = alexnet.load("runs/last").similar("cat.jpg", index="photos/", k=3)
+        >>> len(found.answers[0].found)
+        3
         """
         if k < 1:
             raise UsageError(f"k={k}: at least one image must be found", fix="Use 1 or more: --k 6.", code="E248")
@@ -210,6 +226,10 @@ class Model:
         Raises:
             UsageError: there is no such layer, or `out` exists or ends otherwise.
             DataError: there are no images.
+
+        >>> import alexnet
+        >>> alexnet.load("runs/last").features("photos/red", layer="fc7").values.shape
+        (10, 64)
         """
         if out is not None:
             check_file(Path(out))
@@ -229,6 +249,9 @@ class Model:
 
         Raises:
             UsageError: the first layer has one gray channel.
+
+        >>> import alexnet
+        >>> path = alexnet.load("runs/last").filters().save("filters.png")
         """
         return Filters(conv1_kernels(self.network), self._towers, self.source.resolve().name)
 
@@ -238,17 +261,7 @@ class Model:
         Raises:
             UsageError: the run has not kept them.
         """
-        history = kernel_history(self.record)
-        if not history:
-            raise UsageError(
-                f"{self.source} has not kept the conv1 filters of its epochs: its folder conv1 is empty",
-                fix="Every run keeps them at the end of an epoch; leave --over-training out to see those of a "
-                "checkpoint.",
-                code="E284",
-            )
-        name = self.source.resolve().name
-        chosen = some_epochs(history, most)
-        return FilterGrowth(tuple((epoch, Filters(kernels, self._towers, name)) for epoch, kernels in chosen))
+        return FilterGrowth.of(kernel_history(self.record), self._towers, self.source, most)
 
     def export(
         self,
@@ -275,6 +288,9 @@ class Model:
         Raises:
             UsageError: `out` exists, or a package is missing.
             UntrustedFileError: the answers are not equal; nothing is written.
+
+        >>> import alexnet
+        >>> exported = alexnet.load("runs/last").export("net.onnx")  # doctest: +SKIP
         """
         target, form = export_target(out, to, self.source.resolve().name)
         with progress_callback(progress) as told:
@@ -305,9 +321,7 @@ class Model:
         return f"Model({self.recipe.name} from {self.source}: {len(self.class_names)} classes: {names})"
 
     def _repr_html_(self) -> str:
-        from alexnet.api.notebook import summary_table
-
-        return summary_table(repr(self), self.summary())
+        return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}"
 
 
 def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") -> Model:
@@ -323,6 +337,10 @@ def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") 
         UsageError: there is no such run or file, or the device is not there.
         UntrustedFileError: a file is damaged, or would run code.
         ResourceError: the published weights cannot be fetched.
+
+    >>> import alexnet
+    >>> len(alexnet.load("runs/last").predict("photos/red"))
+    10
     """
     folder, network = open_network(str(source), checkpoint)
     return Model(folder, network.to(choose_device(device)))

@@ -134,7 +134,7 @@ def check(
 
     >>> import alexnet
     >>> [verdict.topic for verdict in alexnet.check("digits", recipe="demo").verdicts]
-    []
+    ['sound']
     """
     base = recipe if isinstance(recipe, Recipe) else recipe_of(recipe)
     spec = data.spec if isinstance(data, Data) else str(data)
@@ -167,6 +167,11 @@ def bench(
 
     Raises:
         AlexNetError: the recipe or the data cannot be used.
+
+    >>> import alexnet
+    >>> times = alexnet.bench(layers=True, recipe="demo", batch_size=2, device="cpu")
+    >>> times.layers[0].name
+    'conv1'
     """
     base = recipe if isinstance(recipe, Recipe) else recipe_of(recipe)
     spec = data.spec if isinstance(data, Data) else None if data is None else str(data)
@@ -198,6 +203,11 @@ def identify(file: str | Path) -> Identified:
     Raises:
         DataError: no network that we know.
         UntrustedFileError: the file is damaged, or would run code.
+
+    >>> import alexnet
+    >>> found = alexnet.identify("weights.safetensors")
+    >>> found.kind, found.network.config.num_classes
+    ('alexnet', 3)
     """
     return identify_file(Path(file))
 
@@ -214,6 +224,11 @@ def import_weights(file: str | Path, out: str | Path, *, classes: str | Path | N
     Raises:
         UsageError: `out` exists, or there are more or fewer names than outputs.
         DataError, UntrustedFileError: see `identify`.
+
+    >>> import alexnet
+    >>> run, found = alexnet.import_weights("weights.safetensors", "runs/imported")
+    >>> alexnet.load(run.folder).class_names
+    ('blue', 'green', 'red')
     """
     names = None if classes is None else read_class_names(Path(classes))
     folder, identified = import_file(Path(file), Path(out), names)

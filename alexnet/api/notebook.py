@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from alexnet.models.summary import Summary
 from alexnet.runs.metrics import best_epoch, series
 
 BLUE, ORANGE = "#1f6fb4", "#d95f02"  # told apart by color-blind readers too
@@ -56,14 +55,3 @@ def run_curves(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     learning_curves(rows).savefig(buffer, format="svg")
     text = buffer.getvalue()
     return f"<p>{escape(title)}</p>{text[text.index('<svg') :]}"
-
-
-def summary_table(title: str, summary: Summary) -> str:
-    """A network as HTML: its line, and a table of its layers."""
-    lines = "".join(
-        f"<tr><td>{escape(layer.name)}</td><td>{escape(layer.kind)}</td>"
-        f"<td>{' x '.join(map(str, layer.shape))}</td><td>{layer.parameters:,}</td></tr>"
-        for layer in summary.layers
-    )
-    head = "<tr><th>layer</th><th>kind</th><th>output</th><th>parameters</th></tr>"
-    return f"<p>{escape(title)}; {summary.parameters:,} parameters</p><table>{head}{lines}</table>"

@@ -25,6 +25,7 @@ from alexnet.distributed.rendezvous import (
     is_speaker,
     join_rendezvous,
     joined_group,
+    started_by_alexnet,
     starts_workers,
     train_in_workers,
     world_size_of,
@@ -49,7 +50,12 @@ MAY_CHANGE = ("processes",)  # condition of exactness that a job of torchrun may
 
 
 class WorkersEnded(Exception):
-    """The processes that trained a run ended with an exit code other than 0, after one of them has told why."""
+    """The processes that trained a run ended with an exit code other than 0, after one of them has told why.
+
+    >>> import alexnet
+    >>> alexnet.WorkersEnded(4).exit_code
+    4
+    """
 
     def __init__(self, exit_code: int):
         super().__init__(f"the processes that trained the run ended with exit code {exit_code}; their message is above")
@@ -58,7 +64,13 @@ class WorkersEnded(Exception):
 
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
-    """A run that is about to be trained: everything is decided and prepared, nothing is trained."""
+    """A run that is about to be trained: everything is decided and prepared, nothing is trained.
+
+    >>> import alexnet
+    >>> plan = alexnet.plan("photos/", recipe="small-photos", epochs=2)
+    >>> plan.recipe.epochs
+    2
+    """
 
     data: str  # as it was named
     schedule: Schedule
@@ -79,9 +91,17 @@ class TrainingPlan:
         return is_speaker(self.rendezvous)
 
     @property
+    def announces(self) -> bool:
+        """Whether this process says which run folder it is; not where `alexnet` started it, which has said so."""
+        return self.speaks and not started_by_alexnet()
+
+    @property
     def reports(self) -> bool:
         """Whether this process writes the report after training; not where it only starts those that train."""
         return self.speaks and not starts_workers(self.division)
+
+    def __repr__(self) -> str:
+        return f"Training{self.schedule!r}"
 
     def lines(self) -> dict[str, str]:
         """What is about to happen, in a few lines."""
@@ -210,99 +230,6 @@ def plan(
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     return TrainingPlan(spec, Schedule(chosen, base, prepared, place), excluded, division, rendezvous, folder)
-
-
-def train(
-    data: str | Path | Data,
-    *,
-    recipe: str | Path | Recipe | None = None,
-    weights: str | Path | None = None,
-    out: str | Path | None = None,
-    exclude: str | Path | None = None,
-    device: str = "auto",
-    save_seconds: float = SAVE_SECONDS,
-    callbacks: Sequence[Monitor] = (),
-    progress: bool = False,
-    parallel: str | None = None,
-    nproc: int = 1,
-    exact: bool = False,
-    **fields: Any,
-) -> Run:
-    """Trains a network on images and gives the run.
-
-    Args:
-        data: a folder with a sub-folder per class, or with train/ and val/ that have them; a prepared folder or its
-            address; digits, cifar10 and other named sets; or what `load_data` gave.
-        recipe: where the fields start from: a name, a run folder or a record. By default photos, or finetune with
-            `weights`.
-        weights: start from pretrained weights, with a new last layer: "imagenet", a run folder, or a file.
-        out: the run folder; by default a new one in runs/.
-        exclude: a file that names images to leave out, as `examine` writes it.
-        device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
-        save_seconds: between two checkpoints; the best network is always saved. Changes no result.
-        callbacks: told every step, epoch and note; see `alexnet.Monitor`, and `alexnet.TensorBoard` for one.
-        progress: True shows bars and a line for every epoch.
-        parallel: divide the work among processes: data, towers or hybrid.
-        nproc: processes to start on this machine.
-        exact: the same bits for 1, 2, 4 or 8 processes.
-        fields: of the recipe to change: epochs=20, dropout=0.3, `**{"model.norm": "none"}`.
-
-    Raises:
-        AlexNetError: the recipe or the data cannot be used, the disk is full, or numbers are not finite.
-        Interrupted: Ctrl-C or SIGTERM; where it stands is saved, and `resume` goes on.
-
-    >>> import alexnet, tempfile
-    >>> folder = tempfile.mkdtemp() + "/run"
-    >>> run = alexnet.train("digits", recipe="demo", out=folder, epochs=1, device="cpu", **{"model.width": 0.02})
-    >>> [row["epoch"] for row in run.metrics]
-    [1]
-    """
-    division = Division(parallel=parallel, nproc=nproc, exact=exact)  # type: ignore[arg-type]
-    planned = plan(
-        data,
-        recipe=recipe,
-        weights=weights,
-        out=out,
-        exclude=exclude,
-        device=device,
-        division=division,
-        progress=progress,
-        **fields,
-    )
-    return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress)
-
-
-def resume(
-    run: Run | str | Path,
-    *,
-    device: str = "auto",
-    save_seconds: float = SAVE_SECONDS,
-    allow_inexact: bool = False,
-    callbacks: Sequence[Monitor] = (),
-    progress: bool = False,
-    division: Division = ALONE,
-    on_prepared: OnPrepared | None = None,
-) -> Run:
-    """Resumes a run that was stopped or killed; it ends with the bytes of one that was not.
-
-    Args:
-        run: the run, or its folder.
-        allow_inexact: resume although versions, machine, threads or images differ; the run records it.
-
-    Raises:
-        UsageError: something differs from when it was stopped.
-        AlexNetError, Interrupted: as for `train`.
-    """
-    with resuming(
-        run, device=device, division=division, allow_inexact=allow_inexact, progress=progress, on_prepared=on_prepared
-    ) as planned:
-        return planned.train(
-            planned.start(),
-            save_seconds=save_seconds,
-            callbacks=callbacks,
-            progress=progress,
-            allow_inexact=allow_inexact,
-        )
 
 
 @contextmanager

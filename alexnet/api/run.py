@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run folder: `alexnet.train` gives one, and `alexnet.Run.open` opens one that is there."""
+    """A run folder: `alexnet.train` gives one, and `alexnet.Run.open` opens one that is there.
+
+    >>> import alexnet
+    >>> run = alexnet.Run.open("runs/last")
+    >>> [row["epoch"] for row in run.metrics]
+    [1, 2]
+    """
 
     def __init__(self, record: RunFolder):
         self.record = record

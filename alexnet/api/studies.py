@@ -29,7 +29,15 @@ from alexnet.storage.files import refuse_to_replace
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """The runs of an ablation: those wanted, and those that have no row yet."""
+    """The runs of an ablation: those wanted, and those that have no row yet.
+
+    >>> import alexnet
+    >>> ablation = alexnet.ablate("digits", base="demo", vary="no-lrn", seeds=2)
+    >>> ablation
+    Ablation(demo against no-lrn: 0 of 4 runs done)
+    >>> print(ablation.commands[0])
+    alexnet train DATA --recipe demo seed=0
+    """
 
     base: str
     variants: tuple[Variant, ...]
@@ -150,7 +158,13 @@ def ablate(
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Runs on the same images of one split."""
+    """Runs on the same images of one split.
+
+    >>> import alexnet
+    >>> comparison = alexnet.compare("runs/photos", "runs/other", split="val")
+    >>> comparison.pairs[0].p
+    1.0
+    """
 
     names: tuple[str, ...]
     evaluations: tuple[Evaluation, ...]
@@ -184,6 +198,10 @@ def compare(
 
     Raises:
         UsageError: fewer than two runs, runs on other images, no such split, or `out` exists.
+
+    >>> import alexnet
+    >>> alexnet.compare("runs/photos", "runs/other", split="val").names
+    ('photos', 'other')
     """
     if out is not None:
         refuse_to_replace(Path(out))
@@ -235,12 +253,18 @@ def ensemble(
         split: what is reported: by default test where there is one, else val.
         weights_on: find weights on this split, another than the one reported; by default equal ones.
         views: 1 or 10.
+        checkpoint: the "best" on validation, or the "last".
+        device: as for `load`.
 
     Returns:
         `.combined` and `.members` are evaluations, `.gain("top1_error")` says what averaging gains.
 
     Raises:
         UsageError: fewer than two runs, runs on other images, or weights found on what is reported.
+
+    >>> import alexnet
+    >>> alexnet.ensemble("runs/photos", "runs/other", split="val").gain("top1_error")
+    (0.0, [0.0, 0.0])
     """
     opened, prepared = open_runs([Path(run) for run in runs])
     chosen = split_to_report(prepared, split)
@@ -260,7 +284,12 @@ def ensemble(
 
 @dataclass(frozen=True, eq=False)
 class ParityCheck:
-    """How two networks answer the same images."""
+    """How two networks answer the same images.
+
+    >>> import alexnet
+    >>> alexnet.parity("runs/photos", "runs/other", "photos/red").equal
+    True
+    """
 
     parity: Parity
     first: Backend
@@ -291,12 +320,18 @@ def parity(
     """Compares the answers of two networks: run folders, ONNX files, exported programs, exported folders.
 
     Args:
+        first: the network to compare with.
+        second: the other one.
         images: files, folders or patterns.
         trust: open exported programs (.pt2), which can run code: only for files that you made yourself.
 
     Raises:
         UsageError: one of them is nothing that can be asked, or they have other classes.
         UntrustedFileError: an exported program without `trust`, or a damaged file.
+
+    >>> import alexnet
+    >>> alexnet.parity("runs/photos", "runs/other", "photos/red/0.png")
+    ParityCheck(runs/photos and runs/other: equal on 1 images)
     """
     names = [images] if isinstance(images, str | Path) else list(images)
     paths = find_images(map(str, names))

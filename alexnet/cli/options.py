@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from alexnet.distributed.rendezvous import Division
+from alexnet.distributed.rendezvous import ALONE, Division
+
+__all__ = ["ALONE", "Changes", "Checkpoint", "Device", "Divided", "Format", "Images", "Names", "RunPath", "Views"]
 
 Changes = Annotated[
     str,

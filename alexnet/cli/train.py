@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alexnet
-from alexnet.cli.options import Changes, Device, Divided, RunPath
-from alexnet.distributed.rendezvous import ALONE, started_by_alexnet
+from alexnet.cli.options import ALONE, Changes, Device, Divided, RunPath
 
 if TYPE_CHECKING:
     from alexnet.api.plan import TrainingPlan
@@ -145,7 +144,7 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
     from alexnet.cli import tables
 
     run = plan.start()
-    if plan.speaks and not started_by_alexnet():
+    if plan.announces:
         print(f"run folder: {run.folder}   (Ctrl-C stops and saves)", flush=True)
     try:
         plan.train(run, save_seconds=save_seconds, progress=True, allow_inexact=allow_inexact)

@@ -48,6 +48,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self):,} images of {self.size} pixels)"
+
     def read(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Reads images in the order of `indices`. The pixels of an image do not depend on the other indices.
 
@@ -113,6 +116,11 @@ class Prepared:
     def location(self) -> str:
         """The folder or the address with which the dataset can be opened again."""
         return str(self.folder) if self.address is None else self.address
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        classes = f"{len(self.class_names)} classes"
+        return f"Prepared({self.source}: {classes}, {counts}; {self.size} pixels, {self.encoding}; {self.location})"
 
 
 def open_prepared(folder: Path) -> Prepared:

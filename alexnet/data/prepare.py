@@ -66,6 +66,10 @@ class PrepareReport:
     already_done: bool  # the folder was finished before; nothing was written
     reused_shards: int  # from an interrupted run
 
+    def __repr__(self) -> str:
+        images = sum(sum(classes.values()) for classes in self.counts.values())
+        return f"PrepareReport({self.folder}: {images:,} images of {self.size} pixels, {len(self.skipped)} left out)"
+
 
 def prepare(
     source: Source,

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from alexnet.distributed.process import (
     end_with_parent,
@@ -61,7 +59,6 @@ class Division:
         return self.parallel or "none"
 
 
-Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
 ALONE = Division()
 
 

@@ -38,6 +38,10 @@ class Classifier:
     prepare_size: int  # side of a prepared image in pixels, as in the recipe of the training
     precision: str = "float32"  # or bfloat16
 
+    def __repr__(self) -> str:
+        network = f"{type(self.network).__name__} for {self.network.config.crop_size} pixels"
+        return f"Classifier({network}, {len(self.class_names)} classes, images prepared at {self.prepare_size} pixels)"
+
     def prepare(self, image: bytes | Path | Pixels, max_pixels: int = MAX_PIXELS) -> Pixels:
         """Prepares an image, given as a file, bytes or pixels, for the network: (size, size, 3) uint8.
 

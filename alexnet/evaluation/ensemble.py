@@ -23,6 +23,12 @@ class Ensemble:
     combined: Evaluation
     weights: tuple[float, ...]  # sum to 1
 
+    def __repr__(self) -> str:
+        gain, _ = self.gain("top1_error")
+        return (
+            f"Ensemble({len(self.members)} networks, {100 * gain:+.1f} points of top-1 error gained: {self.combined})"
+        )
+
     def gain(self, measure: str) -> tuple[float, list[float]]:
         """By how much the ensemble is better than the mean of its members and than each member; positive is better.
 

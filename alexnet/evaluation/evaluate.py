@@ -18,7 +18,13 @@ from alexnet.text import listed
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The class probabilities of every image of a split, and the errors that follow from them."""
+    """The class probabilities of every image of a split, and the errors that follow from them.
+
+    >>> import alexnet
+    >>> evaluation = alexnet.load("runs/last").evaluate(split="val")
+    >>> evaluation.count, evaluation.probabilities.shape, 0 <= evaluation.top1_error <= 1
+    (6, (6, 3), True)
+    """
 
     split: str
     views: int
@@ -54,6 +60,12 @@ class Evaluation:
         classes = len(self.class_names)
         pairs = self.labels * classes + self.probabilities.argmax(1)
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+    def __repr__(self) -> str:
+        top5 = f", top-5 error {100 * self.top5_error:.1f} %" if len(self.class_names) > 5 else ""
+        views = "1 view" if self.views == 1 else f"{self.views} views"
+        error = f"top-1 error {100 * self.top1_error:.1f} %{top5}, log loss {self.log_loss:.3f}"
+        return f"Evaluation({self.split}, {self.count:,} images, {views}: {error})"
 
     def summary(self) -> dict[str, Any]:
         """Returns the results as a plain dictionary, errors in [0, 1]."""

@@ -19,7 +19,13 @@ from alexnet.evaluation.classifier import Classifier
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image, or the reason why there is none; a notebook shows it with the image and bars."""
+    """The answer for one image, or the reason why there is none; a notebook shows it with the image and bars.
+
+    >>> import alexnet
+    >>> (answer,) = alexnet.load("runs/last").predict("cat.jpg", k=3)
+    >>> round(sum(probability for _, probability in answer.top), 5)
+    1.0
+    """
 
     path: Path | None  # None if the image was given as bytes or pixels
     top: tuple[tuple[str, float], ...]  # (class, probability in [0, 1]), most probable first

@@ -171,6 +171,25 @@ class FilterGrowth:
 
     epochs: tuple[tuple[int, Filters], ...]
 
+    @classmethod
+    def of(
+        cls, history: Sequence[tuple[int, NDArray[np.float32]]], towers: int, run: Path, most: int = 8
+    ) -> "FilterGrowth":
+        """Takes some epochs from what a run has kept, at most `most`, evenly spread.
+
+        Raises:
+            UsageError: E284, the run has kept nothing.
+        """
+        if not history:
+            raise UsageError(
+                f"{run} has not kept the conv1 filters of its epochs: its folder conv1 is empty",
+                fix="Every run keeps them at the end of an epoch; leave --over-training out to see those of a "
+                "checkpoint.",
+                code="E284",
+            )
+        name = run.resolve().name
+        return cls(tuple((epoch, Filters(kernels, towers, name)) for epoch, kernels in some_epochs(history, most)))
+
     def save(self, out: str | Path | None = None) -> Path:
         """Writes some filters of each tower as PNG, a row an epoch; by default named after the run.
 

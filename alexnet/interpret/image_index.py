@@ -52,6 +52,10 @@ class Index:
     unread: tuple[Entry, ...]
     reused: int = 0
     added: int = 0
+
+    def __repr__(self) -> str:
+        return f"Index({self.root}: {len(self.entries):,} images, {len(self.unread)} unread)"
+
     changed: int = 0
     removed: int = 0
 

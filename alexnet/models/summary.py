@@ -1,6 +1,7 @@
 """Counts a network layer by layer: shapes, parameters, multiply-adds, memory; and what the sources state."""
 
 from dataclasses import dataclass
+from html import escape
 
 import torch
 from torch import nn
@@ -71,6 +72,12 @@ class LayerSummary:
         return int(torch.Size(self.shape).numel())
 
 
+def _cells(layer: LayerSummary) -> tuple[str, ...]:
+    """The figures of a layer as text."""
+    shape = " x ".join(map(str, layer.shape))
+    return layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.multiply_adds:,}"
+
+
 @dataclass(frozen=True)
 class Summary:
     """The counts of a whole network."""
@@ -92,6 +99,25 @@ class Summary:
     def neurons(self) -> int:
         """Outputs of convolutional and fully connected layers, as the paper counts them."""
         return sum(layer.activations for layer in self.layers if layer.learned)
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.input_shape))
+        counted = f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds"
+        return f"Summary({len(self.layers)} layers on {size} pixels: {counted})"
+
+    def __str__(self) -> str:
+        rows = [("layer", "kind", "output", "parameters", "multiply-adds"), *map(_cells, self.layers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = (
+            "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(cells))
+            for cells in (list(zip(row, widths, strict=True)) for row in rows)
+        )
+        return "\n".join((*lines, f"{self.parameters:,} parameters, {self.multiply_adds:,} multiply-adds"))
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{'</td><td>'.join(map(escape, _cells(layer)))}</td></tr>" for layer in self.layers)
+        head = "<tr><th>layer</th><th>kind</th><th>output</th><th>parameters</th><th>multiply-adds</th></tr>"
+        return f"<table>{head}{rows}</table><p>{self.parameters:,} parameters</p>"
 
     def training_bytes(self, batch_size: int) -> dict[str, int]:
         """Returns the bytes of a float32 training step: weights, gradients, momentum, all activations of a batch."""

@@ -30,6 +30,11 @@ class Recipe(Record):
     """Everything that decides what a run does, apart from the images. The defaults are those of 2012.
 
     Two of 2012 are set by the recipe `alexnet-2012` alone: the fixed order and one crop for 32 consecutive images.
+
+    >>> import alexnet
+    >>> recipe = alexnet.recipe("photos", epochs=5)
+    >>> recipe.epochs, recipe.model.norm
+    (5, 'batch')
     """
 
     name: str = "alexnet-2012"
@@ -54,6 +59,11 @@ class Recipe(Record):
     on_nan: Literal["stop", "rollback"] = (
         "stop"  # rollback: to the last checkpoint at half the learning rate, three times
     )
+
+    def __repr__(self) -> str:
+        network = f"{self.model.architecture}, {self.model.num_classes} classes, {self.model.crop_size} pixels"
+        training = f"{self.epochs} epochs, batches of {self.batch_size}, seed {self.seed}"
+        return f"Recipe({self.name}: {network}; {training})"
 
 
 FIXED = ("name", "architecture")  # they say which recipe and network it is, so nobody overrides them

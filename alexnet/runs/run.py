@@ -34,6 +34,9 @@ class RunFolder:
     class_names: tuple[str, ...]
     data: Mapping[str, Any]  # source, prepared (folder), fingerprint
 
+    def __repr__(self) -> str:
+        return f"RunFolder({self.folder}: {self.recipe.name}, {len(self.class_names)} classes)"
+
 
 def refuse_existing(folder: Path) -> None:
     """Refuses a folder that is not empty for a new run; allows what is left of a run that was killed while being made.

@@ -46,6 +46,10 @@ class LayerTimes:
     threads: int
     device: str
 
+    def __repr__(self) -> str:
+        total = f"{self.forward_ms:.1f} ms forward, {self.backward_ms:.1f} ms backward"
+        return f"LayerTimes({len(self.layers)} layers, batch of {self.batch_size}: {total})"
+
     @property
     def forward_ms(self) -> float:
         """Sum over the layers."""

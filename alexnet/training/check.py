@@ -69,6 +69,10 @@ class Check:
     pace: float  # share of the entropy by which the first step lowers the loss through differences between images
     verdicts: tuple[Verdict, ...]
 
+    def __repr__(self) -> str:
+        verdicts = "; ".join(f"{verdict.severity}: {verdict.text}" for verdict in self.verdicts)
+        return f"Check({len(self.layers)} layers, loss {self.loss:.3f}: {verdicts})"
+
     @property
     def topics(self) -> tuple[Topic, ...]:
         """What the verdicts are about."""

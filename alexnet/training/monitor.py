@@ -7,17 +7,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import UsageError
-from alexnet.runs.checkpoint import TrainingState
-from alexnet.training.schedule import Clock, Moment
-from alexnet.training.step import StepResult
+
+if TYPE_CHECKING:
+    from alexnet.runs.checkpoint import TrainingState
+    from alexnet.training.schedule import Clock, Moment
+    from alexnet.training.step import StepResult
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run after a step, to be displayed."""
+    """The progress of a run after a step, to be displayed.
+
+    >>> import alexnet
+    >>> class Steps(alexnet.Monitor):
+    ...     def step(self, progress: alexnet.Progress) -> None:
+    ...         print(f"{progress.step} of {progress.steps}: loss {progress.loss:.2f}")
+    """
 
     epoch: int  # counted from 1
     epochs: int
@@ -30,7 +38,9 @@ class Progress:
     images_per_second: float
 
     @classmethod
-    def of(cls, state: TrainingState, clock: Clock, at: Moment, result: StepResult, seconds: float) -> "Progress":
+    def of(
+        cls, state: "TrainingState", clock: "Clock", at: "Moment", result: "StepResult", seconds: float
+    ) -> "Progress":
         """The progress after the step `at`, which took `seconds`."""
         return cls(
             epoch=at.epoch,
@@ -48,7 +58,8 @@ class Progress:
 class Monitor:
     """What training tells while it runs; every method does nothing, so a callback writes only those it needs.
 
-    >>> class Losses(Monitor):
+    >>> import alexnet
+    >>> class Losses(alexnet.Monitor):
     ...     def epoch(self, row):
     ...         print(row["epoch"], row["train_loss"])
     """
@@ -96,6 +107,9 @@ class TensorBoard(Monitor):
 
     Raises:
         UsageError: the package tensorboard is not installed.
+
+    >>> import alexnet
+    >>> run = alexnet.train("photos/", callbacks=[alexnet.TensorBoard("logs")])  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | Path):
@@ -130,7 +144,14 @@ class TensorBoard(Monitor):
 
 
 class Interrupted(Exception):
-    """Training was asked to stop and has saved a checkpoint."""
+    """Training was asked to stop and has saved a checkpoint.
+
+    >>> import alexnet
+    >>> try:
+    ...     run = alexnet.resume("runs/last")
+    ... except alexnet.Interrupted as stopped:
+    ...     print(f"saved at step {stopped.step}")
+    """
 
     def __init__(self, step: int, signal_number: int):
         super().__init__(f"stopped at step {step}")

@@ -32,6 +32,9 @@ class Plan:
     prepared: Prepared
     device: torch.device
 
+    def __repr__(self) -> str:
+        return f"Plan({'; '.join(f'{name}: {text}' for name, text in self.lines().items())})"
+
     def lines(self) -> dict[str, str]:
         """The plan in a few lines: data, recipe and training, each with its name."""
         recipe, prepared = self.recipe, self.prepared

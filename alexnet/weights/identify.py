@@ -43,6 +43,10 @@ class Identified:
     class_names: tuple[str, ...]
     notes: tuple[str, ...]  # what was converted, and what was assumed because the file does not say it
 
+    def __repr__(self) -> str:
+        counted = f"{len(self.class_names)} classes, {len(self.notes)} notes"
+        return f"Identified({self.kind}: the network of {self.variant}, {counted})"
+
 
 def identify(path: Path) -> Identified:
     """Builds the network from a file of trained weights: of alexnet, PyTorch, Caffe, NumPy or ONNX.

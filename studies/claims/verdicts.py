@@ -240,7 +240,7 @@ def small_convolutions(studies: Studies) -> Found:
 
 
 def windows(studies: Studies) -> Found:
-    """In how many ways a image of 256 pixels can be cut to 224 and mirrored."""
+    """In how many ways an image of 256 pixels can be cut to 224 and mirrored."""
     places = len(np.unique(crop_offsets(0, 1, np.arange(20_000), 256 - 224)[:, 0]))
     return f"{places} x {places} x 2 = {2 * places * places:,} in the code", REPRODUCED if places == 32 else NOT
 

@@ -4,6 +4,7 @@ python -m studies.robustness.reliability_table
 """
 
 import json
+import re
 from typing import Any
 
 from harness import ROOT
@@ -30,7 +31,7 @@ def table() -> str:
         (
             f"{kills['kills']} `kill -9` at random moments of a run of 800 steps ({kills['moments_that_differ']} "
             "different steps)",
-            f"weights and optimiser {'equal' if kills['equal'] else 'NOT equal'} to the undisturbed run, byte for byte",
+            f"weights and optimizer {'equal' if kills['equal'] else 'NOT equal'} to the undisturbed run, byte for byte",
             kills["command"],
         ),
         (
@@ -52,7 +53,7 @@ def table() -> str:
             memory["command"],
         ),
         (
-            f"{total['cases']:,} mutated and cut pictures of {len(cases)} formats",
+            f"{total['cases']:,} mutated and cut images of {len(cases)} formats",
             f"{total['pixels']:,} read, {total['DataError']:,} refused in words, {total['anything else']} else; "
             f"slowest {max(row['slowest ms'] for row in cases):.0f} ms, most memory "
             f"{max(row['peak growth MB'] for row in cases):.0f} MB",
@@ -78,14 +79,14 @@ def table() -> str:
         (
             f"training from a web server with {remote['faults']} faults of {len(remote['kinds'])} kinds "
             f"(HTTP 408 to 503, resets, silence, trickle, cut and wrong bytes) over {remote['files']} files",
-            f"weights and optimiser {'equal' if remote['equal'] else 'NOT equal'} to a local run, byte for byte, after "
+            f"weights and optimizer {'equal' if remote['equal'] else 'NOT equal'} to a local run, byte for byte, after "
             f"{remote['requests']} requests; a shard that cannot be had is named: "
             + ", ".join(f"{kind} {code}" for kind, code in remote["lasting"].items()),
             remote["command"],
         )
     )
     lines = ["| what was done | what came of it | command |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {what} | {came} | `{command}` |" for what, came, command in rows)]) + "\n"
+    return "\n".join([*lines, *(f"| {what} | {came} | `{_today(command)}` |" for what, came, command in rows)]) + "\n"
 
 
 def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -102,7 +103,7 @@ def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             took = part["seconds_to_the_next_step"]
             came = (
                 f"{part['came_back']} came back, {took['median']} s to the next step ({took['most']} at most; "
-                f"{part['load']} processes wanted the two cores); weights and optimiser "
+                f"{part['load']} processes wanted the two cores); weights and optimizer "
                 f"{'equal' if part['equal'] else 'NOT equal'} to the undisturbed run, byte for byte"
             )
             times = "once" if part["disturbed"] == 1 else f"{part['disturbed']} times"
@@ -143,10 +144,15 @@ def _malformed(part: Any) -> str:
     )
 
 
+def _today(command: str) -> str:
+    """The recorded command as one types it where the studies now stand."""
+    return re.sub(r"python studies/(\w+)\.py", r"python -m studies.robustness.\1", command)
+
+
 def _load(part: Any) -> str:
     batches, single, light = part["batches"], part["one at a time"], part["at_80_percent"]
     return (
-        f"{batches['per_second']} pictures a second in batches of {part['mean_batch']} on average, "
+        f"{batches['per_second']} images a second in batches of {part['mean_batch']} on average, "
         f"{single['per_second']} one at a time: {part['times']}x; only {_statuses(batches)}; at 80 % load p50 "
         f"{light['p50_ms']:.0f} ms, p99 {light['p99_ms']:.0f}"
     )
@@ -156,7 +162,7 @@ def _backpressure(part: Any) -> str:
     refused, accepted = part["refused"], part["accepted"]
     return (
         f"{_statuses(part)}; refused with Retry-After in {refused['p50_ms']} ms (p99 {refused['p99_ms']}), accepted "
-        f"p99 {accepted['p99_ms']:.0f} ms where 64 pictures take {part['queue_by_throughput_ms']:.0f}; the next answer "
+        f"p99 {accepted['p99_ms']:.0f} ms where 64 images take {part['queue_by_throughput_ms']:.0f}; the next answer "
         f"after {part['next_answer']['ms']:.0f} ms"
     )
 
@@ -173,7 +179,7 @@ def _statuses(part: Any) -> str:
 SERVICE: tuple[tuple[str, str, Any], ...] = (
     ("oversize", "20 requests each of more than 20 MB that say so, and that do not", _oversize),
     ("slow", "200 connections that are silent or drip headers or a body", _slow),
-    ("malformed", "mutated and cut pictures, bombs, broken archives, one after the other", _malformed),
+    ("malformed", "mutated and cut images, bombs, broken archives, one after the other", _malformed),
     (
         "contract",
         "everything schemathesis makes of its OpenAPI description",

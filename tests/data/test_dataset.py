@@ -131,9 +131,9 @@ def test_files_that_are_missing_or_cut_are_found_when_opening(copy):
 def test_other_version_and_other_folders(copy, tmp_path):
     facts = json.loads((copy / "prepared.json").read_bytes())
     (copy / "prepared.json").write_bytes(canonical(facts | {"version": 99}))
-    again = "prepare the images again, or use the version of alexnet that wrote it"
+    again = "Prepare the images again, or use the version of alexnet that wrote it."
     assert refusal(copy) == (f"{copy} has format version 99, this program reads version 1", again, "E332")
-    make = "make one: alexnet prepare IMAGES FOLDER"
+    make = "Make one: alexnet prepare IMAGES FOLDER."
     assert refusal(tmp_path) == (f"{tmp_path} is not a prepared folder (no prepared.json)", make, "E330")
     delete = f"delete the folder {copy} and prepare the images again"
     for text in ("[]", "{}", "null", "\xff"):
@@ -169,7 +169,7 @@ def test_a_record_that_lacks_something_but_has_the_right_checksum(copy, change):
 
 def test_a_folder_that_is_still_being_prepared(tmp_path):
     (tmp_path / "preparing.json").write_bytes(b"{}")
-    again = "run the same `alexnet prepare` again; it continues where it stopped"
+    again = "Run the same `alexnet prepare` again; it continues where it stopped."
     assert refusal(tmp_path) == (f"{tmp_path}: its preparation was not finished", again, "E331")
 
 

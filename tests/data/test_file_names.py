@@ -137,7 +137,7 @@ def test_class_names_that_no_page_can_show_are_refused(tmp_path, name, alexnet):
     outcome = alexnet("train", root, *TINY, "--out", tmp_path / "run", "--device", "cpu")
     assert outcome.code == 3
     assert ascii(name) in outcome.err
-    assert "rename it" in outcome.err
+    assert "Rename it" in outcome.err
     assert not (tmp_path / "run").exists()
     with pytest.raises(DataError, match="control characters or is not UTF-8"):
         open_source(folder(tmp_path / "split" / "train", ("cat", name)).parent)

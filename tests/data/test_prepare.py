@@ -100,7 +100,7 @@ def test_auto_takes_raw_up_to_the_limit(tmp_path):
     exactly = (6 + 4) * SIZE * SIZE * 3
     assert prepare(source, tmp_path / "a", size=SIZE, raw_limit_bytes=exactly).encoding == "raw"
     assert prepare(source, tmp_path / "b", size=SIZE, raw_limit_bytes=exactly - 1).encoding == "jpeg"
-    with pytest.raises(UsageError, match="choose auto, raw or jpeg"):
+    with pytest.raises(UsageError, match="Choose auto, raw or jpeg"):
         prepare(source, tmp_path / "c", encoding="png")
 
 
@@ -376,13 +376,13 @@ def test_other_things_do_not_go_into_the_same_folder(tmp_path, change):
     asked = {"source": noise(6), "size": SIZE, "encoding": "raw"}
     prepare(**asked, out=tmp_path / "out")
     before = content(tmp_path / "out")
-    with pytest.raises(DataError, match=r"prepared from something else.*\n.*choose another folder"):
+    with pytest.raises(DataError, match=r"prepared from something else.*\n.*Choose another folder"):
         prepare(**asked | change, out=tmp_path / "out")
     assert content(tmp_path / "out") == before
     with pytest.raises(KeyboardInterrupt):
         prepare(**asked, out=tmp_path / "half", progress=_at_the_end)
     if "source" not in change:
-        with pytest.raises(DataError, match="choose another folder"):
+        with pytest.raises(DataError, match="Choose another folder"):
             prepare(**asked | change, out=tmp_path / "half")
 
 

@@ -134,7 +134,7 @@ def test_missing_files_are_named(shard):
     about.unlink()
     with pytest.raises(DataError, match=r"train-0007\.json is damaged: the file is missing") as caught:
         open_shard(shard.path, SIZE)
-    assert caught.value.fix == f"delete the folder {shard.path.parent} and prepare the images again"
+    assert caught.value.fix == f"Delete the folder {shard.path.parent} and prepare the images again."
     assert caught.value.code == "E333"
     about.write_bytes(content)
     shard.path.unlink()

@@ -149,16 +149,16 @@ WRONG = {
     "other files only": (("a/x.txt", "b/y.txt"), "no images, only 2 .txt", "one folder per class"),
     "flat": (("1.jpg", "2.jpg"), "2 images but no class folders", "one folder per class"),
     "single class": (("cat/1.jpg", "cat/2.jpg"), r"single class \(cat\)", "one folder per class"),
-    "nested once too deep": (("flowers/rose/1.jpg", "flowers/tulip/1.jpg"), "single class", "did you mean .*flowers"),
+    "nested once too deep": (("flowers/rose/1.jpg", "flowers/tulip/1.jpg"), "single class", "id you mean .*flowers"),
     "empty train": (("train/.keep", "val/a/1.jpg"), "no images", "one folder per class"),
-    "a class without images": (("a/1.jpg", "b/1.jpg", "c/1.pdf"), "no images of c .found 1 .pdf", "add images"),
-    "val without train": (("val/a/1.jpg", "val/b/1.jpg"), "no train/", "put the training images"),
+    "a class without images": (("a/1.jpg", "b/1.jpg", "c/1.pdf"), "no images of c .found 1 .pdf", "Add images"),
+    "val without train": (("val/a/1.jpg", "val/b/1.jpg"), "no train/", "Put the training images"),
     "unknown class in val": (
         ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/zebra/1.jpg"), "does not have: zebra", "same class"),
     "other case in val": (
         ("train/Cat/1.jpg", "train/b/1.jpg", "val/cat/1.jpg"), "upper and lower case", "same class"),
     "empty val": (("train/a/1.jpg", "train/b/1.jpg", "val/.keep"), "val has no images", "remove the folder"),
-    "one image each": (("a/1.jpg", "b/1.jpg"), "none can be used for validation", "add images"),
+    "one image each": (("a/1.jpg", "b/1.jpg"), "none can be used for validation", "Add images"),
     "val without ground truth": (("train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"), "ground truth", "LOC_val_solution"),
 }  # fmt: skip
 
@@ -174,15 +174,15 @@ def test_wrong_layouts_say_what_and_how_to_fix(layout, tmp_path):
 
 
 def test_not_a_folder(tmp_path):
-    with pytest.raises(DataError, match=r"does not exist.*did you mean digits"):
+    with pytest.raises(DataError, match=r"does not exist.*[Dd]id you mean digits"):
         open_source("digit")
     with pytest.raises(DataError, match="fashion-mnist"):
         open_source(tmp_path / "none")
-    for name, reason in (("photos.zip", "archive.*\n.*unpack"), ("a.tar.gz", "archive"), ("cat.jpg", "a file")):
+    for name, reason in (("photos.zip", "archive.*\n.*Unpack"), ("a.tar.gz", "archive"), ("cat.jpg", "a file")):
         (tmp_path / name).touch()
         with pytest.raises(DataError, match=reason):
             open_source(tmp_path / name)
-    with pytest.raises(UsageError, match="held_out is 1"):
+    with pytest.raises(UsageError, match="val_share is 1"):
         open_source(tmp_path, val_share=1)
 
 

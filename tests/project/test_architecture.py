@@ -48,9 +48,8 @@ SHOWN = {
     **{f"cli.{path.stem}": {"cli"} for path in (FOLDER / "cli").glob("tables*.py")},
 }
 
-# Verbs parse and print; the work is asked of the face. What else they may import: what parses, writes text, or only
-# shows.
-VERBS_IMPORT = {"api", "cli", "errors", "text", "progress"}
+# Verbs parse and print; the work is asked of the face.
+VERBS = [f"cli.{name}" for name in ("data", "demo", "experiments", "export", "interpret", "networks", "runs", "train")]
 
 # Help, recipes, and the work on files must not wait for PyTorch.
 WITHOUT_TORCH = (
@@ -164,6 +163,18 @@ def test_opening_a_package_imports_nothing(name):
 def test_what_shows_things_to_people_is_used_only_where_it_may(shown):
     users = {package(name) for name, used in USED.items() if {u for u in used if u == shown or package(u) == shown}}
     assert users <= SHOWN[shown]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_no_verb_reaches_around_the_face_for_the_work(name):
+    assert {package(used) for used in USED[name]} <= {
+        "api",
+        "cli",
+        "errors",
+        "text",
+        "storage",
+    }  # storage: names of files
+    assert "alexnet" in imports(ast.walk(TREES[name]))
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)

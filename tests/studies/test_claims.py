@@ -8,7 +8,7 @@ import pytest
 from alexnet.evaluation.intervals import mean_interval
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import find_recipe
-from alexnet.recipes.recipe import override
+from alexnet.recipes.recipe import override, to_json
 from harness import ROOT
 from studies.claims import claims, figures, measures, verdicts
 from studies.paper import study
@@ -79,7 +79,7 @@ def test_every_variant_of_a_study_changes_its_base(name):
     base = override(find_recipe(name.replace("ingredients", "small").replace("_", "-")), module.SCHEDULE)
     recipes = {v.name: override(base, v.changes) for v in variants_of(module.VARIANTS) if v.views == 1}
     assert all(recipe != base for recipe in recipes.values())
-    assert len(set(map(repr, recipes.values()))) == len(recipes)
+    assert len(set(map(to_json, recipes.values()))) == len(recipes)
 
 
 def test_a_subset_is_every_nth_image_of_a_class_and_is_made_once(photos, tmp_path):

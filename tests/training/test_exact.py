@@ -226,18 +226,18 @@ CHANGES = [
 
 @pytest.mark.parametrize(("name", "value"), CHANGES)
 def test_what_makes_exactness_impossible_is_refused_or_recorded(start, fit, prepared, monkeypatch, name, value):
-    run = start("run", "epochs=1")
+    run, shown = start("run", "epochs=1"), "images" if name == "pictures" else name
     with pytest.raises(Interrupted):
         fit(run, 2)
     here = conditions(prepared, CPU)
     monkeypatch.setattr(alexnet.training.loop, "conditions", lambda *a: {**here, name: value})
-    with pytest.raises(UsageError, match=rf"E255 the rest of this run cannot be exact: {name} .* -> {value[:12]}"):
+    with pytest.raises(UsageError, match=rf"E255 the rest of this run cannot be exact: {shown} .* -> {value[:12]}"):
         fit(open_run(run.folder))
     assert load_checkpoint(run).state.step == 2
     quiet = Quiet()
     train(open_run(run.folder), prepared, device=CPU, monitor=quiet, allow_inexact=True)
     assert len(quiet.notes) == 1
-    assert f"inexact: the rest of this run cannot be exact: {name}" in quiet.notes[0]
+    assert f"inexact: the rest of this run cannot be exact: {shown}" in quiet.notes[0]
     assert quiet.notes == [row["text"] for row in read_metrics(run) if row["kind"] == "note"]
     assert load_checkpoint(run).conditions[name] == value
     fit(open_run(run.folder))  # from here on that is what it was made with

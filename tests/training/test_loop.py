@@ -40,7 +40,7 @@ class Softmax(nn.Module):
         super().__init__()
         self.dense = nn.Linear(3, 4)
 
-    def forward(self, images):
+    def forward(self, images, **options):
         return self.dense(images.mean((2, 3)) / 255)
 
 

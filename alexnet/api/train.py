@@ -1,0 +1,110 @@
+"""Trains a network on images, and resumes a run that was stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet.api.dataset import Data
+from alexnet.api.plan import OnPrepared, plan, resuming
+from alexnet.api.run import Run
+from alexnet.distributed.rendezvous import ALONE, Division
+from alexnet.recipes.recipe import Recipe
+from alexnet.training.loop import SAVE_SECONDS
+from alexnet.training.monitor import Monitor
+
+
+def train(
+    data: str | Path | Data,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    weights: str | Path | None = None,
+    out: str | Path | None = None,
+    exclude: str | Path | None = None,
+    device: str = "auto",
+    save_seconds: float = SAVE_SECONDS,
+    callbacks: Sequence[Monitor] = (),
+    progress: bool = False,
+    parallel: str | None = None,
+    nproc: int = 1,
+    exact: bool = False,
+    **fields: Any,
+) -> Run:
+    """Trains a network on images and gives the run.
+
+    Args:
+        data: a folder with a sub-folder per class, or with train/ and val/ that have them; a prepared folder or its
+            address; digits, cifar10 and other named sets; or what `load_data` gave.
+        recipe: where the fields start from: a name, a run folder or a record. By default photos, or finetune with
+            `weights`.
+        weights: start from pretrained weights, with a new last layer: "imagenet", a run folder, or a file.
+        out: the run folder; by default a new one in runs/.
+        exclude: a file that names images to leave out, as `examine` writes it.
+        device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
+        save_seconds: between two checkpoints; the best network is always saved. Changes no result.
+        callbacks: told every step, epoch and note; see `alexnet.Monitor`, and `alexnet.TensorBoard` for one.
+        progress: True shows bars and a line for every epoch.
+        parallel: divide the work among processes: data, towers or hybrid.
+        nproc: processes to start on this machine.
+        exact: the same bits for 1, 2, 4 or 8 processes.
+        fields: of the recipe to change: epochs=20, dropout=0.3, `**{"model.norm": "none"}`.
+
+    Raises:
+        AlexNetError: the recipe or the data cannot be used, the disk is full, or numbers are not finite.
+        Interrupted: Ctrl-C or SIGTERM; where it stands is saved, and `resume` goes on.
+
+    >>> import alexnet, tempfile
+    >>> folder = tempfile.mkdtemp() + "/run"
+    >>> run = alexnet.train("digits", recipe="demo", out=folder, epochs=1, device="cpu", **{"model.width": 0.02})
+    >>> [row["epoch"] for row in run.metrics]
+    [1]
+    """
+    division = Division(parallel=parallel, nproc=nproc, exact=exact)  # type: ignore[arg-type]
+    planned = plan(
+        data,
+        recipe=recipe,
+        weights=weights,
+        out=out,
+        exclude=exclude,
+        device=device,
+        division=division,
+        progress=progress,
+        **fields,
+    )
+    return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress)
+
+
+def resume(
+    run: Run | str | Path,
+    *,
+    device: str = "auto",
+    save_seconds: float = SAVE_SECONDS,
+    allow_inexact: bool = False,
+    callbacks: Sequence[Monitor] = (),
+    progress: bool = False,
+    division: Division = ALONE,
+    on_prepared: OnPrepared | None = None,
+) -> Run:
+    """Resumes a run that was stopped or killed; it ends with the bytes of one that was not.
+
+    Args:
+        run: the run, or its folder.
+        allow_inexact: resume although versions, machine, threads or images differ; the run records it.
+
+    Raises:
+        UsageError: something differs from when it was stopped.
+        AlexNetError, Interrupted: as for `train`.
+
+    >>> import alexnet
+    >>> alexnet.resume("runs/last").metrics[-1]["epoch"]
+    2
+    """
+    with resuming(
+        run, device=device, division=division, allow_inexact=allow_inexact, progress=progress, on_prepared=on_prepared
+    ) as planned:
+        return planned.train(
+            planned.start(),
+            save_seconds=save_seconds,
+            callbacks=callbacks,
+            progress=progress,
+            allow_inexact=allow_inexact,
+        )
