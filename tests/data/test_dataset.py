@@ -135,7 +135,7 @@ def test_other_version_and_other_folders(copy, tmp_path):
     assert refusal(copy) == (f"{copy} has format version 99, this program reads version 1", again, "E332")
     make = "Make one: alexnet prepare IMAGES FOLDER."
     assert refusal(tmp_path) == (f"{tmp_path} is not a prepared folder (no prepared.json)", make, "E330")
-    delete = f"delete the folder {copy} and prepare the images again"
+    delete = f"Delete the folder {copy} and prepare the images again."
     for text in ("[]", "{}", "null", "\xff"):
         (copy / "prepared.json").write_text(text, encoding="latin-1")
         reason = "not the JSON that was written"
