@@ -29,7 +29,7 @@ from alexnet.data.dataset import Prepared, open_prepared
 from alexnet.data.loader import epoch_order, read_views
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_source
-from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.device import keep_memory
 from alexnet.recipes.config import AugmentConfig
 
 SIZE, CROP, BATCH, BATCHES = 256, 224, 128, 4

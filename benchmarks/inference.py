@@ -20,7 +20,7 @@ from measuring import report
 from plain import onnx_bytes, plain_copy
 from turns import in_turns, serve
 
-from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.device import keep_memory
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.config import AlexNetConfig

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from measuring import interleaved, report
 from torch import Tensor, nn
 
-from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.device import keep_memory
 from alexnet.kernels.operators import Chain, momentum_step, run_chain
 
 Maps = Callable[[Tensor], Tensor]

@@ -4,7 +4,7 @@
 
 "plain" is nn.LocalResponseNorm, NCHW, torch.optim.SGD, nothing else; "torchvision" is its alexnet (another network:
 64 maps in conv1, no norms). Each variant lives in a process of its own, because the allocator's settings hold for a
-whole process; the processes take turns. "keeps memory" is `alexnet.kernels.allocator`, which our command line
+whole process; the processes take turns. "keeps memory" is `alexnet.kernels.device`, which our command line
 uses; the bare variants run as they are found.
 """
 
@@ -23,7 +23,7 @@ from measuring import interleaved, report
 from torch import Tensor, nn
 from torchvision.models import alexnet as torchvision_alexnet
 
-from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.device import keep_memory
 from alexnet.models.build import build_model
 from alexnet.recipes.config import AlexNetConfig, OptimConfig
 from alexnet.training.optim import build_optimizer

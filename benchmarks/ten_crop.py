@@ -28,7 +28,7 @@ from turns import in_turns, serve
 
 from alexnet.data.crops import ten_crop
 from alexnet.evaluation.views import view_probabilities
-from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.device import keep_memory
 from alexnet.models.build import build_model
 from alexnet.models.fusion import run_layers
 from alexnet.models.network import Network

@@ -18,7 +18,7 @@ from cyclopts import (
 
 from alexnet.cli import data, experiments, export, interpret, networks, runs, serve, train
 from alexnet.errors import AlexNetError, ResourceError, UsageError
-from alexnet.kernels.allocator import keep_memory
+from alexnet.kernels.device import keep_memory
 
 OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.recipes.recipe import Recipe, differences
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import read_rows
 
 Row = Mapping[str, Any]
 

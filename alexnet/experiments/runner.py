@@ -35,7 +35,7 @@ from alexnet.runs.environment import commit, environment
 from alexnet.runs.metrics import epochs_of, read_metrics
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import start_run
-from alexnet.storage.jsonl import append
+from alexnet.storage.files import append
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
 from alexnet.training.plan import Plan

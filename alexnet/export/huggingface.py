@@ -7,7 +7,7 @@ import safetensors.torch
 
 from alexnet.models.network import Network
 from alexnet.runs.run import RunFolder
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import read_rows
 
 LIBRARY = "alexnet"
 

@@ -1,4 +1,4 @@
 """What depends on this machine: compiled loops, the PyTorch operators made of them, memory, devices.
 
-Reading order: `jit`, `norm_pool_loops`, `crop_loops`, `operators`, `allocator`, `device`.
+Reading order: `jit`, `norm_pool_loops`, `crop_loops`, `operators`, `device`.
 """

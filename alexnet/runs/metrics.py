@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.runs.run import RunFolder
-from alexnet.storage.files import disk_errors
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import disk_errors, read_rows
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -13,7 +13,7 @@ from alexnet.errors import ResourceError, UsageError
 from alexnet.runs.checkpoint import STATE, checkpoint_name
 from alexnet.runs.metrics import best_epoch, number, read_epochs
 from alexnet.runs.run import RunFolder
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import read_rows
 from alexnet.storage.locks import holds_lock, owner_of
 
 NOTES = 20  # how many of the last notes of the run are returned

@@ -91,7 +91,7 @@ def serve_runs(
     listener = listen(settings)
     try:
         # Only now: these modules need the packages that were just looked for.
-        from alexnet.kernels.allocator import stay_small
+        from alexnet.kernels.device import stay_small
         from alexnet.serving.app import create_app
         from alexnet.serving.models import ServedModels
         from alexnet.serving.server import server

@@ -1,4 +1,4 @@
 """Files on disk that are complete or absent: written, checked, locked, appended to, downloaded.
 
-Reading order: `files`, `checksums`, `locks`, `jsonl`, `download`.
+Reading order: `files`, `checksums`, `locks`, `download`.
 """

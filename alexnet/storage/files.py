@@ -1,15 +1,16 @@
-"""Writes files that are either complete or absent, and turns errors of the disk into messages for the user."""
+"""Writes files that are complete or absent, reads and appends rows of JSON; turns errors of the disk into messages."""
 
 import errno
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from alexnet.errors import ResourceError, UsageError
 from alexnet.text import slug
@@ -133,3 +134,39 @@ def _free(error: OSError) -> str:
     """Returns how much space is free where the error happened, or nothing if the error does not name a file."""
     folder = Path(error.filename).parent if isinstance(error.filename, str) else None
     return f" ({shutil.disk_usage(folder).free / 1e9:.2f} GB free)" if folder is not None and folder.is_dir() else ""
+
+
+def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Returns the rows of the file in order, and the number of unreadable lines (a crash can cut off the last one)."""
+    rows: list[dict[str, Any]] = []
+    unreadable = 0
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            unreadable += bool(line.strip())
+    return rows, unreadable
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """Appends a row.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    with disk_errors(f"writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.tell() and _ends_in_mid_line(path):
+                file.write(b"\n")  # otherwise this row would join the incomplete one
+            file.write(json.dumps(dict(row), ensure_ascii=False).encode() + b"\n")
+
+
+def _ends_in_mid_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"

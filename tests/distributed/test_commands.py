@@ -13,7 +13,7 @@ from alexnet.distributed.launch import ENDED, launch
 from alexnet.distributed.rendezvous import final_errors
 from alexnet.errors import ResourceError, UsageError
 from alexnet.runs.run import create_run
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import read_rows
 from harness.groups import farthest
 from harness.job_faults import ALEXNET, job, saved, torchrun, wait_for
 from harness.small_runs import call, write_photos

@@ -16,7 +16,7 @@ from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.recipe import Recipe, override
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
-from alexnet.storage.jsonl import append
+from alexnet.storage.files import append
 from harness.small_runs import TINY, write_photos
 
 COMMON = [*TINY, "optim.schedule=constant", "epochs=2"]

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alexnet.kernels import allocator, operators
+from alexnet.kernels import device, operators
 from alexnet.kernels.operators import Chain, is_compiled, run_chain
 from alexnet.models.build import build_model
 from alexnet.models.fusion import chain_from, run_layers
@@ -340,10 +340,10 @@ def test_where_nothing_can_be_written_the_loops_are_compiled_anew(tmp_path):
 
 
 def test_the_allocator_takes_its_settings_on_glibc_and_does_nothing_elsewhere(monkeypatch):
-    imports = "import platform; from alexnet.kernels.allocator import *"
+    imports = "import platform; from alexnet.kernels.device import keep_memory, stay_small"
     code = f"{imports}; print(keep_memory(), stay_small(), platform.libc_ver()[0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert done[:2] == 2 * [str("glibc" in done)]
-    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))
-    assert not allocator.keep_memory()
-    assert not allocator.stay_small()
+    monkeypatch.setattr(device.platform, "libc_ver", lambda: ("", ""))
+    assert not device.keep_memory()
+    assert not device.stay_small()
