@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -203,6 +204,6 @@ def _deliver(job: _Job, result: Any) -> None:
             else:
                 job.future.set_result(result)
 
-    # The loop is closed if the server was stopped by force; then no client waits.
-    if not job.loop.is_closed():
+    # The loop is closed, perhaps at this moment, if the server was stopped by force; then no client waits.
+    with suppress(RuntimeError):
         job.loop.call_soon_threadsafe(set_future)
