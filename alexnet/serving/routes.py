@@ -22,7 +22,6 @@ from alexnet.serving.problems import problem
 from alexnet.serving.service import Service, service_of
 from alexnet.serving.tarball import images_of
 
-
 router = APIRouter()
 
 PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}

@@ -30,7 +30,6 @@ from alexnet.serving.access import SECURITY_HEADERS
 from alexnet.serving.problems import encode_problem, not_available, not_http, too_many_connections, too_slow
 from alexnet.serving.settings import Settings
 
-
 GONE = (errno.ENOTCONN, errno.EHOSTUNREACH, errno.ENETUNREACH)  # of a connection whose client is no longer there
 
 
@@ -203,9 +202,10 @@ class Server(uvicorn.Server):
             raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answers what has been received, then finishes."""
+        """Answers what has been received, then finishes; at once after a second Ctrl-C."""
         await super().shutdown(sockets)
-        await asyncio.get_running_loop().run_in_executor(None, self._finish)
+        if not self.force_exit:
+            await asyncio.get_running_loop().run_in_executor(None, self._finish)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

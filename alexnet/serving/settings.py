@@ -45,8 +45,8 @@ class Settings:
         object.__setattr__(self, "root_path", _root_path(self.root_path))
         if ANY_ORIGIN in self.origins and self.token is not None:
             raise UntrustedFileError(
-                "a service with an access token answers no page of any site: --cors-origin '*' would undo the token",
-                fix="Name each site: --cors-origin https://app.example",
+                "a service with an access token cannot allow the pages of all sites (--cors-origin '*')",
+                fix="Name each site: --cors-origin https://app.example.",
                 code="E673",
             )
 

@@ -128,8 +128,8 @@ def reload_beside(service: "Service", tell: Tell) -> None:
     def reload() -> None:
         try:
             changed = service.reload()
-        except AlexNetError as error:
-            tell([f"the weights stay as they are: {error}"])
+        except (AlexNetError, OSError, MemoryError) as error:
+            tell([f"the weights stay as they are: {str(error) or 'not enough memory'}"])
         else:
             tell([f"new weights: {', '.join(changed) or 'none have changed'}"])
 
