@@ -186,7 +186,7 @@ class Access:
         """The cookie that holds the token, for this service and, behind a proxy, for no other."""
         root_path = self.settings.root_path
         # Without a path the browser takes the folder of the address, which only at the page is that of the service.
-        path = f"; Path={quote(root_path)}/" if root_path or scope["path"] != "/" else ""
+        path = f"; Path={quote(root_path) or '/'}" if root_path or scope["path"] != "/" else ""
         return f"{COOKIE}={self.settings.token}; HttpOnly; SameSite=Lax{path}"
 
 

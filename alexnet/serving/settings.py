@@ -80,7 +80,7 @@ def _origin(text: str) -> str:
 def _root_path(text: str) -> str:
     """A prefix of paths, decoded, with a slash in front and none behind; empty for the root."""
     path = "/" + unquote(text.strip()).strip("/")
-    if "://" in text or re.search(r"[?#\\\s\x00-\x1f]|//", path) or {".", ".."} & set(path.split("/")):
+    if "://" in text or re.search(r"[?#\\\x00-\x1f\x7f]|//", path) or {".", ".."} & set(path.split("/")):
         raise UsageError(
             f"--root-path {text!r} is no prefix of a path",
             fix=f"Give the part of the address before the page, without host: {_example(text)}",
