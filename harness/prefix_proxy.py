@@ -3,7 +3,7 @@
 import http.client
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -27,10 +27,10 @@ def prefixed(port: int, prefix: str, *, strips: bool = True, keeps_host: bool = 
             if not keeps_host:
                 headers["Host"] = f"127.0.0.1:{port}"
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            service = http.client.HTTPConnection("127.0.0.1", port)
-            service.request(self.command, path, body or None, headers)
-            answer = service.getresponse()
-            content = answer.read()
+            with closing(http.client.HTTPConnection("127.0.0.1", port)) as service:
+                service.request(self.command, path, body or None, headers)
+                answer = service.getresponse()
+                content = answer.read()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("connection", "server", "date", "transfer-encoding", "content-length"):

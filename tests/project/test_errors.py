@@ -703,9 +703,10 @@ def stopped_service(s: Scene) -> object:
 
     begun, go = threading.Event(), threading.Event()
 
-    def waiting(*arguments: object) -> None:
+    def waiting(*arguments: object) -> list[object]:
         begun.set()
         assert go.wait(60)
+        return [None]
 
     with ThreadPoolExecutor(1) as pool:
         with in_a_thread(trained_run(s), stop_seconds=0) as running:

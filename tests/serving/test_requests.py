@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alexnet.errors import DataError
+from alexnet.explorer.routes import add_explorer
 from alexnet.serving.json_body import image_in, is_json
-from harness.service_process import Running, answer_of, connect, exploring, head
+from harness.service_process import Running, answer_of, connect, head, in_a_thread
 
 httpx = pytest.importorskip("httpx")
 
@@ -33,7 +34,7 @@ B64 = base64.b64encode(PNG).decode()
 @pytest.fixture(scope="module")
 def running(trained: Path) -> Iterator[Running]:
     """A service with the page, and images to search in."""
-    with exploring(trained / "run", index=trained / "photos") as service:
+    with in_a_thread(trained / "run", index=trained / "photos", adding=add_explorer) as service:
         yield service
 
 
