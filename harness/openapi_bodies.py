@@ -3,6 +3,7 @@
 To use them on the command line, set SCHEMATHESIS_HOOKS=harness.openapi_bodies.
 """
 
+import base64
 import io
 import tarfile
 
@@ -36,5 +37,6 @@ NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 ARCHIVES = st.lists(st.tuples(NAMES, IMAGES | st.binary(max_size=30)), min_size=1, max_size=4).map(archive)
 
+schemathesis.openapi.format("byte", IMAGES.map(lambda data: base64.b64encode(data).decode()))
 schemathesis.openapi.media_type("application/octet-stream", IMAGES)
 schemathesis.openapi.media_type("application/x-tar", ARCHIVES)

@@ -45,7 +45,7 @@ def in_a_thread(
     app = create_app(service)
     if adding is not None:
         adding(app, service)
-    http_server = server(app, settings, started.set, lambda: None)
+    http_server = server(app, settings, started.set, lambda: None, prepare=service.warm_up, finish=service.stop)
     listener = listen(settings)
     thread = threading.Thread(target=http_server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -5,6 +5,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,17 @@ from alexnet.errors import UsageError
 TOKEN = "ALEXNET_TOKEN"
 Host = Annotated[str, Parameter(help="The address to listen to; 0.0.0.0 for all of this machine.")]
 Port = Annotated[int, Parameter(help="The port; 0 for any that is free.")]
+AllowHost = Annotated[
+    tuple[str, ...],
+    Parameter(name="--allow-host", help="A further name under which a browser may call the server, as behind a proxy."),
+]
+RootPath = Annotated[
+    str,
+    Parameter(
+        help="The prefix under which a proxy passes requests on, such as /user/ann/proxy/8000; not needed where the "
+        "proxy takes it off."
+    ),
+]
 Runs = Annotated[Path, Parameter(help="Run folders; runs/last is the newest.")]
 
 
@@ -25,7 +37,9 @@ def serve(
     port: Port = 8000,
     index: Path | None = None,
     token: str | None = None,
-    allow_host: Annotated[tuple[str, ...], Parameter(name="--allow-host")] = (),
+    allow_host: AllowHost = (),
+    cors_origin: Annotated[tuple[str, ...], Parameter(name="--cors-origin")] = (),
+    root_path: RootPath = "",
     max_batch: int = 32,
     queue: int = 64,
     checkpoint: Checkpoint = "best",
@@ -39,6 +53,7 @@ def serve(
     For example:
       alexnet serve runs/last
       alexnet serve runs/photos runs/flowers --index photos/ --port 8080
+      alexnet serve runs/photos --cors-origin https://app.example --cors-origin http://localhost:3000
 
     Parameters
     ----------
@@ -48,8 +63,8 @@ def serve(
         A folder of images for /v1/similar.
     token
         What every client must send; by default $ALEXNET_TOKEN, else beyond this machine a new one, which is printed.
-    allow_host
-        A further name under which a browser may call the server.
+    cors_origin
+        A site whose pages may call the server, as browsers name it: https://app.example. '*' for all, without a token.
     max_batch
         The most images computed at once.
     queue
@@ -61,7 +76,16 @@ def serve(
     _need_runs("serve", runs)
     given = token or os.environ.get(TOKEN) or None
     settings = with_token(
-        Settings(host=host, port=port, hosts=allow_host, token=given, max_batch=max_batch, queue=max(queue, max_batch))
+        Settings(
+            host=host,
+            port=port,
+            hosts=allow_host,
+            origins=cors_origin,
+            root_path=root_path,
+            token=given,
+            max_batch=max_batch,
+            queue=max(queue, max_batch),
+        )
     )
     serve_runs(runs, settings, tell=_print_lines, index=index, checkpoint=checkpoint, device=device)
 
@@ -72,13 +96,16 @@ def explore(
     port: Port = 8000,
     index: Path | None = None,
     no_browser: bool = False,
+    allow_host: AllowHost = (),
+    root_path: RootPath = "",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
 ) -> None:
     """Open a page in the browser: what each layer sees, filters, why, similar images, training, comparisons.
 
     Listens to this machine only; with --host it listens to others, and the address that is printed holds the token
-    they need. The page loads nothing from elsewhere. Ctrl-C stops the server.
+    they need. The page loads nothing from elsewhere, and works below the prefix of a proxy (JupyterHub, code-server).
+    Ctrl-C stops the server.
 
     For example:
       alexnet explore runs/last
@@ -98,7 +125,7 @@ def explore(
 
     _need_runs("explore", runs)
     check_installed()
-    settings = with_token(Settings(host=host, port=port))
+    settings = with_token(Settings(host=host, port=port, hosts=allow_host, root_path=root_path))
 
     def add_page(app: Any, service: Any) -> None:
         from alexnet.explorer.routes import add_explorer
@@ -110,9 +137,14 @@ def explore(
         _print_lines([f"open {url}", "Ctrl-C stops"])
         if not no_browser:
             # Some browsers return only when they are closed.
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+            threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
 
     serve_runs(runs, settings, tell=_print_lines, checkpoint=checkpoint, device=device, extend=add_page, ready=ready)
+
+
+def _open_browser(url: str) -> None:
+    with suppress(OSError, webbrowser.Error):  # the address stands in the terminal
+        webbrowser.open(url)
 
 
 def _need_runs(verb: str, runs: Sequence[Path]) -> None:

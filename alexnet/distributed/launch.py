@@ -7,6 +7,7 @@ do the same. The second prepares the images, creates the run folder, and lets th
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -33,14 +34,12 @@ from alexnet.runs.run import RunFolder
 
 MICRO_BATCHES = 8  # micro-batches of a full batch in the exact mode, and the largest world size there
 ENDED = "ALEXNET_ENDED"  # path of a file: the exit code of a run that must not be restarted
+GLOO_INTERFACE = "GLOO_SOCKET_IFNAME"
 SHARE_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+THIS_MACHINE = "127.0.0.1"  # not its name: that may resolve to nothing, or to an address that it no longer has
+LOOPBACK_INTERFACES = ("lo", "lo0")
 SAVING_SECONDS = 600  # for workers to finish a step and save, after they are asked to stop
 PATIENCE = timedelta(hours=24)  # for one process to prepare the images while the others wait
-
-
-def started_by_torchrun() -> bool:
-    """Whether the agent of torchrun started this process."""
-    return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
 
 
 def check_scheme(recipe: Recipe, scheme: Scheme, size: int, *, exact: bool) -> None:
@@ -188,7 +187,11 @@ def run_of_rank(run: RunFolder, group: ProcessGroup) -> Iterator[RunFolder]:
 def worker_environment(size: int, *, exact: bool, ended: Path) -> dict[str, str]:
     """Variables to add to the environment of the worker processes."""
     threads = 1 if exact else max(1, (os.cpu_count() or 1) // size)
+    loopback = _loopback_interface()
+    # Otherwise gloo looks up the name of the machine, to find the address at which the others reach it.
+    interface = {GLOO_INTERFACE: os.environ.get(GLOO_INTERFACE, loopback)} if loopback else {}
     return {
+        **interface,
         # If agent and workers share one store, restarts with gloo sometimes fail.
         SHARE_STORE: "1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SAVING_SECONDS),
@@ -220,7 +223,8 @@ def launch(arguments: Sequence[str], size: int, *, max_restarts: int, exact: boo
                 nproc_per_node=size,
                 run_id=f"alexnet-{os.getpid()}",
                 rdzv_backend="c10d",
-                rdzv_endpoint="localhost:0",
+                rdzv_endpoint=f"{THIS_MACHINE}:0",
+                local_addr=THIS_MACHINE,
                 max_restarts=max_restarts,
                 monitor_interval=0.1,
             )
@@ -256,6 +260,15 @@ def _forward_save_requests(folder: Path) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def _loopback_interface() -> str:
+    """The name of the network interface of this machine to itself; empty where the system does not name it."""
+    try:
+        names = {name for _, name in socket.if_nameindex()}
+    except (OSError, AttributeError):  # not on Windows
+        return ""
+    return next((name for name in LOOPBACK_INTERFACES if name in names), "")
 
 
 def _short(value: str) -> str:

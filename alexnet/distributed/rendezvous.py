@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from alexnet.distributed.launchers import check_launcher, started_by_torchrun
 from alexnet.distributed.process import (
     end_with_parent,
     ignore_save_requests,
@@ -64,8 +65,6 @@ ALONE = Division()
 
 def starts_workers(division: Division) -> bool:
     """Whether this process only starts the processes that train."""
-    from alexnet.distributed.launch import started_by_torchrun
-
     return division.nproc > 1 and not started_by_torchrun()
 
 
@@ -87,9 +86,12 @@ def train_in_workers(folder: Path, division: Division, device: str, save_seconds
 
 
 def join_rendezvous(division: Division) -> "Rendezvous | None":
-    """Joins the rendezvous of the processes of torchrun; None for a single process."""
-    from alexnet.distributed.launch import started_by_torchrun
+    """Joins the rendezvous of the processes of torchrun; None for a single process.
 
+    Raises:
+        AlexNetError: E270, E512, this is one of several processes, and each would train a run of its own.
+    """
+    check_launcher(division.parallel)
     return Rendezvous() if division.parallel and started_by_torchrun() else None
 
 

@@ -58,7 +58,7 @@ async def images(request: Request, run: str | None = None) -> Response:
     """Keeps an image that the page sends; returns its name, and the most probable classes by one view."""
     service, explorer = service_of(request), _explorer(request)
     served = service.models.get(run)
-    data = await service.body(request)
+    data = await service.image(request)
     async with service.queue.reserve() as places:
         classifier = served.classifier
         image = await service.queue.decode(lambda: classifier.prepare(data, service.settings.max_pixels))
@@ -262,8 +262,8 @@ async def contrast(request: Request, run: str) -> Response:
 
 
 @router.get("/")
-def index() -> Response:
-    """The page."""
+def index(vscodeBrowserReqId: str | None = None) -> Response:
+    """The page; the browser within VS Code and code-server adds this parameter to every address, against caches."""
     return _file("index.html")
 
 

@@ -4,11 +4,15 @@ Every response gets a Content-Security-Policy, which lets a page load nothing fr
 is refused
 
 - if its Host is not a name of this server: a page of another site whose name was made to point here (DNS rebinding)
-- if a page of another origin has sent it (Origin, Sec-Fetch-Site)
+- if a page of another origin has sent it that is not allowed (`alexnet.serving.origins`)
 - without the access token, if there is one: `Authorization: Bearer TOKEN`, or the cookie that `?token=TOKEN` sets
 - if its Content-Length is over the limit, before a byte of it is read; or as soon as more bytes than that arrive
+
+The application knows neither HEAD nor the prefix of a proxy: a HEAD is a GET whose body is not sent, and the prefix is
+taken off the path.
 """
 
+import asyncio
 import ipaddress
 import re
 import secrets
@@ -20,7 +24,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from alexnet.errors import AlexNetError, UntrustedFileError
 from alexnet.serving.counters import Counters
-from alexnet.serving.problems import encode_problem, internal_error, too_large, too_many_bytes
+from alexnet.serving.origins import check_page, is_preflight, preflight_headers, response_headers
+from alexnet.serving.problems import encode_problem, internal_error, stopping, too_large, too_many_bytes
 from alexnet.serving.settings import LOOPBACK, Settings
 
 Message = MutableMapping[str, Any]
@@ -63,30 +68,47 @@ class Access:
             await self.app(scope, receive, send)
             return
         start, status = time.monotonic(), 0
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        bodiless = scope["method"] == "HEAD"
+        added = (*response_headers(headers, self.settings), *SECURITY_HEADERS)
+        scope = _inner_scope(scope, self.settings.root_path)
 
         async def send_secured(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message.get("headers", ())}
-                extra = [(k.encode(), v.encode()) for k, v in SECURITY_HEADERS if k.encode() not in present]
+                extra = []
+                for name, value in ((k.encode(), v.encode()) for k, v in added):
+                    if name not in present:
+                        present.add(name)
+                        extra.append((name, value))
                 if body.unread(scope) and b"connection" not in present:
                     extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
+            elif bodiless and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         body = _Body(self, receive)
         try:
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             self.check(scope, headers)
-            if location := self.address_without_token(scope):
-                await _redirect(send_secured, location, str(self.settings.token))
+            if is_preflight(scope["method"], headers):
+                await respond(send_secured, 204, preflight_headers(headers), b"")
+            elif location := self.address_without_token(scope):
+                await _redirect(send_secured, location, self.cookie(scope))
+            elif location := _with_slash(scope, self.settings.root_path):
+                await respond(send_secured, 308, [("location", location), ("content-length", "0")], b"")
             else:
                 await self.app(scope, body, send_secured)
         except AlexNetError as error:
             if status == 0:
                 self.counters.add("alexnet_refused_total", code=error.code)
                 await respond(send_secured, *encode_problem(error, "request"))
+        except asyncio.CancelledError:
+            # Only a server that stops cancels a request; that is no fault, so it ends here.
+            if status == 0:
+                await respond(send_secured, *encode_problem(stopping(), "server"))
         except Exception:
             if status == 0:
                 await respond(send_secured, *encode_problem(internal_error(), "server"))
@@ -110,20 +132,12 @@ class Access:
                 fix="Use the address that it printed when it started, or start it with --allow-host NAME.",
                 code="E670",
             )
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-        navigating = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
-        if (origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())) or (
-            site not in ("none", "same-origin") and not navigating
-        ):
-            raise UntrustedFileError(
-                f"a page of another site ({origin or site}) may not send requests to this server",
-                fix="Use the page of this server, or a program.",
-                code="E671",
-            )
+        check_page(scope["method"], headers, self.settings)
         if (
             self.settings.token is not None
             and scope["path"] not in WITHOUT_TOKEN
             and not self.address_without_token(scope)
+            and not is_preflight(scope["method"], headers)  # browsers send no token with it
         ):
             token = headers.get("authorization", "").removeprefix("Bearer ") or _cookie(headers.get("cookie", ""))
             if not secrets.compare_digest(token.encode(), self.settings.token.encode()):
@@ -152,7 +166,11 @@ class Access:
         return True
 
     def address_without_token(self, scope: Scope) -> str:
-        """The address of a request with the right `?token=`, without that token; empty if there is none."""
+        """The address of a request with the right `?token=`, without that token; empty if there is none.
+
+        It is relative to the address of the request, since a proxy may have put a prefix before the path; so it can
+        never be `//other.site` either.
+        """
         query = scope.get("query_string", b"").decode("latin-1")
         if self.settings.token is None or scope["method"] != "GET" or "token=" not in query:
             return ""
@@ -161,8 +179,32 @@ class Access:
         if not secrets.compare_digest(token.encode(), self.settings.token.encode()):
             return ""
         rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-        path = "/" + quote(scope["path"]).lstrip("/")  # never //other.site
+        path = "./" + quote(scope["path"].rpartition("/")[2])
         return f"{path}?{rest}" if rest else path
+
+    def cookie(self, scope: Scope) -> str:
+        """The cookie that holds the token, for this service and, behind a proxy, for no other."""
+        root_path = self.settings.root_path
+        # Without a path the browser takes the folder of the address, which only at the page is that of the service.
+        path = f"; Path={quote(root_path) or '/'}" if root_path or scope["path"] != "/" else ""
+        return f"{COOKIE}={self.settings.token}; HttpOnly; SameSite=Lax{path}"
+
+
+def _inner_scope(scope: Scope, root_path: str) -> Scope:
+    """The scope of a request as the application sees it: a HEAD as a GET, the path without the prefix of a proxy."""
+    path: str = scope["path"]
+    if root_path and path.startswith(f"{root_path}/"):
+        path = path[len(root_path) :]
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return {**scope, "method": method, "path": path}
+
+
+def _with_slash(scope: Scope, root_path: str) -> str:
+    """Where the page is, for its address without the slash at the end: its relative addresses need that."""
+    if not root_path or scope["path"] != root_path or scope["method"] != "GET":
+        return ""
+    query = scope.get("query_string", b"").decode("latin-1")
+    return f"{quote(root_path)}/" + (f"?{query}" if query else "")
 
 
 class _Body:
@@ -200,8 +242,7 @@ async def respond(send: Send, status: int, headers: list[tuple[str, str]], body:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _redirect(send: Send, location: str, token: str) -> None:
-    cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Lax; Path=/"
+async def _redirect(send: Send, location: str, cookie: str) -> None:
     await respond(send, 303, [("location", location), ("set-cookie", cookie), ("content-length", "0")], b"")
 
 

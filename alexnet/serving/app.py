@@ -11,7 +11,7 @@ Another page (the explorer) adds a router and its files before the application s
     async def images(request: Request) -> dict[str, Any]:
         service = service_of(request)                  # alexnet.serving.service
         served = service.models.get(None)              # keep it: one response comes from one model
-        data = await service.body(request)             # bytes; limits and deadlines apply
+        data = await service.image(request)            # bytes; limits and deadlines apply
         async with service.queue.reserve() as places:  # 503 if 64 images are waiting already
             image = await service.queue.decode(lambda: served.classifier.prepare(data, service.settings.max_pixels))
             # runs on the one computing thread; not called if the client has disconnected by then
@@ -25,18 +25,17 @@ Another page (the explorer) adds a router and its files before the application s
 route raises becomes a problem object. `models.ServedModel` holds one network and its run.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from alexnet.errors import AlexNetError
 from alexnet.serving.access import Access
 from alexnet.serving.problems import encode_problem, internal_error, no_such_method, no_such_path, wrong_parameter
+from alexnet.serving.query import check_query
 from alexnet.serving.routes import router
 from alexnet.serving.service import ClientDisconnected, Service, service_of
 
@@ -44,16 +43,17 @@ from alexnet.serving.service import ClientDisconnected, Service, service_of
 def create_app(service: Service) -> FastAPI:
     """The application with its routes; the top of this file shows how to add others."""
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.get_running_loop().run_in_executor(None, service.warm_up)
-        yield
-        service.ready = False
-        await asyncio.get_running_loop().run_in_executor(None, service.queue.stop)
-
-    # The documentation pages of FastAPI load scripts from other servers.
-    app = FastAPI(title="alexnet", docs_url=None, redoc_url=None, lifespan=lifespan)
+    # The documentation pages of FastAPI load scripts from other servers, and its description has no dependencies.
+    app = FastAPI(title="alexnet", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(check_query)])
     app.state.service = service
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def description() -> JSONResponse:
+        """All routes for programs; below a prefix it says so, for clients that are made from it."""
+        root_path = service.settings.root_path
+        servers: dict[str, Any] = {"servers": [{"url": root_path}]} if root_path else {}
+        return JSONResponse({**app.openapi(), **servers})
+
     app.include_router(router)
     app.add_middleware(Access, settings=service.settings, counters=service.counters)
     app.add_exception_handler(AlexNetError, _on_error)
@@ -85,7 +85,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        allowed = (error.headers or {}).get("Allow", "another method").replace("GET", "GET, HEAD")
         response = _problem(request, no_such_method(request.method, path, allowed), "path")
         response.headers["allow"] = allowed
         return response

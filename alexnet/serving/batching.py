@@ -15,7 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import TracebackType
 from typing import Any, Self
 
@@ -119,14 +121,14 @@ class Queue:
         self.counters.observe("alexnet_batch_images", len(items))
         try:
             results = jobs[0].compute(items)
+            ends = list(accumulate(len(job.items) for job in jobs))
+            parts = [results[end - len(job.items) : end] for job, end in zip(jobs, ends, strict=True)]
         except Exception as error:
             for job in jobs:
                 _deliver(job, error)
             return
-        start = 0
-        for job in jobs:
-            _deliver(job, results[start : start + len(job.items)])
-            start += len(job.items)
+        for job, part in zip(jobs, parts, strict=True):
+            _deliver(job, part)
 
     def _next_batch(self) -> list[_Job]:
         """The next jobs of one key, oldest first; empty when the queue has stopped."""
@@ -203,6 +205,6 @@ def _deliver(job: _Job, result: Any) -> None:
             else:
                 job.future.set_result(result)
 
-    # The loop is closed if the server was stopped by force; then no client waits.
-    if not job.loop.is_closed():
+    # The loop is closed, perhaps at this moment, if the server was stopped by force; then no client waits.
+    with suppress(RuntimeError):
         job.loop.call_soon_threadsafe(set_future)

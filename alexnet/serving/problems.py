@@ -41,6 +41,7 @@ STATUS = {
     "E521": 503,
     "E522": 503,
     "E523": 500,
+    "E525": 503,
     "E670": 403,
     "E671": 403,
     "E672": 401,
@@ -131,12 +132,29 @@ def too_many_connections(limit: int) -> ResourceError:
     )
 
 
+def not_available(host: str, port: int, error: Exception) -> ResourceError:
+    """The service cannot listen at its address."""
+    said = (getattr(error, "strerror", "") or str(error)).lower()
+    return ResourceError(
+        f"cannot listen on {host} port {port}: {said}",
+        fix=f"Choose another port: --port {port % 65535 + 1}, or --port 0 for any that is free.",
+        code="E524",
+    )
+
+
 def internal_error() -> ResourceError:
     """A bug of alexnet; the details go to the log of the server, not to the client."""
     return ResourceError(
         "an internal error occurred; the log of the server has the details",
         fix="Report it with that part of the log and the request.",
         code="E523",
+    )
+
+
+def stopping() -> ResourceError:
+    """The service stops before the request could be answered."""
+    return ResourceError(
+        "the service was stopped before it could answer", fix="Send the request again when it runs.", code="E525"
     )
 
 
@@ -151,5 +169,5 @@ def no_such_method(method: str, path: str, allowed: str) -> UsageError:
 
 
 def wrong_parameter(name: str, reason: str) -> UsageError:
-    """A parameter of the query has an invalid value."""
+    """A parameter of the query does not exist, or has an invalid value."""
     return UsageError(f"{name}: {reason}", fix="GET /openapi.json says what each parameter may be.", code="E265")

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from alexnet.data.images import Pixels
@@ -18,26 +18,11 @@ from alexnet.models.network import check_layer, layer_names
 from alexnet.serving import schemas
 from alexnet.serving.counters import CONTENT_TYPE
 from alexnet.serving.models import ServedModel
-from alexnet.serving.problems import problem, wrong_parameter
+from alexnet.serving.problems import problem
 from alexnet.serving.service import Service, service_of
 from alexnet.serving.tarball import images_of
 
-
-def plain_query(request: Request) -> None:
-    """Refuses a query that could be misread without notice: a parameter given twice, or blanks around a number.
-
-    Raises:
-        UsageError: E265.
-    """
-    items = request.query_params.multi_items()
-    for name, value in items:
-        if name in ("k", "views") and value != value.strip():
-            raise wrong_parameter(name, "there are blanks around its value")
-        if sum(name == other for other, _ in items) > 1:
-            raise wrong_parameter(name, "it is given more than once")
-
-
-router = APIRouter(dependencies=[Depends(plain_query)])
+router = APIRouter()
 
 PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -53,19 +38,32 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         408: "The request arrived too slowly",
         413: "Too many bytes, pixels or images",
         415: "A form instead of bytes",
-        422: "Not an image, or a parameter out of range",
+        422: "Not an image, or a parameter that does not exist or is out of range",
         503: "Too much at once; send the request again",
     }.items()
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _request_body(about: str, *media_types: str) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "description": about, "content": dict.fromkeys(media_types, BINARY)}}
+BASE64 = {
+    "schema": {
+        "type": "object",
+        "properties": {"image": {"type": "string", "format": "byte", "description": "Base64, or a data: URL"}},
+        "required": ["image"],
+        "additionalProperties": False,
+    }
+}
 
 
-IMAGE = _request_body("The bytes of one image; its format is recognized from them", "application/octet-stream")
-TAR = _request_body("A tar archive of images, as tar -c writes it", "application/x-tar")
+def _request_body(about: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "description": about, "content": content}}
+
+
+IMAGE = _request_body(
+    "The bytes of one image, whose format is recognized from them; or JSON with these bytes in base64",
+    {"application/octet-stream": BINARY, "application/json": BASE64},
+)
+TAR = _request_body("A tar archive of images, as tar -c writes it", {"application/x-tar": BINARY})
 SHEET_OR_NPY: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": BINARY, "application/octet-stream": BINARY}}
 }
@@ -84,7 +82,7 @@ async def predict(request: Request, run: RunName = None, views: Views = schemas.
     """Classifies an image."""
     service = service_of(request)
     served = service.models.get(run)
-    data = await service.body(request)
+    data = await service.image(request)
     async with service.queue.reserve() as places:
         image = await _image(service, served, data)
         key = (served, views)
@@ -127,7 +125,7 @@ async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
     index = service.similar
     if index is None:
         raise UsageError("this server has no images to search in", fix="Start it with --index PHOTOS.", code="E268")
-    data = await service.body(request)
+    data = await service.image(request)
     async with service.queue.reserve() as places:
         image = await _image(service, served, data)
         searched, neighbors = await service.compute(
@@ -151,7 +149,7 @@ async def why(
     """Explains a class: the central view, and beside it the same view with the attribution map, as PNG."""
     service = service_of(request)
     served = service.models.get(run)
-    data = await service.body(request)
+    data = await service.image(request)
     async with service.queue.reserve() as places:
         image = await _image(service, served, data)
 
@@ -181,7 +179,7 @@ async def activations(
     service = service_of(request)
     served = service.models.get(run)
     check_layer(served.model, layer)
-    data = await service.body(request)
+    data = await service.image(request)
     async with service.queue.reserve() as places:
         image = await _image(service, served, data)
         values = await service.compute(request, places, lambda: layer_values(served.classifier, image, layer))

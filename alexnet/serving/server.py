@@ -5,14 +5,19 @@ never finishes its body. Here one deadline runs from the start of a connection (
 on it) to the end of the headers, and another from there to the end of the body. A refused upload is read and discarded
 for a moment, because a connection that is closed with unread bytes loses the response. Data that cannot be sent within
 that moment is dropped.
+
+What the service does before it listens and after its last response runs here, and not in the lifespan protocol, where
+uvicorn would write a mistake to the log as a traceback and exit with a code of its own.
 """
 
 import asyncio
+import contextlib
+import errno
+import logging
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -22,8 +27,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alexnet.errors import AlexNetError
 from alexnet.serving.access import SECURITY_HEADERS
-from alexnet.serving.problems import encode_problem, not_http, too_many_connections, too_slow
+from alexnet.serving.problems import encode_problem, not_available, not_http, too_many_connections, too_slow
 from alexnet.serving.settings import Settings
+
+GONE = (errno.ENOTCONN, errno.EHOSTUNREACH, errno.ENETUNREACH)  # of a connection whose client is no longer there
 
 
 class _Lingering:
@@ -34,6 +41,7 @@ class _Lingering:
         self._seconds = seconds
         self._uploading = uploading
         self.closing = False
+        self._lingering: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -45,8 +53,7 @@ class _Lingering:
         if self.closing:
             return
         self.closing = True
-        # abort() has no effect on a connection that is closed by then.
-        asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+        self._lingering = asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
         if self._uploading() and self._transport.can_write_eof() and not self._transport.is_closing():
             try:
                 self._transport.write_eof()
@@ -55,6 +62,12 @@ class _Lingering:
                 self._transport.abort()
         else:
             self._transport.close()
+
+    def lost(self) -> None:
+        """Ends the timer of a connection that is gone: asyncio cannot always abort one that is (python/cpython)."""
+        self.closing = True
+        if self._lingering is not None:
+            self._lingering.cancel()
 
     def write(self, data: bytes) -> None:
         if not self.is_closing():
@@ -99,6 +112,8 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end_phase()
+            if isinstance(self.transport, _Lingering):
+                self.transport.lost()
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
@@ -146,19 +161,53 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that calls `ready` when it listens and `reload` on SIGHUP, and exits with 0 after SIGTERM and Ctrl-C."""
+    """uvicorn that exits with 0 after SIGTERM and Ctrl-C, and raises what goes wrong before it listens.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], reload: Callable[[], None]):
+    Args:
+        prepare: is called on a thread before the server listens.
+        ready: is called when it listens.
+        reload: is called on SIGHUP.
+        finish: is called on a thread after the last response.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        prepare: Callable[[], None],
+        ready: Callable[[], None],
+        reload: Callable[[], None],
+        finish: Callable[[], None],
+    ):
         super().__init__(config)
-        self._ready = ready
-        self._reload = reload
+        self._prepare, self._ready, self._reload, self._finish = prepare, ready, reload, finish
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen, then calls `ready`."""
-        await super().startup(sockets)
-        self._ready()
+        """Prepares, begins to listen, then calls `ready`.
 
-    @contextmanager
+        Raises:
+            AlexNetError: of `prepare`; E524, another process has begun to listen at the address meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_on_loop_error)
+        try:
+            await loop.run_in_executor(None, self._prepare)
+            try:
+                await super().startup(sockets)
+            except OSError as error:
+                host, port, *_ = sockets[0].getsockname() if sockets else (self.config.host, self.config.port)
+                raise not_available(host, port, error) from None
+            self._ready()
+        except BaseException:
+            await loop.run_in_executor(None, self._finish)
+            raise
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers what has been received, then finishes; at once after a second Ctrl-C."""
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            await asyncio.get_running_loop().run_in_executor(None, self._finish)
+
+    @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handles signals within the block: they stop the server, or reload the weights."""
         if threading.current_thread() is not threading.main_thread():
@@ -179,18 +228,37 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def server(app: Any, settings: Settings, ready: Callable[[], None], reload: Callable[[], None]) -> Server:
-    """A server for an application, not yet running; start it with `run(sockets=[...])`."""
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Writes an error in a callback to the log: not that a client is gone, and in one line what the system refuses."""
+    error = context.get("exception")
+    if not isinstance(error, OSError):
+        loop.default_exception_handler(context)
+    elif not isinstance(error, ConnectionError | TimeoutError) and error.errno not in GONE:
+        logging.getLogger("uvicorn.error").error("%s: %s", context.get("message"), error.strerror)
+
+
+def server(
+    app: Any,
+    settings: Settings,
+    ready: Callable[[], None],
+    reload: Callable[[], None],
+    *,
+    prepare: Callable[[], None] = lambda: None,
+    finish: Callable[[], None] = lambda: None,
+) -> Server:
+    """A server for an application, not yet running; start it with `run(sockets=[...])`. Arguments as for `Server`."""
     config = uvicorn.Config(
         app,
         http=protocol(settings),
         ws="none",
+        lifespan="off",
         loop="asyncio",
         log_config=None,
+        log_level="error",  # its warnings are about what clients send, and they are told
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the address that a client claims is not trusted
         timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=settings.stop_seconds,
     )
-    return Server(config, ready, reload)
+    return Server(config, prepare, ready, reload, finish)

@@ -13,6 +13,7 @@ from alexnet.errors import DataError
 from alexnet.interpret.similar import LiveIndex
 from alexnet.serving.batching import Compute, Queue, Reservation
 from alexnet.serving.counters import service_counters
+from alexnet.serving.json_body import image_in, is_json
 from alexnet.serving.models import ServedModels
 from alexnet.serving.settings import Settings
 
@@ -54,6 +55,16 @@ class Service:
         except ClientDisconnect:
             raise ClientDisconnected from None
 
+    async def image(self, request: Request) -> bytes:
+        """The bytes of the one image that a request sends, by themselves or in JSON.
+
+        Raises:
+            DataError: E360, too long; E361, a form; E358, JSON without an image.
+            ResourceError: E520, E521.
+        """
+        data = await self.body(request)
+        return await self.queue.decode(lambda: image_in(data)) if is_json(data) else data
+
     async def compute_batched(
         self,
         request: Request,
@@ -75,11 +86,13 @@ class Service:
         try:
             await asyncio.wait((task, disconnection), return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
+                disconnection.result()  # raises if the rest of the body was too long
                 raise ClientDisconnected
             return task.result()
         finally:
-            task.cancel()
-            disconnection.cancel()
+            for each in (task, disconnection):
+                if not each.cancel() and not each.cancelled():
+                    each.exception()  # asyncio writes an exception to the log that nobody has asked for
 
     def reload(self) -> list[str]:
         """Loads the weights of all runs again and returns the names of those that changed; takes seconds."""
@@ -95,6 +108,11 @@ class Service:
             if self.similar is not None:
                 self.similar.index(served.classifier, served.model_id)
         self.ready = True
+
+    def stop(self) -> None:
+        """Ends the threads, after what waits has been computed."""
+        self.ready = False
+        self.queue.stop()
 
     def _waiting_images(self) -> dict[tuple[tuple[str, str], ...], float]:
         return {(): float(self.queue.taken)}

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.errors import AlexNetError, ResourceError, UsageError
+from alexnet.errors import AlexNetError, UsageError
+from alexnet.serving.problems import not_available
 from alexnet.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,12 +56,7 @@ def listen(settings: Settings) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except (OSError, OverflowError) as error:
         listener.close()
-        said = (getattr(error, "strerror", "") or str(error)).lower()
-        raise ResourceError(
-            f"cannot listen on {settings.host} port {settings.port}: {said}",
-            fix=f"Choose another port: --port {settings.port % 65535 + 1}, or --port 0 for any that is free.",
-            code="E524",
-        ) from None
+        raise not_available(settings.host, settings.port, error) from None
     return listener
 
 
@@ -85,7 +81,7 @@ def serve_runs(
 
     Raises:
         UsageError: a package is missing, or a run cannot be opened.
-        ResourceError: the address is not free.
+        ResourceError: the address is not free, or the index cannot be stored.
     """
     check_installed()
     listener = listen(settings)
@@ -108,7 +104,15 @@ def serve_runs(
             else:
                 tell(service_lines(settings, port, [each.name for each in service.models], index is not None))
 
-        server(app, settings, listening, lambda: reload_beside(service, tell)).run(sockets=[listener])
+        running = server(
+            app,
+            settings,
+            listening,
+            lambda: reload_beside(service, tell),
+            prepare=service.warm_up,
+            finish=service.stop,
+        )
+        running.run(sockets=[listener])
         tell(["stopped"])
     finally:
         listener.close()
@@ -124,8 +128,8 @@ def reload_beside(service: "Service", tell: Tell) -> None:
     def reload() -> None:
         try:
             changed = service.reload()
-        except AlexNetError as error:
-            tell([f"the weights stay as they are: {error}"])
+        except (AlexNetError, OSError, MemoryError) as error:
+            tell([f"the weights stay as they are: {str(error) or 'not enough memory'}"])
         else:
             tell([f"new weights: {', '.join(changed) or 'none have changed'}"])
 

@@ -36,6 +36,7 @@ from alexnet.data.samples import Samples, Source
 from alexnet.data.sources import open_source
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.launch import check_same_settings, check_scheme, launch, rendezvous_errors
+from alexnet.distributed.rendezvous import Division, join_rendezvous
 from alexnet.distributed.rendezvous import check_out as check_named
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.ensemble import check_splits
@@ -512,6 +513,19 @@ def gone(said: str) -> None:
         raise RuntimeError(said)
 
 
+def started_by(parallel: Any = None, **variables: str) -> Callable[[Scene], object]:
+    """What one of several processes says that another program started."""
+
+    def go(s: Scene) -> object:
+        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            s.get("monkeypatch").delenv(name, raising=False)
+        for name, value in variables.items():
+            s.get("monkeypatch").setenv(name, value)
+        return join_rendezvous(Division(parallel=parallel))
+
+    return go
+
+
 def met_in_vain() -> None:
     with rendezvous_errors():
         raise RuntimeError("The client socket has timed out after 120000ms\nmore")
@@ -678,6 +692,31 @@ def taken_port(s: Scene) -> object:
         return listen(Settings(port=taken.getsockname()[1]))
 
 
+def stopped_service(s: Scene) -> object:
+    """What a client hears that still waits when the service may wait no longer."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    httpx = pytest.importorskip("httpx")
+    from alexnet.evaluation.classifier import Classifier
+    from harness.service_process import in_a_thread
+
+    begun, go = threading.Event(), threading.Event()
+
+    def waiting(*arguments: object) -> list[object]:
+        begun.set()
+        assert go.wait(60)
+        return [None]
+
+    with ThreadPoolExecutor(1) as pool:
+        with in_a_thread(trained_run(s), stop_seconds=0) as running:
+            s.get("monkeypatch").setattr(Classifier, "probabilities", waiting)
+            answer = pool.submit(httpx.post, f"{running.url}/v1/predict", content=png(), timeout=60)
+            answer.add_done_callback(lambda _: go.set())
+            assert begun.wait(60)
+        return in_words(answer.result().json())
+
+
 def tar(*names: str) -> bytes:
     import tarfile
 
@@ -764,11 +803,13 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E264", lambda s: s.cli("predict", trained_run(s))),
     ("E265", asked("POST", "/v1/predict?views=5")),
     ("E265", asked("POST", "/v1/similar?k=many")),
+    ("E265", asked("POST", "/v1/predict?topk=1")),
     ("E266", asked("GET", "/v1/nothing")),
     ("E267", asked("GET", "/v1/predict")),
     ("E268", asked("POST", "/v1/similar", png())),
     ("E269", asked("POST", "/v1/predict?run=other", png())),
     ("E270", lambda s: check_scheme(DEMO, "none", 2, exact=False)),
+    ("E270", started_by(RANK="0", WORLD_SIZE="2")),
     ("E271", lambda s: check_same_settings(Pair(), {"epochs": 3})),
     ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
     ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
@@ -873,6 +914,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
         lambda s: far(s, lambda f: (f / "train-0000.npy").write_bytes(bytes((f / "train-0000.npy").stat().st_size))),
     ),
     ("E357", lambda s: far(s, lambda folder: (folder / "prepared.json").write_text("<html>"))),
+    ("E358", asked("POST", "/v1/predict", b'{"img": "AAAA"}')),
     ("E359", of_photos("cat/1.jpg", "new\nline/1.jpg")),
     ("E360", asked("POST", "/v1/predict", b"x" * 11, body_bytes=10)),
     ("E361", asked("POST", "/v1/predict", headers={"content-type": "multipart/form-data; boundary=a"})),
@@ -907,12 +949,14 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E510", lambda s: gone("Connection closed by peer [127.0.0.1]:1")),
     ("E510", lambda s: gone("Timed out waiting 60000ms for recv operation to complete")),
     ("E511", killed_too_often),
+    ("E512", started_by("data", OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="4")),
     ("E516", lambda s: met_in_vain()),
     ("E520", asked("POST", "/v1/predict", png(), before=fill_queue)),
     ("E521", asked("POST", "/v1/predict", png(), all_bodies_bytes=10)),
     ("E522", told(b"", connections=0)),
     ("E523", asked("POST", "/v1/predict", png(), before=break_prediction)),
     ("E524", taken_port),
+    ("E525", stopped_service),
     ("E530", not_ours),
     ("E540", offline),
     ("E541", full_disk),
@@ -939,6 +983,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E670", asked("GET", "/v1/runs", headers={"host": "evil.example"})),
     ("E671", asked("GET", "/v1/runs", headers={"origin": "http://evil.example"})),
     ("E672", asked("GET", "/v1/runs", token="secret")),
+    ("E673", lambda s: s.cli("serve", trained_run(s), "--cors-origin", "*", "--token", "secret")),
 ]
 
 

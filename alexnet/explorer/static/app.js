@@ -40,7 +40,7 @@ function drawFrame(run) {
     h(
       "div",
       { class: "head" },
-      h("h1", { class: "mark" }, h("img", { src: "/page/icon.svg", alt: "" }), "AlexNet", h("span", {}, "Explorer")),
+      h("h1", { class: "mark" }, h("img", { src: "page/icon.svg", alt: "" }), "AlexNet", h("span", {}, "Explorer")),
       h(
         "div",
         { class: "tools" },
@@ -104,7 +104,7 @@ async function draw() {
   const main = document.getElementById("main");
   try {
     if (words.lang !== lang || !Object.keys(words.texts).length) await loadWords(lang);
-    setup ??= await fetchJson("/explorer/setup");
+    setup ??= await fetchJson("explorer/setup");
   } catch (error) {
     drawFrame(null);
     main.replaceChildren(errorMessage(error));

@@ -46,13 +46,14 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 export async function loadWords(lang) {
-  words.texts = await (await fetch(`/page/${lang === "zh" ? "zh" : "en"}.json`)).json();
+  words.texts = await (await fetch(`page/${lang === "zh" ? "zh" : "en"}.json`)).json();
   words.lang = lang;
 }
 
 export class RequestError extends Error {}
 
-// Requests JSON from the server; throws a RequestError with the words of the server.
+// Requests JSON from the server, at a path without a leading slash, since a proxy may have put a prefix before the page;
+// throws a RequestError with the words of the server.
 export async function fetchJson(path, options = {}) {
   let response;
   try {
@@ -72,7 +73,7 @@ export async function fetchJson(path, options = {}) {
     );
   return body;
 }
-export const route = (...parts) => `/explorer/${parts.map(encodeURIComponent).join("/")}`;
+export const route = (...parts) => `explorer/${parts.map(encodeURIComponent).join("/")}`;
 
 // Tries to reach the server every two seconds; when it responds again, the page continues where it was.
 function onServerLost() {
@@ -82,7 +83,7 @@ function onServerLost() {
   banner.hidden = false;
   reconnectTimer = setInterval(async () => {
     try {
-      if ((await fetch("/healthz")).ok) {
+      if ((await fetch("healthz")).ok) {
         onServerBack();
         for (const listener of listeners) listener();
       }
@@ -99,7 +100,7 @@ function onServerBack() {
 }
 // A heartbeat notices a lost server also while nobody clicks.
 setInterval(() => {
-  if (!reconnectTimer && !document.hidden) fetch("/healthz").catch(onServerLost);
+  if (!reconnectTimer && !document.hidden) fetch("healthz").catch(onServerLost);
 }, 3000);
 
 // Creates an HTML or SVG element; attributes that start with "on" are event listeners.

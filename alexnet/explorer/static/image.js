@@ -8,7 +8,7 @@ export const imageUrl = (run, img) => route(run.name, "image", img);
 export async function useImage(run, file) {
   const panel = document.getElementById("answers");
   try {
-    const sent = await fetchJson(`/explorer/images?run=${encodeURIComponent(run.name)}`, {
+    const sent = await fetchJson(`explorer/images?run=${encodeURIComponent(run.name)}`, {
       method: "POST",
       body: file,
     });

@@ -158,7 +158,7 @@ export function drawTrain(main, run) {
                   type: "button",
                   onclick: async () => {
                     try {
-                      const { changed } = await fetchJson("/v1/reload", { method: "POST" });
+                      const { changed } = await fetchJson("v1/reload", { method: "POST" });
                       message = t(changed.length ? "reloaded" : "unchanged");
                     } catch (error) {
                       message = error.message;
