@@ -205,7 +205,7 @@ class OptimConfig(Record):
     schedule: Literal["constant", "drops", "dexp", "one-cycle"] = "drops"
     drop_epochs: tuple[int, ...] = (25, 51, 79)  # drops: from each of these epochs on, counted from 1, a tenth
     conv1_drop_epochs: tuple[int, ...] = (25, 51, 67)
-    conv1_freeze_epoch: int | None = 72  # from this epoch on conv1 stays as it is
+    conv1_freeze_epoch: int | None = 72  # drops, dexp: from this epoch on conv1 stays as it is
     biases_follow: bool = False  # drops: whether the learning rate of the biases drops too
     dexp_factor: Positive = 250.0  # dexp: first learning rate over the last
     dexp_steps: Annotated[int, Field(ge=1)] = 4
