@@ -58,6 +58,10 @@ NOTES: Mapping[str, tuple[str, str]] = {
         "floor drops windows that extend beyond the border: smaller feature maps where sizes are even",
         "[code] layer.py:1163",
     ),
+    "model.pool_ties": (
+        "all: every one of several equal maxima gets the gradient; first: the first one, as in PyTorch, and faster",
+        "[cc] kLocalMaxUndo, all",
+    ),
     "model.pool5_rounding": ("a different rounding for pool5 only", "bvlcalexnet of the ONNX model zoo"),
     "model.pool5_grid": ("averages pool5 to this many cells a side, so that crops of any size fit fc6", "torchvision"),
     "model.norm": (
