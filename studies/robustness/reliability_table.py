@@ -68,8 +68,7 @@ def table() -> str:
             doctor["command"],
         ),
         (
-            f"{tried:,} mutants of {len(killed)} modules "
-            f"({', '.join(row['module'] for row in killed)})",
+            f"{tried:,} mutants of {len(killed)} modules ({', '.join(row['module'] for row in killed)})",
             f"{100 * share:.1f} % killed by the tests; least in {weakest['module']}, {weakest['killed %']} %",
             "make mutation",
         ),
