@@ -10,7 +10,7 @@ from alexnet.data import loader
 
 SIDE, SIZE = 7, 4
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
-OFFSETS, MIRRORED = np.array([[0, 0], [3, 1], [2, 3]]), np.array([False, True, True])
+OFFSETS, MIRRORED = np.array([[1, 2], [3, 1], [2, 3]]), np.array([False, True, True])
 INSIDE, HERE = np.array([2, 0]), np.array([0, 2])  # two of the images, for places 0 and 2 of the batch
 
 pytestmark = pytest.mark.skipif(loader.compiled() is None, reason="numba is not installed")
