@@ -3,7 +3,7 @@
     python -m studies.robustness.pinned [--only NAME ...] [--out FILE]
 
 Each mutant changes one place of a copy of the tree and runs only the tests that the table names for the ingredient. It
-is caught if they fail. The loops are run as plain Python (NUMBA_DISABLE_JIT), since compiling each of their mutants
+is caught if they fail; first they must pass on the tree as it is. The loops are run as plain Python (NUMBA_DISABLE_JIT), since compiling each of their mutants
 would take most of the time; `interpreted` is false for those that are compiled. What is known of other mutants stays in
 the file, so a run that was stopped can be continued with --only.
 """
@@ -95,7 +95,12 @@ def main() -> None:
         folder, commit = Path(text), machine()["commit"]
         torch.set_num_threads(1)  # before any fork
         copy_tree(folder)
-        for mutant in (m for m in MUTANTS if m.name in asked.only):
+        wanted = [mutant for mutant in MUTANTS if mutant.name in asked.only]
+        for plain in sorted({mutant.interpreted for mutant in wanted}):
+            tests = {test for mutant in wanted if mutant.interpreted is plain for test in mutant.tests}
+            if not tests_pass(Mutant("nothing changed", "", "", "", tuple(sorted(tests)), plain), folder):
+                sys.exit("the named tests fail on the code as it is, so that they prove nothing")
+        for mutant in wanted:
             path, began = folder / mutant.file, time.monotonic()
             whole, times = path.read_text(), path.stat()
             path.write_text(broken(mutant, whole))
