@@ -3,9 +3,9 @@
     python -m studies.robustness.pinned [--only NAME ...] [--out FILE]
 
 Each mutant changes one place of a copy of the tree and runs only the tests that the table names for the ingredient. It
-is caught if they fail; first they must pass on the tree as it is. The loops are run as plain Python (NUMBA_DISABLE_JIT), since compiling each of their mutants
-would take most of the time; `interpreted` is false for those that are compiled. What is known of other mutants stays in
-the file, so a run that was stopped can be continued with --only.
+is caught if they fail; first they must pass on the tree as it is. Where `interpreted`, the loops run as plain Python,
+since compiling each of their mutants would take most of the time. What is known of other mutants stays in the file, so
+a run that was stopped can be continued with --only.
 """
 
 import argparse
