@@ -167,10 +167,12 @@ class AllTiesMaxPool(nn.MaxPool2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        plain = not (x.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_exporting()
-        if plain or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            return super().forward(x)
-        y: Tensor = _AllTies.apply(x, self.kernel_size, self.stride, self.ceil_mode)  # type: ignore[no-untyped-call]
+        traced = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        y: Tensor
+        if traced or not (x.requires_grad and torch.is_grad_enabled()):
+            y = super().forward(x)
+        else:
+            y = _AllTies.apply(x, self.kernel_size, self.stride, self.ceil_mode)
         return y
 
 
