@@ -4,10 +4,15 @@ BIN := .venv/bin
 
 # Modules on which it hangs that data and runs are what they are said to be.
 PROVEN := data/images data/dataset data/shards rng runs/checkpoint storage/checksums
+# Modules that must be as in 2012; they take longer, so each gets some minutes, and the next call goes on.
+FAITHFUL := kernels/norm_pool_loops kernels/crop_loops kernels/operators models/layers models/alexnet models/cifar \
+	models/fusion models/shapes data/augment data/pixel_statistics training/optim training/schedule recipes/recipe \
+	recipes/config recipes/ingredients
+MINUTES ?= 10
 comma := ,
 space := $(subst x,,x x)
 
-.PHONY: demo test check format coverage mutation bench bench-photos study figures clean
+.PHONY: demo test check format coverage pinned mutation bench bench-photos study figures clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -29,8 +34,12 @@ coverage: .venv/.dev  ## every branch of the PROVEN modules is taken by their ow
 	$(BIN)/coverage run --include=$(subst $(space),$(comma),$(PROVEN:%=alexnet/%.py)) -m pytest $(foreach m,$(PROVEN),tests/$(dir $(m))test_$(notdir $(m)).py)
 	$(BIN)/coverage report
 
-mutation: .venv/.dev  ## which mutants of the PROVEN modules their own tests kill; results/mutation.json; a quarter of an hour
+pinned: .venv/.dev  ## ingredients of 2012 made wrong one by one: the tests that docs/fidelity.md names must notice; ten minutes
+	$(BIN)/python -m studies.robustness.pinned
+
+mutation: .venv/.dev  ## which mutants of the PROVEN and FAITHFUL modules their own tests kill; results/mutation.json; hours, goes on where it ended
 	$(BIN)/python -m studies.robustness.mutation $(PROVEN)
+	$(BIN)/python -m studies.robustness.mutation --minutes $(MINUTES) --work build/mutation $(FAITHFUL)
 
 bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour; with PHOTOS=folder (which has train/) the data path too
 	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -19,6 +19,12 @@ def ingredients() -> None:
         for i in INGREDIENTS
     ]
     print_table("", ("ingredient", "what one would type", "what it is", "the paper"), rows, left=4)
+    say(
+        "pairs of nets of 2012 whose figures stand for an ingredient differ in more; in brackets the net compared with:"
+    )
+    for i in INGREDIENTS:
+        if i.besides:
+            say(f"  {i.name}: {i.recorded}; also {i.besides}")
 
 
 def effects(found: Sequence[Effect], split: str, views: int) -> None:

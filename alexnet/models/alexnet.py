@@ -11,6 +11,7 @@ from alexnet.models.layers import (
     TowerLinear,
     WithinMapNorm,
     activation_layer,
+    max_pool,
 )
 from alexnet.models.network import Named, Network
 from alexnet.models.shapes import conv_paddings, grid_sizes, middle_convolutions, scaled
@@ -38,7 +39,7 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
     def pool(number: int) -> list[Named]:
         size = 3 if config.pooling == "overlapping" else 2
         rounding = config.pool5_rounding or config.pool_rounding if number == 5 else config.pool_rounding
-        return [(f"pool{number}", nn.MaxPool2d(size, stride=2, ceil_mode=rounding == "ceil"))]
+        return [(f"pool{number}", max_pool(size, rounding == "ceil", config.pool_ties))]
 
     def activation(number: int) -> list[Named]:
         return [(f"relu{number}", activation_layer(config.activation))]

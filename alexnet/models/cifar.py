@@ -7,7 +7,7 @@ cuda-convnet of 2011 for the networks that are not in it.
 import torch
 from torch import nn
 
-from alexnet.models.layers import FirstConv, LocalConv, LocalResponseNorm, WithinMapNorm, activation_layer
+from alexnet.models.layers import FirstConv, LocalConv, LocalResponseNorm, WithinMapNorm, activation_layer, max_pool
 from alexnet.models.network import Named, Network
 from alexnet.models.shapes import grid_sizes, scaled
 from alexnet.recipes.config import CifarNetConfig
@@ -32,7 +32,7 @@ def cifar_layers(config: CifarNetConfig) -> list[Named]:
         layers += [(f"conv{number}", conv(inputs, outputs, 5, padding=2))]  # (32, 32, 32), (32, 16, 16), (64, 8, 8)
         activation: Named = (f"act{number}", activation_layer(config.activation))
         is_max = number == 1 or config.pooling == "max"
-        pool: Named = (f"pool{number}", nn.MaxPool2d(3, 2, ceil_mode=True) if is_max else _average_pooling())
+        pool: Named = (f"pool{number}", max_pool(3, True, config.pool_ties) if is_max else _average_pooling())
         place = norm_places.get(number, "none") if config.norm != "none" else "none"
         norm: list[Named] = [(f"norm{number}", _norm(config))] if place != "none" else []
         if place == "before-pool":

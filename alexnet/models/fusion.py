@@ -52,7 +52,7 @@ def extended(chain: Chain, layer: nn.Module) -> Chain | None:
         if chain.lrn_size and stage.beta != chain.beta:
             return None
         return replace(chain, map_size=stage.map_size, map_scale=stage.map_scale, beta=stage.beta)
-    if isinstance(layer, nn.MaxPool2d) and not has_pool:
+    if type(layer) is nn.MaxPool2d and not has_pool:  # not those with a gradient of their own
         plain = layer.padding == 0 and layer.dilation == 1 and not layer.return_indices
         if plain and isinstance(layer.kernel_size, int) and isinstance(layer.stride, int):
             return replace(chain, pool=layer.kernel_size, stride=layer.stride, ceil=bool(layer.ceil_mode))

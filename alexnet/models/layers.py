@@ -4,7 +4,7 @@ All operate on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIP
 the same year, `computerhistory/AlexNet-Source-Code`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -152,6 +152,56 @@ class LocalConv(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, side={self.side}"
+
+
+def max_pool(size: int, ceil: bool, ties: Literal["first", "all"]) -> nn.MaxPool2d:
+    """Returns max pooling with stride 2; `ties` says which of several equal maxima receive the gradient."""
+    return (nn.MaxPool2d if ties == "first" else AllTiesMaxPool)(size, stride=2, ceil_mode=ceil)
+
+
+class AllTiesMaxPool(nn.MaxPool2d):
+    """Max pooling whose gradient goes to every maximum of a window, where several are equal, each with the full value.
+
+    That is how cuda-convnet computes it (src/conv_util.cu, kLocalMaxUndo: `prod += maxGrad * (img == maxAct)`); PyTorch
+    gives it to the first one. The values are the same. It runs in PyTorch, never in the compiled loop.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        traced = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        y: Tensor
+        if traced or not (x.requires_grad and torch.is_grad_enabled()):
+            y = super().forward(x)
+        else:
+            y = _AllTies.apply(x, self.kernel_size, self.stride, self.ceil_mode)
+        return y
+
+
+class _AllTies(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, size: int, stride: int, ceil: bool) -> Tensor:
+        y = F.max_pool2d(x, size, stride, ceil_mode=ceil)
+        ctx.save_for_backward(x, y)
+        ctx.numbers = size, stride
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (x, y), (size, stride) = ctx.saved_tensors, ctx.numbers
+        rows, columns = y.shape[-2:]
+        down, right = (
+            max(0, (n - 1) * stride + size - side) for n, side in zip(y.shape[-2:], x.shape[-2:], strict=True)
+        )
+        values = F.pad(x, (0, right, 0, down), value=-torch.inf)
+        sums = torch.zeros_like(values)
+        for i in range(size):
+            for j in range(size):
+                place = (
+                    ...,
+                    slice(i, i + (rows - 1) * stride + 1, stride),
+                    slice(j, j + (columns - 1) * stride + 1, stride),
+                )
+                sums[place] += grad * (values[place] == y)
+        return sums[..., : x.shape[-2], : x.shape[-1]], None, None, None
 
 
 def activation_layer(name: Literal["relu", "tanh", "sigmoid"]) -> nn.Module:

@@ -21,6 +21,7 @@ Activation = Literal["relu", "tanh", "sigmoid"]
 InputNorm = Literal["mean-image", "mean-pixel", "standardise", "unit"]
 NormPlace = Literal["before-activation", "after-activation", "after-pool", "none"]
 Init = Literal["source", "paper", "caffe", "torch", "xavier", "kaiming"]
+PoolTies = Literal["first", "all"]
 Middle = Literal["conv3", "conv4", "conv5"]
 
 
@@ -87,6 +88,7 @@ class AlexNetConfig(Record):
     pooling: Literal["overlapping", "plain"] = "overlapping"  # 3x3 / 2 or 2x2 / 2
     pool_rounding: Literal["ceil", "floor"] = "ceil"  # whether a window that reaches over the border counts
     pool5_rounding: Literal["ceil", "floor"] | None = None  # where pool5 differs from the others: ONNX's bvlcalexnet
+    pool_ties: PoolTies = "first"  # which of several equal maxima get the gradient; 2012: all
     pool5_grid: Count | None = None  # average pool5 to this many cells a side, so that crops of any size fit fc6
     norm: Literal["lrn", "batch", "none"] = "lrn"
     lrn_size: Count = 5
@@ -147,6 +149,7 @@ class CifarNetConfig(Record):
     fc_features: tuple[Count, ...] = ()  # fc layers before the last
     activation: Activation = "relu"
     pooling: Literal["average", "max"] = "average"  # from pool2 on; pool1 takes the maximum
+    pool_ties: PoolTies = "first"  # which of several equal maxima get the gradient; 2012: all
     norm: Literal["within-map", "across-maps", "none"] = "within-map"
     norm_size: Annotated[int, Field(ge=1)] = 3  # pixels a side, or channels
     norm_alpha: Finite = 5e-5  # divided by the number of values in the sum, as in the code
@@ -205,7 +208,7 @@ class OptimConfig(Record):
     schedule: Literal["constant", "drops", "dexp", "one-cycle"] = "drops"
     drop_epochs: tuple[int, ...] = (25, 51, 79)  # drops: from each of these epochs on, counted from 1, a tenth
     conv1_drop_epochs: tuple[int, ...] = (25, 51, 67)
-    conv1_freeze_epoch: int | None = 72  # from this epoch on conv1 stays as it is
+    conv1_freeze_epoch: int | None = 72  # drops, dexp: from this epoch on conv1 stays as it is
     biases_follow: bool = False  # drops: whether the learning rate of the biases drops too
     dexp_factor: Positive = 250.0  # dexp: first learning rate over the last
     dexp_steps: Annotated[int, Field(ge=1)] = 4

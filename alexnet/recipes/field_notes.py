@@ -1,7 +1,8 @@
 """Explains every field of a recipe: what it changes and where its value comes from; shown by `alexnet diff`.
 
 [code] is the released source of 2012, [cc] cuda-convnet of 2011, [paper] the NIPS paper of 2012, [caffe]
-models/bvlc_alexnet, [owt] Krizhevsky 2014 and torchvision, [d2l] "Dive into Deep Learning" 8.1, [ours] this project.
+models/bvlc_alexnet, [owt] Krizhevsky 2014 and torchvision, [d2l] "Dive into Deep Learning" 8.1 (Chinese edition: 7.1),
+[ours] this project.
 """
 
 from collections.abc import Mapping
@@ -56,6 +57,10 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "model.pool_rounding": (
         "floor drops windows that extend beyond the border: smaller feature maps where sizes are even",
         "[code] layer.py:1163",
+    ),
+    "model.pool_ties": (
+        "all: every one of several equal maxima gets the gradient; first: the first one, as in PyTorch, and faster",
+        "[cc] kLocalMaxUndo, all",
     ),
     "model.pool5_rounding": ("a different rounding for pool5 only", "bvlcalexnet of the ONNX model zoo"),
     "model.pool5_grid": ("averages pool5 to this many cells a side, so that crops of any size fit fc6", "torchvision"),
@@ -191,11 +196,14 @@ NOTES: Mapping[str, tuple[str, str]] = {
     ),
     "optim.conv1_drop_epochs": ("the same for conv1, which converges first", "[code] layer-params-145.cfg:165-182"),
     "optim.conv1_freeze_epoch": (
-        "from this epoch on conv1 is not trained",
-        "[code] layer-params-145.cfg",
+        "from this epoch on conv1 is not trained (with schedule drops or dexp)",
+        "[code] layer-params-145.cfg, -167.cfg",
     ),
     "optim.biases_follow": ("False: biases keep their learning rate until the end", "[code] final epsB .02"),
-    "optim.dexp_factor": ("initial learning rate divided by the final one", "[code] layer-params-170.cfg"),
+    "optim.dexp_factor": (
+        "initial learning rate divided by the final one",
+        "[code] layer-params-170.cfg; net 167: 1000",
+    ),
     "optim.dexp_steps": ("number of constant levels of the learning rate", "[code] src/lr.cu"),
     "optim.warmup": ("share of the run in which the learning rate rises", "[ours]"),
     "prepare_size": ("shorter side of the prepared images; with crop_size it limits how far crops move", "[paper] 2"),

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from alexnet.errors import UsageError
 from alexnet.recipes.config import AlexNetConfig, AugmentConfig, LeNetConfig, OptimConfig
+from alexnet.recipes.named_2012 import ALEXNET_2012, NET_145_HALF, NET_147, NET_148, NET_150, NET_167
 from alexnet.recipes.named_small import (
     CIFAR_11PCT,
     CIFAR_13PCT,
@@ -23,12 +24,6 @@ from alexnet.recipes.named_small import (
     SMALL_PHOTOS,
 )
 from alexnet.recipes.recipe import Recipe, override
-
-ALEXNET_2012 = Recipe(augment=AugmentConfig(chunk=32), reshuffle=False)
-"""Net 145 of the released source, trained as its notebook says: 40.7 / 18.2 with ten views (section 6.1 of the paper).
-
-alexnet train /data/ILSVRC2012 --recipe alexnet-2012
-"""
 
 ALEXNET_PAPER = Recipe(
     name="alexnet-paper",
@@ -144,6 +139,8 @@ ALEXNET_D2L = Recipe(
 """AlexNet of "Dive into Deep Learning" (8.1), on Fashion-MNIST enlarged to 224 pixels; `in_channels=3` for color.
 
 alexnet train fashion-mnist --recipe alexnet-d2l
+
+The section is 7.1 in the Chinese edition of the book.
 """
 
 LENET = Recipe(
@@ -161,49 +158,6 @@ LENET = Recipe(
 alexnet train digits --recipe lenet
 
 Measured: `networks.LeNet` in benchmarks/results/demo.json.
-"""
-
-NET_147 = replace(ALEXNET_2012, name="net-147", model=AlexNetConfig(pooling="plain"))
-"""Net 145 with 2 x 2 pooling without overlap: 41.1 / 18.5, 0.4 / 0.3 worse.
-
-alexnet train /data/ILSVRC2012 --recipe net-147
-"""
-
-NET_148 = replace(ALEXNET_2012, name="net-148", model=AlexNetConfig(norm="none", within_map_norm=False))
-"""Net 145 without any normalization: 42.0 / 19.4, 1.4 / 1.2 worse.
-
-alexnet train /data/ILSVRC2012 --recipe net-148
-"""
-
-NET_145_HALF = replace(
-    ALEXNET_2012, name="net-145-half", model=AlexNetConfig(towers=1, channels=(48, 128, 192, 192, 256))
-)
-"""One of the two towers, with conv5 and the fully connected layers of both: 1.7 / 1.2 worse on ILSVRC-2010.
-
-alexnet train /data/ILSVRC2012 --recipe net-145-half
-"""
-
-NET_150 = replace(
-    ALEXNET_2012,
-    name="net-150",
-    model=AlexNetConfig(towers_talk=False, channels=(96, 320, 384, 384, 256), fc_features=(8192, 4096)),
-)
-"""Two towers that are joined only in fc8, with a wider conv2: 41.8 / 19.3, 1.2 / 1.1 worse.
-
-alexnet train /data/ILSVRC2012 --recipe net-150
-
-The 4,096 units of fc6 in each tower follow from the 60.7 million parameters that the source states.
-"""
-
-NET_167 = replace(
-    ALEXNET_2012,
-    name="net-167",
-    model=AlexNetConfig(norm2="none", within_map_norm=False),
-    optim=OptimConfig(schedule="dexp"),
-)
-"""Net 145 with LRN in layer 1 only, and the smooth learning-rate schedule of 2013: 40.5 / 18.1, no loss.
-
-alexnet train /data/ILSVRC2012 --recipe net-167
 """
 
 FINETUNE = Recipe(

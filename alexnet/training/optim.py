@@ -1,9 +1,9 @@
 """Optimizers and learning-rate schedules: the update of 2012, its learning rate per epoch, and newer ones.
 
 There are four groups of parameters, which 2012 treats differently: the weights, the biases (twice the learning rate, no
-weight decay), and the same two of conv1 (lower learning rate from epoch 67, frozen from 72). Scale and shift of batch
-normalization count as biases. In fine-tuning the layers without pretrained weights are two more groups. The weights of
-a layer with its own weight decay are a group of their own.
+weight decay), and the same two of conv1 (lower learning rate from epoch 67, frozen from 72; with `dexp` only frozen).
+Scale and shift of batch normalization count as biases. In fine-tuning the layers without pretrained weights are two
+more groups. The weights of a layer with its own weight decay are a group of their own.
 """
 
 import math
@@ -129,13 +129,13 @@ def learning_rate(config: OptimConfig, group: str, epoch: int, progress: float) 
             return base * progress / config.warmup
         after = (progress - config.warmup) / (1.0 - config.warmup)
         return base * 0.5 * (1.0 + math.cos(math.pi * after))
+    if conv1 and config.conv1_freeze_epoch is not None and epoch >= config.conv1_freeze_epoch:
+        return 0.0
     if config.schedule == "dexp":
         if biases:  # schedB = dexp[10, .., 2]: a tenth from the middle of the run on
             return base if progress < 0.5 else base / 10.0
         plateau = min(int(progress * config.dexp_steps), config.dexp_steps - 1)
         return base * math.pow(config.dexp_factor, -plateau / max(1, config.dexp_steps - 1))
-    if conv1 and config.conv1_freeze_epoch is not None and epoch >= config.conv1_freeze_epoch:
-        return 0.0
     if biases and not config.biases_follow:
         return base
     drops = config.conv1_drop_epochs if conv1 else config.drop_epochs

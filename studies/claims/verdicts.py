@@ -68,7 +68,8 @@ def ingredient(name: str, study: str, direction: int = 1, measure: str = "top1_e
         value = found.differences.get(measure) if found else None
         return signed(value, direction, shown(value))
 
-    figures = [f"{claimed(known.paper)} points" if known.paper else "", known.recorded]
+    also = f" (these nets differ also in: {known.besides})" if known.besides else ""
+    figures = [f"{claimed(known.paper)} points" if known.paper else "", known.recorded + also]
     recorded = "; ".join(part for part in figures if part)
     where = "CIFAR-10" if study.endswith("cifar") else "photos"
     text = f"{claim or known.claim or known.what} ({name}, {where})"

@@ -25,7 +25,9 @@ def table() -> str:
     }
     found = sum(kind["found"] >= kind["planted"] for kind in planted.values())
     killed = results["mutation"]["rows"]
-    share = sum(row["killed"] for row in killed) / sum(row["killed"] + row["survived"] for row in killed)
+    kinds = ("killed", "timed out", "survived", "not reached", "crashed")
+    tried = sum(row.get(kind, 0) for row in killed for kind in kinds)
+    share = sum(row.get(kind, 0) for row in killed for kind in kinds[:2]) / tried
     weakest = min(killed, key=lambda row: row["killed %"])
     rows = [
         (
@@ -66,8 +68,7 @@ def table() -> str:
             doctor["command"],
         ),
         (
-            f"{sum(row['killed'] + row['survived'] for row in killed):,} mutants of {len(killed)} modules "
-            f"({', '.join(row['module'] for row in killed)})",
+            f"{tried:,} mutants of {len(killed)} modules ({', '.join(row['module'] for row in killed)})",
             f"{100 * share:.1f} % killed by the tests; least in {weakest['module']}, {weakest['killed %']} %",
             "make mutation",
         ),

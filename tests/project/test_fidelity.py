@@ -29,9 +29,10 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def table() -> list[list[str]]:
-    """The cells of every line of the table, the headline first."""
-    lines = [line for line in (ROOT / "docs/fidelity.md").read_text().splitlines() if line.startswith("|")]
+def table(number: int = 0) -> list[list[str]]:
+    """The cells of every line of a table of the file, the headline first."""
+    parts = (ROOT / "docs/fidelity.md").read_text().split("\n## The other nets of the paper\n")
+    lines = [line for line in parts[number].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
     return [cells[0], *cells[2:]]
 
@@ -114,6 +115,38 @@ def test_every_field_in_which_two_of_the_five_recipes_differ_stands_in_the_table
     named = {name_of(setting) for row in ROWS for setting in row.settings}
     assert differing - named == {"name"}
     assert len(differing) > 35
+
+
+NETS = {"half": "net-145-half", "net 145": "alexnet-2012"} | {n: f"net-{n}" for n in ("147", "148", "150", "167")}
+
+
+def in_words(row: str, name: str) -> str:
+    """What the second table must say of a net in this row."""
+    recipe, optim = RECIPES[name], RECIPES[name].optim
+    by_itself = optim.schedule == "dexp"
+    drops = ", ".join(map(str, optim.drop_epochs)).replace("78", "(78)" if name == "net-145-half" else "78")
+    bias = f"{optim.lr * optim.bias_lr_factor:g}"
+    words = {
+        "Data of its figures": "2010" if name == "net-145-half" else "2012",
+        "Rates of the weights fall in": "by itself: four equal levels, 0.01 to 0.00001" if by_itself else drops,
+        "conv1: third drop": str(optim.conv1_drop_epochs[2]) if len(optim.conv1_drop_epochs) > 2 else "none",
+        "conv1 frozen from": str(optim.conv1_freeze_epoch),
+        "No color noise from": str(recipe.augment.color_noise_until or "never off"),
+        "Rate of the biases": f"{bias}, from the middle of the run {optim.lr * 0.2:g}" if by_itself else bias,
+        "Epochs": str(recipe.epochs),
+    }
+    return "as the others" if by_itself and row == "conv1: third drop" else words[row]
+
+
+def test_the_table_of_the_other_nets_says_what_their_recipes_have():
+    (_, *names), *rows = table(1)
+    assert names == ["net 145", "half", "147", "148", "150", "167"]
+    assert len(rows) == 7
+    for title, *cells in rows:
+        for name, cell in zip(names, cells, strict=True):
+            assert cell == in_words(title, NETS[name]), (title, name)
+    assert RECIPES["net-167"].optim.dexp_steps == 4
+    assert RECIPES["net-167"].optim.lr / RECIPES["net-167"].optim.dexp_factor == pytest.approx(0.00001)
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,7 @@ def test_biases_follow_the_drops_where_configured():
     ],
 )
 def test_dexp_has_the_four_plateaus_of_2013_and_the_biases_fall_once_at_half(progress, weights, biases):
-    config = OptimConfig(schedule="dexp")
+    config = OptimConfig(schedule="dexp", conv1_freeze_epoch=None)
     for prefix in ("", "conv1_"):
         assert learning_rate(config, prefix + "weights", 72, progress) == pytest.approx(weights, rel=1e-3)
         assert learning_rate(config, prefix + "biases", 72, progress) == pytest.approx(biases, rel=1e-9)
