@@ -30,7 +30,7 @@ from alexnet.data.prepare_plan import (
     source_key,
 )
 from alexnet.data.prepare_shards import make_shards, unreadable
-from alexnet.data.samples import Source
+from alexnet.data.samples import Source, draw_again
 from alexnet.data.shards import canonical
 from alexnet.errors import DataError, UsageError
 from alexnet.progress import ProgressCallback, silent
@@ -128,7 +128,14 @@ def prepare(
     sums = PixelSums(size)
     shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
     facts = _facts(source, settings, key, plans, shards)
-    _refuse_losses(source, facts)
+    divided = draw_again(source, {(split, name) for split, name, _ in facts["skipped"]})
+    if divided is not source:
+        first, plans = plans, plan_shards(divided, out, settings, identities_of(divided), shard_images)
+        _remove_shards(first, plans)
+        sums = PixelSums(size)
+        shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
+        facts = _facts(divided, settings, key, plans, shards)
+    _refuse_losses(divided, facts)
     _finish(out, plans, facts, sums)
     reused = sum(shard["reused"] for shard in shards)
     return _report(out, dataset.read_facts(out), begin, reused_shards=reused)
@@ -148,6 +155,13 @@ def cache_key(
     """
     settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
     return source_key(source, settings, identities_of(source))
+
+
+def _remove_shards(plans: list[Plan], kept: list[Plan]) -> None:
+    """Removes the shards of a first division that the second one does not have: a split may need one fewer."""
+    for path in {plan.path for plan in plans} - {plan.path for plan in kept}:
+        for each in (path, path.with_suffix(".json")):
+            each.unlink(missing_ok=True)
 
 
 def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:

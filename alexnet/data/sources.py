@@ -4,8 +4,8 @@ Nothing is decoded here. `Source.notes` reports every decision that was made for
 ignored folders, validation images taken from train.
 
 A folder tree is ROOT/train/CLASS/* with ROOT/val/CLASS/* (or valid, validation) and ROOT/test/CLASS/*, both optional,
-or ROOT/CLASS/* without splits. Images in sub-folders of a class folder belong to that class. Links are followed, but
-every real folder is visited once per class, so loops of links end. Hidden files and folders are ignored.
+or ROOT/CLASS/* without splits. Images in sub-folders of a class folder belong to that class. Links are followed, and
+every real folder is visited once per class. Hidden files and folders are ignored.
 """
 
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.data import public_sets
-from alexnet.data.samples import Samples, Source, split_off_validation
+from alexnet.data.samples import Draw, Samples, Source, split_off_validation
 from alexnet.errors import DataError, UsageError
 from alexnet.storage.download import is_address
 from alexnet.storage.files import cache_folder
@@ -130,9 +130,10 @@ def _open_folder(root: Path, seed: int, val_share: float, empty_classes: bool = 
             samples = _evaluation_samples(root, split_folders[split], split, class_names, notes)
             if samples is not None:
                 splits[split] = samples
+    draw = Draw(val_share, seed) if val_share and len(splits) == 1 else None
     if val_share:
         _ensure_val(splits, class_names, seed, val_share, notes)
-    return Source(root.resolve().name or "pictures", class_names, splits, tuple(notes))
+    return Source(root.resolve().name or "pictures", class_names, splits, tuple(notes), draw)
 
 
 def _evaluation_samples(
