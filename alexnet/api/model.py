@@ -119,6 +119,7 @@ class Model:
         views: int = 1,
         progress: bool | ProgressCallback = False,
         on_prepared: Any = None,
+        on_changed: Any = None,
     ) -> Evaluation:
         """Measures the network: top-1 and top-5 error in [0, 1], log loss, and every class.
 
@@ -126,6 +127,7 @@ class Model:
             data: other images than those of the run, as for `train`; a folder of classes without train/ is one split.
             split: train, val or test; by default test where there is one, else val, else all there is.
             views: 1 (the centre) or 10 (corners, centre and mirrors).
+            on_changed: is given a sentence if the folder of the run's images now holds others.
 
         Raises:
             DataError: there is no such split, or the network does not know its classes.
@@ -135,7 +137,7 @@ class Model:
         30
         """
         with progress_callback(progress) as told:
-            prepared = self._images(data, told, on_prepared)
+            prepared = self._images(data, told, on_prepared, on_changed)
             chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
             names, precision = self.class_names, self.recipe.precision
             result = evaluate(
@@ -308,13 +310,15 @@ class Model:
                 progress=told,
             )
 
-    def _images(self, data: str | Path | Data | None, progress: ProgressCallback, on_prepared: Any) -> Any:
+    def _images(
+        self, data: str | Path | Data | None, progress: ProgressCallback, tell: Any, changed: Any = None
+    ) -> Any:
         if isinstance(data, Data):
             return data.prepared
         own = self.record.data.get("source")
         if data is None or own in (str(data), str(Path(data).expanduser().resolve())):
-            return images_of_run(self.record, tell=on_prepared, progress=progress)
-        return open_images(str(data), self.recipe.prepare_size, tell=on_prepared, progress=progress, val_share=0)
+            return images_of_run(self.record, tell=tell, progress=progress, on_changed=changed)
+        return open_images(str(data), self.recipe.prepare_size, tell=tell, progress=progress, val_share=0)
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")

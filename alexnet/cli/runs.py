@@ -52,11 +52,11 @@ def evaluate(
     split
         train, val or test; by default test where there is one, else val, else all there is.
     """
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     tell = tables.prepared if format == "table" else None
-    result = model.evaluate(data, split=split, views=views, progress=True, on_prepared=tell)
+    result = model.evaluate(data, split=split, views=views, progress=True, on_prepared=tell, on_changed=terminal.note)
     if format == "json":
         print(json.dumps(result.summary(), indent=1, ensure_ascii=False))
     elif format == "csv":
@@ -96,8 +96,8 @@ def report(run: RunPath) -> None:
       alexnet report runs/last
       alexnet report runs/demo/alexnet
     """
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     opened = alexnet.Run.open(run)
-    evaluations, page = opened.evaluate_and_report(progress=True, on_prepared=tables.prepared)
+    evaluations, page = opened.evaluate_and_report(progress=True, on_prepared=tables.prepared, on_changed=terminal.note)
     tables.results(opened.folder, evaluations, page)
