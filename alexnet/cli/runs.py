@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import alexnet
-from alexnet.cli.options import Checkpoint, Device, Format, Images, Names, RunPath, Views
+from alexnet.cli.options import MAX_PIXELS, Checkpoint, Device, Format, Images, MaxPixels, Names, RunPath, Views
 
 
 def demo(*, out: Path = Path("runs/demo")) -> None:
@@ -73,6 +73,7 @@ def predict(
     format: Format = "table",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Say what is on images: files, folders, "patterns", or - for a list of paths on standard input.
 
@@ -85,7 +86,7 @@ def predict(
 
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
-    unread, count = tables.predictions(model.predict_each(named, views=views, k=k), format)
+    unread, count = tables.predictions(model.predict_each(named, views=views, k=k, max_pixels=max_pixels), format)
     refuse_unread(unread, count)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.data import dataset
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import (
     CONTINUE_FIX,
@@ -81,6 +82,7 @@ def prepare(
     jpeg_quality: int = JPEG_QUALITY,
     threads: int | None = None,
     strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
     shard_images: int = SHARD_IMAGES,
     progress: ProgressCallback = silent,
 ) -> PrepareReport:
@@ -95,6 +97,7 @@ def prepare(
         jpeg_quality: 1..95, in Pillow's scale.
         threads: number of threads; None: one per processor. The result does not depend on it.
         strict: whether an unreadable image is an error; if False it is skipped and listed in the report.
+        max_pixels: images with more pixels are left out; see `alexnet.data.images.prepare_image`.
         shard_images: images per shard.
         progress: called in the caller's thread, a few times per second, with the numbers of images done and in total.
 
@@ -110,7 +113,7 @@ def prepare(
             code="E222",
         )
     begin = time.monotonic()
-    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels)
     identities = identities_of(source)
     key = source_key(source, settings, identities)
     refuse_inside(source, out)
