@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -38,6 +39,12 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 JPEGS = ("JPEG", "MPO")
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+HEIF_ENDINGS = (".heic", ".heif", ".hif")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp"),
+    *(".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif"),
+    *(HEIF_ENDINGS if find_spec("pillow_heif") is not None else ()),
+)
 NO_HEIF = "a HEIC image, which needs pillow-heif: pip install 'alexnet[heif]', or save it as JPEG"
 NO_AVIF = "an AVIF image, which this Pillow was built without: pip install -U pillow, or save it as JPEG"
 REPLACE = "Replace it, or remove it."
@@ -124,6 +131,11 @@ def _opened(factory: Callable[..., Any], file: IO[bytes]) -> Image.Image:
     return image
 
 
+def hint_for(ending: str) -> str:
+    """Says after the ending of files that are not used how they would be, if they are HEIC images."""
+    return " (pip install 'alexnet[heif]' reads them)" if ending in HEIF_ENDINGS else ""
+
+
 def heif_reader() -> Callable[[IO[bytes], str], Image.Image] | None:
     """Returns the reader of HEIC images; None where pillow-heif is not installed."""
     try:
@@ -158,7 +170,7 @@ def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: 
             f"{width} x {height} pixels, too many for a JPEG of {length:,} bytes", fix=REPLACE, code="E305"
         )
     if scans > MAX_SCANS or scans * pixels > MAX_VISITED_PIXELS:
-        most = min(MAX_SCANS, MAX_VISITED_PIXELS // pixels)
+        most = min(MAX_SCANS, MAX_VISITED_PIXELS // max(1, pixels))
         raise RefusedImage(
             f"a JPEG of {scans:,} scans, more than the limit of {most}", fix="Save it again.", code="E305"
         )
@@ -186,7 +198,8 @@ def _scale_transparency(image: Image.Image) -> None:
     is, so that no pixel would equal it.
     """
     color = image.info.get("transparency")
-    arguments = image.tile[0][3] if image.format == "PNG" and image.tile else None
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if image.format == "PNG" and tiles else None
     rawmode = arguments[0] if isinstance(arguments, tuple) else arguments
     if rawmode == "RGB;16B" and isinstance(color, tuple):
         image.info["transparency"] = tuple(value >> 8 for value in color)

@@ -52,12 +52,6 @@ def choose_settings(
     if encoding == "auto":
         raw_bytes = sum(len(samples) for samples in source.splits.values()) * size * size * 3
         encoding = "raw" if raw_bytes <= raw_limit_bytes else "jpeg"
-    if max_pixels < 1:
-        raise UsageError(
-            f"max_pixels is {max_pixels}, but must be at least 1",
-            fix=f"Leave it out for {MAX_PIXELS:,}.",
-            code="E300",
-        )
     settings: dict[str, Any] = {"size": size, "encoding": encoding}
     if encoding == "jpeg":
         settings["jpeg_quality"] = jpeg_quality

@@ -112,7 +112,8 @@ def draw_again(source: Source, unreadable: Collection[tuple[str, str]]) -> Sourc
         for name, label in zip(samples.names, samples.labels.tolist(), strict=True):
             members.setdefault(label, []).append((split, name))
     chosen: dict[str, list[tuple[int, str]]] = {"train": [], "val": []}
-    anew, single = [], []
+    anew: list[str] = []
+    single: list[str] = []
     for label, images in sorted(members.items()):
         readable = sorted((name, split) for split, name in images if (split, name) not in unreadable)
         lost = {split for split, _ in images} - {split for _, split in readable}

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_files import EXTENSIONS, MAX_PIXELS
 from alexnet.data.images import Pixels, prepare_image
-from alexnet.data.sources import EXTENSIONS
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
 

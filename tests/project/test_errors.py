@@ -808,7 +808,6 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E298", lambda s: run_jobs([], s / "rows", s / "runs", processes=0)),
     ("E299", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E299", lambda s: check_scheme(override(DEMO, ["towers_talk=false"]), "hybrid", 2, exact=False)),
-    ("E300", lambda s: prepare(small(), s / "out", size=8, max_pixels=0)),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),
