@@ -14,6 +14,7 @@ from alexnet.api.records import recipe_of
 from alexnet.data.augment import ColorStatistics
 from alexnet.data.dataset import SPLITS, Prepared, Split, verify
 from alexnet.data.exclusions import leave_out, read_exclusions
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.loader import Loader
 from alexnet.data.open import open_images
 from alexnet.data.prepare import PrepareReport
@@ -221,6 +222,7 @@ def prepare(
     strict: bool = False,
     threads: int | None = None,
     exclude: str | Path | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: bool | ProgressCallback = False,
 ) -> PrepareReport:
     """Turns any images into squares of one size in a folder, once, with the statistics that training needs.
@@ -233,6 +235,8 @@ def prepare(
         strict: stop at the first image that cannot be read, instead of leaving it out and listing it.
         threads: by default one per core.
         exclude: a file that names images to leave out.
+        max_pixels: images with more are left out, since they take 4 to 16 bytes of memory a pixel; of a JPEG, which is
+            decoded at half its size, four times as many are read, or twice as many if it is progressive.
 
     Raises:
         DataError: there are no images that can be used, or one cannot be read and `strict` is set.
@@ -248,7 +252,14 @@ def prepare(
         opened = leave_out(opened, read_exclusions(Path(exclude)), str(exclude))
     with progress_callback(progress) as told:
         return prepare_source(
-            opened, Path(out), size=size, encoding=encoding, strict=strict, threads=threads, progress=told
+            opened,
+            Path(out),
+            size=size,
+            encoding=encoding,
+            strict=strict,
+            threads=threads,
+            max_pixels=max_pixels,
+            progress=told,
         )
 
 

@@ -12,6 +12,7 @@ from alexnet.errors import UsageError
 from alexnet.evaluation.predict import find_images
 
 ImageLike = str | Path | bytes | Pixels | Image
+ImagesLike = ImageLike | Iterable[ImageLike]
 
 
 def as_image(image: ImageLike) -> bytes | Path | Pixels:

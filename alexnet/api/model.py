@@ -8,7 +8,8 @@ from typing import Any
 
 from alexnet.api.bars import progress_callback
 from alexnet.api.dataset import Data
-from alexnet.api.image_input import ImageLike, as_image, list_images, names_of
+from alexnet.api.image_input import ImageLike, ImagesLike, as_image, list_images, names_of
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
@@ -79,7 +80,7 @@ class Model:
         return summarize(self.network)
 
     def predict(
-        self, images: ImageLike | Iterable[ImageLike], *, views: int = 1, k: int = 5, batch_size: int = 32
+        self, images: ImagesLike, *, views: int = 1, k: int = 5, batch_size: int = 32, max_pixels: int = MAX_PIXELS
     ) -> list[Prediction]:
         """Says what is on images, in order; an image that cannot be read gives its reason.
 
@@ -88,6 +89,7 @@ class Model:
                 a (H, W, 3) uint8 array, a Pillow image; or several of these.
             views: 1 (the centre) or 10 (corners, centre and mirrors, probabilities averaged).
             k: classes to name for each image.
+            max_pixels: as for `alexnet.prepare`.
 
         Returns:
             For every image its `k` most probable classes with their probabilities in [0, 1].
@@ -101,15 +103,13 @@ class Model:
         >>> len(answers), len(answers[0].top)
         (11, 2)
         """
-        return list(self.predict_each(images, views=views, k=k, batch_size=batch_size))
+        return list(self.predict_each(images, views=views, k=k, batch_size=batch_size, max_pixels=max_pixels))
 
-    def predict_each(
-        self, images: ImageLike | Iterable[ImageLike], *, views: int = 1, k: int = 5, batch_size: int = 32
-    ) -> Iterator[Prediction]:
+    def predict_each(self, images: ImagesLike, *, views: int = 1, k: int = 5, **limits: int) -> Iterator[Prediction]:
         """The same as `predict`, batch by batch, for more images than fit into memory."""
         if k < 1:
             raise UsageError(f"k={k}: at least one class must be named", fix="Use 1 or more: --k 1.", code="E263")
-        return predict(self.classifier, list_images(images), views=views, k=k, batch_size=batch_size)
+        return predict(self.classifier, list_images(images), views=views, k=k, **limits)
 
     def evaluate(
         self,
@@ -119,6 +119,7 @@ class Model:
         views: int = 1,
         progress: bool | ProgressCallback = False,
         on_prepared: Any = None,
+        on_changed: Any = None,
     ) -> Evaluation:
         """Measures the network: top-1 and top-5 error in [0, 1], log loss, and every class.
 
@@ -126,6 +127,7 @@ class Model:
             data: other images than those of the run, as for `train`; a folder of classes without train/ is one split.
             split: train, val or test; by default test where there is one, else val, else all there is.
             views: 1 (the centre) or 10 (corners, centre and mirrors).
+            on_changed: is given a sentence if the folder of the run's images now holds others.
 
         Raises:
             DataError: there is no such split, or the network does not know its classes.
@@ -135,7 +137,7 @@ class Model:
         30
         """
         with progress_callback(progress) as told:
-            prepared = self._images(data, told, on_prepared)
+            prepared = self._images(data, told, on_prepared, on_changed)
             chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
             names, precision = self.class_names, self.recipe.precision
             result = evaluate(
@@ -308,13 +310,13 @@ class Model:
                 progress=told,
             )
 
-    def _images(self, data: str | Path | Data | None, progress: ProgressCallback, on_prepared: Any) -> Any:
+    def _images(self, data: Any, progress: ProgressCallback, tell: Any, changed: Any = None) -> Any:
         if isinstance(data, Data):
             return data.prepared
         own = self.record.data.get("source")
         if data is None or own in (str(data), str(Path(data).expanduser().resolve())):
-            return images_of_run(self.record, tell=on_prepared, progress=progress)
-        return open_images(str(data), self.recipe.prepare_size, tell=on_prepared, progress=progress, val_share=0)
+            return images_of_run(self.record, tell=tell, progress=progress, on_changed=changed)
+        return open_images(str(data), self.recipe.prepare_size, tell=tell, progress=progress, val_share=0)
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")

@@ -252,7 +252,9 @@ def resuming(
 
         def find_images() -> Prepared:
             with progress_callback(progress) as told:
-                return images_of_run(opened.record, tell=tell, progress=told, allow_changed=allow_inexact)
+                return images_of_run(
+                    opened.record, tell=tell, progress=told, unchanged=True, allow_changed=allow_inexact
+                )
 
         prepared = find_images() if rendezvous is None else rendezvous.first_on_each_machine(find_images)
         schedule = Schedule(opened.recipe, opened.recipe, prepared, place)

@@ -94,15 +94,19 @@ class Run:
         *,
         progress: bool | ProgressCallback = False,
         on_prepared: Callable[[PrepareReport], None] | None = None,
+        on_changed: Callable[[str], None] | None = None,
         allow_changed: bool = False,
     ) -> tuple[Sequence[Evaluation], Path]:
         """The evaluations that the report shows, and its path; see `report`.
 
         Args:
+            on_changed: is given a sentence if the folder of the images now holds others than those of the run.
             allow_changed: other images of the same classes will do, as after `resume(allow_inexact=True)`.
         """
         with progress_callback(progress) as told:
-            prepared = images_of_run(self.record, tell=on_prepared, progress=told, allow_changed=allow_changed)
+            prepared = images_of_run(
+                self.record, tell=on_prepared, progress=told, allow_changed=allow_changed, on_changed=on_changed
+            )
             return report_run(self.record, prepared, progress=told)
 
     def verify(

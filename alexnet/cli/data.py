@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import alexnet
+from alexnet.cli.options import MAX_PIXELS, MaxPixels
 
 TableOrJson = Annotated[Literal["table", "json"], Parameter(help="table for people, json for programs.")]
 
@@ -21,6 +22,7 @@ def prepare(
     verify: bool = False,
     threads: int | None = None,
     exclude: Path | None = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Turn any images into squares of one size, once, with the statistics that training needs.
 
@@ -51,7 +53,15 @@ def prepare(
     from alexnet.cli import tables
 
     report = alexnet.prepare(
-        data, out, size=size, encoding=encoding, strict=strict, threads=threads, exclude=exclude, progress=True
+        data,
+        out,
+        size=size,
+        encoding=encoding,
+        strict=strict,
+        threads=threads,
+        exclude=exclude,
+        max_pixels=max_pixels,
+        progress=True,
     )
     tables.prepared(report)
     if verify:

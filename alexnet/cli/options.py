@@ -5,9 +5,23 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.distributed.rendezvous import ALONE, Division
 
-__all__ = ["ALONE", "Changes", "Checkpoint", "Device", "Divided", "Format", "Images", "Names", "RunPath", "Views"]
+__all__ = [
+    "ALONE",
+    "MAX_PIXELS",
+    "Changes",
+    "Checkpoint",
+    "Device",
+    "Divided",
+    "Format",
+    "Images",
+    "MaxPixels",
+    "Names",
+    "RunPath",
+    "Views",
+]
 
 Changes = Annotated[
     str,
@@ -22,6 +36,13 @@ Device = Annotated[str, Parameter(help="auto, cpu, cuda, mps, or a torch device 
 Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
 Format = Annotated[Literal["table", "json", "csv"], Parameter(help="table for people, json or csv for programs.")]
 Images = Annotated[str, Parameter(allow_leading_hyphen=True, help='Files, folders or "patterns".')]
+MaxPixels = Annotated[
+    int,
+    Parameter(
+        help="Images with more pixels are not read: one takes 4 to 16 bytes of memory a pixel. A JPEG is decoded at "
+        "half its size and may have four times as many, or twice as many if it is progressive."
+    ),
+]
 Names = Annotated[int, Parameter(name=["--k", "-k"], help="How many answers for each image.")]
 RunPath = Annotated[Path, Parameter(help="The run folder; runs/last is the newest.")]
 Views = Annotated[

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import alexnet
-from alexnet.cli.options import Checkpoint, Device, Format, Images, Names, RunPath, Views
+from alexnet.cli.options import MAX_PIXELS, Checkpoint, Device, Format, Images, MaxPixels, Names, RunPath, Views
 
 
 def demo(*, out: Path = Path("runs/demo")) -> None:
@@ -52,11 +52,11 @@ def evaluate(
     split
         train, val or test; by default test where there is one, else val, else all there is.
     """
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     tell = tables.prepared if format == "table" else None
-    result = model.evaluate(data, split=split, views=views, progress=True, on_prepared=tell)
+    result = model.evaluate(data, split=split, views=views, progress=True, on_prepared=tell, on_changed=terminal.note)
     if format == "json":
         print(json.dumps(result.summary(), indent=1, ensure_ascii=False))
     elif format == "csv":
@@ -73,6 +73,7 @@ def predict(
     format: Format = "table",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Say what is on images: files, folders, "patterns", or - for a list of paths on standard input.
 
@@ -85,7 +86,7 @@ def predict(
 
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
-    unread, count = tables.predictions(model.predict_each(named, views=views, k=k), format)
+    unread, count = tables.predictions(model.predict_each(named, views=views, k=k, max_pixels=max_pixels), format)
     refuse_unread(unread, count)
 
 
@@ -96,8 +97,8 @@ def report(run: RunPath) -> None:
       alexnet report runs/last
       alexnet report runs/demo/alexnet
     """
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     opened = alexnet.Run.open(run)
-    evaluations, page = opened.evaluate_and_report(progress=True, on_prepared=tables.prepared)
+    evaluations, page = opened.evaluate_and_report(progress=True, on_prepared=tables.prepared, on_changed=terminal.note)
     tables.results(opened.folder, evaluations, page)

@@ -16,6 +16,11 @@ def say(text: str) -> None:
     console().print(Text(printable(text)))
 
 
+def note(text: str) -> None:
+    """One line beside the answer, which programs read from standard output."""
+    console(stderr=True).print(Text(printable(f"note: {text}")), soft_wrap=True)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
     """Prints a table; the first `left` columns are text, the others figures."""
     table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)

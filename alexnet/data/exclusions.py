@@ -12,7 +12,7 @@ an image that was repaired in the meantime is not left out silently. `reason` is
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +124,7 @@ def leave_out(source: Source, excluded: Sequence[Excluded], list_name: str, *, s
     _refuse_emptied(source, splits, list_name)
     count = sum(int((~mask).sum()) for mask in keep_masks.values())
     note = f"{count} image{'s' * (count != 1)} left out, as {list_name} says"
-    return Source(source.name, source.class_names, splits, (*source.notes, note))
+    return replace(source, splits=splits, notes=(*source.notes, note))
 
 
 def image_sha256(samples: Samples, index: int) -> str:

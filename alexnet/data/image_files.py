@@ -1,34 +1,54 @@
 """Opens an image file, or its bytes, as a Pillow image with its header read; a DataError says why it cannot.
 
 No file is trusted before it is decoded. Only formats on an allow-list are tried (none that runs another program).
-Pipes and devices are not opened. Images with too many pixels, or with far more pixels than their bytes can describe,
-are refused after reading the header, before memory is allocated. No state of Pillow is changed, so all functions may
-run in many threads.
+Pipes and devices are not opened. Images with too many pixels, and JPEGs with far more pixels than their bytes can
+describe, are refused after reading the header, before memory is allocated. No state of Pillow is changed, so all
+functions may run in many threads.
 """
 
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
+from alexnet.data.image_bytes import brands, count_scans, without_long_texts
 from alexnet.errors import DataError
 
+# A decoded image takes 4 bytes a pixel, at most 16 (WebP), so that no image takes more than a gigabyte.
 MAX_PIXELS = 64_000_000
-# A larger image is accepted only if it has at most PIXELS_PER_BYTE pixels per byte of its file. An empty page scanned
-# at 300 dpi has 9 million pixels in a kilobyte; photographs have fewer than 50 pixels per byte.
+# A JPEG with more pixels is decoded at half its size. While that is done, one that is written in several passes lies in
+# memory at its full size, with up to 6 bytes a pixel.
+REDUCED_TIMES = 4
+REDUCED_TIMES_IN_PASSES = 2
+# A JPEG needs two bits for a block of 8 x 8 pixels, so it has at most 256 a byte, or 512 in several passes. One that
+# claims to have more is cut off or made up. All other formats describe an empty page of any size in a few bytes.
 BELIEVED_PIXELS = 12_000_000
 PIXELS_PER_BYTE = 1000
-# Decoding one scan of a progressive JPEG visits the whole image. Encoders write about ten scans; a thousand fit into
-# 100 kB.
-MAX_SCANS = 100
+# Decoding one scan of a progressive JPEG visits the whole image. Encoders write about ten scans; one for each
+# coefficient of each color would be 190.
+MAX_SCANS = 500
+MAX_VISITED_PIXELS = 100 * MAX_PIXELS
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+JPEGS = ("JPEG", "MPO")
+AVIF_BRANDS = frozenset({b"avif", b"avis"})
+HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+HEIF_ENDINGS = (".heic", ".heif", ".hif")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp"),
+    *(".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif"),
+    *(HEIF_ENDINGS if find_spec("pillow_heif") is not None else ()),
+)
+NO_HEIF = "a HEIC image, which needs pillow-heif: pip install 'alexnet[heif]', or save it as JPEG"
+NO_AVIF = "an AVIF image, which this Pillow was built without: pip install -U pillow, or save it as JPEG"
 REPLACE = "Replace it, or remove it."
-SMALLER = "Save it smaller, or remove it."
+SMALLER = "Save it smaller, or raise the limit with --max-pixels (max_pixels in Python)."
 
 
 @contextmanager
@@ -73,42 +93,118 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
     prefix = file.read(64)
     if not prefix:
         raise RefusedImage("the file is empty", fix=REPLACE, code="E303")
+    media = frozenset(brands(prefix + file.read(192)))
+    if media & HEIF_BRANDS and not media & AVIF_BRANDS:
+        file.seek(0)
+        image = _open_heif(file)
+        _refuse_bombs(image, file, length, max_pixels)
+        return image
     # Not Image.open: it prints warnings about large images to stderr; here they are refused, with our own limit.
     Image.init()
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
-        if factory is not None and (accepts is None or accepts(prefix) is True) and _may_be(name, prefix):
+        accepted = factory is not None and (accepts is None or accepts(prefix) is True)
+        if factory is not None and accepted and (name != "AVIF" or media & AVIF_BRANDS):
+            if name == "PNG":
+                file = without_long_texts(file)
             file.seek(0)
-            image = factory(file, "")
+            image = _opened(factory, file)
             _refuse_bombs(image, file, length, max_pixels)
+            _scale_transparency(image)
             return image
-    raise RefusedImage(_unknown(prefix + file.read(1024)), fix="Save it as JPEG or PNG, or remove it.", code="E304")
+    if media & AVIF_BRANDS:
+        raise RefusedImage(NO_AVIF, fix="Install it, or save the image as JPEG.", code="E304")
+    file.seek(0)
+    raise RefusedImage(_unknown(file.read(1088)), fix="Save it as JPEG or PNG, or remove it.", code="E304")
 
 
-def _may_be(name: str, prefix: bytes) -> bool:
-    """Returns False for a HEIC image with a brand that AVIF may have too, which Pillow would take for AVIF."""
-    return name != "AVIF" or b"avif" in prefix or b"avis" in prefix
+def _opened(factory: Callable[..., Any], file: IO[bytes]) -> Image.Image:
+    """Reads the header with one reader of Pillow."""
+    try:
+        image: Image.Image = factory(file, "")
+    except Exception:
+        if factory is not jpeg_factory:
+            raise
+        # A damaged index of further images in the file, as phones write it, does not damage the first one.
+        file.seek(0)
+        image = JpegImageFile(file, "")
+    return image
+
+
+def hint_for(ending: str) -> str:
+    """Says after the ending of files that are not used how they would be, if they are HEIC images."""
+    return " (pip install 'alexnet[heif]' reads them)" if ending in HEIF_ENDINGS else ""
+
+
+def heif_reader() -> Callable[[IO[bytes], str], Image.Image] | None:
+    """Returns the reader of HEIC images; None where pillow-heif is not installed."""
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError:
+        return None
+    return cast(Callable[[IO[bytes], str], Image.Image], HeifImageFile)
+
+
+def _open_heif(file: IO[bytes]) -> Image.Image:
+    reader = heif_reader()
+    if reader is None:
+        raise RefusedImage(NO_HEIF, fix="Install it, or save the image as JPEG.", code="E304")
+    return reader(file, "")
 
 
 def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: int) -> None:
     """Raises RefusedImage if an image is too large, judged by its header and by the `length` of its file in bytes."""
     width, height = image.size
-    if width * height > max_pixels:
-        raise RefusedImage(
-            f"{width} x {height} pixels, more than the limit of {max_pixels:,}", fix=SMALLER, code="E305"
-        )
-    if width * height > max(BELIEVED_PIXELS, PIXELS_PER_BYTE * length):
-        raise RefusedImage(
-            f"{width} x {height} pixels, too many for a file of {length:,} bytes", fix=SMALLER, code="E305"
-        )
-    if image.info.get("progressive"):
+    pixels, limit, scans = width * height, max_pixels, 1
+    is_jpeg = image.format in JPEGS
+    if is_jpeg and (pixels > max_pixels or image.info.get("progressive")):
         file.seek(0)
-        # These two bytes mark the start of a scan; they cannot occur within the compressed data.
-        scans = file.read().count(b"\xff\xda")
-        if scans > MAX_SCANS:
-            raise RefusedImage(
-                f"a JPEG of {scans:,} scans, more than the limit of {MAX_SCANS}", fix="Save it again.", code="E305"
-            )
+        scans = count_scans(file.read())
+    if is_jpeg:
+        in_passes = image.info.get("progressive") or scans > 1
+        limit *= REDUCED_TIMES_IN_PASSES if in_passes else REDUCED_TIMES
+    if pixels > limit:
+        raise RefusedImage(f"{width} x {height} pixels, more than the limit of {limit:,}", fix=SMALLER, code="E305")
+    if is_jpeg and pixels > max(BELIEVED_PIXELS, PIXELS_PER_BYTE * length):
+        raise RefusedImage(
+            f"{width} x {height} pixels, too many for a JPEG of {length:,} bytes", fix=REPLACE, code="E305"
+        )
+    if scans > MAX_SCANS or scans * pixels > MAX_VISITED_PIXELS:
+        most = min(MAX_SCANS, MAX_VISITED_PIXELS // max(1, pixels))
+        raise RefusedImage(
+            f"a JPEG of {scans:,} scans, more than the limit of {most}", fix="Save it again.", code="E305"
+        )
+
+
+def reduce_on_decoding(image: Image.Image, max_pixels: int, scale: float = 1) -> None:
+    """Lets an opened JPEG be decoded at 1/2, 1/4 or 1/8 of its size: not below `scale`, but within `max_pixels`.
+
+    A JPEG within the limit whose `scale` is 1, and any other image, is decoded as it is.
+    """
+    width, height = image.size
+    if image.format not in JPEGS:
+        return
+    target = (round(width * scale), round(height * scale))
+    if width * height > max_pixels:
+        target = (max(1, min(target[0], width // 2)), max(1, min(target[1], height // 2)))
+    if target != (width, height):
+        image.draft(None, target)
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Brings the transparent color of a PNG, which is in the units of the file, to those of the decoded pixels.
+
+    Pillow decodes 16-bit colors to their upper 8 bits, and gray of 2 and 4 bits to 0..255, but leaves that color as it
+    is, so that no pixel would equal it.
+    """
+    color = image.info.get("transparency")
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if image.format == "PNG" and tiles else None
+    rawmode = arguments[0] if isinstance(arguments, tuple) else arguments
+    if rawmode == "RGB;16B" and isinstance(color, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in color)
+    elif rawmode in ("L;2", "L;4") and isinstance(color, int):
+        image.info["transparency"] = color * (85 if rawmode == "L;2" else 17)
 
 
 def _unknown(head: bytes) -> str:
@@ -122,8 +218,6 @@ def _unknown(head: bytes) -> str:
         return "an EPS or PostScript file, which is a program and is not run; export it as PNG"
     if text.startswith(b"%pdf"):
         return "a PDF file; export it as PNG"
-    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
-        return "a HEIC image, which is not supported; save it as JPEG"
     return f"not an image in a known format ({', '.join(FORMATS)})"
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.image_files import MAX_PIXELS, REPLACE, RefusedImage, open_image
+from alexnet.data.image_files import MAX_PIXELS, REPLACE, RefusedImage, open_image, reduce_on_decoding
 
 # Images with more pixels than this are converted in bands of about BAND_PIXELS.
 IN_ONE_PIECE = 1 << 22
@@ -52,7 +52,7 @@ def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
 
     Args:
         data: the bytes of an image file, or the path of one.
-        max_pixels: more pixels than this are refused from the header.
+        max_pixels: images with more pixels are refused from the header; JPEGs are decoded at half their size.
 
     Returns:
         (H, W, 3) in 0..255, upright.
@@ -66,6 +66,7 @@ def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
 def read_image_noting(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, tuple[str, ...]]:
     """Does the same as `read_image`, and also returns the oddities of the image, as `prepare_image_noting` does."""
     with open_image(data, max_pixels) as image:
+        reduce_on_decoding(image, max_pixels)
         return convert_image(image)
 
 
@@ -87,7 +88,8 @@ def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int 
     Args:
         data: the bytes or the path of an image file, or pixels: uint8 (H, W) gray or (H, W, 3) RGB.
         size: side of the square in pixels.
-        max_pixels: more pixels than this are refused from the header.
+        max_pixels: images with more pixels are refused from the header, but for JPEGs, which are decoded at a smaller
+            size; of those four times as many.
 
     Returns:
         (size, size, 3) in 0..255.
@@ -111,8 +113,7 @@ def prepare_image_noting(
     with open_image(data, max_pixels) as image:
         # JPEGs can be decoded at 1/2, 1/4 or 1/8 of their size, which is faster. As long as at least twice the final
         # size is left, the resized pixels hardly differ.
-        scale = 2 * size / min(image.size)
-        image.draft(None, (round(image.width * scale), round(image.height * scale)))
+        reduce_on_decoding(image, max_pixels, 2 * size / min(image.size))
         image.load()
         # Only after loading: loading rotates a TIFF and removes its tag, and a PNG may have the tag after the pixels.
         orientation = _orientation(image)
@@ -181,6 +182,9 @@ def _converter(image: Image.Image) -> tuple[Convert, tuple[str, ...]]:
     """
     mode = image.mode
     if mode.startswith("I;16"):
+        ground = image.info.get("transparency")
+        if isinstance(ground, int):
+            return partial(_from_sixteen_bits, ground=ground), ("more than 8 bits", "transparent")
         return _from_sixteen_bits, ("more than 8 bits",)
     if mode in ("I", "F"):
         ends = _ends(image)
@@ -208,9 +212,11 @@ def _ends(image: Image.Image) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
-def _from_sixteen_bits(band: Image.Image) -> Image.Image:
-    """Converts integers in 0..65535 to mode L: 65535 -> 255, 32768 -> 128."""
+def _from_sixteen_bits(band: Image.Image, ground: int | None = None) -> Image.Image:
+    """Converts integers in 0..65535 to mode L: 65535 -> 255, 32768 -> 128; `ground`, which is transparent, to white."""
     table = np.rint(np.arange(65536) * (255 / 65535)).astype(np.uint8)
+    if ground is not None:
+        table[ground] = 255
     return Image.fromarray(table[np.asarray(band)])
 
 

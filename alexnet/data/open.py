@@ -4,18 +4,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from alexnet.data.changes import changed_images
 from alexnet.data.dataset import PREPARED, Prepared, open_prepared
 from alexnet.data.exclusions import Excluded, leave_out
 from alexnet.data.prepare import PrepareReport, cache_key, prepare
 from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples
 from alexnet.data.sources import open_source
-from alexnet.errors import UsageError
+from alexnet.errors import DataError, UsageError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe
 from alexnet.storage.download import is_address
 from alexnet.storage.files import cache_folder
 from alexnet.text import slug
+
+NOTHING_TO_COMPARE = ("E313", "E320")  # a folder without images, as where a disk is not mounted, or one not readable
 
 
 def open_images(
@@ -64,6 +67,24 @@ def open_images(
     if tell is not None:
         tell(report)
     return open_prepared(out)
+
+
+def changes_since(
+    prepared: Prepared, data: str, *, excluded: Sequence[Excluded] = (), progress: ProgressCallback = silent
+) -> str:
+    """Says how the images in the folder `data` differ from those prepared; "" if they do not, or nobody can tell.
+
+    Nobody can tell where there is no such folder now, or nothing in it, as on a machine that has the prepared images
+    alone; nor for prepared folders and named datasets.
+    """
+    path = Path(data)
+    if not path.is_absolute() or not path.is_dir() or is_prepared(data) or prepared.address is not None:
+        return ""
+    try:
+        source = leave_out(open_source(path), excluded, "the run", strict=False)
+    except DataError as error:
+        return "" if error.code in NOTHING_TO_COMPARE else error.what
+    return changed_images(source, prepared, progress)
 
 
 def is_prepared(data: str) -> bool:

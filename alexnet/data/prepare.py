@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.data import dataset
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import (
     CONTINUE_FIX,
@@ -30,7 +31,7 @@ from alexnet.data.prepare_plan import (
     source_key,
 )
 from alexnet.data.prepare_shards import make_shards, unreadable
-from alexnet.data.samples import Source
+from alexnet.data.samples import Source, draw_again
 from alexnet.data.shards import canonical
 from alexnet.errors import DataError, UsageError
 from alexnet.progress import ProgressCallback, silent
@@ -81,6 +82,7 @@ def prepare(
     jpeg_quality: int = JPEG_QUALITY,
     threads: int | None = None,
     strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
     shard_images: int = SHARD_IMAGES,
     progress: ProgressCallback = silent,
 ) -> PrepareReport:
@@ -95,6 +97,7 @@ def prepare(
         jpeg_quality: 1..95, in Pillow's scale.
         threads: number of threads; None: one per processor. The result does not depend on it.
         strict: whether an unreadable image is an error; if False it is skipped and listed in the report.
+        max_pixels: images with more pixels are left out; see `alexnet.data.images.prepare_image`.
         shard_images: images per shard.
         progress: called in the caller's thread, a few times per second, with the numbers of images done and in total.
 
@@ -110,7 +113,7 @@ def prepare(
             code="E222",
         )
     begin = time.monotonic()
-    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels)
     identities = identities_of(source)
     key = source_key(source, settings, identities)
     refuse_inside(source, out)
@@ -128,7 +131,14 @@ def prepare(
     sums = PixelSums(size)
     shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
     facts = _facts(source, settings, key, plans, shards)
-    _refuse_losses(source, facts)
+    divided = draw_again(source, {(split, name) for split, name, _ in facts["skipped"]})
+    if divided is not source:
+        first, plans = plans, plan_shards(divided, out, settings, identities_of(divided), shard_images)
+        _remove_shards(first, plans)
+        sums = PixelSums(size)
+        shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
+        facts = _facts(divided, settings, key, plans, shards)
+    _refuse_losses(divided, facts)
     _finish(out, plans, facts, sums)
     reused = sum(shard["reused"] for shard in shards)
     return _report(out, dataset.read_facts(out), begin, reused_shards=reused)
@@ -148,6 +158,13 @@ def cache_key(
     """
     settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
     return source_key(source, settings, identities_of(source))
+
+
+def _remove_shards(plans: list[Plan], kept: list[Plan]) -> None:
+    """Removes the shards of a first division that the second one does not have: a split may need one fewer."""
+    for path in {plan.path for plan in plans} - {plan.path for plan in kept}:
+        for each in (path, path.with_suffix(".json")):
+            each.unlink(missing_ok=True)
 
 
 def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:

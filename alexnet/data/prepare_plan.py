@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data.dataset import FORMAT_VERSION, UNFINISHED
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import SUFFIXES, canonical, shard_path
 from alexnet.errors import DataError, ResourceError, UsageError
@@ -34,7 +35,12 @@ class Plan:
 
 
 def choose_settings(
-    source: Source, size: int, encoding: str, raw_limit_bytes: int, jpeg_quality: int
+    source: Source,
+    size: int,
+    encoding: str,
+    raw_limit_bytes: int,
+    jpeg_quality: int,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, Any]:
     """Collects the arguments that determine the content, with "auto" resolved."""
     if encoding not in ("auto", *SUFFIXES):
@@ -46,7 +52,12 @@ def choose_settings(
     if encoding == "auto":
         raw_bytes = sum(len(samples) for samples in source.splits.values()) * size * size * 3
         encoding = "raw" if raw_bytes <= raw_limit_bytes else "jpeg"
-    return {"size": size, "encoding": encoding} | ({"jpeg_quality": jpeg_quality} if encoding == "jpeg" else {})
+    settings: dict[str, Any] = {"size": size, "encoding": encoding}
+    if encoding == "jpeg":
+        settings["jpeg_quality"] = jpeg_quality
+    if max_pixels != MAX_PIXELS:
+        settings["max_pixels"] = max_pixels
+    return settings
 
 
 def identities_of(source: Source) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.images import prepare_image_noting
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import CONTINUE_FIX, Plan
@@ -32,6 +33,7 @@ class _Work:
 
     def __init__(self, settings: dict[str, Any], strict: bool, sums: PixelSums):
         self.size: int = settings["size"]
+        self.max_pixels: int = settings.get("max_pixels", MAX_PIXELS)
         self.jpeg_quality: int | None = settings.get("jpeg_quality")  # None for raw pixels
         self.strict = strict
         self.sums = sums
@@ -156,7 +158,7 @@ def _decode_images(
         work.check()
         name, image = plan.samples.names[index], plan.samples.image(index)
         try:
-            pixels, image_oddities = prepare_image_noting(image, work.size)
+            pixels, image_oddities = prepare_image_noting(image, work.size, work.max_pixels)
         except DataError as error:
             reason = error.what.removeprefix(f"{image}: ")
             if work.strict:

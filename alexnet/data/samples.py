@@ -4,13 +4,16 @@ The names of splits are the same for all sources: "train"; "val", which may choo
 reported.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
+
+from alexnet.errors import DataError
+from alexnet.text import listed
 
 Labels = NDArray[np.int64]
 
@@ -42,6 +45,14 @@ class Samples:
         return Samples(names, self.labels[mask], self.root, arrays)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """How validation images were chosen at random from the training images."""
+
+    share: float  # of every class, in (0, 1)
+    seed: int
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """A dataset of labeled images in its original form."""
@@ -50,6 +61,7 @@ class Source:
     class_names: tuple[str, ...]
     splits: dict[str, Samples]  # "train" always; "val" and "test" if there are any
     notes: tuple[str, ...] = ()  # decisions that were made for the user, one sentence each
+    draw: Draw | None = None  # of "val"; None where the user's own folders divide the images
 
 
 def split_off_validation(labels: Labels, share: float, seed: int) -> NDArray[np.bool_]:
@@ -74,6 +86,65 @@ def split_off_validation(labels: Labels, share: float, seed: int) -> NDArray[np.
         keys = np.random.Philox(np.random.SeedSequence([seed, int(label)])).random_raw(len(members))
         chosen[members[np.argsort(keys, kind="stable")[:count]]] = True
     return chosen
+
+
+def draw_again(source: Source, unreadable: Collection[tuple[str, str]]) -> Source:
+    """Divides classes anew of which a drawn split has no readable image, as if the unreadable ones were not there.
+
+    What was drawn at random must not decide whether a set can be used. Other classes keep their division, and so does
+    a source that the user divided.
+
+    Args:
+        source: as it was opened.
+        unreadable: split and name of every image that cannot be read.
+
+    Returns:
+        The same source if no class is affected; otherwise one with the unreadable images of those classes in "train".
+
+    Raises:
+        DataError: no image is left for validation.
+    """
+    if source.draw is None:
+        return source
+    members: dict[int, list[tuple[str, str]]] = {}
+    for split in ("train", "val"):
+        samples = source.splits[split]
+        for name, label in zip(samples.names, samples.labels.tolist(), strict=True):
+            members.setdefault(label, []).append((split, name))
+    chosen: dict[str, list[tuple[int, str]]] = {"train": [], "val": []}
+    anew: list[str] = []
+    single: list[str] = []
+    for label, images in sorted(members.items()):
+        readable = sorted((name, split) for split, name in images if (split, name) not in unreadable)
+        lost = {split for split, _ in images} - {split for _, split in readable}
+        if not lost or not readable:
+            for split, name in images:
+                chosen[split].append((label, name))
+            continue
+        (anew if len(readable) > 1 else single).append(source.class_names[label])
+        in_val = split_off_validation(np.full(len(readable), label), source.draw.share, source.draw.seed)
+        drawn = {name for (name, _), val in zip(readable, in_val, strict=True) if val}
+        for name in sorted(name for _, name in images):
+            chosen["val" if name in drawn else "train"].append((label, name))
+    if not anew and not single:
+        return source
+    if not chosen["val"]:
+        raise DataError(
+            "every class has a single image that can be read, so none can be used for validation",
+            fix="Add images, or a folder val/.",
+            code="E319",
+        )
+    root = source.splits["train"].root
+    splits = {
+        split: Samples(tuple(name for _, name in pairs), np.array([label for label, _ in pairs], np.int64), root)
+        for split, pairs in chosen.items()
+    }
+    notes = list(source.notes)
+    if anew:
+        notes.append(f"{listed(anew)}: divided again, since the images drawn first for one part cannot be read")
+    if single:
+        notes.append(f"val has no image of {listed(single)}: the only image of a class that can be read is in train")
+    return replace(source, splits={**source.splits, **splits}, notes=tuple(notes))
 
 
 def balanced_weights(counts: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

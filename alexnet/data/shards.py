@@ -155,6 +155,14 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
     return images
 
 
+def as_stored(pixels: NDArray[np.uint8], jpeg_quality: int | None) -> NDArray[np.uint8]:
+    """Returns the pixels (size, size, 3) of an image as a shard gives them back; see `write_shard`."""
+    if jpeg_quality is None:
+        return pixels
+    with Image.open(io.BytesIO(_jpeg(pixels, jpeg_quality)), formats=["JPEG"]) as image:
+        return np.asarray(image)
+
+
 def canonical(values: Any) -> bytes:
     """Writes JSON in one canonical form, in ASCII, so names that are not valid Unicode are kept too."""
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")

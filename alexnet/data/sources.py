@@ -1,11 +1,10 @@
 """Lists the images and labels of class folders, of ILSVRC-2012 or of a public dataset as a `Source`.
 
-Nothing is decoded here. `Source.notes` reports every decision that was made for the user: a test split used as val,
-ignored folders, validation images taken from train.
+Nothing is decoded here. `Source.notes` reports every decision that was made for the user.
 
 A folder tree is ROOT/train/CLASS/* with ROOT/val/CLASS/* (or valid, validation) and ROOT/test/CLASS/*, both optional,
-or ROOT/CLASS/* without splits. Images in sub-folders of a class folder belong to that class. Links are followed, but
-every real folder is visited once per class, so loops of links end. Hidden files and folders are ignored.
+or ROOT/CLASS/* without splits. Images in sub-folders of a class folder belong to that class. Links are followed, hidden
+files and folders ignored.
 """
 
 import os
@@ -19,16 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.data import public_sets
-from alexnet.data.samples import Samples, Source, split_off_validation
+from alexnet.data.image_files import EXTENSIONS, hint_for
+from alexnet.data.samples import Draw, Samples, Source, split_off_validation
 from alexnet.errors import DataError, UsageError
 from alexnet.storage.download import is_address
 from alexnet.storage.files import cache_folder
 from alexnet.text import listed, printable
 
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp"),
-    *(".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif"),
-)
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
@@ -130,9 +126,10 @@ def _open_folder(root: Path, seed: int, val_share: float, empty_classes: bool = 
             samples = _evaluation_samples(root, split_folders[split], split, class_names, notes)
             if samples is not None:
                 splits[split] = samples
+    draw = Draw(val_share, seed) if val_share and len(splits) == 1 else None
     if val_share:
         _ensure_val(splits, class_names, seed, val_share, notes)
-    return Source(root.resolve().name or "pictures", class_names, splits, tuple(notes))
+    return Source(root.resolve().name or "pictures", class_names, splits, tuple(notes), draw)
 
 
 def _evaluation_samples(
@@ -347,4 +344,6 @@ def _relative(path: Path, root: Path) -> str:
 
 def _endings(other: Counter[str]) -> str:
     """Describes the most frequent file endings with their counts."""
-    return ", ".join(f"{count} {ending or 'without ending'}" for ending, count in other.most_common(3))
+    return ", ".join(
+        f"{count} {ending or 'without ending'}{hint_for(ending)}" for ending, count in other.most_common(3)
+    )

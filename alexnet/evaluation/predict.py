@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from alexnet.data.image_files import EXTENSIONS, MAX_PIXELS
 from alexnet.data.images import Pixels, prepare_image
-from alexnet.data.sources import EXTENSIONS
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
 
@@ -107,18 +107,20 @@ def predict(
     views: int = 1,
     k: int = 5,
     batch_size: int = 32,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Prediction]:
     """Predicts the k most probable classes of each image, in order; one that cannot be read gives the reason.
 
     Args:
         images: paths, the bytes of files, or (H, W, 3) uint8 pixels.
+        max_pixels: see `alexnet.data.images.prepare_image`.
     """
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         squares, errors = {}, {}
         for number, image in enumerate(batch):
             try:
-                squares[number] = classifier.prepare(image)
+                squares[number] = classifier.prepare(image, max_pixels)
             except AlexNetError as error:
                 errors[number] = error.what
         rows = classifier.probabilities(np.stack(list(squares.values())), views, batch_size) if squares else ()

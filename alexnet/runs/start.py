@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
-from alexnet.data.open import is_prepared, open_images
+from alexnet.data.open import changes_since, is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.data.remote import open_location
 from alexnet.errors import DataError, UsageError
@@ -17,6 +17,7 @@ from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.pretrained import trained_network
 from alexnet.runs.run import RunFolder, create_run, open_run
+from alexnet.text import listed
 
 LAST = "last"  # in the folder runs, a link to the newest run
 
@@ -26,14 +27,18 @@ def images_of_run(
     *,
     tell: Callable[[PrepareReport], None] | None = None,
     progress: ProgressCallback = silent,
+    unchanged: bool = False,
     allow_changed: bool = False,
+    on_changed: Callable[[str], None] | None = None,
 ) -> Prepared:
     """Opens the prepared images that a run was trained on; prepares them again if necessary.
 
     Args:
         tell: called with the report of the preparation, if one was necessary.
-        progress: called while images are prepared.
-        allow_changed: whether other images of the same classes are accepted.
+        progress: called while images are prepared or compared.
+        unchanged: whether the folder that they were prepared from, if it is there, must still hold the same images.
+        allow_changed: whether other images of the same classes are accepted; then they are used.
+        on_changed: called with a sentence if the folder now holds other images than those prepared, which are used.
 
     Raises:
         UsageError: the run holds imported weights.
@@ -45,26 +50,38 @@ def images_of_run(
             fix=f"alexnet evaluate {run.folder} DATA, or alexnet train DATA --weights {run.folder}",
             code="E256",
         )
+    data: str = run.data["source"]
+    excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
+    prepared, changes = None, ""
     if is_prepared(run.data["prepared"]):
         prepared = open_location(run.data["prepared"])
-    else:
-        excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
-        prepared = open_images(
-            run.data["source"], run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded
-        )
+        if unchanged or allow_changed or on_changed is not None:
+            changes = changes_since(prepared, data, excluded=excluded, progress=progress)
+    if changes and unchanged and not allow_changed:
+        raise _other_images(run, changes)
+    if changes and on_changed is not None and not allow_changed:
+        on_changed(f"{data} now holds other images ({changes}); used are those that the run was trained on")
+    if prepared is None or (changes and allow_changed):
+        prepared = open_images(data, run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded)
+        if not allow_changed and prepared.class_names != run.class_names:
+            raise _other_images(run, f"its classes are {listed(prepared.class_names)}")
     if prepared.class_names != run.class_names:
         raise DataError(
-            f"{run.data['source']} has other classes than {run.folder}",
+            f"{data} has other classes than {run.folder}",
             fix="Put the images back, or start a new run.",
             code="E351",
         )
     if prepared.fingerprint != run.data["fingerprint"] and not allow_changed:
-        raise DataError(
-            f"{run.data['source']} no longer holds the images that {run.folder} was trained on",
-            fix="Put them back, or start a new run. To resume with other images: alexnet resume RUN --allow-inexact.",
-            code="E350",
-        )
+        raise _other_images(run)
     return prepared
+
+
+def _other_images(run: RunFolder, how: str = "") -> DataError:
+    return DataError(
+        f"{run.data['source']} no longer holds the images that {run.folder} was trained on{f' ({how})' * bool(how)}",
+        fix="Put them back, or start a new run. To resume with other images: alexnet resume RUN --allow-inexact.",
+        code="E350",
+    )
 
 
 def start_run(

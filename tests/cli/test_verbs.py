@@ -198,8 +198,17 @@ def test_a_run_whose_images_were_changed_is_not_gone_on_with(alexnet, photos, tm
     assert alexnet("train", photos, *TINY, "epochs=1", "--out", run).code == 0
     shutil.rmtree(cache)
     assert alexnet("evaluate", run, "--format", "json").code == 0  # prepared anew
-    shutil.rmtree(cache)
     shutil.copy(photos / "red" / "0.png", photos / "red" / "1.png")
+    with_cache = alexnet("resume", run)
+    assert with_cache.code == 3
+    assert "no longer holds the images" in with_cache.err
+    assert "(another image: red/1.png)" in with_cache.err
+    evaluated = alexnet("evaluate", run, "--format", "json")
+    assert evaluated.code == 0
+    assert json.loads(evaluated.out)["images"]
+    assert "note:" in evaluated.err
+    assert "now holds other images (another image: red/1.png)" in evaluated.err
+    shutil.rmtree(cache)
     outcome = alexnet("resume", run)
     assert outcome.code == 3
     assert "no longer holds the images" in outcome.err

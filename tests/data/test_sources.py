@@ -91,7 +91,7 @@ def test_nested_folders_count_to_the_class_and_endings_have_no_case(tmp_path):
 def test_hidden_and_foreign_files_are_not_used_but_noted(tmp_path):
     tree(tmp_path, "a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
     tree(tmp_path, "a/.DS_Store", "a/Thumbs.db", "a/._1.jpg", "__MACOSX/a/1.jpg", ".hidden/9.jpg")
-    tree(tmp_path, "a/.ipynb_checkpoints/1.jpg", "a/.ipynb_checkpoints/deep/1.jpg", "b/labels.txt", "b/x.heic", "z.jpg")
+    tree(tmp_path, "a/.ipynb_checkpoints/1.jpg", "a/.ipynb_checkpoints/deep/1.jpg", "b/labels.txt", "b/x.psd", "z.jpg")
     source = open_source(tmp_path)
     assert source.class_names == ("a", "b")
     assert sorted(source.splits["train"].names + source.splits["val"].names) == [
@@ -99,7 +99,7 @@ def test_hidden_and_foreign_files_are_not_used_but_noted(tmp_path):
     notes = "\n".join(source.notes)
     assert "5 images in hidden files and folders" in notes
     assert "1 .txt" in notes
-    assert "1 .heic" in notes
+    assert "1 .psd" in notes
     assert "1 images directly in" in notes
 
 

@@ -1,0 +1,105 @@
+"""Reads the structure of image files without decoding them: scans of a JPEG, texts in a PNG, brands of HEIF and AVIF.
+
+What lies in a color profile, in a thumbnail, or behind the image is not taken for a part of it.
+"""
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+# In the compressed data of a JPEG, 0xFF is followed by 0 or by a restart marker (T.81, B.1.1.5); anything else ends it.
+END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+MARKER = re.compile(rb"\xff+([^\x00\xff])")
+START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
+ALONE = frozenset({0x01, START_OF_IMAGE, *range(0xD0, 0xD8)})  # markers that no length follows
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PACKED_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
+# Pillow refuses a PNG with a packed text or profile longer than this. Deflate makes data at most 1032 times smaller.
+TEXT_LIMIT = 1 << 20
+TEXT_SUSPICIOUS = TEXT_LIMIT // 1032
+
+
+def count_scans(content: bytes) -> int:
+    """Counts the scans of the first image in a JPEG file; what follows its end, as in a motion photo, is not read."""
+    scans, position = 0, 0
+    while marker := MARKER.search(content, position):
+        kind, position = marker[1][0], marker.end()
+        if kind == END_OF_IMAGE:
+            break
+        if kind in ALONE:
+            continue
+        scans += kind == START_OF_SCAN
+        position += int.from_bytes(content[position : position + 2], "big")
+        if kind == START_OF_SCAN:
+            end = END_OF_SCAN.search(content, position)
+            if end is None:
+                break
+            position = end.start()
+    return scans
+
+
+def without_long_texts(file: IO[bytes]) -> IO[bytes]:
+    """Returns a PNG without those texts and profiles that are too long for Pillow, which refuses the whole image.
+
+    They do not show: editors keep histories of megabytes there. A file without any is returned as it is.
+    """
+    long = [(start, length) for start, length in _packed_texts(file) if _is_long(file, start, length)]
+    if not long:
+        return file
+    pieces, position = [], 0
+    for start, length in long:
+        file.seek(position)
+        pieces.append(file.read(start - position))
+        position = start + 12 + length
+    file.seek(position)
+    return io.BytesIO(b"".join([*pieces, file.read()]))
+
+
+def _packed_texts(file: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """Yields where chunks with packed texts begin in a PNG, and the lengths of their contents."""
+    position = len(PNG_SIGNATURE)
+    while True:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        length, kind = struct.unpack(">I4s", head)
+        if kind in PACKED_TEXTS and length > TEXT_SUSPICIOUS:
+            yield position, length
+        position += 12 + length
+
+
+def _is_long(file: IO[bytes], start: int, length: int) -> bool:
+    """Whether a chunk, unpacked, is longer than Pillow allows. It is unpacked only as far as that."""
+    file.seek(start + 4)
+    kind, content = file.read(4), file.read(length)
+    if kind == b"iTXt":
+        # Keyword, 0, whether it is packed, method, language, 0, translated keyword, 0, text (PNG, 11.3.3.4).
+        rest = content.partition(b"\0")[2]
+        if rest[:1] != b"\1":
+            return False
+        packed = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    else:
+        packed = content.partition(b"\0")[2][1:]
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(packed, TEXT_LIMIT)
+    except zlib.error:
+        return False
+    return bool(unpacker.unconsumed_tail)
+
+
+def brands(head: bytes) -> tuple[bytes, ...]:
+    """Returns the brands of an ISO media file, as HEIF, AVIF and videos are, the major one first; () for other files.
+
+    Args:
+        head: the first bytes of the file; brands that lie behind them are not found.
+    """
+    if head[4:8] != b"ftyp":
+        return ()
+    box = head[8 : max(int.from_bytes(head[:4], "big"), 12)]
+    return (box[:4], *(box[start : start + 4] for start in range(8, len(box) - 3, 4)))
