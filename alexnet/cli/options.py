@@ -7,7 +7,19 @@ from cyclopts import Parameter
 
 from alexnet.distributed.rendezvous import ALONE, Division
 
-__all__ = ["ALONE", "Changes", "Checkpoint", "Device", "Divided", "Format", "Images", "Names", "RunPath", "Views"]
+__all__ = [
+    "ALONE",
+    "Changes",
+    "Checkpoint",
+    "Device",
+    "Divided",
+    "Format",
+    "Images",
+    "Labels",
+    "Names",
+    "RunPath",
+    "Views",
+]
 
 Changes = Annotated[
     str,
@@ -22,6 +34,10 @@ Device = Annotated[str, Parameter(help="auto, cpu, cuda, mps, or a torch device 
 Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
 Format = Annotated[Literal["table", "json", "csv"], Parameter(help="table for people, json or csv for programs.")]
 Images = Annotated[str, Parameter(allow_leading_hyphen=True, help='Files, folders or "patterns".')]
+Labels = Annotated[
+    Path | None,
+    Parameter(help="A table (CSV) of files and labels, with a line filename,label: for images without class folders."),
+]
 Names = Annotated[int, Parameter(name=["--k", "-k"], help="How many answers for each image.")]
 RunPath = Annotated[Path, Parameter(help="The run folder; runs/last is the newest.")]
 Views = Annotated[

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import alexnet
-from alexnet.cli.options import Checkpoint, Device, Format, Images, Names, RunPath, Views
+from alexnet.cli.options import Checkpoint, Device, Format, Images, Labels, Names, RunPath, Views
 
 
 def demo(*, out: Path = Path("runs/demo")) -> None:
@@ -34,6 +34,7 @@ def evaluate(
     data: str | None = None,
     *,
     split: str | None = None,
+    labels: Labels = None,
     views: Views = 1,
     checkpoint: Checkpoint = "best",
     format: Format = "table",
@@ -48,7 +49,8 @@ def evaluate(
     Parameters
     ----------
     data
-        Other images than those of the run, as for alexnet train; a folder of classes without train/ is one split.
+        Other images than those of the run, as for alexnet train; a folder of classes, or of some of
+        them, without train/ is one split.
     split
         train, val or test; by default test where there is one, else val, else all there is.
     """
@@ -56,7 +58,7 @@ def evaluate(
 
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     tell = tables.prepared if format == "table" else None
-    result = model.evaluate(data, split=split, views=views, progress=True, on_prepared=tell)
+    result = model.evaluate(data, split=split, labels=labels, views=views, progress=True, on_prepared=tell)
     if format == "json":
         print(json.dumps(result.summary(), indent=1, ensure_ascii=False))
     elif format == "csv":

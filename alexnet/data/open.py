@@ -9,7 +9,7 @@ from alexnet.data.exclusions import Excluded, leave_out
 from alexnet.data.prepare import PrepareReport, cache_key, prepare
 from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples
-from alexnet.data.sources import open_source
+from alexnet.data.sources import open_source, refuse_labels
 from alexnet.errors import UsageError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe
@@ -27,6 +27,7 @@ def open_images(
     val_share: float = 0.2,
     excluded: Sequence[Excluded] = (),
     exclusions: str = "",
+    labels: Path | None = None,
 ) -> Prepared:
     """Opens the prepared images of `data`, and prepares them first if that has not been done yet.
 
@@ -38,11 +39,13 @@ def open_images(
         val_share: see `open_source`.
         excluded: images to leave out.
         exclusions: the file that names them; "" for the images that a run has left out, which may be missing now.
+        labels: a table of files and labels, see `open_source`.
 
     Raises:
         UsageError: `data` was prepared at another size, or is prepared already and `excluded` is not empty.
     """
     if is_prepared(data):
+        refuse_labels(labels, data)
         if excluded:
             raise UsageError(
                 f"{data} is prepared already: single images cannot be left out of it",
@@ -57,7 +60,7 @@ def open_images(
                 code="E257",
             )
         return prepared
-    source = open_source(data, val_share=val_share)
+    source = open_source(data, val_share=val_share, labels=labels)
     source = leave_out(source, excluded, exclusions or "the run", strict=bool(exclusions))
     out = cache_folder() / "prepared" / f"{slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
     report = prepare(source, out, size=size, progress=progress)
@@ -71,11 +74,11 @@ def is_prepared(data: str) -> bool:
     return is_address(data) or (Path(data).expanduser() / PREPARED).is_file()
 
 
-def original_files(data: str) -> Samples | None:
+def original_files(data: str, labels: Path | None = None) -> Samples | None:
     """Lists the original training images of a folder; None for a prepared folder and for named datasets."""
     if is_prepared(data) or not Path(data).expanduser().is_dir():
         return None
-    return open_source(data).splits["train"]
+    return open_source(data, labels=labels).splits["train"]
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:

@@ -8,6 +8,7 @@ from typing import Any
 
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
+from alexnet.data.folders import nfc
 from alexnet.data.open import is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.data.remote import open_location
@@ -50,9 +51,14 @@ def images_of_run(
     else:
         excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
         prepared = open_images(
-            run.data["source"], run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded
+            run.data["source"],
+            run.recipe.prepare_size,
+            tell=tell,
+            progress=progress,
+            excluded=excluded,
+            labels=Path(run.data["labels"]) if "labels" in run.data else None,
         )
-    if prepared.class_names != run.class_names:
+    if tuple(map(nfc, prepared.class_names)) != tuple(map(nfc, run.class_names)):
         raise DataError(
             f"{run.data['source']} has other classes than {run.folder}",
             fix="Put the images back, or start a new run.",
@@ -68,15 +74,22 @@ def images_of_run(
 
 
 def start_run(
-    folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    prepared: Prepared,
+    excluded: Sequence[Excluded] = (),
+    labels: Path | None = None,
 ) -> RunFolder:
-    """Makes a new run folder for prepared images; it records their source and which images were left out."""
+    """Makes a new run folder for prepared images; it records their source, labels and what is left out."""
     path = Path(data).expanduser()
     about: dict[str, Any] = {
         "source": str(path.resolve()) if path.exists() else data,
         "prepared": prepared.address or str(prepared.folder.resolve()),
         "fingerprint": prepared.fingerprint,
     }
+    if labels is not None:
+        about["labels"] = str(labels.resolve())
     if excluded:
         about["excluded"] = [asdict(each) for each in excluded]
     if recipe.weights is not None:
@@ -85,7 +98,12 @@ def start_run(
 
 
 def start_or_continue(
-    folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    prepared: Prepared,
+    excluded: Sequence[Excluded] = (),
+    labels: Path | None = None,
 ) -> RunFolder:
     """Returns the run of a folder: a new one, or the one that the same command started there before.
 
@@ -93,7 +111,7 @@ def start_or_continue(
         UsageError: the folder holds a run with another recipe or other images.
     """
     if not (folder / "recipe.json").is_file():
-        return start_run(folder, recipe, data, prepared, excluded)
+        return start_run(folder, recipe, data, prepared, excluded, labels)
     run = open_run(folder)
     changed = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
     reasons = [f"{field} is {old!r} there and {new!r} in this command" for field, (old, new) in changed.items()]
