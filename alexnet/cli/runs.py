@@ -83,9 +83,10 @@ def predict(
       find . -name '*.jpg' | alexnet predict runs/photos - --format csv
     """
     from alexnet.cli import tables
-    from alexnet.cli.terminal import refuse_unread
+    from alexnet.cli.terminal import note_left_out, refuse_unread
 
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
+    note_left_out(*named)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     unread, count = tables.predictions(model.predict_each(named, views=views, k=k), format)
     refuse_unread(unread, count)

@@ -169,13 +169,18 @@ class Tree:
     def is_foreign_below(self, path: Path, fixed: int) -> bool:
         """Whether a path leads, after its first `fixed` parts, into a folder or to a file that is not looked at.
 
-        A name that begins with a dot was typed: neither a shell nor a pattern makes it of a star.
+        A name that begins with a dot was typed: neither a shell nor a pattern makes it of a star. But AppleDouble files
+        (._1.jpg), which a list of files may name, are never images.
         """
         for depth in range(fixed, len(path.parts)):
             name, inner = path.parts[depth], Path(*path.parts[: depth + 1])
             if name in (".", "..") or name == path.anchor:
                 continue
-            if (is_foreign(name) and not name.startswith(".")) or (inner.is_dir() and self._is_own(inner)):
+            if (
+                name.startswith("._")
+                or (is_foreign(name) and not name.startswith("."))
+                or (inner.is_dir() and self._is_own(inner))
+            ):
                 return True
         return False
 

@@ -167,6 +167,8 @@ def _beside_classes(
         elif is_weak(name) and not inner:
             parts["train"].classes[name] = folder / name
             notes.append(f"{name} is taken for a class, because {listed(others)} beside it are no parts of a split")
+        elif any(inner & set(map(nfc, _subfolders(tree, folder / other))) for other in others):
+            raise _unknown_split(tree, folder, [*others, name])
         else:
             raise _not_a_class(folder, name, others)
     return Layout(folder, parts, notes, lists)

@@ -20,8 +20,8 @@ VAL = """
     val valid vali validate validation validating dev devel development eval evaluate evaluation xval xvalid
     validierung validierungs validacion evaluacion validacao avaliacao validazione valutazione dogrulama gecerleme
     walidacja walidacyjne walidacyjny validace validacni validacija validare validatie validering validointi validalas
-    validasi xacthuc thamdinh валидация валидационная валидационный проверка проверочная проверочный перевірка оцінка
-    оценка επικυρωση 验证 驗證 検証 评估 評估 評価 バリデーション 검증 평가 تحقق التحقق אימות सत्यापन ตรวจสอบ
+    validasi xacthuc thamdinh kiemdinh валидация валидационная валидационный проверка проверочная проверочный перевірка
+    оцінка оценка επικυρωση 验证 驗證 検証 评估 評估 評価 バリデーション 검증 평가 تحقق التحقق אימות सत्यापन ตรวจสอบ
 """
 TEST = """
     test testing tests tst holdout heldout xtest
@@ -70,7 +70,7 @@ def plain(text: str) -> str:
     """The text without case, accents and forms of the same letter."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     kept = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")
-    return unicodedata.normalize("NFC", kept).replace("ı", "i")
+    return unicodedata.normalize("NFC", kept).translate(str.maketrans("ıđłø", "idlo"))  # letters that do not decompose
 
 
 def _table(words: str) -> frozenset[str]:
@@ -173,6 +173,7 @@ def is_annotation(name: str, *, without_images: bool = False) -> bool:
     Args:
         without_images: whether there is no image in it, so that it may be called docs or lists as well.
     """
-    words, known = words_of(name), ANNOTATION_WORDS | FILLER_WORDS
-    known |= PAPER_WORDS if without_images else frozenset()
-    return any(word not in FILLER_WORDS for word in words) and all(word in known for word in words)
+    words = words_of(name)
+    telling = ANNOTATION_WORDS | PAPER_WORDS if without_images else ANNOTATION_WORDS
+    known = ANNOTATION_WORDS | PAPER_WORDS | FILLER_WORDS
+    return any(word in telling for word in words) and all(word in known for word in words)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet.data.folders import EXTENSIONS, Tree
+from alexnet.data.folders import EXTENSIONS, Tree, not_used
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
@@ -102,6 +102,15 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
     if not images:
         raise _no_images(", ".join(requested))
     return list(images)
+
+
+def left_out(arguments: Iterable[str]) -> list[str]:
+    """Says, in a sentence for each folder among the arguments, what `find_images` leaves out of it."""
+    tree, notes = Tree(), []
+    for folder in (Path(argument) for argument in arguments if Path(argument).is_dir()):
+        found = tree.below(folder)
+        notes += not_used(found.hidden, found.own, folder)
+    return notes
 
 
 def _no_images(where: str) -> DataError:
