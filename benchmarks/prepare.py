@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 from alexnet.data.images import prepare_image
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
-from alexnet.data.sources import EXTENSIONS
+from alexnet.data.folders import EXTENSIONS
 
 SIZE, CORES = 256, 2
 THEIRS, OURS = "torchvision, 2 workers", "alexnet prepare, 2 threads"

@@ -66,12 +66,18 @@ def holds_own_files(names: Iterable[str]) -> bool:
     return any(present.issuperset(files) for files in OWN_FILES)
 
 
+def has_foreign_part(path: str) -> bool:
+    """Whether a relative path with slashes is hidden or put there by a system, or leads through such a folder."""
+    return any(is_foreign(part) for part in path.split("/") if part not in ("", ".", ".."))
+
+
 def without_foreign(paths: Iterable[str]) -> list[str]:
     """Leaves out of relative paths with slashes those that are foreign or lie in a folder that is."""
-    kept, entries = [], {}
+    kept: list[tuple[str, list[str]]] = []
+    entries: dict[tuple[str, ...], set[str]] = {}
     for path in paths:
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-        if not any(map(is_foreign, parts)):
+        if not has_foreign_part(path):
             kept.append((path, parts))
             for depth, part in enumerate(parts):
                 entries.setdefault(tuple(parts[:depth]), set()).add(part)
@@ -206,7 +212,8 @@ class Tree:
     def _read(self, folder: Path) -> tuple[list[str], list[str]]:
         """The names of the sub-folders and of the files, each sorted; links count as what they lead to."""
         if folder not in self._raw:
-            subfolders, files = [], []
+            subfolders: list[str] = []
+            files: list[str] = []
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:

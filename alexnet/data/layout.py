@@ -76,7 +76,8 @@ def recognize(tree: Tree, root: Path, *, one_split: bool = False) -> Layout:
 
 def _unwrap(tree: Tree, root: Path) -> tuple[Path, tuple[Path, ...]]:
     """Descends through folders that hold nothing but one folder, if that is called so or has a split; or `images`."""
-    folder, lists, chain = root, (), root
+    folder = chain = root
+    lists: tuple[Path, ...] = ()
     for _ in range(DEPTH):
         holding = tree.with_images(chain)
         beside = [name for name in holding if is_annotation(name)]

@@ -5,7 +5,7 @@ sparse files of any declared length. This reader accepts only regular files, in 
 the long names of GNU (type L) and pax (type x); it skips other entries.
 """
 
-from alexnet.data.folders import without_foreign
+from alexnet.data.folders import has_foreign_part, without_foreign
 from alexnet.errors import DataError
 from alexnet.text import printable
 
@@ -45,7 +45,7 @@ def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
                 name = long_name or "/".join(
                     filter(None, (_text(header[345:500]) * _ustar(header), _text(header[:100])))
                 )
-                if without_foreign([name]):  # macOS adds a file of attributes, named ._NAME, for each file
+                if not has_foreign_part(name):  # macOS adds a file of attributes, named ._NAME, for each file
                     files.append((printable(name), content))
             long_name = ""
         if len(files) > limit:

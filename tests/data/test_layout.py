@@ -475,7 +475,7 @@ def test_every_verb_the_service_and_the_page_leave_out_the_same(trained, alexnet
     assert names(model.features(root, layer="fc7").paths) == wanted
     assert model.evaluate(root).count == len(wanted)
     found = model.similar(root / "red" / "0.png", index=root, k=len(wanted) - 1)
-    assert names(each.path for each in found.answers[0].found) == wanted - {"red/0.png"}
+    assert names(path for path, _ in found.answers[0].found) == wanted - {"red/0.png"}
     examined = face.examine(root, out=tmp_path / "findings")
     assert sum(examined.record()["images"].values()) == len(wanted)
     assert any("run1/ was written by alexnet" in line for line in examined.record()["hidden_or_empty"])
@@ -503,7 +503,7 @@ def tar_of(root: Path) -> bytes:
 def test_a_folder_with_some_of_the_classes_is_evaluated_by_name(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
     model = face.load(trained / "run", device="cpu")
-    whole = model.evaluate(trained / "photos", views=1)
+    whole = model.evaluate(shutil.copytree(trained / "photos", tmp_path / "whole"))
     for classes in (("red",), ("blue",), ("red", "green"), ("red", "blue")):
         root = tmp_path / "-".join(classes)
         for name in classes:
