@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from alexnet.data.folders import EXTENSIONS
 from alexnet.data.images import prepare_image
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
-from alexnet.data.sources import EXTENSIONS
 
 SIZE, CORES = 256, 2
 THEIRS, OURS = "torchvision, 2 workers", "alexnet prepare, 2 threads"

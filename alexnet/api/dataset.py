@@ -63,8 +63,8 @@ class Data:
     Data(photos: 3 classes, 24 train, 6 val; 24 pixels)
     """
 
-    def __init__(self, spec: str, prepared: Prepared):
-        self.spec, self.prepared = spec, prepared
+    def __init__(self, spec: str, prepared: Prepared, labels: Path | None = None):
+        self.spec, self.prepared, self.labels = spec, prepared, labels
 
     @property
     def train(self) -> ImageDataset:
@@ -179,11 +179,18 @@ class Data:
         return f"Data({self.prepared.source}: {len(self.class_names)} classes, {counts}; {self.size} pixels)"
 
 
+def named_images(data: str | Path | Data, labels: str | Path | None) -> tuple[str, Path | None]:
+    """What names some images, and the table of their labels, if there is one."""
+    table = None if labels is None else Path(labels).expanduser()
+    return (data.spec, table or data.labels) if isinstance(data, Data) else (str(data), table)
+
+
 def load_data(
     source: str | Path,
     *,
     size: int = 128,
     exclude: str | Path | None = None,
+    labels: str | Path | None = None,
     progress: bool | ProgressCallback = False,
     on_prepared: Callable[[PrepareReport], None] | None = None,
 ) -> Data:
@@ -194,6 +201,7 @@ def load_data(
             address; or digits, cifar10, fashion-mnist, imagenette, flowers102.
         size: pixels a side of the central squares; a prepared folder has its own.
         exclude: a file that names images to leave out, as `examine` writes it.
+        labels: a table of files and labels (filename,label), for images that do not lie in class folders.
         progress: True shows a bar; or a function (stage, done, total).
 
     Raises:
@@ -206,11 +214,18 @@ def load_data(
     ((3, 32, 32), torch.uint8)
     """
     excluded = () if exclude is None else read_exclusions(Path(exclude))
+    _, table = named_images(source, labels)
     with progress_callback(progress) as told:
         prepared = open_images(
-            str(source), size, tell=on_prepared, progress=told, excluded=excluded, exclusions=str(exclude or "")
+            str(source),
+            size,
+            tell=on_prepared,
+            progress=told,
+            excluded=excluded,
+            exclusions=str(exclude or ""),
+            labels=table,
         )
-    return Data(str(source), prepared)
+    return Data(str(source), prepared, table)
 
 
 def prepare(
@@ -223,6 +238,7 @@ def prepare(
     threads: int | None = None,
     exclude: str | Path | None = None,
     max_pixels: int = MAX_PIXELS,
+    labels: str | Path | None = None,
     progress: bool | ProgressCallback = False,
 ) -> PrepareReport:
     """Turns any images into squares of one size in a folder, once, with the statistics that training needs.
@@ -237,6 +253,7 @@ def prepare(
         exclude: a file that names images to leave out.
         max_pixels: images with more are left out, since they take 4 to 16 bytes of memory a pixel; of a JPEG, which is
             decoded at half its size, four times as many are read, or twice as many if it is progressive.
+        labels: as for `load_data`.
 
     Raises:
         DataError: there are no images that can be used, or one cannot be read and `strict` is set.
@@ -247,7 +264,7 @@ def prepare(
     >>> report.counts["train"]
     {'blue': 8, 'green': 8, 'red': 8}
     """
-    opened = open_source(str(source))
+    opened = open_source(str(source), labels=named_images(source, labels)[1])
     if exclude is not None:
         opened = leave_out(opened, read_exclusions(Path(exclude)), str(exclude))
     with progress_callback(progress) as told:
@@ -268,6 +285,7 @@ def examine(
     *,
     run: str | Path | None = None,
     out: str | Path | None = None,
+    labels: str | Path | None = None,
     progress: bool | ProgressCallback = False,
 ) -> Examination:
     """Finds what is wrong with a set of images: leaks between splits, copies, unreadable files, wrong labels.
@@ -278,6 +296,7 @@ def examine(
         source: as for `load_data`.
         run: a run folder, whose network is asked which labels are likely wrong.
         out: the folder to write; by default a new one in doctor/.
+        labels: as for `load_data`.
 
     Raises:
         UsageError: `out` cannot be used, or `source` is a prepared folder.
@@ -288,5 +307,6 @@ def examine(
     alexnet train photos/
     """
     target = Path(out) if out is not None else new_folder("doctor", str(source))
+    spec, table = named_images(source, labels)
     with progress_callback(progress) as told:
-        return examine_images(str(source), target, None if run is None else Path(run), progress=told)
+        return examine_images(spec, target, None if run is None else Path(run), labels=table, progress=told)

@@ -10,6 +10,7 @@ from PIL.Image import Image
 from alexnet.data.images import Pixels, convert_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.predict import find_images
+from alexnet.evaluation.predict import left_out as left_out_of_folders
 
 ImageLike = str | Path | bytes | Pixels | Image
 ImagesLike = ImageLike | Iterable[ImageLike]
@@ -48,6 +49,11 @@ def list_images(images: ImageLike | Iterable[ImageLike]) -> list[Path | bytes | 
 def names_of(images: str | Path | Iterable[str | Path]) -> list[str]:
     """Returns one or more names as a list of strings."""
     return [str(images)] if isinstance(images, str | Path) else [str(each) for each in images]
+
+
+def left_out(*images: str | Path) -> list[str]:
+    """What is not used of the folders among some names, a sentence for each: hidden files, folders of systems, runs."""
+    return left_out_of_folders(map(str, images))
 
 
 def _pixels(image: Any) -> Pixels:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.api.bars import progress_callback
-from alexnet.api.dataset import Data
+from alexnet.api.dataset import Data, named_images
 from alexnet.api.image_input import ImageLike, ImagesLike, as_image, list_images, names_of
 from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.open import open_images
@@ -116,6 +116,7 @@ class Model:
         data: str | Path | Data | None = None,
         *,
         split: str | None = None,
+        labels: str | Path | None = None,
         views: int = 1,
         progress: bool | ProgressCallback = False,
         on_prepared: Any = None,
@@ -124,7 +125,9 @@ class Model:
         """Measures the network: top-1 and top-5 error in [0, 1], log loss, and every class.
 
         Args:
-            data: other images than those of the run, as for `train`; a folder of classes without train/ is one split.
+            data: other images than those of the run, as for `train`; a folder of classes, or of some of
+                them, without train/ is one split.
+            labels: as for `train`.
             split: train, val or test; by default test where there is one, else val, else all there is.
             views: 1 (the centre) or 10 (corners, centre and mirrors).
             on_changed: is given a sentence if the folder of the run's images now holds others.
@@ -137,7 +140,7 @@ class Model:
         30
         """
         with progress_callback(progress) as told:
-            prepared = self._images(data, told, on_prepared, on_changed)
+            prepared = self._images(data, told, on_prepared, labels, on_changed)
             chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
             names, precision = self.class_names, self.recipe.precision
             result = evaluate(
@@ -310,13 +313,14 @@ class Model:
                 progress=told,
             )
 
-    def _images(self, data: Any, progress: ProgressCallback, tell: Any, changed: Any = None) -> Any:
+    def _images(self, data: Any, progress: ProgressCallback, tell: Any, labels: Any = None, changed: Any = None) -> Any:
         if isinstance(data, Data):
             return data.prepared
         own = self.record.data.get("source")
-        if data is None or own in (str(data), str(Path(data).expanduser().resolve())):
+        if data is None or (labels is None and own in (str(data), str(Path(data).expanduser().resolve()))):
             return images_of_run(self.record, tell=tell, progress=progress, on_changed=changed)
-        return open_images(str(data), self.recipe.prepare_size, tell=tell, progress=progress, val_share=0)
+        table, size = named_images(data, labels)[1], self.recipe.prepare_size
+        return open_images(str(data), size, tell=tell, progress=progress, val_share=0, labels=table)
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")

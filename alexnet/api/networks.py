@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from alexnet.api.bars import progress_callback
-from alexnet.api.dataset import Data
+from alexnet.api.dataset import Data, named_images
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.data.open import fitted, open_images, original_files
@@ -115,6 +115,7 @@ def check(
     *,
     recipe: str | Path | Recipe = "alexnet-2012",
     weights: str | None = None,
+    labels: str | Path | None = None,
     device: str = "auto",
     progress: bool | ProgressCallback = False,
     on_prepared: Callable[[PrepareReport], None] | None = None,
@@ -127,6 +128,7 @@ def check(
         data: as for `train`.
         recipe: where the fields start from.
         weights: pretrained weights to start from, as for `train`.
+        labels: as for `train`.
         changes: fields of the recipe to change, as one types them; `fields`: the same by keyword.
 
     Raises:
@@ -137,11 +139,11 @@ def check(
     ['sound']
     """
     base = recipe if isinstance(recipe, Recipe) else recipe_of(recipe)
-    spec = data.spec if isinstance(data, Data) else str(data)
+    spec, table = named_images(data, labels)
     chosen = fitted(base if weights is None else replace(base, weights=weights), spec)
     chosen = with_fields(override(chosen, changes), fields)
     with progress_callback(progress) as told:
-        prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told)
+        prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     return Plan(chosen, base, prepared, choose_device(device)).check()
@@ -152,6 +154,7 @@ def bench(
     *,
     recipe: str | Path | Recipe = "photos",
     layers: bool = False,
+    labels: str | Path | None = None,
     device: str = "auto",
     progress: bool | ProgressCallback = False,
     on_prepared: Callable[[PrepareReport], None] | None = None,
@@ -163,6 +166,7 @@ def bench(
     Args:
         data: as for `train`; with `layers` it may be left out.
         layers: time the layers instead: milliseconds forward and backward, GFLOP/s.
+        labels: as for `train`.
         changes: fields of the recipe to change, as one types them; `fields`: the same by keyword.
 
     Raises:
@@ -174,7 +178,7 @@ def bench(
     'conv1'
     """
     base = recipe if isinstance(recipe, Recipe) else recipe_of(recipe)
-    spec = data.spec if isinstance(data, Data) else None if data is None else str(data)
+    spec, table = (None, None) if data is None else named_images(data, labels)
     chosen = with_fields(override(base if spec is None else fitted(base, spec), changes), fields)
     chosen = without_weights(chosen)
     place = choose_device(device)
@@ -187,11 +191,11 @@ def bench(
     if spec is None:
         return time_layers(build_model(chosen.model), chosen.batch_size, place)
     with progress_callback(progress) as told:
-        prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told)
+        prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
     chosen = for_classes(chosen, len(prepared.class_names))
     if layers:
         return time_layers(build_model(chosen.model), chosen.batch_size, place)
-    return measure(chosen, prepared, place, original_files(spec))
+    return measure(chosen, prepared, place, original_files(spec, table))
 
 
 def identify(file: str | Path) -> Identified:

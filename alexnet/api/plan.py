@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.api.bars import TrainingBars, progress_callback
-from alexnet.api.dataset import Data
+from alexnet.api.dataset import Data, named_images
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.data.dataset import Prepared
@@ -79,6 +79,7 @@ class TrainingPlan:
     rendezvous: Rendezvous | None
     out: Path | None = None  # the run folder, where it was named
     resumed: Run | None = None  # the run that goes on
+    labels: Path | None = None  # a table of files and labels
 
     @property
     def recipe(self) -> Recipe:
@@ -124,10 +125,11 @@ class TrainingPlan:
         if self.resumed is not None:
             return self.resumed
         prepared, recipe = self.schedule.prepared, self.recipe
+        about = (recipe, self.data, prepared, self.excluded, self.labels)
         if self.rendezvous is None:
-            record = start_run(self.out or new_folder("runs", self.data), recipe, self.data, prepared, self.excluded)
+            record = start_run(self.out or new_folder("runs", self.data), *about)
         elif self.speaks:
-            record = start_or_continue(check_out(self.out), recipe, self.data, prepared, self.excluded)
+            record = start_or_continue(check_out(self.out), *about)
         else:
             record = RunFolder(check_out(self.out), recipe, prepared.class_names, {})
         if self.speaks:
@@ -181,6 +183,7 @@ def plan(
     weights: str | Path | None = None,
     out: str | Path | None = None,
     exclude: str | Path | None = None,
+    labels: str | Path | None = None,
     device: str = "auto",
     division: Division = ALONE,
     progress: bool | ProgressCallback = False,
@@ -208,7 +211,7 @@ def plan(
     elif folder is not None:
         refuse_existing(folder)
     base = _base_recipe(recipe, weights)
-    spec = data.spec if isinstance(data, Data) else str(data)
+    spec, table = named_images(data, labels)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
     place = device_of_rank(choose_device(device), rendezvous)
     check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
@@ -224,12 +227,14 @@ def plan(
                 progress=told,
                 excluded=excluded,
                 exclusions=str(exclude),
+                labels=table,
             )
 
     prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
-    return TrainingPlan(spec, Schedule(chosen, base, prepared, place), excluded, division, rendezvous, folder)
+    schedule = Schedule(chosen, base, prepared, place)
+    return TrainingPlan(spec, schedule, excluded, division, rendezvous, folder, labels=table)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ def train(
     weights: str | Path | None = None,
     out: str | Path | None = None,
     exclude: str | Path | None = None,
+    labels: str | Path | None = None,
     device: str = "auto",
     save_seconds: float = SAVE_SECONDS,
     callbacks: Sequence[Monitor] = (),
@@ -39,6 +40,7 @@ def train(
         weights: start from pretrained weights, with a new last layer: "imagenet", a run folder, or a file.
         out: the run folder; by default a new one in runs/.
         exclude: a file that names images to leave out, as `examine` writes it.
+        labels: a table of files and labels (filename,label), for images that do not lie in class folders.
         device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
         save_seconds: between two checkpoints; the best network is always saved. Changes no result.
         callbacks: told every step, epoch and note; see `alexnet.Monitor`, and `alexnet.TensorBoard` for one.
@@ -65,6 +67,7 @@ def train(
         weights=weights,
         out=out,
         exclude=exclude,
+        labels=labels,
         device=device,
         division=division,
         progress=progress,

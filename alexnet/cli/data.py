@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import alexnet
-from alexnet.cli.options import MAX_PIXELS, MaxPixels
+from alexnet.cli.options import MAX_PIXELS, Labels, MaxPixels
 
 TableOrJson = Annotated[Literal["table", "json"], Parameter(help="table for people, json for programs.")]
 
@@ -23,17 +23,20 @@ def prepare(
     threads: int | None = None,
     exclude: Path | None = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    labels: Labels = None,
 ) -> None:
     """Turn any images into squares of one size, once, with the statistics that training needs.
 
     For example:
       alexnet prepare photos/ prepared/
       alexnet prepare /data/ILSVRC2012 prepared/ --encoding jpeg
+      alexnet prepare dog-breeds/ prepared/ --labels dog-breeds/labels.csv
 
     Parameters
     ----------
     data
-        A folder with one sub-folder per class, or with train/ and val/ that have them; ILSVRC-2012 as it comes;
+        A folder with one sub-folder per class, or with train/ and val/ (Training, test_set, 训练集 ...) that have them;
+        with files called cat.0.jpg; or with --labels; ILSVRC-2012 as it comes;
         or digits, cifar10, fashion-mnist, imagenette, flowers102.
     out
         The folder to write. Interrupted, the same command goes on; done, it does nothing.
@@ -61,6 +64,7 @@ def prepare(
         threads=threads,
         exclude=exclude,
         max_pixels=max_pixels,
+        labels=labels,
         progress=True,
     )
     tables.prepared(report)
@@ -70,7 +74,14 @@ def prepare(
     print(f"\nNext: alexnet train {out}")
 
 
-def doctor(data: str, *, run: Path | None = None, out: Path | None = None, format: TableOrJson = "table") -> None:
+def doctor(
+    data: str,
+    *,
+    run: Path | None = None,
+    out: Path | None = None,
+    labels: Labels = None,
+    format: TableOrJson = "table",
+) -> None:
     """Find what is wrong with your images: leaks between splits, copies, unreadable files, wrong labels.
 
     Nothing in DATA is changed. Writes a page, a record of all findings, and a list of images to leave out, which
@@ -92,7 +103,7 @@ def doctor(data: str, *, run: Path | None = None, out: Path | None = None, forma
     """
     from alexnet.cli import tables
 
-    examination = alexnet.examine(data, run=run, out=out, progress=True)
+    examination = alexnet.examine(data, run=run, out=out, labels=labels, progress=True)
     if format == "json":
         print(json.dumps(examination.record(), indent=1, ensure_ascii=False))
     else:

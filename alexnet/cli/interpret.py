@@ -67,8 +67,9 @@ def features(
         as the last fully connected layer sees it.
     """
     from alexnet.cli import tables_interpret
-    from alexnet.cli.terminal import refuse_unread
+    from alexnet.cli.terminal import note_left_out, refuse_unread
 
+    note_left_out(*images)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     found = model.features(images, layer=layer, out=out, progress=True)
     tables_interpret.features(found)
@@ -103,8 +104,9 @@ def similar(
         Write a PNG as well: each query, and beside it what was found.
     """
     from alexnet.cli import tables_interpret
-    from alexnet.cli.terminal import refuse_unread
+    from alexnet.cli.terminal import note_left_out, refuse_unread
 
+    note_left_out(*query, index)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     found = model.similar(query, index=index, k=k, layer=layer, progress=True)
     tables_interpret.similar(found, None if out is None or not found.answers else found.save(out))

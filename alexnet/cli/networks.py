@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 import alexnet
 from alexnet.cli.data import TableOrJson
-from alexnet.cli.options import Changes, Device
+from alexnet.cli.options import Changes, Device, Labels
 
 RecipeName = Annotated[str, Parameter(help="Where the fields start from; alexnet recipes lists them.")]
 
@@ -94,6 +94,7 @@ def check(
     *changes: Changes,
     recipe: RecipeName = "alexnet-2012",
     weights: str | None = None,
+    labels: Labels = None,
     device: Device = "auto",
 ) -> None:
     """Say before the first step whether a network will train: signal and gradient of every layer on a real batch.
@@ -115,6 +116,7 @@ def check(
         data,
         recipe=recipe,
         weights=weights,
+        labels=labels,
         device=device,
         progress=True,
         on_prepared=tables.prepared,
@@ -128,6 +130,7 @@ def bench(
     *changes: Changes,
     recipe: RecipeName = "photos",
     layers: bool = False,
+    labels: Labels = None,
     format: TableOrJson = "table",
     device: Device = "auto",
 ) -> None:
@@ -153,6 +156,7 @@ def bench(
         data,
         recipe=recipe,
         layers=layers,
+        labels=labels,
         device=device,
         progress=True,
         on_prepared=tables.prepared if format == "table" else None,

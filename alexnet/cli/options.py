@@ -17,6 +17,7 @@ __all__ = [
     "Divided",
     "Format",
     "Images",
+    "Labels",
     "MaxPixels",
     "Names",
     "RunPath",
@@ -36,6 +37,10 @@ Device = Annotated[str, Parameter(help="auto, cpu, cuda, mps, or a torch device 
 Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
 Format = Annotated[Literal["table", "json", "csv"], Parameter(help="table for people, json or csv for programs.")]
 Images = Annotated[str, Parameter(allow_leading_hyphen=True, help='Files, folders or "patterns".')]
+Labels = Annotated[
+    Path | None,
+    Parameter(help="A table (CSV) of files and labels, with a line filename,label: for images without class folders."),
+]
 MaxPixels = Annotated[
     int,
     Parameter(

@@ -5,7 +5,18 @@ import sys
 from pathlib import Path
 
 import alexnet
-from alexnet.cli.options import MAX_PIXELS, Checkpoint, Device, Format, Images, MaxPixels, Names, RunPath, Views
+from alexnet.cli.options import (
+    MAX_PIXELS,
+    Checkpoint,
+    Device,
+    Format,
+    Images,
+    Labels,
+    MaxPixels,
+    Names,
+    RunPath,
+    Views,
+)
 
 
 def demo(*, out: Path = Path("runs/demo")) -> None:
@@ -34,6 +45,7 @@ def evaluate(
     data: str | None = None,
     *,
     split: str | None = None,
+    labels: Labels = None,
     views: Views = 1,
     checkpoint: Checkpoint = "best",
     format: Format = "table",
@@ -48,7 +60,8 @@ def evaluate(
     Parameters
     ----------
     data
-        Other images than those of the run, as for alexnet train; a folder of classes without train/ is one split.
+        Other images than those of the run, as for alexnet train; a folder of classes, or of some of
+        them, without train/ is one split.
     split
         train, val or test; by default test where there is one, else val, else all there is.
     """
@@ -56,7 +69,15 @@ def evaluate(
 
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     tell = tables.prepared if format == "table" else None
-    result = model.evaluate(data, split=split, views=views, progress=True, on_prepared=tell, on_changed=terminal.note)
+    result = model.evaluate(
+        data,
+        split=split,
+        labels=labels,
+        views=views,
+        progress=True,
+        on_prepared=tell,
+        on_changed=terminal.note,
+    )
     if format == "json":
         print(json.dumps(result.summary(), indent=1, ensure_ascii=False))
     elif format == "csv":
@@ -82,9 +103,10 @@ def predict(
       find . -name '*.jpg' | alexnet predict runs/photos - --format csv
     """
     from alexnet.cli import tables
-    from alexnet.cli.terminal import refuse_unread
+    from alexnet.cli.terminal import note_left_out, refuse_unread
 
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
+    note_left_out(*named)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     unread, count = tables.predictions(model.predict_each(named, views=views, k=k, max_pixels=max_pixels), format)
     refuse_unread(unread, count)

@@ -28,6 +28,8 @@ def prepared(report: PrepareReport) -> None:
     """What preparing did: every class counted, every picture left out with its reason."""
     if report.already_done:
         say(f"images     prepared before: {report.folder}")
+        for note in report.notes:
+            say(f"  note: {note}")
         return
     kept = sum(sum(counts.values()) for counts in report.counts.values())
     say(f"prepared {kept} images in {report.seconds:.1f} s: {report.folder}")

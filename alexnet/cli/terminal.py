@@ -1,12 +1,15 @@
 """Tables and lines on the terminal."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from alexnet.api.bars import console
+from alexnet.api.image_input import left_out
 from alexnet.errors import DataError
 from alexnet.text import printable
 
@@ -29,6 +32,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console().print(table)
+
+
+def note_left_out(*images: str | Path) -> None:
+    """Says on standard error what of some folders is not looked at; answers go to standard output."""
+    for note in left_out(*images):
+        print(f"alexnet: {printable(note)}", file=sys.stderr)
 
 
 def refuse_unread(unread: int, count: int) -> None:

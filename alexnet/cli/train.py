@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alexnet
-from alexnet.cli.options import ALONE, Changes, Device, Divided, RunPath
+from alexnet.cli.options import ALONE, Changes, Device, Divided, Labels, RunPath
 
 if TYPE_CHECKING:
     from alexnet.api.plan import TrainingPlan
@@ -18,6 +18,7 @@ def train(
     weights: str | None = None,
     out: Path | None = None,
     exclude: Path | None = None,
+    labels: Labels = None,
     device: Device = "auto",
     save_seconds: float = 60.0,
     check: bool = False,
@@ -67,6 +68,7 @@ def train(
         weights=weights,
         out=None if dry_run else out,
         exclude=exclude,
+        labels=labels,
         device=device,
         division=division,
         progress=True,

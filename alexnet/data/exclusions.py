@@ -158,6 +158,6 @@ def _refuse_emptied(source: Source, splits: dict[str, Samples], list_name: str) 
         if lost and (split == "train" or not len(samples)):
             raise DataError(
                 f"{list_name} leaves no image of {listed(lost)} in {split}",
-                fix="Delete some of its lines, or remove the class folders.",
+                fix="Delete some of its lines.",
                 code="E384",
             )

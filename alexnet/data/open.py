@@ -10,7 +10,7 @@ from alexnet.data.exclusions import Excluded, leave_out
 from alexnet.data.prepare import PrepareReport, cache_key, prepare
 from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples
-from alexnet.data.sources import open_source
+from alexnet.data.sources import open_source, refuse_labels
 from alexnet.errors import DataError, UsageError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe
@@ -30,6 +30,7 @@ def open_images(
     val_share: float = 0.2,
     excluded: Sequence[Excluded] = (),
     exclusions: str = "",
+    labels: Path | None = None,
 ) -> Prepared:
     """Opens the prepared images of `data`, and prepares them first if that has not been done yet.
 
@@ -41,11 +42,13 @@ def open_images(
         val_share: see `open_source`.
         excluded: images to leave out.
         exclusions: the file that names them; "" for the images that a run has left out, which may be missing now.
+        labels: a table of files and labels, see `open_source`.
 
     Raises:
         UsageError: `data` was prepared at another size, or is prepared already and `excluded` is not empty.
     """
     if is_prepared(data):
+        refuse_labels(labels, data)
         if excluded:
             raise UsageError(
                 f"{data} is prepared already: single images cannot be left out of it",
@@ -60,7 +63,7 @@ def open_images(
                 code="E257",
             )
         return prepared
-    source = open_source(data, val_share=val_share)
+    source = open_source(data, val_share=val_share, labels=labels)
     source = leave_out(source, excluded, exclusions or "the run", strict=bool(exclusions))
     out = cache_folder() / "prepared" / f"{slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
     report = prepare(source, out, size=size, progress=progress)
@@ -70,7 +73,12 @@ def open_images(
 
 
 def changes_since(
-    prepared: Prepared, data: str, *, excluded: Sequence[Excluded] = (), progress: ProgressCallback = silent
+    prepared: Prepared,
+    data: str,
+    *,
+    excluded: Sequence[Excluded] = (),
+    labels: Path | None = None,
+    progress: ProgressCallback = silent,
 ) -> str:
     """Says how the images in the folder `data` differ from those prepared; "" if they do not, or nobody can tell.
 
@@ -81,7 +89,7 @@ def changes_since(
     if not path.is_absolute() or not path.is_dir() or is_prepared(data) or prepared.address is not None:
         return ""
     try:
-        source = leave_out(open_source(path), excluded, "the run", strict=False)
+        source = leave_out(open_source(path, labels=labels), excluded, "the run", strict=False)
     except DataError as error:
         return "" if error.code in NOTHING_TO_COMPARE else error.what
     return changed_images(source, prepared, progress)
@@ -92,11 +100,11 @@ def is_prepared(data: str) -> bool:
     return is_address(data) or (Path(data).expanduser() / PREPARED).is_file()
 
 
-def original_files(data: str) -> Samples | None:
+def original_files(data: str, labels: Path | None = None) -> Samples | None:
     """Lists the original training images of a folder; None for a prepared folder and for named datasets."""
     if is_prepared(data) or not Path(data).expanduser().is_dir():
         return None
-    return open_source(data).splits["train"]
+    return open_source(data, labels=labels).splits["train"]
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:

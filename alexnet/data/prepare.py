@@ -123,7 +123,7 @@ def prepare(
         dataset.open_prepared(out)
         if strict and facts["skipped"]:
             raise unreadable(*facts["skipped"][0])
-        return _report(out, facts, begin, already_done=True)
+        return _report(out, facts | {"notes": source.notes}, begin, already_done=True)
 
     claim_folder(out, source, settings, shard_images)
     plans = plan_shards(source, out, settings, identities, shard_images)
@@ -177,7 +177,7 @@ def _refuse_losses(source: Source, facts: dict[str, Any]) -> None:
                 image, reason = next(skip[1:] for skip in facts["skipped"] if skip[0] == split and skip[1] in members)
                 raise DataError(
                     f"no image of {name} in {split} could be read (for example {image}: {reason})",
-                    fix="Replace the images, or remove the class.",
+                    fix="Replace the images, or move the folder of the class elsewhere.",
                     code="E339",
                 )
 

@@ -154,9 +154,7 @@ def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_imag
         try:
             existing = json.loads(claim.read_bytes())
         except ValueError as error:
-            raise DataError(
-                f"{claim} is damaged", fix=f"Delete {out}, or choose another folder.", code="E338"
-            ) from error
+            raise DataError(f"{claim} is damaged", fix="Choose another folder.", code="E338") from error
         same_or_refuse(out, existing, requested)
         return
     if out.is_dir() and any(entry.name != temporary_for(claim).name for entry in out.iterdir()):

@@ -116,7 +116,7 @@ def classes_by_ground_truth(root: Path, val_folder: Path, flat: list[str]) -> di
             if unlisted:
                 raise DataError(
                     f"the ground truth in {folder} does not list {listed(unlisted)}",
-                    fix="Add a line for each, or remove the images.",
+                    fix="Add a line for each, or move the images elsewhere.",
                     code="E321",
                 )
             classes: dict[str, list[str]] = {}

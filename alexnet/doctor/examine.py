@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.dataset import PREPARED
 from alexnet.data.exclusions import write_exclusions
+from alexnet.data.folders import nfc
 from alexnet.data.images import prepare_image
 from alexnet.data.samples import Samples, Source
 from alexnet.data.sources import open_source
@@ -68,7 +69,7 @@ class Examination:
         empty = [each.name for each in findings.classes if not each.counts["train"]]
         if empty:
             steps.append(
-                f"fill or remove the classes without images, because alexnet train rejects them: {listed(empty)};"
+                f"fill the classes without images, or move them away: alexnet train rejects them ({listed(empty)});"
             )
         options = f" --exclude {manifest}" if findings.excluded else ""
         if findings.imbalance >= IMBALANCE:
@@ -124,13 +125,21 @@ class Examination:
         return f"Examination({self.data}: {found}; {self.folder})"
 
 
-def examine(data: str, out: Path, run: Path | None = None, *, progress: ProgressCallback = silent) -> Examination:
+def examine(
+    data: str,
+    out: Path,
+    run: Path | None = None,
+    *,
+    labels: Path | None = None,
+    progress: ProgressCallback = silent,
+) -> Examination:
     """Examines every image of `data` and writes the findings into the new folder `out`.
 
     Args:
         data: a folder or a named dataset, as for `open_source`.
         out: a folder outside `data` that does not contain an examination yet.
         run: a run folder whose network checks the labels.
+        labels: a table of files and labels, see `open_source`.
         progress: called while images are read, and while the network evaluates them.
 
     Raises:
@@ -138,7 +147,7 @@ def examine(data: str, out: Path, run: Path | None = None, *, progress: Progress
         DataError: `data` cannot be read at all, or the network knows none of its classes.
     """
     _check_paths(Path(data).expanduser(), out)
-    source = open_source(data, empty_classes=True)
+    source = open_source(data, empty_classes=True, labels=labels)
     opened = None if run is None else _open_run_with_classes(source, data, run)
     inspection = inspect(source, progress=progress)
     findings = find(inspection)
@@ -178,7 +187,7 @@ def _check_paths(data: Path, out: Path) -> None:
 
 def _open_run_with_classes(source: Source, data: str, run: Path) -> RunFolder:
     opened = open_run(run)
-    if not set(opened.class_names) & set(source.class_names):
+    if not set(map(nfc, opened.class_names)) & set(map(nfc, source.class_names)):
         raise DataError(
             f"the network of {run} knows none of the classes of {data}: it knows {listed(opened.class_names)}",
             fix="Leave out --run, or give a run that was trained on these classes.",
@@ -195,22 +204,23 @@ def doubted_labels(
     Images of classes that the network does not know are skipped.
     """
     source, size = inspection.source, opened.recipe.prepare_size
-    outputs = {name: output for output, name in enumerate(opened.class_names)}
+    outputs = {nfc(name): output for output, name in enumerate(opened.class_names)}
+    names = tuple(map(nfc, source.class_names))
     model = load_model(opened)
     evaluations = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for split, samples in source.splits.items():
             images = [facts for facts in inspection.images if facts.split == split and not facts.error]
-            images = [facts for facts in images if source.class_names[facts.label] in outputs]
+            images = [facts for facts in images if names[facts.label] in outputs]
             if not images:
                 continue
-            labels = np.array([outputs[source.class_names[facts.label]] for facts in images], np.int64)
+            labels = np.array([outputs[names[facts.label]] for facts in images], np.int64)
             read = _reader(samples, [facts.index for facts in images], size, pool)
             probabilities = predict_probabilities(
                 model, read, len(images), precision=opened.recipe.precision, progress=progress
             )
-            names = tuple(facts.name for facts in images)
-            evaluations.append(Evaluation(split, 1, opened.class_names, names, labels, probabilities))
+            files = tuple(facts.name for facts in images)
+            evaluations.append(Evaluation(split, 1, opened.class_names, files, labels, probabilities))
     trained_on_data = opened.data.get("source") in (data, str(Path(data).expanduser().resolve()))
     return find_suspects(evaluations, trained_on=trained_on_data)
 

@@ -4,13 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from alexnet.data.exclusions import Excluded
+from alexnet.data.folders import Entries, Tree
 from alexnet.data.samples import Source
-from alexnet.data.sources import JUNK
 from alexnet.doctor.duplicates import connected, near_pairs, same
 from alexnet.doctor.inspection import ImageFacts, Inspection
 from alexnet.evaluation.evaluate import Evaluation
@@ -254,22 +253,21 @@ def _class_remarks(classes: tuple[ClassCounts, ...], source: Source) -> Iterable
 
 
 def _junk(source: Source) -> Iterable[str]:
-    """Finds hidden files and folders, and empty folders, in the dataset folder."""
+    """Finds hidden files and folders, those that this program wrote, and empty folders, in the dataset folder."""
     roots = {samples.root for samples in source.splits.values() if samples.root is not None}
     for root in sorted(roots):
-        for folder, subfolders, files in os.walk(root):  # links are not followed: they lead to other folders
-            path = Path(folder).relative_to(root).as_posix()
-            prefix = "" if path == "." else f"{path}/"
-            hidden = sorted(name for name in subfolders if _hidden(name))
-            yield from (f"{prefix}{name}/ is hidden: not used" for name in hidden)
-            yield from (f"{prefix}{name} is hidden: not used" for name in sorted(files) if _hidden(name))
-            subfolders[:] = sorted(set(subfolders) - set(hidden))
-            if not subfolders and not files and not hidden:
-                yield f"{path}/ is empty"
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in JUNK
+        tree, waiting = Tree(), [root]
+        while waiting:
+            folder = waiting.pop()
+            entries = tree.entries(folder)
+            for path in entries.hidden:
+                yield f"{path.relative_to(root).as_posix()}{'/' * path.is_dir()} is hidden: not used"
+            for path in entries.own:
+                yield f"{path.relative_to(root).as_posix()}/ was written by alexnet or Python: not used"
+            if entries == Entries({}, (), (), (), ()):
+                yield f"{folder.relative_to(root).as_posix()}/ is empty"
+            # Links are not followed: they lead to other folders.
+            waiting += [path for path in reversed(entries.folders.values()) if not path.is_symlink()]
 
 
 DOUBTED = 0.1  # the label is less probable than this ...

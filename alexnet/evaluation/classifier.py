@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.crops import as_batch
+from alexnet.data.folders import nfc
 from alexnet.data.image_files import MAX_PIXELS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import UsageError
@@ -87,11 +88,12 @@ class Classifier:
         Raises:
             UsageError: E246, the network does not know the class.
         """
-        if name not in self.class_names:
+        outputs = {nfc(each): output for output, each in enumerate(self.class_names)}
+        if nfc(name) not in outputs:
             names = self.class_names
             listing = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
             raise UsageError(f"the network knows no class {name!r}", fix=f"It knows: {listing}.", code="E246")
-        return self.class_names.index(name)
+        return outputs[nfc(name)]
 
 
 @torch.inference_mode()

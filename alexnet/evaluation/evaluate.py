@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.data.dataset import Prepared
+from alexnet.data.folders import nfc
 from alexnet.errors import DataError
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.models.network import Network
@@ -129,7 +130,8 @@ def evaluate(
             fix=f"It has: {', '.join(prepared.splits)}. Choose one with --split.",
             code="E325",
         )
-    unknown = [name for name in prepared.class_names if name not in class_names]
+    outputs = {nfc(name): output for output, name in enumerate(class_names)}
+    unknown = [name for name in prepared.class_names if nfc(name) not in outputs]
     if unknown:
         raise DataError(
             f"the network does not know these classes of {prepared.location}: {listed(unknown, most=20)}",
@@ -137,7 +139,7 @@ def evaluate(
             code="E326",
         )
     data = prepared.splits[split]
-    to_output = np.array([class_names.index(name) for name in prepared.class_names], np.int64)
+    to_output = np.array([outputs[nfc(name)] for name in prepared.class_names], np.int64)
     probabilities = predict(
         model, data.read, len(data), views=views, batch_size=batch_size, precision=precision, progress=progress
     )

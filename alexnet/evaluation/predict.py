@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from alexnet.data.folders import Tree, not_used
 from alexnet.data.image_files import EXTENSIONS, MAX_PIXELS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, DataError, UsageError
@@ -58,14 +59,17 @@ def _thumbnail(image: Path | bytes | Pixels) -> str:
 
 
 def find_images(arguments: Iterable[str]) -> list[Path]:
-    """Lists the image files that paths, folders (searched recursively) and glob patterns name, in order, each once.
+    """Lists the image files that paths, folders (searched to the bottom) and glob patterns name, in order, each once.
+
+    Folders are read as everywhere (`alexnet.data.folders`): what is hidden, of a system or of this program is left out,
+    also where a pattern or one of several arguments, as a shell makes them of one, names it.
 
     Raises:
         UsageError: there are no arguments.
         DataError: an argument names no image.
     """
     images: dict[Path, None] = {}
-    requested = list(arguments)
+    requested, tree = list(arguments), Tree()
     if not requested:
         raise UsageError(
             "no images given",
@@ -74,7 +78,8 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
         )
     for argument in requested:
         path = Path(argument)
-        if path.exists():
+        named = path.exists()
+        if named:
             matches = [path]
         else:
             if argument.startswith("-"):
@@ -86,18 +91,41 @@ def find_images(arguments: Iterable[str]) -> list[Path]:
                 fix="Give an image, a folder, or a pattern such as 'holiday/*.jpg'.",
                 code="E308",
             )
-        files = [path for match in matches for path in _image_files(match)]
+        fixed = len(path.parts) - 1 if named else _fixed_parts(path)
+        if not named or len(requested) > 1:
+            matches = [match for match in matches if not tree.is_foreign_below(match, fixed)]
+            if named and not matches:
+                continue
+        files = [path for match in matches for path in _image_files(match, tree)]
         if not files:
-            raise DataError(f"no images in {argument}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.", code="E309")
+            raise _no_images(argument)
         images |= dict.fromkeys(files)
+    if not images:
+        raise _no_images(", ".join(requested))
     return list(images)
 
 
-def _image_files(path: Path) -> list[Path]:
-    """The file itself; for a folder all images in it and in its subfolders, in order."""
-    if not path.is_dir():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+def left_out(arguments: Iterable[str]) -> list[str]:
+    """Says, in a sentence for each folder among the arguments, what `find_images` leaves out of it."""
+    tree, notes = Tree(), []
+    for folder in (Path(argument) for argument in arguments if Path(argument).is_dir()):
+        found = tree.below(folder)
+        notes += not_used(found.hidden, found.own, folder)
+    return notes
+
+
+def _no_images(where: str) -> DataError:
+    return DataError(f"no images in {where}", fix=f"Looked for {', '.join(sorted(EXTENSIONS))}.", code="E309")
+
+
+def _fixed_parts(pattern: Path) -> int:
+    """How many parts of a pattern stand before the first that can match several names."""
+    return next((n for n, part in enumerate(pattern.parts) if glob.has_magic(part)), len(pattern.parts))
+
+
+def _image_files(path: Path, tree: Tree) -> list[Path]:
+    """The file itself; for a folder all images in it and in its sub-folders, in order."""
+    return sorted(found for found in tree.below(path).images if found.is_file()) if path.is_dir() else [path]
 
 
 def predict(

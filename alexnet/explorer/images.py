@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.dataset import Prepared
+from alexnet.data.folders import nfc
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluation.predict import find_images
@@ -109,7 +110,8 @@ def open_collections(
     """
     collections = []
     if prepared is not None:
-        to_output = np.array([class_names.index(name) for name in prepared.class_names], np.int64)
+        outputs = {nfc(name): output for output, name in enumerate(class_names)}
+        to_output = np.array([outputs[nfc(name)] for name in prepared.class_names], np.int64)
         for kind in ("test", "val", "train"):
             if kind in prepared.splits:
                 split = prepared.splits[kind]

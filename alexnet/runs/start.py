@@ -8,6 +8,7 @@ from typing import Any
 
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
+from alexnet.data.folders import nfc
 from alexnet.data.open import changes_since, is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.data.remote import open_location
@@ -52,20 +53,23 @@ def images_of_run(
         )
     data: str = run.data["source"]
     excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
+    labels = Path(run.data["labels"]) if "labels" in run.data else None
     prepared, changes = None, ""
     if is_prepared(run.data["prepared"]):
         prepared = open_location(run.data["prepared"])
         if unchanged or allow_changed or on_changed is not None:
-            changes = changes_since(prepared, data, excluded=excluded, progress=progress)
+            changes = changes_since(prepared, data, excluded=excluded, labels=labels, progress=progress)
     if changes and unchanged and not allow_changed:
         raise _other_images(run, changes)
     if changes and on_changed is not None and not allow_changed:
         on_changed(f"{data} now holds other images ({changes}); used are those that the run was trained on")
     if prepared is None or (changes and allow_changed):
-        prepared = open_images(data, run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded)
-        if not allow_changed and prepared.class_names != run.class_names:
+        prepared = open_images(
+            data, run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded, labels=labels
+        )
+        if not allow_changed and not _same_classes(prepared, run):
             raise _other_images(run, f"its classes are {listed(prepared.class_names)}")
-    if prepared.class_names != run.class_names:
+    if not _same_classes(prepared, run):
         raise DataError(
             f"{data} has other classes than {run.folder}",
             fix="Put the images back, or start a new run.",
@@ -74,6 +78,10 @@ def images_of_run(
     if prepared.fingerprint != run.data["fingerprint"] and not allow_changed:
         raise _other_images(run)
     return prepared
+
+
+def _same_classes(prepared: Prepared, run: RunFolder) -> bool:
+    return tuple(map(nfc, prepared.class_names)) == tuple(map(nfc, run.class_names))
 
 
 def _other_images(run: RunFolder, how: str = "") -> DataError:
@@ -85,15 +93,22 @@ def _other_images(run: RunFolder, how: str = "") -> DataError:
 
 
 def start_run(
-    folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    prepared: Prepared,
+    excluded: Sequence[Excluded] = (),
+    labels: Path | None = None,
 ) -> RunFolder:
-    """Makes a new run folder for prepared images; it records their source and which images were left out."""
+    """Makes a new run folder for prepared images; it records their source, labels and what is left out."""
     path = Path(data).expanduser()
     about: dict[str, Any] = {
         "source": str(path.resolve()) if path.exists() else data,
         "prepared": prepared.address or str(prepared.folder.resolve()),
         "fingerprint": prepared.fingerprint,
     }
+    if labels is not None:
+        about["labels"] = str(labels.resolve())
     if excluded:
         about["excluded"] = [asdict(each) for each in excluded]
     if recipe.weights is not None:
@@ -102,7 +117,12 @@ def start_run(
 
 
 def start_or_continue(
-    folder: Path, recipe: Recipe, data: str, prepared: Prepared, excluded: Sequence[Excluded] = ()
+    folder: Path,
+    recipe: Recipe,
+    data: str,
+    prepared: Prepared,
+    excluded: Sequence[Excluded] = (),
+    labels: Path | None = None,
 ) -> RunFolder:
     """Returns the run of a folder: a new one, or the one that the same command started there before.
 
@@ -110,7 +130,7 @@ def start_or_continue(
         UsageError: the folder holds a run with another recipe or other images.
     """
     if not (folder / "recipe.json").is_file():
-        return start_run(folder, recipe, data, prepared, excluded)
+        return start_run(folder, recipe, data, prepared, excluded, labels)
     run = open_run(folder)
     changed = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
     reasons = [f"{field} is {old!r} there and {new!r} in this command" for field, (old, new) in changed.items()]

@@ -5,6 +5,7 @@ sparse files of any declared length. This reader accepts only regular files, in 
 the long names of GNU (type L) and pax (type x); it skips other entries.
 """
 
+from alexnet.data.folders import has_foreign_part, without_foreign
 from alexnet.errors import DataError
 from alexnet.text import printable
 
@@ -13,7 +14,7 @@ MAX_ENTRIES = 1000  # of any type, so that an archive of headers alone ends soon
 
 
 def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
-    """(name, content) of the files of an archive, in order.
+    """(name, content) of the files of an archive, in order; what is not looked at in a folder is left out here too.
 
     Args:
         limit: more files than this are refused.
@@ -44,8 +45,7 @@ def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
                 name = long_name or "/".join(
                     filter(None, (_text(header[345:500]) * _ustar(header), _text(header[:100])))
                 )
-                # macOS adds a file of attributes, named ._NAME, for each file.
-                if not name.rpartition("/")[2].startswith("._"):
+                if not has_foreign_part(name):  # macOS adds a file of attributes, named ._NAME, for each file
                     files.append((printable(name), content))
             long_name = ""
         if len(files) > limit:
@@ -56,6 +56,8 @@ def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
         raise DataError(
             f"more than {limit} images in one request", fix=f"Send {limit} or fewer at a time.", code="E364"
         )
+    wanted = set(without_foreign(name for name, _ in files))
+    files = [(name, content) for name, content in files if name in wanted]
     if not files:
         raise DataError(
             "no files in the tar archive", fix="Send images: tar -c *.jpg | curl --data-binary @- URL", code="E363"

@@ -101,7 +101,7 @@ def refuse_to_replace(path: Path) -> None:
         UsageError: E239.
     """
     if path.exists():
-        raise UsageError(f"{path} exists", fix="Choose another name with --out, or remove it.", code="E239")
+        raise UsageError(f"{path} exists", fix="Choose another name with --out.", code="E239")
 
 
 @contextmanager

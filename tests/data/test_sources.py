@@ -157,7 +157,7 @@ WRONG = {
         ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/zebra/1.jpg"), "does not have: zebra", "same class"),
     "other case in val": (
         ("train/Cat/1.jpg", "train/b/1.jpg", "val/cat/1.jpg"), "upper and lower case", "same class"),
-    "empty val": (("train/a/1.jpg", "train/b/1.jpg", "val/.keep"), "val has no images", "remove the folder"),
+    "empty val": (("train/a/1.jpg", "train/b/1.jpg", "val/.keep"), "val has no images", "move it elsewhere"),
     "one image each": (("a/1.jpg", "b/1.jpg"), "none can be used for validation", "Add images"),
     "val without ground truth": (("train/a/1.jpg", "train/b/1.jpg", "val/1.jpg"), "ground truth", "LOC_val_solution"),
 }  # fmt: skip

@@ -359,6 +359,10 @@ def of_photos(*paths: str) -> Callable[[Scene], object]:
     return lambda s: open_source(s.tree(*paths))
 
 
+def labeled(table: bytes) -> Callable[[Scene], object]:
+    return lambda s: open_source(s.tree("images/1.jpg", "images/2.jpg") / "images", labels=s.file("labels.csv", table))
+
+
 def run_of(s: Scene, **about: object) -> RunFolder:
     """A run of `prepared_small` that has not begun."""
     facts = {"source": "grey", "prepared": str(prepared_small(s)), "fingerprint": open_prepared(s / "out").fingerprint}
@@ -923,6 +927,15 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E364", asked("POST", "/v1/predict/batch", tar("a.jpg", "b.jpg", "c.jpg"), max_batch=2)),
     ("E365", told(b"GET / HTTP/1.1\r\n", header_seconds=0.1)),
     ("E366", told(b"hello\r\n\r\n")),
+    ("E367", of_photos(*(f"{part}/{name}/1.jpg" for part in ("color", "gray") for name in ("cat", "dog")))),
+    ("E367", of_photos("fold1/1.jpg", "fold2/1.jpg")),
+    ("E368", of_photos("cat/1.jpg", "dog/1.jpg", "test/1.jpg")),
+    ("E369", labeled(b"filename\n1.jpg\n2.jpg\n")),
+    ("E369", labeled(b"\xff,\n")),
+    ("E369", lambda s: open_source(s.tree("1.jpg"), labels=s / "none")),
+    ("E370", labeled(b"filename,label\n7.jpg,cat\n")),
+    ("E371", labeled(b"filename,label\n1.jpg,cat\n1.jpg,dog\n")),
+    ("E372", lambda s: s.cli("train", prepared_small(s), "--labels", s.file("labels.csv", b""))),
     ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
     ("E380", excluding(b"\xff")),
     ("E381", excluding("red/1.png")),
