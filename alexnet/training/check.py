@@ -151,7 +151,7 @@ def check_network(model: Network, images: Tensor, targets: Tensor, recipe: Recip
     )
     verdicts = _input_verdicts(images, prepared.detach(), recipe)
     if "fatal" not in [verdict.severity for verdict in verdicts]:
-        verdicts += _verdicts(check, recipe)
+        verdicts += verdicts_of(check, recipe)
     sound = Verdict("ok", "sound", "signal, gradients and learning rate are sound", "")
     return Check(check.layers, check.loss, check.expected_loss, entropy, check.pace, tuple(verdicts) or (sound,))
 
@@ -238,7 +238,7 @@ def _input_verdicts(images: Tensor, prepared: Tensor, recipe: Recipe) -> list[Ve
     return []
 
 
-def _verdicts(check: Check, recipe: Recipe) -> list[Verdict]:
+def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
     """Verdicts on the causes of what was measured; consequences of a cause get no verdict."""
     layers = check.layers
     values = [(x.name, value) for x in layers for value in (x.signal, x.gradient, x.update)]
