@@ -4,9 +4,10 @@ python -m studies.paper.check_calibration CIFAR10 [--only digits] [--out FILE]
 
 CIFAR10 has train/ and test/ with class folders; of it every 25th training and every 20th test image are used. The other
 images are the handwritten digits that scikit-learn brings. Networks are small, so that one run takes seconds: AlexNet
-with all layers at an eighth of the width, LeNet, and the network of 18 % of cuda-convnet at a quarter. Every run takes STEPS steps at
-a constant learning rate, without augmentation. It "trains" if its error on the validation images is below that of
-answering the most frequent class, with a probability below SIGNIFICANT that this is chance (one-sided binomial test).
+with all layers at an eighth of the width, LeNet, and the network of 18 % of cuda-convnet at a quarter. Every run takes
+STEPS steps at a constant learning rate, without augmentation. It "trains" if its error on the validation images is
+below that of answering the most frequent class, with a probability below SIGNIFICANT that this is chance (one-sided
+binomial test).
 
 Rows have a form of their own: the numbers of the check before the first step, from which its verdicts can be computed
 again, and what was found. A row that is there is not computed again, so the study can be stopped at any moment.
@@ -100,7 +101,7 @@ def recipe_of(case: Case, classes: int = 10) -> Recipe:
 
 
 def binomial_tail(wrong: int, count: int, share: float) -> float:
-    """The probability of at most `wrong` errors among `count` images where each is an error with probability `share`."""
+    """The probability of at most `wrong` errors among `count` images, each an error with probability `share`."""
     if share >= 1:
         return float(wrong >= count)
     logs = (
@@ -184,9 +185,7 @@ def main() -> None:
     torch.set_num_threads(1)
     done = {(row["case"], row["seed"]) for row in read_rows(options.out)[0]}
     folders = {"digits": "digits", "cifar10": subset(str(Path(options.cifar10).resolve()), SUBSET)}
-    waiting = [
-        case for case in cases() if (case.name, options.seed) not in done and options.only in (None, case.data)
-    ]
+    waiting = [case for case in cases() if (case.name, options.seed) not in done and options.only in (None, case.data)]
     opened = {data: open_images(folders[data], 32) for data in {case.data for case in waiting}}
     for left, case in zip(range(len(waiting) - 1, -1, -1), waiting, strict=True):
         row = run(case, opened[case.data], options.seed)
