@@ -40,7 +40,6 @@ from alexnet.runs.environment import commit, environment
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import create_run
 from alexnet.storage.jsonl import append, read_rows
-from alexnet.training.check import Check, LayerCheck, verdicts_of
 from alexnet.training.loop import train
 from alexnet.training.plan import Plan
 from harness import ROOT
@@ -159,21 +158,6 @@ def changes_of(case: Case) -> list[str]:
     return [*PLAIN, *COMMON, *SMALL[case.base], *case.changes]
 
 
-def predicted(row: dict[str, Any]) -> bool:
-    """Whether today's `alexnet check` says of the numbers of a row that the network trains: no verdict is fatal."""
-    numbers = row["check"]
-    layers = tuple(LayerCheck(**layer) for layer in numbers["layers"])
-    check = Check(**{**numbers, "layers": layers, "verdicts": ()})
-    data, base, *changes = row["case"].split(" ")
-    return "fatal" not in [verdict.severity for verdict in verdicts_of(check, recipe_of(Case(data, base, changes)))]
-
-
-def table(rows: list[dict[str, Any]]) -> dict[tuple[bool, bool], int]:
-    """How many runs there are of each kind: (predicted to train, trains) -> count."""
-    pairs = [(predicted(row), row["trains"]) for row in rows]
-    return {kind: pairs.count(kind) for kind in itertools.product((True, False), repeat=2)}
-
-
 def main() -> None:
     """Runs every case; what the file of results holds already is not run again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,9 +175,7 @@ def main() -> None:
         row = run(case, opened[case.data], options.seed)
         append(options.out, row)
         print(f"{case.name}: {row['val_wrong']}/{row['val_count']} wrong, {row['seconds']} s; {left} left", flush=True)
-    counts = table(read_rows(options.out)[0])
-    for (says, does), count in counts.items():
-        print(f"predicted to train: {says}, trains: {does}: {count}")
+    print("python -m studies.claims.check_page writes docs/check.md from these rows")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.evaluate import evaluate
+from alexnet.models import memory
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, flat, for_classes, override, with_fields
 from alexnet.runs.run import RunFolder
@@ -119,6 +120,14 @@ def changed(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     fields = fields_of(BASES[base])
     names = draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=6, unique=True))
     return base, {name: draw(values(fields[name])) for name in names}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_machine():
+    """A machine with little memory, so that what just fits into a large one is no part of this test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "machine_bytes", lambda: 1e8)
+        yield
 
 
 @pytest.fixture(scope="module")
