@@ -259,7 +259,7 @@ def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
             return [Verdict("fatal", "dead", f"{share} are zero for every image: no signal passes them", fix)]
         return [Verdict("fatal", "saturated", f"{share} are saturated for every image", fix)]
     out = []
-    fastest = max(layers, key=lambda x: x.update)
+    fastest = fastest_layer(layers, recipe)
     if fastest.update > STEP:
         text = f"the first step changes the weights of {fastest.name} by {fastest.update:.2g} times their size"
         fix = f"Lower the learning rate: optim.lr={_lower(recipe, fastest.update):.1g}."
@@ -284,6 +284,16 @@ def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
         fix = "Use model.init=kaiming." if fall > 10 and has_init else "Raise optim.lr."
         out.append(Verdict("warning", "slow", f"the first steps will change almost nothing: {reason}", fix))
     return out
+
+
+def fastest_layer(layers: Sequence[LayerCheck], recipe: Recipe) -> LayerCheck:
+    """The layer whose relative first step says whether the learning rate is too high.
+
+    With SGD the step follows the gradient, so the largest counts. Every step of AdamW is as large as the learning rate,
+    so a single layer with tiny initial weights outgrows them at once and loses nothing; the median layer counts.
+    """
+    ordered = sorted(layers, key=lambda x: x.update)
+    return ordered[len(ordered) // 2] if recipe.optim.algorithm == "adamw" else ordered[-1]
 
 
 def _lower(recipe: Recipe, update: float) -> float:

@@ -111,7 +111,7 @@ def test_grad_cam_by_hand():
 
 @pytest.mark.parametrize(
     ("weights", "blank"),
-    [  # what fc2 gives red in the four pixels, for the class that is explained; its probability is all but 1 or 0
+    [  # what fc2 gives red in the four pixels, in hundredths, for the class that is explained
         ([1.0, 1, 1, 1], ()),  # innocent: everything speaks for it
         ([-1.0, 0, 0, 3], ()),  # innocent: the mean slope is above zero
         ([0.01, 0, 0, 0], ()),  # innocent: weak evidence is evidence
@@ -127,7 +127,7 @@ def test_a_map_in_which_nothing_speaks_for_the_class_is_said(weights, blank):
     )
     with torch.no_grad():
         conv.weight.copy_(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1))
-        last.weight.copy_(torch.tensor([weights, [0.0] * 4]))
+        last.weight.copy_(torch.tensor([weights, [0.0] * 4]) / 100)
     view = torch.full((1, 3, 2, 2), 130.0)  # covered with 127.5, so that a square lowers red a little
     maps = {each: explain_class(model, view, 0, each, patch=1) for each in METHODS}
     found = Explanation(ClassProbability(0, "cat", 0.5), np.zeros((2, 2, 3), np.uint8), maps)

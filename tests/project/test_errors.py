@@ -446,8 +446,9 @@ def unsound(s: Scene) -> object:
 
 
 def unreported(s: Scene) -> object:
+    run = trained_run(s)
     s.refuse(api_run, "report_run", ValueError("no such backend"))
-    return s.cli("report", trained_run(s))
+    return s.cli("report", run)
 
 
 def ended_by_itself(s: Scene) -> object:

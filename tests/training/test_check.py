@@ -268,7 +268,6 @@ def test_the_advice_for_the_plateau_can_be_typed(name, change):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("demo", ["activation=sigmoid"]),  # with adamw at 0.002, which is no cure
         ("demo", ["activation=sigmoid", "algorithm=sgd-2012", "lr=0.01"]),
         ("demo", ["activation=sigmoid", "init=source"]),
         ("demo", ["activation=sigmoid", "init=xavier"]),
@@ -295,6 +294,17 @@ def network_of(recipe):
     """The network with statistics of the pixels in its own size."""
     side = recipe.model.crop_size
     return build_model(recipe.model, seed=recipe.seed).set_input_statistics(np.full((side, side, 3), 76.0), STD)
+
+
+def test_one_layer_with_tiny_weights_does_not_make_the_rate_of_adamw_too_high(healthy):
+    recipe = override(healthy, ["algorithm=adamw", "lr=0.002"])
+    model = network(recipe)
+    with torch.no_grad():
+        model.layers.conv1.weight.mul_(1e-3)
+    found = check_network(model, pictures(), targets(), recipe)
+    assert max(layer.update for layer in found.layers) > 1
+    assert "rate" not in found.topics
+    assert "rate" in check_network(network(recipe), pictures(), targets(), override(recipe, ["lr=0.3"])).topics
 
 
 @pytest.mark.parametrize("change", ["norm=batch", "init=kaiming", "activation=tanh"])
