@@ -62,7 +62,7 @@ class DataError(AlexNetError):
 
 
 class DivergedError(AlexNetError):
-    """Training produced numbers that are not finite.
+    """Numbers that are not finite, a network that would not train, or a result that is not what it should be.
 
     >>> import alexnet
     >>> alexnet.DivergedError("the loss became nan at step 7").exit_code

@@ -18,6 +18,7 @@ from typing import Any
 
 from photos import THEIRS, ours, theirs
 
+from alexnet.report.plotting import matplotlib, new_figure
 from alexnet.runs.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,13 +27,9 @@ BASELINE = "Adam 1e-4"
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """Validation accuracy against minutes, one line a run."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.fonttype"] = "none"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
+    matplotlib().rcParams["svg.fonttype"] = "none"
+    figure = new_figure(7, 4)
+    axes = figure.add_subplot()
     for run in runs:
         points = [p for p in run["curve"] if "val_accuracy" in p]
         color = "tab:blue" if run["name"] != f"{THEIRS}, {BASELINE}" else "tab:orange"
@@ -41,8 +38,7 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
     axes.set(xlabel="minutes of training", ylabel="validation accuracy, %", ylim=(0, 100), xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def main() -> None:

@@ -149,19 +149,20 @@ class Model:
         return replace(result, split="all") if list(prepared.splits) == ["train"] else result
 
     def explain(
-        self, image: ImageLike, *, method: str = "grad-cam", class_name: str | None = None, patch: int | None = None
+        self, image: ImageLike, *, method: str = "all", class_name: str | None = None, patch: int | None = None
     ) -> Explanation:
         """Maps which parts of an image speak for a class.
 
         Args:
             image: a file, its bytes, an array or a Pillow image.
-            method: occlusion, saliency or grad-cam; or all.
+            method: occlusion, saliency or grad-cam; by default all, since the map of one alone may be blank.
             class_name: the class to explain; by default the most probable.
             patch: occlusion: pixels a side of the square that covers; by default a seventh of the view.
 
         Returns:
             `.map` (H, W) float32 over the central view, `.view` (H, W, 3) uint8, `.explained` the class with its
-            probability, `.maps` one map for each method; `.save(path)` writes a PNG.
+            probability, `.maps` one map for each method, `.notes` what a blank map means; `.map` is the first of them;
+            `.save(path)` writes a PNG.
 
         Raises:
             UsageError: there is no such class or method, or the square does not fit.
@@ -261,11 +262,7 @@ class Model:
         return Filters(conv1_kernels(self.network), self._towers, self.source.resolve().name)
 
     def filters_over_training(self, most: int = 8) -> FilterGrowth:
-        """The conv1 filters at the end of some epochs; `.save(path)` writes a PNG, a row an epoch.
-
-        Raises:
-            UsageError: the run has not kept them.
-        """
+        """The conv1 filters after some epochs, a row each in the PNG of `.save(path)`; UsageError if none were kept."""
         return FilterGrowth.of(kernel_history(self.record), self._towers, self.source, most)
 
     def export(

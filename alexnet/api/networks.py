@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from alexnet.api.bars import progress_callback
 from alexnet.api.dataset import Data, named_images
+from alexnet.api.plan import base_recipe
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.data.open import fitted, open_images, original_files
@@ -113,7 +113,7 @@ def parallel_cost(chosen: Recipe, scheme: Scheme, nproc: int) -> tuple[StepCost,
 def check(
     data: str | Path | Data,
     *,
-    recipe: str | Path | Recipe = "alexnet-2012",
+    recipe: str | Path | Recipe | None = None,
     weights: str | None = None,
     labels: str | Path | None = None,
     device: str = "auto",
@@ -126,7 +126,7 @@ def check(
 
     Args:
         data: as for `train`.
-        recipe: where the fields start from.
+        recipe: where the fields start from; by default what `train` would take: photos, or finetune with `weights`.
         weights: pretrained weights to start from, as for `train`.
         labels: as for `train`.
         changes: fields of the recipe to change, as one types them; `fields`: the same by keyword.
@@ -138,10 +138,9 @@ def check(
     >>> [verdict.topic for verdict in alexnet.check("digits", recipe="demo").verdicts]
     ['sound']
     """
-    base = recipe if isinstance(recipe, Recipe) else recipe_of(recipe)
+    base = base_recipe(recipe, weights)
     spec, table = named_images(data, labels)
-    chosen = fitted(base if weights is None else replace(base, weights=weights), spec)
-    chosen = with_fields(override(chosen, changes), fields)
+    chosen = with_fields(override(fitted(base, spec), changes), fields)
     with progress_callback(progress) as told:
         prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
     chosen = for_classes(chosen, len(prepared.class_names))

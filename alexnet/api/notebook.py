@@ -4,20 +4,23 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from alexnet.report.plotting import new_figure
 from alexnet.runs.metrics import best_epoch, series
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE = "#1f6fb4", "#d95f02"  # told apart by color-blind readers too
 
 
-def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 6) -> Figure:
+def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 6) -> "Figure":
     """Images (N, H, W, 3) uint8 in rows, each below its title."""
     rows = max(1, math.ceil(len(images) / columns))
-    figure = Figure(figsize=(1.6 * columns, 1.75 * rows), layout="constrained")
+    figure = new_figure(1.6 * columns, 1.75 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for cell in cells:
         cell.set_axis_off()
@@ -27,9 +30,9 @@ def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 6) -> F
     return figure
 
 
-def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_curves(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """Loss and top-1 error (%) over the epochs, training and validation; a dotted line at the best epoch."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = new_figure(9, 3.2)
     for axes, (key, title, scale) in zip(
         figure.subplots(1, 2), (("loss", "loss", 1), ("top1_error", "top-1 error (%)", 100)), strict=True
     ):

@@ -210,7 +210,7 @@ def plan(
         check_out(folder)
     elif folder is not None:
         refuse_existing(folder)
-    base = _base_recipe(recipe, weights)
+    base = base_recipe(recipe, weights)
     spec, table = named_images(data, labels)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
     place = device_of_rank(choose_device(device), rendezvous)
@@ -268,7 +268,8 @@ def resuming(
         )
 
 
-def _base_recipe(recipe: str | Path | Recipe | None, weights: str | Path | None) -> Recipe:
+def base_recipe(recipe: str | Path | Recipe | None, weights: str | Path | None) -> Recipe:
+    """Where the fields of a run start from, before the changes: the named recipe; by default photos, or finetune."""
     if isinstance(recipe, Recipe):
         base = recipe
     elif recipe is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.api.bars import progress_callback
 from alexnet.data.dataset import verify as verify_images
 from alexnet.data.prepare import PrepareReport
-from alexnet.errors import DivergedError, UntrustedFileError
+from alexnet.errors import AlexNetError, DivergedError, ResourceError, UntrustedFileError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.kernels.device import choose_device
 from alexnet.progress import ProgressCallback
@@ -17,6 +17,7 @@ from alexnet.runs.checkpoint import damage_of
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run
+from alexnet.storage.files import disk_errors
 from alexnet.training.replay import Replay, replay
 
 if TYPE_CHECKING:
@@ -102,12 +103,38 @@ class Run:
         Args:
             on_changed: is given a sentence if the folder of the images now holds others than those of the run.
             allow_changed: other images of the same classes will do, as after `resume(allow_inexact=True)`.
+
+        Raises:
+            DataError: the images of the run are gone or have changed.
+            DivergedError: E403, something unforeseen went wrong; the trained network is untouched.
         """
         with progress_callback(progress) as told:
             prepared = images_of_run(
                 self.record, tell=on_prepared, progress=told, allow_changed=allow_changed, on_changed=on_changed
             )
-            return report_run(self.record, prepared, progress=told)
+            try:
+                return report_run(self.record, prepared, progress=told)
+            except (AlexNetError, MemoryError, BrokenPipeError):
+                raise
+            except Exception as error:
+                if isinstance(error, RuntimeError) and "memory" in str(error):
+                    raise  # PyTorch says so only in the words of a RuntimeError
+                raise self._without_report(error) from error
+
+    def _without_report(self, error: Exception) -> AlexNetError:
+        """What to raise where a report could not be made: the mistake in words, which never is the network's."""
+        if isinstance(error, OSError):
+            try:
+                with disk_errors(f"making the report of {self.folder}"):
+                    raise error
+            except ResourceError as told:
+                return told
+        return DivergedError(
+            f"the report of {self.folder} could not be made: {type(error).__name__}: {error}",
+            fix=f"This is a defect, of alexnet or of a library: please report it. The trained network is untouched: "
+            f"alexnet evaluate {self.folder} and alexnet predict {self.folder} IMAGE.jpg use it.",
+            code="E403",
+        )
 
     def verify(
         self,

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import alexnet
+from alexnet.cli import tables
 from alexnet.cli.terminal import print_table
 
 NETWORKS = {"LeNet": "lenet", "AlexNet": "demo"}  # and their recipes
@@ -29,7 +30,8 @@ def run_demo(out: Path) -> None:
         print(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {size}\n")
         shutil.rmtree(folders[name], ignore_errors=True)
         run = alexnet.train("digits", recipe=recipe, out=folders[name], device="cpu", progress=True)
-        evaluations, _ = run.evaluate_and_report(progress=True)
+        with tables.trained(run.folder):
+            evaluations, _ = run.evaluate_and_report(progress=True)
         test = next(e for e in evaluations if e.split == "test" and e.views == 1)
         rows.append(
             (

@@ -92,12 +92,14 @@ def diff(first: str, second: str) -> None:
 def check(
     data: str,
     *changes: Changes,
-    recipe: RecipeName = "alexnet-2012",
+    recipe: str | None = None,
     weights: str | None = None,
     labels: Labels = None,
     device: Device = "auto",
 ) -> None:
     """Say before the first step whether a network will train: signal and gradient of every layer on a real batch.
+
+    Ends with exit code 4 if a verdict is fatal: with these settings it would not train.
 
     For example:
       alexnet check photos/
@@ -107,6 +109,8 @@ def check(
     ----------
     data
         As for alexnet train.
+    recipe
+        Where the fields start from; by default what alexnet train would take: photos, or finetune with --weights.
     weights
         Start from pretrained weights, as for alexnet train.
     """
@@ -123,6 +127,10 @@ def check(
         changes=changes,
     )
     tables_networks.check(found)
+    if fatal := [verdict for verdict in found.verdicts if verdict.severity == "fatal"]:
+        raise alexnet.DivergedError(
+            f"with these settings the network would not train: {fatal[0].text}", fix=fatal[0].fix, code="E402"
+        )
 
 
 def bench(

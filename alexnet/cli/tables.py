@@ -3,7 +3,8 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from alexnet.cli.terminal import print_table, say
@@ -88,6 +89,19 @@ def results(folder: Path, evaluations: Sequence[Evaluation], page: Path) -> None
     print_table("", ("split", "views", "images", "top-1 accuracy", "top-5 error", "log loss"), rows)
     say(f"report: {page}")
     say(f"next:   alexnet predict {folder} IMAGE.jpg")
+
+
+@contextmanager
+def trained(folder: Path) -> Iterator[None]:
+    """Says where the trained network is, and how it is used, if what is done with it after training fails."""
+    try:
+        yield
+    except BaseException:
+        print(f"trained: {folder}   (the network is complete and saved; what failed came after it)")
+        print(f"next:    alexnet evaluate {folder}")
+        print(f"         alexnet predict {folder} IMAGE.jpg")
+        print(f"         alexnet report {folder}   to try the report again", flush=True)
+        raise
 
 
 def predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:

@@ -85,8 +85,11 @@ def why(found: Explanation, out: Path) -> None:
     rows = []
     for method, heat in found.maps.items():
         y, x = np.unravel_index(int(heat.argmax()), heat.shape)
-        rows.append((method, f"{heat.min():.2g}", f"{heat.max():.2g}", f"{x}, {y}"))
+        highest = "nowhere" if method in found.blank else f"{x}, {y}"
+        rows.append((method, f"{heat.min():.2g}", f"{heat.max():.2g}", highest))
     print_table("", ("method", "lowest", "highest", "highest at x, y"), rows)
+    for note in found.notes:
+        say(f"note: {note}")
     written(out)
 
 

@@ -158,5 +158,6 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
     except alexnet.WorkersEnded as ended:
         sys.exit(ended.exit_code)
     if plan.reports:
-        evaluations, page = run.evaluate_and_report(progress=True, allow_changed=allow_inexact)
+        with tables.trained(run.folder):
+            evaluations, page = run.evaluate_and_report(progress=True, allow_changed=allow_inexact)
         tables.results(run.folder, evaluations, page)

@@ -171,6 +171,7 @@ async def why(
     size = config.test_size or image.shape[0]
     boxes = crop_boxes(size, None, config.crop_size)
     about = {"class": explained.index, "name": explained.name, "probability": explained.probability, "method": method}
+    about |= {"blank": method in explanation.blank, "notes": list(explanation.notes)}
     central_box = boxes[2] if len(boxes) > 2 else boxes[0]
     return JSONResponse({**about, "box": central_box, **network_view.as_bytes(explanation.map[None])})
 

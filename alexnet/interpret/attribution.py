@@ -33,6 +33,12 @@ METHODS: tuple[Method, ...] = get_args(Method)
 Map = NDArray[np.float32]
 PATCH_SHARE = 7  # a patch is a seventh of the view: 32 of 224 pixels
 BATCH = 64
+NOTHING: dict[Method, str] = {  # what a map without any value above zero means
+    "occlusion": "covering no part of the image lowers its probability",
+    "saliency": "no pixel changes its score: the activations on the way are zero or saturated",
+    "grad-cam": "the last convolutional layer holds no positive evidence for it, so the map is blank; occlusion and "
+    "saliency do not depend on that layer",
+}
 WARM, COLD = np.array([215, 48, 20]), np.array([33, 102, 172])  # evidence for the class, evidence against it
 SHEET_SIDE = 448
 
@@ -49,6 +55,16 @@ class Explanation:
     def map(self) -> Map:
         """The map of the first method."""
         return next(iter(self.maps.values()))
+
+    @property
+    def blank(self) -> tuple[Method, ...]:
+        """The methods whose map has no value above zero: nothing in it speaks for the class."""
+        return tuple(method for method, heat in self.maps.items() if not float(heat.max()) > 0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a blank map means, a sentence for each."""
+        return tuple(f"{method} of {self.explained.name}: {NOTHING[method]}" for method in self.blank)
 
     def sheet(self) -> Pixels:
         """The view and, beside it, an overlay for each map, enlarged for viewing."""
@@ -69,7 +85,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         name, probability = self.explained.name, self.explained.probability
-        return f"Explanation({name} {100 * probability:.1f} %: {', '.join(self.maps)} of {self.view.shape[0]} pixels)"
+        about = f"{name} {100 * probability:.1f} %: {', '.join(self.maps)} of {self.view.shape[0]} pixels"
+        return f"Explanation({'; '.join((about, *self.notes))})"
 
 
 def explain(

@@ -29,6 +29,8 @@ NAMES = tuple(stage.split()[1] for stage in STAGES.split(", "))
 # if two Python threads enter it at the same time.
 LOCK = threading.Lock()
 
+LONG = 64  # a window longer than this is cut to the axis; a shorter one is not, since that changes the last bits
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -127,7 +129,9 @@ def momentum_step(weight: Tensor, buffer: Tensor, momentum: float, rate: float, 
     flat = [t.as_strided((t.numel(),), (1,)).numpy() for t in tensors]
     with LOCK:
         _set_threads(module)
-        module.momentum_step(*flat, *(np.float32(number) for number in (momentum, rate, decay)))
+        with np.errstate(over="ignore"):  # an infinite rate shows itself in the next loss
+            numbers = [np.float32(number) for number in (momentum, rate, decay)]
+        module.momentum_step(*flat, *numbers)
     return True
 
 
@@ -223,17 +227,36 @@ class _PowerNorm(torch.autograd.Function):
 
 
 def _window_sums(a: Tensor, size: int, planar: bool, *, mirrored: bool = False) -> Tensor:
-    """Sums windows of `size` channels, or of `size` x `size` pixels (`planar`); size // 2 of them come before."""
+    """Sums windows of `size` channels, or of `size` x `size` pixels (`planar`); size // 2 of them come before.
+
+    A window of even size therefore reaches one further to the front, as in 2012: from f - size / 2 to f + size / 2 - 1
+    (cuda-convnet, kFCNorm and kRNorm). Its mirror image, which the backward pass needs, reaches further to the back.
+    """
+    length = max(a.shape[-2:]) if planar else a.shape[-3]
+    size, before, after = _clipped_window(size, length, mirrored)
     if planar:  # zeros outside count in the divisor, so the mean times size^2 is the sum of the clipped window
-        return F.avg_pool2d(a, size, stride=1, padding=size // 2, count_include_pad=True) * float(size * size)
-    before, after = size // 2, size - 1 - size // 2
-    if mirrored:
-        before, after = after, before
+        if before != after:
+            a, before = F.pad(a, (before, after, before, after)), 0
+        return F.avg_pool2d(a, size, stride=1, padding=before, count_include_pad=True) * float(size * size)
     padded, channels = F.pad(a, (0, 0, 0, 0, before, after)), a.shape[-3]
     total = padded.narrow(-3, 0, channels).clone()
     for j in range(1, size):
         total = total + padded.narrow(-3, j, channels)
     return total
+
+
+def _clipped_window(size: int, length: int, mirrored: bool) -> tuple[int, int, int]:
+    """Returns the size of a window and how many of it come before and after its center, without what is never inside.
+
+    Args:
+        length: of the axis; no window needs to reach further than length - 1 to either side.
+    """
+    before, after = size // 2, size - 1 - size // 2
+    if size > LONG and after >= length:  # every window holds the whole axis, whatever its size
+        before = after = length - 1
+    if mirrored:
+        before, after = after, before
+    return before + 1 + after, before, after
 
 
 def _at_least_float32(a: Tensor) -> Tensor:

@@ -12,11 +12,14 @@ from typing_extensions import TypedDict
 
 from alexnet.errors import UsageError
 
-Count = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST = 10**9  # of anything that is counted: beyond it sizes do not fit into the integers of the libraries
+LARGEST = 3e38  # networks compute in float32
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Natural = Annotated[int, Field(ge=0, le=MOST)]
+Finite = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, le=LARGEST)]
 Activation = Literal["relu", "tanh", "sigmoid"]
 InputNorm = Literal["mean-image", "mean-pixel", "standardise", "unit"]
 NormPlace = Literal["before-activation", "after-activation", "after-pool", "none"]
@@ -83,7 +86,7 @@ class AlexNetConfig(Record):
     towers_talk: bool = True  # False: only fc8 sees both (net 150)
     conv1_kernel: Count = 11
     conv1_stride: Count = 4
-    conv1_padding: Literal["right-bottom"] | Annotated[int, Field(ge=0)] = "right-bottom"
+    conv1_padding: Literal["right-bottom"] | Natural = "right-bottom"
     activation: Activation = "relu"
     pooling: Literal["overlapping", "plain"] = "overlapping"  # 3x3 / 2 or 2x2 / 2
     pool_rounding: Literal["ceil", "floor"] = "ceil"  # whether a window that reaches over the border counts
@@ -122,7 +125,7 @@ class LeNetConfig(Record):
     width: Positive = 1.0
     channels: tuple[Count, Count] = (6, 16)  # conv1, conv2
     fc_features: tuple[Count, ...] = (120, 84)  # fc layers before the last
-    conv1_padding: Annotated[int, Field(ge=0)] = 2
+    conv1_padding: Natural = 2
     activation: Activation = "sigmoid"
     conv_activation: bool = True  # False: none after the convolutions, as in Caffe's LeNet
     pooling: Literal["average", "max"] = "average"
@@ -151,7 +154,7 @@ class CifarNetConfig(Record):
     pooling: Literal["average", "max"] = "average"  # from pool2 on; pool1 takes the maximum
     pool_ties: PoolTies = "first"  # which of several equal maxima get the gradient; 2012: all
     norm: Literal["within-map", "across-maps", "none"] = "within-map"
-    norm_size: Annotated[int, Field(ge=1)] = 3  # pixels a side, or channels
+    norm_size: Count = 3  # pixels a side, or channels
     norm_alpha: Finite = 5e-5  # divided by the number of values in the sum, as in the code
     norm_beta: Finite = 0.75
     norm1: Literal["before-pool", "after-pool", "none"] = "after-pool"
@@ -174,7 +177,7 @@ class AugmentConfig(Record):
 
     view: Literal["crop", "zoom", "center"] = "crop"  # crop: a window of the prepared image; zoom: a part, resized
     flip: bool = True
-    chunk: Annotated[int, Field(ge=1)] = 1  # so many consecutive images of a batch share crop and flip; 2012: 32
+    chunk: Count = 1  # so many consecutive images of a batch share crop and flip; 2012: 32
     color_noise: Annotated[float, Field(ge=0, le=100)] = 0.1  # coefficient of the PCA color noise; 0 is off
     color_noise_until: int | None = 67  # from this epoch on (counted from 1) there is none
     color_shrink: bool = True  # whether the image is divided by 1 + color_noise as well
@@ -211,5 +214,5 @@ class OptimConfig(Record):
     conv1_freeze_epoch: int | None = 72  # drops, dexp: from this epoch on conv1 stays as it is
     biases_follow: bool = False  # drops: whether the learning rate of the biases drops too
     dexp_factor: Positive = 250.0  # dexp: first learning rate over the last
-    dexp_steps: Annotated[int, Field(ge=1)] = 4
+    dexp_steps: Count = 4
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0  # one-cycle: share of the run in which the learning rate rises

@@ -14,11 +14,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from alexnet.errors import UsageError
 from alexnet.recipes.config import (
+    MOST,
     AlexNetConfig,
     AugmentConfig,
     CifarNetConfig,
     Count,
     LeNetConfig,
+    Natural,
     OptimConfig,
     Record,
     wrong_value,
@@ -43,7 +45,7 @@ class Recipe(Record):
     )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    prepare_size: Annotated[int, Field(ge=8)] = 256  # shorter side of the prepared images, in pixels
+    prepare_size: Annotated[int, Field(ge=8, le=MOST)] = 256  # shorter side of the prepared images, in pixels
     weights: str | None = None  # pretrained weights: a file, a run folder, or imagenet; the last layer is new
     epochs: Count = 90
     batch_size: Count = 128
@@ -55,7 +57,7 @@ class Recipe(Record):
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluate_every: Count = 1  # epochs between two evaluations on validation
-    patience: Annotated[int, Field(ge=0)] = 0  # evaluations without a better network after which the run ends; 0: none
+    patience: Natural = 0  # evaluations without a better network after which the run ends; 0: none
     on_nan: Literal["stop", "rollback"] = (
         "stop"  # rollback: to the last checkpoint at half the learning rate, three times
     )

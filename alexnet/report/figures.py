@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from alexnet.report.plotting import matplotlib, new_figure
 from alexnet.runs.metrics import Rows, series
 
 # matplotlib does not know CSS variables: it draws with these placeholder colors, and _svg replaces them afterwards.
@@ -42,9 +43,10 @@ _FIGURE_STYLE: Any = {  # Any: only the newest matplotlib has types for its sett
 
 def curves(rows: Rows, best: int | None) -> list[str]:
     """Draws three SVG figures over the epochs: loss, top-1 error, and the schedule of learning rate and crop size."""
-    import matplotlib
-
-    with matplotlib.rc_context(_FIGURE_STYLE):
+    library = matplotlib()
+    with library.rc_context():
+        library.rcdefaults()  # a style of the user (LaTeX for all text) must not decide whether there is a report
+        library.rcParams.update(_FIGURE_STYLE)
         figures = [
             _split_curves(rows, "loss", "loss", 1, best),
             _split_curves(rows, "top1_error", "top-1 error (%)", 100, best),
@@ -53,9 +55,7 @@ def curves(rows: Rows, best: int | None) -> list[str]:
 
 
 def _split_curves(rows: Rows, key: str, title: str, scale: float, best: int | None) -> str:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6, 3.1), layout="constrained")
+    figure = new_figure(4.6, 3.1)
     axes = figure.add_subplot()
     marker_size = 4 if len(rows) <= 60 else 0
     for split, color, line, marker in (("train", _BLUE, "-", "o"), ("val", _ORANGE, "--", "s")):
@@ -84,9 +84,7 @@ def _split_curves(rows: Rows, key: str, title: str, scale: float, best: int | No
 
 
 def _schedule(rows: Rows) -> str:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6, 3.1), layout="constrained")
+    figure = new_figure(4.6, 3.1)
     lr_axes, crop_axes = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     epochs, values = series(rows, "lr")
     lr_axes.step(epochs, values, where="mid", color=_BLUE, marker=".", markersize=5, gid="lr")

@@ -143,10 +143,13 @@ async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
 async def why(
     request: Request,
     run: RunName = None,
-    method: Literal["occlusion", "saliency", "grad-cam", "all"] = "grad-cam",
+    method: Literal["occlusion", "saliency", "grad-cam", "all"] = "all",
     class_name: Annotated[str | None, Query(alias="class", description="By default the most probable class")] = None,
 ) -> Response:
-    """Explains a class: the central view, and beside it the same view with the attribution map, as PNG."""
+    """Explains a class: the central view, and beside it the same view with the attribution maps, as PNG.
+
+    The header x-alexnet-blank names the methods whose map holds nothing that speaks for the class.
+    """
     service = service_of(request)
     served = service.models.get(run)
     data = await service.image(request)
@@ -155,14 +158,16 @@ async def why(
 
         classifier = served.classifier
 
-        def explain() -> tuple[ClassProbability, bytes]:
+        def explain() -> tuple[ClassProbability, bytes, tuple[str, ...]]:
             label = None if class_name is None else classifier.index_of(class_name)
             explanation = explain_image(classifier, image, methods_of(method), label=label)
-            return explanation.explained, png_bytes(explanation.sheet())
+            return explanation.explained, png_bytes(explanation.sheet()), explanation.blank
 
-        explained, png = await service.compute(request, places, explain)
+        explained, png, blank = await service.compute(request, places, explain)
     # A header can hold ASCII only, so it has the index of the class; /v1/runs lists the names.
     about = {"x-alexnet-class": str(explained.index), "x-alexnet-probability": f"{explained.probability:.6g}"}
+    if blank:
+        about["x-alexnet-blank"] = ", ".join(blank)
     return Response(png, media_type="image/png", headers={**_headers(served), **about})
 
 

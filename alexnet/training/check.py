@@ -3,8 +3,9 @@
 What keeps a network on the plateau ("the loss is stuck at 6.9") is not a small signal but a signal that is the same for
 every image. Biases of 1 keep the activations large, while the differences between images become smaller from layer to
 layer. Two numbers separate initial weights that train from those that do not: `spread`, the share of a layer's output
-that differs between images, and `pace`, how much the first step lowers the loss through these differences. They were
-measured in results/will_it_train.jsonl; docs/log.md describes it.
+that differs between images, and `pace`, how much the first step lowers the loss through these differences. The
+thresholds are set by results/check_calibration.jsonl, networks that were checked and then trained; docs/check.md says
+how often the check is right. results/will_it_train.jsonl has the same at full width.
 
 A check does not change the network: no gradient, buffer, mode or random state.
 """
@@ -27,8 +28,8 @@ from alexnet.recipes.recipe import Recipe
 Topic = Literal["numbers", "inputs", "dead", "saturated", "rate", "start", "plateau", "slow", "sound"]
 
 SPREAD = 0.01  # in the input of the last layer; initial weights that train have more, others less
-PACE = {True: 1e-6, False: 0.02}  # True: AdamW, whose steps do not depend on the size of the gradients
-SLOW = {True: 1e-7, False: 1e-5}  # the same for any spread: the loss falls only after hundreds of steps
+PACE = {True: 1e-4, False: 0.02}  # True: AdamW, whose steps do not depend on the size of the gradients
+SLOW = {True: 1e-4, False: 1e-5}  # the same for any spread: the loss falls only after hundreds of steps
 DEAD = 0.9  # share of the units of a layer; fully connected layers with sound initial weights have less than half
 STEP = 0.5  # relative first update of a layer; sound recipes stay well below
 FALL = 1.5  # factor between two layers that counts as fading
@@ -151,7 +152,7 @@ def check_network(model: Network, images: Tensor, targets: Tensor, recipe: Recip
     )
     verdicts = _input_verdicts(images, prepared.detach(), recipe)
     if "fatal" not in [verdict.severity for verdict in verdicts]:
-        verdicts += _verdicts(check, recipe)
+        verdicts += verdicts_of(check, recipe)
     sound = Verdict("ok", "sound", "signal, gradients and learning rate are sound", "")
     return Check(check.layers, check.loss, check.expected_loss, entropy, check.pace, tuple(verdicts) or (sound,))
 
@@ -238,7 +239,7 @@ def _input_verdicts(images: Tensor, prepared: Tensor, recipe: Recipe) -> list[Ve
     return []
 
 
-def _verdicts(check: Check, recipe: Recipe) -> list[Verdict]:
+def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
     """Verdicts on the causes of what was measured; consequences of a cause get no verdict."""
     layers = check.layers
     values = [(x.name, value) for x in layers for value in (x.signal, x.gradient, x.update)]
@@ -258,7 +259,7 @@ def _verdicts(check: Check, recipe: Recipe) -> list[Verdict]:
             return [Verdict("fatal", "dead", f"{share} are zero for every image: no signal passes them", fix)]
         return [Verdict("fatal", "saturated", f"{share} are saturated for every image", fix)]
     out = []
-    fastest = max(layers, key=lambda x: x.update)
+    fastest = fastest_layer(layers, recipe)
     if fastest.update > STEP:
         text = f"the first step changes the weights of {fastest.name} by {fastest.update:.2g} times their size"
         fix = f"Lower the learning rate: optim.lr={_lower(recipe, fastest.update):.1g}."
@@ -285,6 +286,16 @@ def _verdicts(check: Check, recipe: Recipe) -> list[Verdict]:
     return out
 
 
+def fastest_layer(layers: Sequence[LayerCheck], recipe: Recipe) -> LayerCheck:
+    """The layer whose relative first step says whether the learning rate is too high.
+
+    With SGD the step follows the gradient, so the largest counts. Every step of AdamW is as large as the learning rate,
+    so a single layer with tiny initial weights outgrows them at once and loses nothing; the median layer counts.
+    """
+    ordered = sorted(layers, key=lambda x: x.update)
+    return ordered[len(ordered) // 2] if recipe.optim.algorithm == "adamw" else ordered[-1]
+
+
 def _lower(recipe: Recipe, update: float) -> float:
     """A learning rate at which the relative first update is sound."""
     return recipe.optim.lr * 0.05 / update
@@ -308,13 +319,21 @@ def _fading(values: Sequence[tuple[str, float]]) -> tuple[str, str, float]:
 
 def plateau_fix(recipe: Recipe) -> str:
     """Advice that gets a network off the plateau, with overrides that can be typed."""
-    config = recipe.model
-    if config.activation != "relu":
-        return "Use model.activation=relu, or optim.algorithm=adamw with a learning rate of a few thousandths."
-    if isinstance(config, AlexNetConfig) and config.init != "source":
-        return "model.init=source (sigma 0.03 in conv3-5) or model.init=kaiming fixes it."
-    if isinstance(config, CifarNetConfig):
-        return "model.init=kaiming fixes it."
+    config, is_adamw = recipe.model, recipe.optim.algorithm == "adamw"
     if isinstance(config, LeNetConfig):  # it has one initialization and no normalization
-        return f"Try three times the learning rate: optim.lr={3 * recipe.optim.lr:g}."
+        if config.activation == "relu":
+            return f"Try three times the learning rate: optim.lr={3 * recipe.optim.lr:g}."
+        adamw = "" if is_adamw else ", or optim.algorithm=adamw with optim.lr=0.004"
+        return f"Use model.activation=relu{adamw}."
+    if isinstance(config, CifarNetConfig):
+        if config.activation == "sigmoid":
+            adamw = "" if is_adamw else " and optim.algorithm=adamw with optim.lr=0.002"
+            return f"Use model.init=xavier{adamw}, or model.activation=relu with model.init=kaiming."
+        return "model.init=kaiming fixes it."
+    if config.activation == "sigmoid":  # each of its eight layers keeps a small part of the differences
+        return "Use model.norm=batch, or model.activation=relu with model.init=kaiming."
+    if config.init == "kaiming":
+        return "model.norm=batch fixes it."
+    if config.activation == "relu" and config.init != "source" and config.width * config.init_scale >= 1:
+        return "model.init=source (sigma 0.03 in conv3-5) or model.init=kaiming fixes it."
     return "model.init=kaiming or model.norm=batch fixes it."

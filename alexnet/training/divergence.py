@@ -60,6 +60,16 @@ def diverged(folder: Path, what: str, where: str | None, facts: dict[str, Any], 
         write_file(folder / RECORD, record.encode("utf-8", "backslashreplace"))
     if where == "the images themselves":
         fix = f"Check the images named in {folder / RECORD}."
+    elif where is not None and where.startswith("the output of") and "norm" in where:
+        fix = (
+            "A normalization divides by a power of k + alpha * sum of squares, which must be above zero and within the "
+            "range of float32: check the fields of the recipe for it (alpha, beta, k), then the learning rate."
+        )
+    elif facts.get("step") == 1 and "rate" in facts:  # the loss before the first step: no rate has acted yet
+        fix = (
+            "The initial weights are too large for float32, so no learning rate helps: use smaller ones "
+            "(model.init=kaiming, a smaller model.init_scale or model.bias), and see what alexnet check says."
+        )
     else:
         fix = (
             f"The weights diverged. Start again with a lower learning rate, for example optim.lr={lr / 10:.2g}, or "

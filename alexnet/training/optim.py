@@ -17,6 +17,7 @@ from alexnet.errors import UsageError
 from alexnet.kernels.operators import momentum_step
 from alexnet.recipes.config import OptimConfig
 
+LEAST_POWER = 300  # 10 ** -300 is nothing, and the next powers are no numbers any more
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -135,11 +136,14 @@ def learning_rate(config: OptimConfig, group: str, epoch: int, progress: float) 
         if biases:  # schedB = dexp[10, .., 2]: a tenth from the middle of the run on
             return base if progress < 0.5 else base / 10.0
         plateau = min(int(progress * config.dexp_steps), config.dexp_steps - 1)
-        return base * math.pow(config.dexp_factor, -plateau / max(1, config.dexp_steps - 1))
+        try:
+            return base * math.pow(config.dexp_factor, -plateau / max(1, config.dexp_steps - 1))
+        except OverflowError:  # a factor near zero lets the learning rate rise without bound; the first loss tells
+            return math.inf
     if biases and not config.biases_follow:
         return base
     drops = config.conv1_drop_epochs if conv1 else config.drop_epochs
-    return base / math.pow(10.0, sum(epoch >= at for at in drops))
+    return base / math.pow(10.0, min(sum(epoch >= at for at in drops), LEAST_POWER))
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from alexnet.data.dataset import Prepared
 from alexnet.errors import UsageError
+from alexnet.models.build import outline
+from alexnet.models.memory import check_batch, check_parameters
 from alexnet.models.shapes import grid_sizes
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe
@@ -55,6 +57,7 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
         UsageError: crops that are larger than the images or too small for the network, growing crops that the network
             cannot take or whose shares do not rise, shares of mixup and cutmix above 1 together, layer settings
             without pretrained weights, or a batch too small for batch normalization.
+        ResourceError: weights, gradients and momentum, or a batch, do not fit into the memory of this machine.
     """
     config, growing = recipe.model, recipe.growing_crops
     test_size = prepared.size if config.test_size is None else config.test_size
@@ -79,6 +82,12 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
                 fix="For example growing_crops='[[0, 112], [0.5, 160]]'.",
                 code="E259",
             )
+        if min(size for _, size in growing) < 1:
+            raise UsageError(
+                f"growing_crops has a crop of {min(size for _, size in growing)} pixels",
+                fix="For example growing_crops='[[0, 112], [0.5, 160]]'.",
+                code="E259",
+            )
         if not isinstance(config, AlexNetConfig) or config.pool5_grid is None:
             raise UsageError(
                 "growing_crops needs an AlexNet with model.pool5_grid: fully connected layers alone take one size only",
@@ -91,8 +100,12 @@ def check_recipe(recipe: Recipe, prepared: Prepared) -> None:
                 fix="Use input_norm=mean-pixel.",
                 code="E259",
             )
-    for size in (config.crop_size, *(size for _, size in growing)):
+    sizes = (config.crop_size, *(size for _, size in growing))
+    for size in sizes:
         grid_sizes(replace(config, crop_size=size))
+    network, images = outline(config), min(recipe.batch_size, len(prepared.splits["train"]))
+    check_parameters(sum(parameter.numel() for parameter in network.parameters()), copies=3)
+    check_batch(network, images, max(sizes))
     if recipe.augment.mixup + recipe.augment.cutmix > 1:
         raise UsageError(
             f"augment.mixup={recipe.augment.mixup} and augment.cutmix={recipe.augment.cutmix} are shares of batches",

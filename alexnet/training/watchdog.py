@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from alexnet.recipes.recipe import Recipe
-from alexnet.training.check import STEP, Check, entropy_of, plateau_fix
+from alexnet.training.check import STEP, Check, entropy_of, fastest_layer, plateau_fix
 
 RECENT = 50  # steps over which the loss is averaged
 NEAR = 0.02  # share of the entropy: a loss this near has learned the class frequencies, but nothing more
@@ -138,7 +138,7 @@ class Watchdog:
         if not patient or self.reported & {"dead units", "plateau", "rate"}:
             return None
         flat = f"the loss stays at {mean:.3g}, the entropy of the classes ({self.entropy:.3g})"
-        if max(layer.update for layer in check.layers) > STEP:
+        if fastest_layer(check.layers, self.recipe).update > STEP:
             return self._note("rate", self._too_high(flat))
         for verdict in check.verdicts:
             if verdict.topic in ("plateau", "slow", "inputs"):

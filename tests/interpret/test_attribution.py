@@ -5,7 +5,19 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.interpret.attribution import attribution_sheet, grad_cam, last_convolution, occlusion, overlay, saliency
+from alexnet.evaluation.classifier import ClassProbability
+from alexnet.interpret import attribution
+from alexnet.interpret.attribution import (
+    METHODS,
+    Explanation,
+    attribution_sheet,
+    explain_class,
+    grad_cam,
+    last_convolution,
+    occlusion,
+    overlay,
+    saliency,
+)
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.config import AlexNetConfig, LeNetConfig
@@ -95,6 +107,43 @@ def test_grad_cam_by_hand():
     # Mean slopes: (1 + 3) / 4 = 1 along red, -4 / 4 = -1 along green. Red less green: 1, 1, -1, -1.
     assert grad_cam(model, view, 0).tolist() == [[1, 1], [0, 0]]
     assert grad_cam(model, view, 1).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("weights", "blank"),
+    [  # what fc2 gives red in the four pixels, in hundredths, for the class that is explained
+        ([1.0, 1, 1, 1], ()),  # innocent: everything speaks for it
+        ([-1.0, 0, 0, 3], ()),  # innocent: the mean slope is above zero
+        ([0.01, 0, 0, 0], ()),  # innocent: weak evidence is evidence
+        ([-1.0, -1, -1, -1], ("occlusion", "grad-cam")),  # everything speaks against it
+        ([-3.0, 0, 0, 0.5], ("grad-cam",)),  # one pixel speaks for it, but the mean slope is below zero
+        ([0.0, 0, 0, 0], ("occlusion", "saliency", "grad-cam")),  # nothing matters
+    ],
+)
+def test_a_map_in_which_nothing_speaks_for_the_class_is_said(weights, blank):
+    conv, last = nn.Conv2d(3, 1, 1, bias=False), nn.Linear(4, 2, bias=False)
+    model = Network(
+        LeNetConfig(num_classes=2, crop_size=2), [("conv1", conv), ("flatten", nn.Flatten()), ("fc2", last)], 3
+    )
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1))
+        last.weight.copy_(torch.tensor([weights, [0.0] * 4]) / 100)
+    view = torch.full((1, 3, 2, 2), 130.0)  # covered with 127.5, so that a square lowers red a little
+    maps = {each: explain_class(model, view, 0, each, patch=1) for each in METHODS}
+    found = Explanation(ClassProbability(0, "cat", 0.5), np.zeros((2, 2, 3), np.uint8), maps)
+    assert found.blank == blank
+    assert [note.partition(" of cat: ")[0] for note in found.notes] == list(blank)
+    assert all(note in repr(found) for note in found.notes)
+
+
+def test_the_command_says_that_a_map_is_blank(trained, tmp_path, alexnet, monkeypatch):
+    monkeypatch.setattr(attribution, "grad_cam", lambda model, view, label: np.zeros(view.shape[-2:], np.float32))
+    image = next((trained / "photos").rglob("*.png"))
+    outcome = alexnet("why", trained / "run", image, "--class", "green", "--out", tmp_path / "w.png")
+    assert outcome.code == 0
+    assert "note: grad-cam of green: the last convolutional layer holds no positive evidence" in " ".join(
+        outcome.out.split()
+    )
 
 
 def test_captum_finds_the_same():

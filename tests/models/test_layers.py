@@ -36,7 +36,7 @@ def lrn_slowly(x: torch.Tensor, size: int, alpha: float, beta: float, k: float, 
 
 # Large values and a large alpha, so that the divisor matters.
 @pytest.mark.parametrize("towers", [1, 2, 4])
-@pytest.mark.parametrize("size", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 8, 9, 16, 65, 100, 10**9])
 def test_lrn_is_the_formula_of_the_code_within_each_tower(size, towers):
     x = maps(2, 8, 3, 4, scale=3.0)
     seen = LocalResponseNorm(size, alpha=0.5, beta=0.75, k=2.0, towers=towers)(x)
@@ -68,20 +68,23 @@ def test_lrn_does_not_look_across_the_border_of_the_towers():
 
 
 def within_map_slowly(x: torch.Tensor, size: int, alpha: float, beta: float) -> torch.Tensor:
-    """b = a (1 + alpha / size^2 * sum of a^2) ^ -beta over the window, clipped at the border."""
+    """b = a (1 + alpha / size^2 * sum of a^2) ^ -beta over the window, clipped at the border.
+
+    The window begins size // 2 before the pixel (cuda-convnet, kRNorm), so one of even size is not centered.
+    """
     out, half = torch.empty_like(x), size // 2
     for row in range(x.shape[2]):
         for column in range(x.shape[3]):
             total = torch.zeros_like(x[:, :, 0, 0])
-            for i in range(max(0, row - half), min(x.shape[2], row + half + 1)):
-                for j in range(max(0, column - half), min(x.shape[3], column + half + 1)):
+            for i in range(max(0, row - half), min(x.shape[2], row - half + size)):
+                for j in range(max(0, column - half), min(x.shape[3], column - half + size)):
                     total += x[:, :, i, j] ** 2
             out[:, :, row, column] = x[:, :, row, column] * (1 + alpha / size**2 * total) ** -beta
     return out
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 7, 8), (1, 2, 3, 3), (1, 1, 1, 1)])
-@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 8, 9, 65, 66, 1000, 10**9])
 def test_within_map_norm_is_the_formula_with_clipped_windows(size, shape):
     x = maps(*shape, scale=10.0)
     seen = WithinMapNorm(size, alpha=0.3, beta=0.75)(x)
@@ -96,10 +99,17 @@ def test_within_map_norm_in_a_corner_by_hand():
     assert seen[2, 2].item() == pytest.approx(1 / 26)
 
 
-@pytest.mark.parametrize(
-    "layer", [LocalResponseNorm(5, 0.5, 0.75, 2.0, towers=2), WithinMapNorm(5, 0.5, 0.75)], ids=["lrn", "within-map"]
-)
-def test_gradients_of_the_norms_are_the_numerical_ones(layer):
+def test_within_map_norm_of_even_size_by_hand():
+    # All ones, alpha = 4, beta = 1, windows of 2 x 2 that begin one before: 1, 2 and 4 ones.
+    seen = WithinMapNorm(2, alpha=4.0, beta=1.0)(torch.ones(1, 1, 3, 3))[0, 0]
+    expected = [[1 / 2, 1 / 3, 1 / 3], [1 / 3, 1 / 5, 1 / 5], [1 / 3, 1 / 5, 1 / 5]]
+    torch.testing.assert_close(seen, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 6, 100])
+@pytest.mark.parametrize("planar", [False, True], ids=["lrn", "within-map"])
+def test_gradients_of_the_norms_are_the_numerical_ones(size, planar):
+    layer = WithinMapNorm(size, 0.5, 0.75) if planar else LocalResponseNorm(size, 0.5, 0.75, 2.0, towers=2)
     x = maps(2, 6, 4, 3, scale=2.0).requires_grad_()
     assert torch.autograd.gradcheck(layer, (x,))
 

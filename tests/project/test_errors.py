@@ -25,6 +25,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 import alexnet
 from alexnet import errors
 from alexnet.api import records
+from alexnet.api import run as api_run
 from alexnet.api.image_input import list_images
 from alexnet.data.dataset import open_prepared
 from alexnet.data.images import read_image
@@ -81,7 +82,7 @@ from alexnet.weights.onnx import read_onnx
 from alexnet.weights.published import read_class_names
 from alexnet.weights.read import read_stored
 from harness import ROOT
-from harness.small_runs import write_photos
+from harness.small_runs import TINY, write_photos
 
 FOLDER = Path(alexnet.__file__).parent
 TREES = {p.relative_to(FOLDER).as_posix(): ast.parse(p.read_text()) for p in sorted(FOLDER.rglob("*.py"))}
@@ -443,6 +444,16 @@ def other_bytes(s: Scene) -> object:
     found = replay.Replay(4, 3, 2, ("model.safetensors",))
     s.get("monkeypatch").setattr("alexnet.api.run.replay", lambda *arguments: found)
     return s.cli("verify", trained_run(s), "--replay", "--device", "cpu")
+
+
+def unsound(s: Scene) -> object:
+    return s.cli("check", write_photos(s / "photos"), *TINY, "--recipe", "photos", "optim.lr=1000", "--device", "cpu")
+
+
+def unreported(s: Scene) -> object:
+    run = trained_run(s)
+    s.refuse(api_run, "report_run", ValueError("no such backend"))
+    return s.cli("report", run)
 
 
 def ended_by_itself(s: Scene) -> object:
@@ -951,6 +962,13 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E392", paged("/explorer/RUN/filters?epoch=99")),
     ("E393", paged("/explorer/RUN/contrast")),
     ("E401", lambda s: thrown(diverged(s.folder, "the loss became nan at step 7", "conv1", {}, 0.1))),
+    ("E401", lambda s: thrown(diverged(s.folder, "the loss became nan at step 7", "the output of norm1", {}, 0.1))),
+    (
+        "E401",
+        lambda s: thrown(diverged(s.folder, "the loss became nan at step 1", None, {"step": 1, "rate": 1.0}, 1.0)),
+    ),
+    ("E402", unsound),
+    ("E403", unreported),
     ("E404", other_bytes),
     ("E501", no_room),
     ("E501", lambda s: refused_by_disk(28)),
@@ -974,6 +992,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E540", offline),
     ("E541", full_disk),
     ("E542", no_memory),
+    ("E542", lambda s: build_model(AlexNetConfig(fc_features=(10**9, 10**9)))),
+    ("E542", lambda s: build_model(AlexNetConfig(width=1e38))),
     ("E601", hostile_pickle),
     ("E610", lambda s: read_stored(s.file("w", b"\xa2\x06\x7f"))),
     ("E610", lambda s: read_stored(s.file("w.npz", b"PK\x03\x04"))),

@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+import alexnet as face
+from alexnet.api import networks
+from alexnet.api.plan import base_recipe
 from alexnet.errors import UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
@@ -17,7 +20,7 @@ from alexnet.recipes.named import DEMO, LENET, PHOTOS, find_recipe
 from alexnet.recipes.recipe import for_classes, override
 from alexnet.training.check import check_network, entropy_of, plateau_fix
 from alexnet.training.plan import Plan
-from harness.small_runs import CLASSES, coloured
+from harness.small_runs import CLASSES, TINY, coloured
 
 LABELS = np.arange(12) % len(CLASSES)
 MEAN, STD = np.full((30, 30, 3), 76.0), np.full(3, 58.0)
@@ -163,7 +166,7 @@ def test_a_fault_of_the_weights_gets_its_own_verdict_and_no_other(fault, healthy
     assert verdict.fix
     if fault == "plateau":
         assert "from conv" in verdict.text
-        assert "model.init=source" in verdict.fix
+        assert "model.norm=batch" in verdict.fix
     if fault in ("dead", "saturated"):
         assert {"dead": "conv4", "saturated": "conv2"}[fault] in verdict.text
 
@@ -248,9 +251,84 @@ def test_a_run_is_checked_as_its_first_step_would_find_it(prepared, healthy):
         ("alexnet-2012", []),
         ("alexnet-2012", ["model.init=paper"]),
         ("alexnet-2012", ["model.activation=tanh"]),
+        ("alexnet-2012", ["model.activation=sigmoid"]),
+        ("alexnet-2012", ["model.activation=sigmoid", "optim.algorithm=adamw"]),
+        ("demo", ["model.init=paper"]),
+        ("cifar-18pct", ["model.activation=sigmoid"]),
+        ("cifar-18pct", ["model.activation=sigmoid", "optim.algorithm=adamw"]),
+        ("lenet", ["optim.algorithm=sgd"]),
     ],
 )
 def test_the_advice_for_the_plateau_can_be_typed(name, change):
     recipe = override(find_recipe(name), change)
     advice = re.findall(r"((?:model|optim)\.\w+=[\w.]*\w)", plateau_fix(recipe))
     assert any([override(recipe, [typed]) != recipe for typed in advice])  # a list: every one must be a field
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("demo", ["activation=sigmoid", "algorithm=sgd-2012", "lr=0.01"]),
+        ("demo", ["activation=sigmoid", "init=source"]),
+        ("demo", ["activation=sigmoid", "init=xavier"]),
+        ("demo", ["activation=tanh", "init=source"]),
+        ("demo", ["activation=tanh", "init=paper", "algorithm=sgd-2012", "lr=0.01"]),
+        ("demo", ["init=source"]),
+        ("demo", ["init=paper", "algorithm=sgd-2012", "lr=0.01"]),
+        ("cifar-18pct", ["activation=sigmoid", "layer_decay=[]"]),
+        ("lenet", ["algorithm=sgd-2012", "lr=0.01"]),
+    ],
+)
+def test_the_first_advice_for_the_plateau_is_a_cure_by_the_same_check(name, change):
+    recipe = for_classes(override(find_recipe(name), change), len(CLASSES))
+    recipe = override(recipe, ["conv1_stride=2"]) if name == "demo" else recipe
+    size = recipe.model.crop_size
+    assert topics(recipe, network_of(recipe), pictures(size)) == ("plateau",)
+    first = re.split(r", or | or |\.(?= |$)", plateau_fix(recipe))[0]
+    cure = override(recipe, re.findall(r"((?:model|optim)\.\w+=[\w.]*\w)", first))
+    assert cure != recipe
+    assert "plateau" not in topics(cure, network_of(cure), pictures(size))
+
+
+def network_of(recipe):
+    """The network with statistics of the pixels in its own size."""
+    side = recipe.model.crop_size
+    return build_model(recipe.model, seed=recipe.seed).set_input_statistics(np.full((side, side, 3), 76.0), STD)
+
+
+def test_one_layer_with_tiny_weights_does_not_make_the_rate_of_adamw_too_high(healthy):
+    recipe = override(healthy, ["algorithm=adamw", "lr=0.002"])
+    model = network(recipe)
+    with torch.no_grad():
+        model.layers.conv1.weight.mul_(1e-3)
+    found = check_network(model, pictures(), targets(), recipe)
+    assert max(layer.update for layer in found.layers) > 1
+    assert "rate" not in found.topics
+    assert "rate" in check_network(network(recipe), pictures(), targets(), override(recipe, ["lr=0.3"])).topics
+
+
+@pytest.mark.parametrize("change", ["norm=batch", "init=kaiming", "activation=tanh"])
+def test_what_trains_beside_the_sigmoid_is_sound(change):  # the innocent twins of a sigmoid AlexNet with adamw
+    recipe = for_classes(override(find_recipe("demo"), ["conv1_stride=2", change]), len(CLASSES))
+    assert topics(recipe, network_of(recipe), pictures(28)) == ("sound",)
+
+
+def test_check_takes_the_recipe_that_train_takes(trained, monkeypatch):
+    asked = []
+    monkeypatch.setattr(networks, "base_recipe", lambda *given: asked.append(given) or base_recipe(*given))
+    found = networks.check(trained / "photos", device="cpu", changes=TINY)
+    plan = face.plan(trained / "photos", device="cpu", changes=TINY)
+    assert asked == [(None, None)]
+    assert plan.recipe.name == "photos"
+    assert found == plan.check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [((), 0), (("optim.lr=1e-9",), 0), (("optim.lr=1000",), 4), (("norm=none", "activation=sigmoid"), 4)],
+)
+def test_the_command_ends_with_the_code_of_its_verdict(changes, code, trained, alexnet):
+    outcome = alexnet("check", trained / "photos", *TINY, *changes, "--device", "cpu")
+    assert outcome.code == code, outcome.err
+    assert ("E402 with these settings the network would not train" in outcome.err) == (code == 4)
+    assert ("fatal: " in outcome.out) == (code == 4)

@@ -4,7 +4,7 @@ import { chips, errorMessage, fetchJson, go, h, percent, route, show, state, t }
 import { chooser, photo, topBars } from "./image.js";
 import { decode, heatCanvas } from "./paint.js";
 
-const METHODS = ["grad-cam", "occlusion", "saliency"];
+const METHODS = ["occlusion", "saliency", "grad-cam"];
 
 export function drawWhy(main, run) {
   if (!state.img) {
@@ -99,6 +99,7 @@ export function drawWhy(main, run) {
       explanation.replaceChildren(
         h("p", {}, h("b", {}, data.name), ` ${percent(data.probability)}`),
         h("p", { class: "muted" }, t(`about.${data.method}`)),
+        ...(data.blank ? [h("p", { class: "lead", role: "status" }, t(`blank.${data.method}`))] : []),
       );
       return photo(run, state.img, t("overlay", { method: t(method), name: data.name }), heat);
     },
