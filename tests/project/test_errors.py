@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -323,7 +324,9 @@ def lenet_layers(s: Scene) -> Path:
 
 
 def torchscript(s: Scene) -> object:
-    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(s / "w.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(s / "w.pt")
     return read_stored(s / "w.pt")
 
 
