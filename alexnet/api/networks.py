@@ -18,21 +18,25 @@ from alexnet.distributed.collectives import Scheme
 from alexnet.distributed.cost import StepCost, step_cost
 from alexnet.distributed.launch import check_scheme
 from alexnet.errors import UsageError
+from alexnet.evaluation.assumptions import choose
 from alexnet.kernels.device import choose_device
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.models.summary import Summary, summarize
 from alexnet.progress import ProgressCallback
+from alexnet.recipes.config import Activation
 from alexnet.recipes.recipe import Recipe, for_classes, override, with_fields
 from alexnet.runs.pretrained import import_weights as import_file
+from alexnet.runs.run import refuse_existing
 from alexnet.training.bench import Rates, measure, without_weights
 from alexnet.training.bench_layers import LayerTimes, time_layers
 from alexnet.training.check import Check
 from alexnet.training.plan import Plan
 from alexnet.training.schedule import check_recipe
-from alexnet.weights.identify import Identified
-from alexnet.weights.identify import identify as identify_file
+from alexnet.weights.draft import Draft
+from alexnet.weights.identify import Identified, built, understand
 from alexnet.weights.published import read_class_names
+from alexnet.weights.settings import Channels, Numbers, Pooling, Settings
 
 # Mean and standard deviation of ImageNet's training pixels in gray levels, as torchvision's transforms have them / 255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -197,13 +201,44 @@ def bench(
     return measure(chosen, prepared, place, original_files(spec, table))
 
 
-def identify(file: str | Path) -> Identified:
+def identify(
+    file: str | Path,
+    *,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    scale: Numbers | None = None,
+    activation: Activation | None = None,
+    pooling: Pooling | None = None,
+    channels: Channels | None = None,
+    lrn_k: float | None = None,
+    check: str | Path | None = None,
+    classes: str | Path | None = None,
+    progress: bool | ProgressCallback = False,
+    changes: Sequence[str] = (),
+    **fields: Any,
+) -> Identified:
     """Says which network a file of trained weights holds, and what it expects; nothing in it is run.
+
+    What the file does not say is assumed and listed in `assumed`; each of these can be said by an argument. For a file
+    that says all of it, another value is refused.
 
     Args:
         file: PyTorch .pth, Caffe .caffemodel, NumPy .npy or .npz, ONNX, or safetensors of this program.
+        mean: subtracted from the pixels: a number, or red, green, blue. If neither it nor `std` exceeds 1, of pixels in
+            0..1 as torchvision's `Normalize` takes them, otherwise of pixels 0..255.
+        std: what the rest is divided by, of the same pixels as `mean`.
+        scale: what the rest is multiplied by instead, of pixels 0..255, as in Caffe; "1/256" is understood too.
+        activation: relu, sigmoid or tanh.
+        pooling: max or average; of an AlexNet overlapping (3 x 3 / 2) or plain (2 x 2 / 2).
+        channels: rgb or bgr, the order in which conv1 takes the colors.
+        lrn_k: the constant k of local response normalization; of a file that may have none, says that there is.
+        check: a folder of class folders with a few labeled images: what is still open is chosen by accuracy on them.
+        classes: as for `import_weights`; `check` matches the folders with these names.
+        progress: True shows a bar of the combinations that `check` tries, or a function that is told.
+        changes: other fields of the network, as one types them: "norm1=after-pool"; `fields`: the same by keyword.
 
     Raises:
+        UsageError: the file says something else, or has no such thing.
         DataError: no network that we know.
         UntrustedFileError: the file is damaged, or would run code.
 
@@ -212,10 +247,23 @@ def identify(file: str | Path) -> Identified:
     >>> found.kind, found.network.config.num_classes
     ('alexnet', 3)
     """
-    return identify_file(Path(file))
+    said = (*changes, *(f"{name}={value}" for name, value in fields.items()))
+    settings = Settings(mean, std, scale, activation, pooling, channels, lrn_k, said)
+    path = Path(file)
+    found = understand(path, settings)
+    names = None if classes is None else read_class_names(Path(classes))
+    if isinstance(found, Draft):
+        if check is None:
+            found = built(found, path)
+        else:
+            with progress_callback(progress) as told:
+                return choose(found, path, check, names, progress=told)
+    return found
 
 
-def import_weights(file: str | Path, out: str | Path, *, classes: str | Path | None = None) -> tuple[Run, Identified]:
+def import_weights(
+    file: str | Path, out: str | Path, *, classes: str | Path | None = None, **said: Any
+) -> tuple[Run, Identified]:
     """Makes a run folder of a file of trained weights, for `load` and for `train(weights=...)`.
 
     Args:
@@ -223,6 +271,8 @@ def import_weights(file: str | Path, out: str | Path, *, classes: str | Path | N
         out: the run folder to make.
         classes: a text file with the name of a class on each line, in the order of the outputs; by default those of
             ImageNet for 1,000 outputs, else 0, 1, 2 ...
+        said: about what the file does not say, and `check`, as for `identify`: `mean=0.5, std=0.5`. What was assumed
+            and what was said is stored in data.json of the run.
 
     Raises:
         UsageError: `out` exists, or there are more or fewer names than outputs.
@@ -233,6 +283,8 @@ def import_weights(file: str | Path, out: str | Path, *, classes: str | Path | N
     >>> alexnet.load(run.folder).class_names
     ('blue', 'green', 'red')
     """
+    refuse_existing(Path(out))
     names = None if classes is None else read_class_names(Path(classes))
-    folder, identified = import_file(Path(file), Path(out), names)
+    found = identify(file, classes=classes, **said)
+    folder, identified = import_file(Path(file), Path(out), names, found)
     return Run(folder), identified

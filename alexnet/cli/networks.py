@@ -1,5 +1,6 @@
 """The verbs that work on networks and recipes, and on files of weights."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -176,29 +177,96 @@ def bench(
         tables_networks.times(found, recipe)
 
 
-def identify(file: Path) -> None:
+Numbers = Annotated[
+    str | None,
+    Parameter(allow_leading_hyphen=True, negative=()),
+]
+NetworkFields = Annotated[
+    str,
+    Parameter(
+        allow_leading_hyphen=True,
+        show_default=False,
+        help="Other fields of the network that the file does not say: norm1=after-pool crop_size=224.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What you say about a file of weights, in the place of what would be assumed.
+
+    Parameters
+    ----------
+    mean
+        Subtracted from the pixels: one number, or red,green,blue. If neither it nor --std exceeds 1, of pixels in 0..1
+        as torchvision's Normalize takes them; otherwise of pixels 0..255.
+    std
+        What the rest is divided by, of the same pixels as --mean.
+    scale
+        What the rest is multiplied by instead, of pixels 0..255, as in Caffe: 0.00390625 or 1/256.
+    activation
+        The activation function.
+    pooling
+        max or average; of an AlexNet overlapping (3 x 3 / 2) or plain (2 x 2 / 2).
+    channels
+        The order in which conv1 takes the colors.
+    lrn_k
+        The constant k of local response normalization; of a file that may have none, says that there is.
+    check
+        A folder of class folders with a few labeled images: what is still open is chosen by accuracy on them.
+    """
+
+    mean: Numbers = None
+    std: Numbers = None
+    scale: Numbers = None
+    activation: Literal["relu", "sigmoid", "tanh"] | None = None
+    pooling: Literal["max", "average", "overlapping", "plain"] | None = None
+    channels: Literal["rgb", "bgr"] | None = None
+    lrn_k: float | None = None
+    check: Path | None = None
+
+
+NOTHING_SAID = Said()
+About = Annotated[Said, Parameter(name="*", group="What the file does not say")]
+
+
+def identify(file: Path, *changes: NetworkFields, classes: Path | None = None, said: About = NOTHING_SAID) -> None:
     """Say which network a file of trained weights holds, and what it expects; nothing in it is run.
+
+    What the file does not say is listed as assumed, with the option that says otherwise.
 
     For example:
       alexnet identify alexnet-owt-7be5be79.pth
-      alexnet identify bvlc_alexnet.caffemodel
+      alexnet identify flowers.pth --mean 0.5 --std 0.5
+      alexnet identify lenet.pth --check digits/
 
     Parameters
     ----------
     file
         PyTorch .pth, Caffe .caffemodel, NumPy .npy or .npz, ONNX, or safetensors of this program.
+    classes
+        As for alexnet import; --check matches the folders with these names.
     """
     from alexnet.cli import tables_networks
 
-    tables_networks.identified(file, alexnet.identify(file))
+    tables_networks.identified(
+        file, alexnet.identify(file, classes=classes, changes=changes, progress=True, **vars(said))
+    )
 
 
-def import_weights(file: Path, out: Path, *, classes: Path | None = None) -> None:
+def import_weights(
+    file: Path, out: Path, *changes: NetworkFields, classes: Path | None = None, said: About = NOTHING_SAID
+) -> None:
     """Make a run folder of a file of trained weights, for predict, evaluate and train --weights.
+
+    What the file does not say is assumed; it is listed, and stored in the run. With a wrong mean or activation function
+    a network answers at chance, so say what you know, or give --check.
 
     For example:
       alexnet import alexnet-owt-7be5be79.pth runs/imagenet
       alexnet import lenet.caffemodel runs/lenet --classes digits.txt
+      alexnet import flowers.pth runs/flowers --mean 0.5 --std 0.5
+      alexnet import lenet.pth runs/lenet --check digits/
 
     Parameters
     ----------
@@ -212,6 +280,6 @@ def import_weights(file: Path, out: Path, *, classes: Path | None = None) -> Non
     """
     from alexnet.cli import tables_networks
 
-    run, identified = alexnet.import_weights(file, out, classes=classes)
+    run, identified = alexnet.import_weights(file, out, classes=classes, changes=changes, progress=True, **vars(said))
     tables_networks.identified(file, identified)
     print(f"\nnext: alexnet predict {run.folder} IMAGE.jpg")

@@ -93,6 +93,22 @@ def identified(path: Path, found: Identified) -> None:
         say(f"{name:<14} {text}")
     for note in found.notes:
         say(f"note: {note}")
+    check = found.check
+    if check:
+        by = f"chosen from {check['combinations']} combinations by accuracy on {check['images']} images"
+        say(f"{by}: {percent(check['accuracy'])} are right, as first assumed {percent(check['assumed_accuracy'])}")
+    for topic, value in found.given.items():
+        say(f"{'chosen' if check else 'set'}: {topic}: {value}")
+    for each in found.assumed:
+        say(f"assumed: {each.topic}: {each.value} (say otherwise: {each.option})")
+    if check and check["accuracy"] < 2 * check["chance"]:
+        chance = percent(check["chance"])
+        say(f"warning: none of these answers much better than chance ({chance}): the network or the classes are others")
+    elif found.assumed and not check:
+        say(
+            "warning: the file does not say what is assumed above, and where that is wrong the answers may be no "
+            "better than chance: --check IMAGES, a folder of class folders, chooses by accuracy"
+        )
 
 
 def check(found: Check) -> None:

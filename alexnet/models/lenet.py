@@ -10,10 +10,10 @@ from alexnet.recipes.config import LeNetConfig
 
 
 class LeNet(Network):
-    """Two convolutional layers and a few fully connected layers on one gray channel."""
+    """Two convolutional layers and a few fully connected layers, on one gray channel or on three of color."""
 
     def __init__(self, config: LeNetConfig, *, generator: torch.Generator | None = None):
-        super().__init__(config, lenet_layers(config), in_channels=1)
+        super().__init__(config, lenet_layers(config), in_channels=config.in_channels)
         for module in self.layers.modules():
             if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
                 nn.init.xavier_uniform_(module.weight, generator=generator)
@@ -26,7 +26,7 @@ def lenet_layers(config: LeNetConfig) -> list[Named]:
     c1, c2 = (scaled(c, config.width, 1) for c in config.channels)
     grid = grid_sizes(config)["pool2"]
     layers: list[Named] = []
-    for number, inputs, outputs, padding in ((1, 1, c1, config.conv1_padding), (2, c1, c2, 0)):
+    for number, inputs, outputs, padding in ((1, config.in_channels, c1, config.conv1_padding), (2, c1, c2, 0)):
         layers += [(f"conv{number}", nn.Conv2d(inputs, outputs, 5, padding=padding))]
         if config.conv_activation:
             layers += [(f"act{number}", activation_layer(config.activation))]

@@ -122,6 +122,7 @@ class LeNetConfig(Record):
 
     num_classes: Count = 10
     crop_size: Count = 28
+    in_channels: Literal[1, 3] = 1  # 1: the mean of red, green and blue
     width: Positive = 1.0
     channels: tuple[Count, Count] = (6, 16)  # conv1, conv2
     fc_features: tuple[Count, ...] = (120, 84)  # fc layers before the last

@@ -16,7 +16,10 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "model.architecture": ("a different kind of network", "[paper] and LeCun et al. 1998"),
     "model.num_classes": ("outputs of the last layer", "the data"),
     "model.crop_size": ("pixels a side of the input of conv1; all later sizes depend on it", "[code] 224; [caffe] 227"),
-    "model.in_channels": ("1: gray images, a third of the weights in conv1", "[d2l] Fashion-MNIST"),
+    "model.in_channels": (
+        "1: gray images, a third of the weights in conv1; 3: color",
+        "[d2l] Fashion-MNIST; 3 in a LeNet: the tutorial of PyTorch",
+    ),
     "model.width": ("multiplies all channels and units; the cost grows with its square", "[ours]"),
     "model.channels": ("channels of the convolutional layers", "[code] layers-145.cfg; [owt] 64-192-384-256-256; [cc]"),
     "model.local_channels": (

@@ -16,14 +16,20 @@ from alexnet.weights.identify import Identified, identify
 from alexnet.weights.published import IMAGENET, published_weights
 
 
-def import_weights(path: Path, out: Path, class_names: tuple[str, ...] | None = None) -> tuple[RunFolder, Identified]:
+def import_weights(
+    path: Path, out: Path, class_names: tuple[str, ...] | None = None, identified: Identified | None = None
+) -> tuple[RunFolder, Identified]:
     """Makes a run folder from a file of weights, for `predict`, `evaluate` and `train --weights`.
+
+    Args:
+        class_names: in the order of the outputs.
+        identified: what the file holds, with what the user said about it; by default as it is assumed.
 
     Raises:
         UsageError: `out` exists, or the number of different names is not the number of classes.
         DataError, UntrustedFileError: see `identify`.
     """
-    identified = identify(path)
+    identified = identified or identify(path)
     names = class_names or identified.class_names
     if len(names) != identified.recipe.model.num_classes or len(set(names)) != len(names):
         raise UsageError(
@@ -31,8 +37,8 @@ def import_weights(path: Path, out: Path, class_names: tuple[str, ...] | None = 
             fix="Write one class name per line, in the order of the outputs.",
             code="E232",
         )
-    about = {"source": "", "prepared": "", "fingerprint": "", "imported": {"kind": identified.kind, "file": path.name}}
-    about["imported"] |= {"sha256": file_sha256(path), "notes": list(identified.notes)}  # type: ignore[operator]
+    imported = {**identified.record(), "file": path.name, "sha256": file_sha256(path)}
+    about = {"source": "", "prepared": "", "fingerprint": "", "imported": imported}
     run = create_run(out, identified.recipe, names, about)
     save_checkpoint(run, identified.network, {}, TrainingState(step=0), best=True)
     return run, identified
@@ -66,7 +72,8 @@ def open_network(source: str, checkpoint: str = "best") -> tuple[RunFolder, Netw
         )
     file = published_weights() if published else exported if path.is_dir() else path
     identified = identify(file)
-    about = {"source": "", "prepared": "", "fingerprint": "", "imported": {"kind": identified.kind, "file": file.name}}
+    imported = {**identified.record(), "file": file.name}
+    about = {"source": "", "prepared": "", "fingerprint": "", "imported": imported}
     return RunFolder(path, identified.recipe, identified.class_names, about), identified.network
 
 

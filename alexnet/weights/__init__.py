@@ -1,4 +1,5 @@
 """Weight files of other frameworks: their content is read and never executed.
 
-Reading order: `read`, `identify`, `caffe`, `onnx`, `protobuf`, `pickles`, `pickle_opcodes`, `published`.
+Reading order: `stored`, `read`, `pairing`, `settings`, `draft`, `families`, `identify`, `caffe`, `onnx`,
+`onnx_graph`, `onnx_lrn`, `protobuf`, `pickles`, `pickle_opcodes`, `published`.
 """

@@ -159,6 +159,7 @@ class _Chain:
         elif kind in OPERATIONS and not blobs:
             if kind == "LRN":
                 self._lrn(name, part["lrn"])
+                return
             if kind == "ReLU" and real_number(part["relu"], 1, 0.0) != 0:
                 raise self._unsupported(name, "is a ReLU that lets negative numbers pass")
             self.operations.append(OPERATIONS[kind])
@@ -235,16 +236,18 @@ class _Chain:
                 self.facts["pool_pads"] = tuple((pad,) * 4 for pad in self.pads)
 
     def _lrn(self, name: str, part: Fields) -> None:
-        if whole_number(part, 4, 0) != 0:
-            raise self._unsupported(name, "normalizes within a channel")
-        constants = (
+        within = whole_number(part, 4, 0) == 1
+        constants: tuple[float, ...] = (
             whole_number(part, 1, 5),
             real_number(part, 2, 1.0),
             real_number(part, 3, 0.75),
             real_number(part, 5, 1.0),
         )
-        if self.facts.setdefault("lrn", constants) != constants:
+        if within:
+            constants = constants[:3]  # Caffe ignores k within a channel
+        if self.facts.setdefault("map_norm" if within else "lrn", constants) != constants:
             raise self._unsupported(name, "has other LRN constants than the LRN layer before it")
+        self.operations.append("map_norm" if within else "lrn")
 
     def _pixels(self, transform: Fields, data: Fields) -> None:
         """Reads scale, mean and crop of a data layer; before 2014 they were in DataParameter."""
@@ -255,6 +258,8 @@ class _Chain:
                 values = b"".join(bytes(as_bytes(value)) for value in part[mean])
                 self.facts["mean"] = tuple(decimal(v) for v in np.frombuffer(values[: 4 * MOST], "<f4"))
             self.crop = whole_number(part, crop, self.crop)
+        if 4 in transform or 3 in data:
+            self.facts["mean_file"] = True  # the mean is in another file
 
     def _input(self, shapes: list[list[int]]) -> None:
         for shape in shapes[:1]:

@@ -1,12 +1,12 @@
 """Finds out which network a file of weights holds, and builds that network with these weights.
 
 The order of the colors, the mean and the scale that the network was trained with go into the first layer and the input
-buffers, so the same image gives the same answer as in the framework that wrote the file.
+buffers, so the same image gives the same answer as in the framework that wrote the file. What the file does not say is
+assumed, and listed.
 """
 
 import json
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,23 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from alexnet.errors import AlexNetError, DataError, UntrustedFileError
+from alexnet.errors import AlexNetError, DataError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
+from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.models.network import Network
-from alexnet.recipes.config import AlexNetConfig, LeNetConfig, NormPlace
-from alexnet.recipes.named import ALEXNET_D2L, ALEXNET_OWT, CAFFE, CAFFENET, LENET
+from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, from_json
-from alexnet.weights.read import StoredLayer, StoredNetwork, read_stored
+from alexnet.weights.draft import Draft, settle
+from alexnet.weights.families import ACTIVATIONS, draft_of, shape_words
+from alexnet.weights.published import is_published
+from alexnet.weights.read import read_stored
+from alexnet.weights.settings import Assumption, Settings
+from alexnet.weights.stored import StoredLayer, StoredNetwork
 
-# Gray levels of red, green and blue over ILSVRC-2012: the mean of Caffe's ilsvrc_2012_mean.npy, and the mean and
-# standard deviation of torchvision.
-CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)
-TORCHVISION_MEAN = (123.675, 116.28, 103.53)
-TORCHVISION_STD = (58.395, 57.12, 57.375)
+KINDS: dict[type[nn.Module], str] = {nn.Conv2d: "conv", nn.Linear: "fc", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
+KINDS |= {nn.Tanh: "tanh", nn.MaxPool2d: "maxpool", nn.AvgPool2d: "avgpool"}
+KINDS |= {LocalResponseNorm: "lrn", WithinMapNorm: "map_norm"}
+WITHOUT_EFFECT = ("dropout", "softmax")  # on the order of the answers in testing
 
 
 @dataclass(frozen=True)
@@ -41,56 +45,90 @@ class Identified:
     recipe: Recipe  # this recipe with the configuration of the network in the file
     network: Network  # with the weights, in evaluation mode
     class_names: tuple[str, ...]
-    notes: tuple[str, ...]  # what was converted, and what was assumed because the file does not say it
+    notes: tuple[str, ...]  # what was converted
+    assumed: tuple[Assumption, ...] = ()  # what the file does not say
+    given: dict[str, str] = field(default_factory=dict)  # what the user said in its place, or was chosen by accuracy
+    check: dict[str, Any] = field(default_factory=dict)  # images, accuracy, accuracy as it was assumed first
 
     def __repr__(self) -> str:
-        counted = f"{len(self.class_names)} classes, {len(self.notes)} notes"
+        counted = f"{len(self.class_names)} classes, {len(self.assumed)} things assumed"
         return f"Identified({self.kind}: the network of {self.variant}, {counted})"
 
+    def record(self) -> dict[str, Any]:
+        """What is stored of it in a run folder: what was converted, assumed, set and checked."""
+        return {
+            "kind": self.kind,
+            "notes": list(self.notes),
+            "assumed": {each.topic: each.value for each in self.assumed},
+            "given": self.given,
+            "check": self.check,
+        }
 
-def identify(path: Path) -> Identified:
+
+def identify(path: Path, settings: Settings | None = None) -> Identified:
     """Builds the network from a file of trained weights: of alexnet, PyTorch, Caffe, NumPy or ONNX.
 
+    Args:
+        settings: what the user says in the place of what the file leaves open.
+
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or it says something else than `settings`.
         UntrustedFileError: it is damaged, or it does more than hold weights.
         DataError: it is something else, or its layers fit no known network; the message says how they differ.
     """
+    found = understand(path, settings or Settings())
+    return found if isinstance(found, Identified) else built(found, path)
+
+
+def understand(path: Path, settings: Settings) -> Draft | Identified:
+    """Reads a file; a file of this package says everything itself, of another the network is still a draft.
+
+    Raises:
+        As `identify`.
+    """
     stored = read_stored(path)
     if "recipe" in stored.metadata:
+        if settings:
+            raise UsageError(
+                f"{path} was written by alexnet and says itself what its network is",
+                fix="Leave these settings out; only what a file does not say can be set.",
+                code="E206",
+            )
         return _from_our_file(path, stored)
-    convolutions = [layer for layer in stored.layers if layer.weight.ndim == 4]
-    linear = [layer for layer in stored.layers if layer.weight.ndim == 2]
-    ordered = [*convolutions, *linear]
-    config: AlexNetConfig | LeNetConfig
-    if len(convolutions) == 5 and len(linear) == 3:
-        base, config, notes = _alexnet(stored, convolutions, linear)
-    elif len(convolutions) == 2 and linear:
-        base, config, notes = _lenet(stored, convolutions, linear)
-    else:
-        shapes = ", ".join(f"{layer.name} {_shape(layer.weight.shape)}" for layer in stored.layers[:12])
-        raise DataError(
-            f"{path} ({stored.kind}) is neither an AlexNet nor a LeNet: it has {len(convolutions)} convolutional and "
-            f"{len(linear)} fully connected layers; an AlexNet has 5 and 3, a LeNet 2 and at least 1",
-            fix=f"Give a file of an AlexNet or a LeNet. The layers of this file: {shapes or 'none'}.",
-            code="E347",
-        )
+    draft = draft_of(path, stored)
+    if is_published(path, draft.config.num_classes):
+        draft = replace(draft, unknown=frozenset())
+    return settle(draft, settings, str(path))
+
+
+def built(draft: Draft, path: Path) -> Identified:
+    """Builds the network of a draft with the weights of the file.
+
+    Raises:
+        DataError: E347, shapes or operations differ from those of the network.
+    """
+    config = draft.config
     network = build_model(config)
-    misfits = _misfits(network, ordered)
+    misfits = _misfits(network, draft)
     if misfits:
         raise DataError(
-            f"{path} ({stored.kind}) is nearest to {base.name}, but " + "; ".join(misfits),
-            fix="alexnet summary " + base.name + " shows the layers that it must have.",
+            f"{path} ({draft.stored.kind}) is nearest to {draft.recipe.name}, but " + "; ".join(misfits),
+            fix="alexnet summary " + draft.recipe.name + " shows the layers that it must have.",
             code="E347",
         )
-    # The networks of Caffe take blue, green, red, even if the file was converted to another format.
-    bgr = bool(stored.facts.get("bgr", base in (CAFFE, CAFFENET)))
-    notes += _copy_weights(network, ordered, bgr)
-    notes += _set_input(network, stored, base, bgr)
-    # A LeNet was trained on images of exactly its input size, not on crops of larger ones.
-    size = config.crop_size if base is LENET else max(base.prepare_size, config.crop_size)
-    recipe = replace(base, model=config, prepare_size=size)
-    return Identified(stored.kind, base.name, recipe, network.eval(), class_names_of(config.num_classes), tuple(notes))
+    notes = _copy_weights(network, draft)
+    network.input_mean.copy_(_tensor(np.asarray(draft.mean)).reshape(3, *np.shape(draft.mean)[1:] or (1, 1)))
+    network.input_scale.copy_(_tensor(np.asarray(draft.scale)).view(3, 1, 1))
+    return Identified(
+        draft.stored.kind,
+        draft.recipe.name,
+        draft.recipe,
+        network.eval(),
+        class_names_of(config.num_classes),
+        tuple(notes),
+        draft.assumptions(),
+        draft.settings(),
+    )
 
 
 def class_names_of(count: int) -> tuple[str, ...]:
@@ -117,143 +155,92 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
     return Identified("alexnet", recipe.name, recipe, network.eval(), names, ())
 
 
-def _alexnet(
-    stored: StoredNetwork, convolutions: list[StoredLayer], linear: list[StoredLayer]
-) -> tuple[Recipe, AlexNetConfig, list[str]]:
-    """Chooses the recipe and configuration that follow from the shapes and the other facts in the file."""
-    outs = [len(layer.weight) for layer in convolutions]
-    towers = _groups(outs[0], convolutions[1])
-    grid = math.isqrt(linear[0].weight.shape[1] // outs[4])
-    notes: list[str] = []
-    if towers > 1:
-        base = CAFFENET if _order(stored.chain, 1) == "after-pool" else CAFFE
-        if not stored.chain:
-            notes += [f"the file does not say the order and constants of LRN and pooling: assumed as in {base.name}"]
-    else:
-        base = ALEXNET_D2L if grid == 5 or outs[0] == 96 else ALEXNET_OWT
-    assert isinstance(base.model, AlexNetConfig)
-    first = convolutions[0].weight
-    changes: dict[str, Any] = {
-        "num_classes": len(linear[2].weight),
-        "in_channels": first.shape[1],
-        "channels": tuple(outs),
-        "fc_features": (len(linear[0].weight), len(linear[1].weight)),
-        "towers": towers,
-        "towers_talk": _groups(outs[1], convolutions[2]) == 1,
-        "conv1_kernel": first.shape[2],
-        "input_norm": "standardise" if base is ALEXNET_OWT else "unit" if base is ALEXNET_D2L else "mean-pixel",
-    }
-    conv1 = stored.facts.get("conv1", {})
-    if "stride" in conv1:
-        changes["conv1_stride"] = int(conv1["stride"])
-    if "pad" in conv1:
-        changes["conv1_padding"] = int(conv1["pad"])
-    if "input" in stored.facts:
-        changes["crop_size"] = int(stored.facts["input"][-1])
-    if stored.kind == "ONNX" and not stored.facts.get("pool_ceil"):
-        # ONNX rounds sizes down; graphs converted from Caffe, which rounds up, pad at the right and the bottom instead.
-        pads = stored.facts.get("pool_pads", ((0, 0, 0, 0),) * 3)
-        changes["pool_rounding"], _, changes["pool5_rounding"] = ("ceil" if any(p[2:]) else "floor" for p in pads)
-    if stored.chain:
-        changes["norm"] = "lrn" if "lrn" in stored.chain else "none"
-        changes["norm1"], changes["norm2"] = _order(stored.chain, 1), _order(stored.chain, 2)
-    if "lrn" in stored.facts:
-        size, alpha, beta, k = stored.facts["lrn"]
-        changes |= {"lrn_size": int(size), "lrn_alpha": float(alpha), "lrn_beta": float(beta), "lrn_k": float(k)}
-    return base, replace(base.model, **changes), notes
-
-
-def _lenet(
-    stored: StoredNetwork, convolutions: list[StoredLayer], linear: list[StoredLayer]
-) -> tuple[Recipe, LeNetConfig, list[str]]:
-    outs = (len(convolutions[0].weight), len(convolutions[1].weight))
-    side = int(stored.facts["input"][-1]) if "input" in stored.facts else 28
-    grid = math.isqrt(linear[0].weight.shape[1] // outs[1])
-    padding = next((p for p in (0, 2) if ((side + 2 * p - 4) // 2 - 4) // 2 == grid), 2)
-    changes: dict[str, Any] = {}
-    notes: list[str] = []
-    if stored.chain:
-        before_pool = stored.chain[: stored.chain.index("fc")] if "fc" in stored.chain else stored.chain
-        activations = [op for op in stored.chain if op in ("relu", "sigmoid", "tanh")]
-        changes["activation"] = activations[0] if activations else "relu"
-        changes["conv_activation"] = any(op in ("relu", "sigmoid", "tanh") for op in before_pool)
-        changes["pooling"] = "average" if "avgpool" in stored.chain else "max"
-    else:
-        notes += ["the file does not say the activation function and the pooling: assumed sigmoid and average pooling"]
-    assert isinstance(LENET.model, LeNetConfig)
-    config = replace(
-        LENET.model,
-        num_classes=len(linear[-1].weight),
-        crop_size=side,
-        channels=outs,
-        fc_features=tuple(len(layer.weight) for layer in linear[:-1]),
-        conv1_padding=padding,
-        **changes,
-    )
-    return LENET, config, notes
-
-
-def _groups(inputs: int, layer: StoredLayer) -> int:
-    per_group = layer.weight.shape[1]
-    return inputs // per_group if inputs % per_group == 0 else 1
-
-
-def _order(chain: tuple[str, ...], number: int) -> NormPlace:
-    """Returns where LRN is between convolution `number` and the next one."""
-    starts = [i for i, op in enumerate(chain) if op == "conv"]
-    part = chain[starts[number - 1] + 1 : starts[number]] if len(starts) > number else ()
-    if "lrn" not in part:
-        return "none"
-    at = part.index("lrn")
-    if "maxpool" in part[:at]:
-        return "after-pool"
-    return "after-activation" if "relu" in part[:at] else "before-activation"
-
-
 def _layers_with_weights(network: Network) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     return [(n, m) for n, m in network.layers.named_children() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
-def _misfits(network: Network, layers: list[StoredLayer]) -> list[str]:
-    """Describes where the shapes in the file differ from those of the network."""
+def _misfits(network: Network, draft: Draft) -> list[str]:
+    """Describes where shapes and operations in the file differ from those of the network."""
     misfits = []
-    for (name, module), layer in zip(_layers_with_weights(network), layers, strict=True):
+    modules = _layers_with_weights(network)
+    for (name, module), layer in zip(modules, draft.layers, strict=True):
         if tuple(module.weight.shape) != layer.weight.shape:
-            ours, theirs = _shape(tuple(module.weight.shape)), _shape(layer.weight.shape)
+            ours, theirs = shape_words(tuple(module.weight.shape)), shape_words(layer.weight.shape)
             misfits.append(f"{layer.name} is {theirs} where {name} is {ours}")
+    return misfits or _other_operations(network, draft)
+
+
+def _other_operations(network: Network, draft: Draft) -> list[str]:
+    """Describes where the operations in the file, if it has them, differ from those of the network."""
+    stored = draft.stored
+    if not stored.chain:
+        return []
+    kinds = [next((KINDS[kind] for kind in KINDS if isinstance(m, kind)), "") for m in network.layers]
+    ours, theirs = _in_one_order([kind for kind in kinds if kind]), _in_one_order(list(stored.chain))
+    if ours != theirs:
+        at = next(
+            (i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+            min(len(ours), len(theirs)),
+        )
+        here, there = (" ".join(ops[max(at - 2, 0) : at + 2]) or "the end" for ops in (ours, theirs))
+        return [f"its operations {there} stand where the network has {here}"]
+    misfits = []
+    for number, (name, module) in enumerate(_layers_with_weights(network), 1):
+        facts = stored.facts.get(f"conv{number}")
+        if facts and isinstance(module, nn.Conv2d):
+            pad = module.padding[0]
+            right_bottom = number == 1 and getattr(draft.config, "conv1_padding", 0) == "right-bottom"
+            if facts["stride"] != module.stride[0] or (facts["pad"] != pad and not right_bottom):
+                theirs_are = f"{facts['stride']} and {facts['pad']}"
+                misfits.append(f"{name} has stride {module.stride[0]} and padding {pad}, in the file {theirs_are}")
+    pools = [m for m in network.layers if isinstance(m, nn.MaxPool2d | nn.AvgPool2d)]
+    for number, (pool, (kernel, stride)) in enumerate(zip(pools, stored.facts.get("pools", ()), strict=False), 1):
+        if (pool.kernel_size, pool.stride) != (kernel, stride):
+            misfits.append(
+                f"pooling {number} is over {pool.kernel_size} / {pool.stride}, in the file {kernel} / {stride}"
+            )
     return misfits
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+def _in_one_order(operations: list[str]) -> list[str]:
+    """The operations without those that change no answer; an increasing activation comes before a maximum."""
+    operations = [op for op in operations if op not in WITHOUT_EFFECT]
+    for i in range(len(operations) - 1):
+        if operations[i] == "maxpool" and operations[i + 1] in ACTIVATIONS:
+            operations[i], operations[i + 1] = operations[i + 1], operations[i]
+    return operations
 
 
 @torch.no_grad()
-def _copy_weights(network: Network, layers: list[StoredLayer], bgr: bool) -> list[str]:
+def _copy_weights(network: Network, draft: Draft) -> list[str]:
     """Copies the weights into the network; the first layer is reordered from blue, green, red to red, green, blue."""
-    for (name, module), layer in zip(_layers_with_weights(network), layers, strict=True):
-        weight = layer.weight[:, ::-1] if bgr and name == "conv1" and layer.weight.shape[1] == 3 else layer.weight
+    is_batch = isinstance(draft.config, AlexNetConfig) and draft.config.norm == "batch"
+    for (name, module), layer in zip(_layers_with_weights(network), draft.layers, strict=True):
+        weight = layer.weight[:, ::-1] if draft.bgr and name == "conv1" else layer.weight
         module.weight.copy_(_tensor(weight))
         if module.bias is not None:
             module.bias.copy_(torch.zeros(len(weight)) if layer.bias is None else _tensor(layer.bias))
-    return ["the input channels of conv1 were reordered from blue, green, red to red, green, blue"] if bgr else []
+        if is_batch and layer.norm is not None:
+            _copy_norm(network.layers.get_submodule(name.replace("conv", "bn").replace("fc", "bn")), layer)
+    notes = [f"the input channels of conv1 were reordered to {'red, green, blue'}"] if draft.bgr else []
+    if any(layer.norm is not None for layer in draft.stored.layers) and not is_batch:
+        notes.append(
+            "batch normalization was multiplied into the weights: the same answers, and nothing to train in it"
+        )
+    return notes
 
 
-def _set_input(network: Network, stored: StoredNetwork, base: Recipe, bgr: bool) -> list[str]:
-    """Sets the mean that is subtracted from the pixels and their scale; returns notes about what was assumed."""
-    facts = stored.facts
-    if base is ALEXNET_OWT:
-        network.input_mean.copy_(_tensor(np.array(TORCHVISION_MEAN)).view(3, 1, 1))
-        network.input_scale.copy_(1.0 / _tensor(np.array(TORCHVISION_STD)).view(3, 1, 1))
-        return ["pixels are normalized with the mean and standard deviation of torchvision"]
-    if base in (CAFFE, CAFFENET):
-        given = facts.get("mean")
-        mean = CAFFE_MEAN if given is None else given[::-1] if bgr else given
-        network.input_mean.copy_(_tensor(np.array(mean)).view(3, 1, 1))
-        network.input_scale.fill_(float(facts.get("scale", 1.0)))
-        return [] if given is not None else ["the file has no mean: assumed the mean of ILSVRC-2012 that Caffe ships"]
-    network.input_scale.fill_(float(facts.get("scale", 1.0 / 255.0)))
-    return [] if "scale" in facts else ["the file does not say how pixels are scaled: assumed 0..1"]
+def _copy_norm(module: nn.Module, layer: StoredLayer) -> None:
+    """Copies batch normalization; a bias before it, which ours has not, is subtracted from the mean."""
+    norm = layer.norm
+    assert norm is not None
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    module.weight.copy_(_tensor(norm.scale))
+    module.bias.copy_(_tensor(norm.shift))
+    module.running_mean.copy_(_tensor(norm.mean if layer.bias is None else norm.mean - layer.bias))
+    module.running_var.copy_(_tensor(norm.variance) + (norm.epsilon - module.eps))
 
 
 def _tensor(values: npt.NDArray[Any]) -> Tensor:

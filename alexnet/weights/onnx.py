@@ -7,18 +7,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alexnet.errors import AlexNetError, DataError, UntrustedFileError, UsageError
+from alexnet.errors import AlexNetError, UntrustedFileError, UsageError
+from alexnet.weights.onnx_graph import LRN_DEFAULTS, SIMPLE, Graph, Weights, decimal, described
+from alexnet.weights.onnx_lrn import find_lrn
 from alexnet.weights.protobuf import printable
-
-MOST_NUMBERS = 1 << 28  # of all weights together; AlexNet has 61 million weights
-MOST_NODES = 10_000
-
-SIMPLE = {"Relu": "relu", "Dropout": "dropout", "Softmax": "softmax", "Sigmoid": "sigmoid", "Tanh": "tanh"}
-KNOWN = (*SIMPLE, "AveragePool", "Conv", "Flatten", "Gemm", "Identity", "LRN", "MatMul, Add", "MaxPool", "Reshape")
-
-Weights = NDArray[np.float32]
 
 
 class OnnxModel(NamedTuple):
@@ -52,7 +45,9 @@ def read_onnx(content: bytes, where: str) -> OnnxModel:
         ) from None
     try:
         model = onnx.load_model_from_string(content)
-        return _Walk(model.graph, where).run()
+        found = _Walk(model.graph, where).run()
+        found.facts["producer"] = printable(model.producer_name)
+        return found
     except AlexNetError:
         raise
     except (DecodeError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
@@ -64,29 +59,17 @@ def read_onnx(content: bytes, where: str) -> OnnxModel:
         ) from None
 
 
-class _Walk:
+class _Walk(Graph):
     """Follows a graph from its input and collects the layers on the way."""
 
     def __init__(self, graph: Any, where: str):
-        self.graph, self.where = graph, where
+        super().__init__(graph, where)
         self.layers: list[tuple[str, Weights, Weights | None]] = []
         self.chain: list[str] = []
         self.facts: dict[str, Any] = {}
         self.pool_pads: list[tuple[int, ...]] = []
+        self.padded = (0, 0, 0, 0)  # top, left, bottom, right: by a Pad before the next convolution or pooling
         self.convolutions = 0
-        self.numbers = 0  # of all weights so far
-        if len(graph.node) > MOST_NODES:
-            raise UntrustedFileError(
-                f"{where} has {len(graph.node)} nodes; no network of layers has so many",
-                fix=f"Export the network alone; up to {MOST_NODES:,} nodes are read.",
-                code="E611",
-            )
-        self.stored = {tensor.name: tensor for tensor in graph.initializer}
-        self.producers = {name: node for node in graph.node for name in node.output if name}
-        self.consumers: dict[str, list[Any]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self.consumers.setdefault(name, []).append(node)
 
     def run(self) -> OnnxModel:
         self._refuse_other_files()
@@ -98,9 +81,12 @@ class _Walk:
                 if any(map(any, self.pool_pads)):
                     self.facts["pool_pads"] = tuple(self.pool_pads)
                 return OnnxModel(self.layers, tuple(self.chain), self.facts)
+            if len(following) > 1 and (lrn := self._exported_lrn(current, following)):
+                current = lrn
+                continue
             if len(following) > 1:
-                names = ", ".join(_described(node) for node in following[:5])
-                raise self._unsupported(
+                names = ", ".join(described(node) for node in following[:5])
+                raise self.unsupported(
                     f"{len(following)} nodes use the value {current!r} ({names}): the network branches"
                 )
             self._add_node(following[0], current)
@@ -128,7 +114,7 @@ class _Walk:
         shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
         images = [name for name, shape in shapes.items() if len(shape) == 4]
         if len(images) != 1:
-            raise self._unsupported(f"it has {len(images)} inputs of four dimensions where one image is expected")
+            raise self.unsupported(f"it has {len(images)} inputs of four dimensions where one image is expected")
         shape = shapes[images[0]][1:]
         if all(size > 0 for size in shape):
             self.facts["input"] = tuple(shape)
@@ -137,13 +123,20 @@ class _Walk:
     def _add_node(self, node: Any, value: str) -> None:
         kind = node.op_type
         if node.domain not in ("", "ai.onnx"):
-            raise self._unsupported(f"node {_described(node)} is of the domain {node.domain!r}")
+            raise self.unsupported(f"node {described(node)} is of the domain {node.domain!r}")
         if kind != "Add" and list(node.input[:1]) != [value]:
-            raise self._unsupported(
-                f"node {_described(node)} uses the values of the network where weights are expected"
-            )
-        attributes = self._attributes(node)
-        if kind in SIMPLE:
+            raise self.unsupported(f"node {described(node)} uses the values of the network where weights are expected")
+        attributes = self.attributes(node)
+        # Added zeros are like no value for a maximum after a ReLU only, and they count in an average.
+        if any(self.padded) and (kind == "AveragePool" or (kind == "MaxPool" and "relu" not in self.chain[-2:])):
+            raise self.unsupported(f"node {described(node)} pools over zeros that were added")
+        if kind in ("Conv", "MaxPool"):
+            attributes = self._take_padding(attributes)
+        if kind == "Pad":
+            self._pad(node, attributes)
+        elif any(self.padded) and kind not in ("Identity",):
+            raise self.unsupported(f"node {described(node)} takes zeros that were added around a feature map")
+        elif kind in SIMPLE:
             self.chain.append(SIMPLE[kind])
         elif kind in ("MaxPool", "AveragePool"):
             self._pool(node, attributes)
@@ -151,13 +144,48 @@ class _Walk:
             self._lrn(node, attributes)
         elif kind == "Flatten":
             if attributes.get("axis", 1) != 1:
-                raise self._unsupported(f"node {_described(node)} flattens from axis {attributes['axis']}")
+                raise self.unsupported(f"node {described(node)} flattens from axis {attributes['axis']}")
         elif kind in ("Conv", "Gemm", "MatMul"):
             {"Conv": self._convolution, "Gemm": self._gemm, "MatMul": self._matmul}[kind](node, attributes)
         elif kind == "Add":
             self._add_bias(node, value)
         elif kind not in ("Identity", "Reshape"):
-            raise self._unsupported(f"node {_described(node)} is not supported")
+            raise self.unsupported(f"node {described(node)} is not supported")
+
+    def _exported_lrn(self, value: str, following: list[Any]) -> str:
+        """Reads the normalization that starts at a value; returns the name of its output, or "" if it is none."""
+
+        def number(name: str) -> float | None:
+            tensor = self.origin(name)[0]
+            return (
+                decimal(self.array(tensor, name).item()) if tensor is not None and math.prod(tensor.dims) == 1 else None
+            )
+
+        found = find_lrn(value, following, self.producers.get, number, self.attributes, self.pads)
+        if found is None:
+            return ""
+        self._keep_lrn(found.node, (found.size, found.alpha, found.beta, found.k))
+        return str(found.node.output[0])
+
+    def _pad(self, node: Any, attributes: dict[str, Any]) -> None:
+        """Keeps zeros that are added around the image or a feature map for the layer that follows."""
+        pads = self.pads(node) or []
+        value = float(attributes.get("value", 0.0))
+        if len(node.input) > 2 and node.input[2]:
+            value = float(self.constant(node, 2).reshape(-1)[0])
+        axes = attributes.get("mode", b"constant") == b"constant" and not (len(node.input) > 3 and node.input[3])
+        spatial = len(pads) == 8 and not any(pads[i] for i in (0, 1, 4, 5))
+        if not axes or not spatial or value != 0 or min(pads) < 0 or any(self.padded):
+            raise self.unsupported(f"node {described(node)} adds other things than zeros around feature maps")
+        self.padded = (pads[2], pads[3], pads[6], pads[7])
+
+    def _take_padding(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """The attributes of a convolution or pooling with the zeros that a Pad before it has added."""
+        if not any(self.padded):
+            return attributes
+        pads = tuple(a + b for a, b in zip(attributes.get("pads", (0, 0, 0, 0)), self.padded, strict=True))
+        self.padded = (0, 0, 0, 0)
+        return {**attributes, "pads": pads}
 
     def _pool(self, node: Any, attributes: dict[str, Any]) -> None:
         self._refuse_special_windows(node, attributes)
@@ -165,7 +193,7 @@ class _Walk:
         pads = tuple(int(pad) for pad in attributes.get("pads", (0, 0, 0, 0)))
         strides = set(attributes.get("strides", (1, 1)))
         if len(kernel) != 2 or len(pads) != 4 or len({*kernel}) != 1 or len(strides) != 1:
-            raise self._unsupported(f"node {_described(node)} does not pool over square windows")
+            raise self.unsupported(f"node {described(node)} does not pool over square windows")
         if kernel == [1, 1] and not any(pads) and strides == {1}:
             return  # an adaptive pooling whose input already has the output size
         self.chain.append("maxpool" if node.op_type == "MaxPool" else "avgpool")
@@ -175,38 +203,44 @@ class _Walk:
             self.facts["pool_ceil"] = True
 
     def _lrn(self, node: Any, attributes: dict[str, Any]) -> None:
-        constants = [_decimal(attributes.get(name, default)) for name, default in LRN_DEFAULTS]
+        constants = [decimal(attributes.get(name, default)) for name, default in LRN_DEFAULTS]
         lrn = (int(attributes["size"]), *constants)
+        self._keep_lrn(node, lrn)
+
+    def _keep_lrn(self, node: Any, lrn: tuple[float, ...]) -> None:
         if self.facts.setdefault("lrn", lrn) != lrn:
-            raise self._unsupported(f"node {_described(node)} has other LRN constants than the LRN before it")
+            raise self.unsupported(f"node {described(node)} has other LRN constants than the LRN before it")
         self.chain.append("lrn")
 
     def _convolution(self, node: Any, attributes: dict[str, Any]) -> None:
         self._refuse_special_windows(node, attributes)
-        weight = self._constant(node, 1)
-        strides, pads = set(attributes.get("strides", (1, 1))), set(attributes.get("pads", (0, 0, 0, 0)))
+        weight = self.constant(node, 1)
+        around = tuple(attributes.get("pads", (0, 0, 0, 0)))
+        after_only = around[:2] == (0, 0) and around[2] == around[3] and not self.convolutions  # as in 2012
+        strides, pads = set(attributes.get("strides", (1, 1))), {around[2]} if after_only else set(around)
         if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or len(strides) != 1 or len(pads) != 1:
-            raise self._unsupported(
-                f"node {_described(node)} has different kernel sizes, strides or padding in height and width"
+            raise self.unsupported(
+                f"node {described(node)} has different kernel sizes, strides or padding in height and width"
             )
-        self._add_layer(node, weight, self._constant(node, 2) if len(node.input) > 2 and node.input[2] else None)
+        self._add_layer(node, weight, self.constant(node, 2) if len(node.input) > 2 and node.input[2] else None)
         self.chain.append("conv")
         self.convolutions += 1
         self.facts[f"conv{self.convolutions}"] = {
             "stride": int(strides.pop()),
             "pad": int(pads.pop()),
+            "pad_after": after_only and any(around),
             "kernel": weight.shape[2],
             "groups": int(attributes.get("group", 1)),
         }
 
     def _gemm(self, node: Any, attributes: dict[str, Any]) -> None:
         if attributes.get("transA", 0):
-            raise self._unsupported(f"node {_described(node)} transposes its input")
-        weight = self._constant(node, 1)
+            raise self.unsupported(f"node {described(node)} transposes its input")
+        weight = self.constant(node, 1)
         if weight.ndim != 2:
-            raise ValueError(f"the weights of {_described(node)} have {weight.ndim} dimensions")
+            raise ValueError(f"the weights of {described(node)} have {weight.ndim} dimensions")
         weight = weight if attributes.get("transB", 0) else weight.T
-        bias = self._constant(node, 2) if len(node.input) > 2 and node.input[2] else None
+        bias = self.constant(node, 2) if len(node.input) > 2 and node.input[2] else None
         alpha, beta = np.float32(attributes.get("alpha", 1.0)), np.float32(attributes.get("beta", 1.0))
         if bias is not None:
             bias = np.broadcast_to(bias if beta == 1 else bias * beta, (1, len(weight)))[0]
@@ -214,31 +248,31 @@ class _Walk:
         self.chain.append("fc")
 
     def _matmul(self, node: Any, attributes: dict[str, Any]) -> None:
-        weight = self._constant(node, 1)
+        weight = self.constant(node, 1)
         if weight.ndim != 2:
-            raise ValueError(f"the weights of {_described(node)} have {weight.ndim} dimensions")
+            raise ValueError(f"the weights of {described(node)} have {weight.ndim} dimensions")
         self._add_layer(node, weight.T, None)
         self.chain.append("fc")
 
     def _add_bias(self, node: Any, value: str) -> None:
         """Adds a bias that is a separate node after a convolution or a MatMul."""
         if self.chain[-1:] not in (["conv"], ["fc"]) or self.layers[-1][2] is not None or len(node.input) != 2:
-            raise self._unsupported(f"node {_described(node)} adds something that is not the bias of a layer")
+            raise self.unsupported(f"node {described(node)} adds something that is not the bias of a layer")
         name, weight, _ = self.layers.pop()
-        added = self._constant(node, 1 if node.input[0] == value else 0)
+        added = self.constant(node, 1 if node.input[0] == value else 0)
         spatial = (1,) * (weight.ndim - 2)  # a bias per channel has the same value in each row and column
         shape = (1, len(weight), *spatial)
         try:
             bias = np.broadcast_to(added, shape).reshape(-1)
         except ValueError:
-            raise self._unsupported(
-                f"node {_described(node)} adds {added.shape}, which is not a bias of {name}"
+            raise self.unsupported(
+                f"node {described(node)} adds {added.shape}, which is not a bias of {name}"
             ) from None
         self._add_layer(node, weight, bias, name)
 
     def _add_layer(self, node: Any, weight: Weights, bias: Weights | None, name: str = "") -> None:
         if bias is not None and bias.shape != (len(weight),):
-            raise ValueError(f"the biases of {_described(node)} are of shape {bias.shape} for {len(weight)} outputs")
+            raise ValueError(f"the biases of {described(node)} are of shape {bias.shape} for {len(weight)} outputs")
         self.layers.append((name or printable(node.input[1]), weight, None if bias is None else bias.copy()))
 
     def _refuse_special_windows(self, node: Any, attributes: dict[str, Any]) -> None:
@@ -246,76 +280,4 @@ class _Walk:
         if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID") or set(
             attributes.get("dilations", (1,))
         ) != {1}:
-            raise self._unsupported(f"node {_described(node)} is dilated, or pads without stating how much (auto_pad)")
-
-    def _constant(self, node: Any, number: int) -> Weights:
-        """Reads an input of a node that does not depend on the image."""
-        name = node.input[number]
-        tensor, maker = self._origin(name)
-        if tensor is not None:
-            return self._floats(tensor, name)
-        shape = self._origin(maker.input[0])[0] if maker is not None and maker.op_type == "ConstantOfShape" else None
-        if shape is None:
-            raise self._unsupported(f"node {_described(node)} takes {name!r}, which is not a constant of the file")
-        attributes = self._attributes(maker)
-        value = self._floats(attributes["value"], name) if "value" in attributes else np.zeros(1, np.float32)
-        sizes = [int(size) for size in self._array(shape, name).reshape(-1)]
-        self._check_size(sizes, name)
-        return np.broadcast_to(value.reshape(()), sizes)  # a broadcast view: one number takes no more memory
-
-    def _origin(self, name: str) -> tuple[Any, Any]:
-        """Finds the tensor that the file stores under a name, or else the node that produces it."""
-        for _ in range(len(self.graph.node) + 1):
-            maker = self.producers.get(name)
-            if name in self.stored or maker is None or maker.op_type != "Identity":
-                break
-            name = maker.input[0]
-        if name not in self.stored and maker is not None and maker.op_type == "Constant":
-            value = self._attributes(maker).get("value")
-            return (value if hasattr(value, "dims") else None), maker
-        return self.stored.get(name), maker
-
-    def _floats(self, tensor: Any, name: str) -> Weights:
-        array = self._array(tensor, name)
-        if array.dtype.kind in "biuOSU" or array.dtype.kind == "c":
-            raise self._unsupported(f"the weights {name!r} have the type {array.dtype}, not floating-point numbers")
-        return array.astype(np.float32)
-
-    def _array(self, tensor: Any, name: str) -> NDArray[Any]:
-        import onnx.numpy_helper
-
-        self._check_size(list(tensor.dims), name)
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
-
-    def _check_size(self, sizes: list[int], name: str) -> None:
-        self.numbers += math.prod(sizes)
-        if len(sizes) > 8 or any(size < 0 for size in sizes) or self.numbers > MOST_NUMBERS:
-            raise UntrustedFileError(
-                f"{self.where}: with {name!r} of {' x '.join(map(str, sizes[:9]))} the weights are too large",
-                fix=f"Up to {MOST_NUMBERS:,} numbers are read; AlexNet has 61 million.",
-                code="E611",
-            )
-
-    def _attributes(self, node: Any) -> dict[str, Any]:
-        import onnx.helper
-
-        return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-    def _unsupported(self, what: str) -> DataError:
-        return DataError(
-            f"{self.where}: {what}",
-            fix=f"Only a plain chain of these operators can be read: {', '.join(sorted(KNOWN))}.",
-            code="E344",
-        )
-
-
-LRN_DEFAULTS = (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
-
-
-def _described(node: Any) -> str:
-    return f"{printable(node.op_type)} {node.name or (node.output[0] if node.output else '')!r}"
-
-
-def _decimal(value: float) -> float:
-    """The decimal number that was meant before it became a 32-bit number."""
-    return float(str(np.float32(value)))
+            raise self.unsupported(f"node {described(node)} is dilated, or pads without stating how much (auto_pad)")

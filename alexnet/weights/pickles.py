@@ -32,7 +32,11 @@ SECONDS = 120  # time limit of the child, with the start of PyTorch
 SPARE = 4 << 30  # bytes of memory that the child may use in addition to four times the size of the file
 REFUSED = 3  # exit code of a child that prints the reason
 
-NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the weights
+# Where training scripts put the weights; without one of these names they are in the only dictionary of tensors.
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+WRAPPED = ("module.", "_orig_mod.")  # in front of every name: by DataParallel, by torch.compile
+EXPANSION = 20, 1 << 26  # a zip file may unpack to this many times its size, or to this many bytes
+REPEATED = 1 << 18  # numbers that tensors may repeat, as masks and shared weights do
 WEIGHT, BIAS = ("weights", "weight", "W", "kernel"), ("biases", "bias", "b")
 MOST_ARRAYS = 10_000
 
@@ -86,6 +90,27 @@ def _refusal(path: Path, why: str) -> UntrustedFileError:
     )
 
 
+def zip_members(path: Path) -> "list[zipfile.ZipInfo]":
+    """Lists the members of a zip file; none if it is another kind of file, or a damaged one."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        pass  # PyTorch's reader says how it is damaged
+    return []
+
+
+def program_in(members: "list[zipfile.ZipInfo]") -> str:
+    """Says by which part of PyTorch a zip file was written as a program; "" if it only holds objects."""
+    inside = {part for member in members for part in (member.filename, member.filename.partition("/")[2])}
+    if "constants.pkl" in inside or any(name.startswith("code/") and name.endswith(".py") for name in inside):
+        return "TorchScript"
+    if inside & {"models/model.json", "serialized_exported_program.json"}:  # the latter until PyTorch 2.8
+        return "torch.export"
+    return "torch.package" if ".data/extern_modules" in inside else ""
+
+
 def main(arguments: list[str]) -> int:
     """Runs in the child: reads the first file and writes its tensors to the second, or prints why it does not."""
     path, out = map(Path, arguments)
@@ -98,7 +123,7 @@ def main(arguments: list[str]) -> int:
                 import torch  # before the limits, which are only for the file
 
                 torch.set_num_threads(1)
-                _limit(path.stat().st_size)
+                _limit(max(path.stat().st_size, _unpacked(path)))
                 _save_tensors(load_tensors(path), out)
     except Refused as error:
         print(error)
@@ -134,12 +159,7 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
 
     import torch
 
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            # PyTorch does not compress, so only a decompression bomb has members that are larger than the file.
-            if sum(member.file_size for member in archive.infolist()) > size:
-                raise Refused("its members are larger than the whole file: a decompression bomb")
+    size = max(path.stat().st_size, _unpacked(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -159,21 +179,50 @@ def load_tensors(path: Path) -> "dict[str, Tensor]":
             else f"PyTorch's weights-only reader refuses: {short}"
         ) from None
     for _ in range(4):
-        inner = [
-            content[key] for key in NESTED if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
-        ]
-        content = inner[0] if inner else content
+        inner = _inner(content)
+        if inner is None:
+            break
+        content = inner
     if not isinstance(content, Mapping):
         raise Refused(f"it holds a {type(content).__name__} where a dictionary of tensors is expected")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if len(tensors) > MOST_ARRAYS:
         raise Refused(f"it holds more than {MOST_ARRAYS} tensors")
-    if tensors and all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    while tensors and (prefix := next((p for p in WRAPPED if all(name.startswith(p) for name in tensors)), "")):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     # A tensor may repeat one stored number any number of times; written out, it would fill memory and disk.
-    if sum(tensor.numel() for tensor in tensors.values()) > size:
+    if sum(tensor.numel() for tensor in tensors.values()) > size + REPEATED:
         raise Refused("its tensors have more numbers than the file has bytes")
     return tensors
+
+
+def _unpacked(path: Path) -> int:
+    """Counts the bytes in a zip file; refuses one that unpacks to far more than its size."""
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in zip_members(path))
+    if unpacked > max(EXPANSION[0] * size, EXPANSION[1]):
+        raise Refused(f"it would unpack from {size:,} to {unpacked:,} bytes: a decompression bomb")
+    return unpacked
+
+
+def _inner(content: Any) -> Any:
+    """Finds the dictionary with the weights inside what a training script saved; None if `content` is it."""
+    if not isinstance(content, Mapping):
+        return None
+    for key in NESTED:
+        if isinstance(content.get(key), Mapping):
+            return content[key]
+    if any(_is_tensor(value) for name, value in content.items() if str(name).rpartition(".")[1]):
+        return None
+    inner = {str(k): v for k, v in content.items() if isinstance(v, Mapping) and any(map(_is_tensor, v.values()))}
+    if len(inner) > 1:
+        raise Refused(f"it holds several networks ({', '.join(sorted(inner)[:5])}): save the one that is meant alone")
+    return next(iter(inner.values()), None)
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor) and value.ndim > 0
 
 
 def _save_tensors(tensors: "dict[str, Tensor]", out: Path) -> None:

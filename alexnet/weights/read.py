@@ -10,8 +10,6 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,15 +19,14 @@ from numpy.typing import NDArray
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.weights.caffe import read_caffemodel
 from alexnet.weights.onnx import read_onnx
-from alexnet.weights.pickles import read_pickle
+from alexnet.weights.pairing import Arrays, paired
+from alexnet.weights.pickles import program_in, read_pickle
 from alexnet.weights.protobuf import BYTES, printable, top_fields
-
-Arrays = dict[str, NDArray[Any]]
+from alexnet.weights.stored import StoredLayer, StoredNetwork
 
 PROTOBUF_LIMIT = 1 << 31  # bytes; the format itself allows no more
 HEADER_LIMIT = 100_000_000  # bytes of JSON in a safetensors file; its library allows no more
 EXPANSION = 20, 1 << 26  # a NumPy archive may unpack to this many times its size, or to this many bytes
-ENDINGS = (("weights", "weight", "W", "kernel"), ("biases", "bias", "b"))
 READABLE = "PyTorch state dicts, caffemodels, ONNX, safetensors and NumPy dictionaries can be read."
 SIGNS = {
     b"\x89HDF": "an HDF5 file (Keras, or Caffe's .h5); save its weights with numpy.savez",
@@ -39,33 +36,6 @@ SIGNS = {
     b"\xff\xd8": "a JPEG image",
     b"\x89PNG": "a PNG image",
 }
-
-
-@dataclass(frozen=True)
-class StoredLayer:
-    """A layer with weights, in the layout of PyTorch."""
-
-    name: str  # as in the file
-    weight: NDArray[np.float32]  # conv (out, in / groups, kh, kw); fc (out, in), inputs ordered channel, row, column
-    bias: NDArray[np.float32] | None
-
-
-@dataclass(frozen=True)
-class StoredNetwork:
-    """The content of a file of weights.
-
-    The facts that a file may contain: `input` (channels, height, width); `conv1` ... {stride, pad, kernel, groups};
-    `lrn` (size, alpha, beta, k), where alpha is divided by size; `pools` ((kernel, stride), ...);
-    `pool_pads` ((top, left, bottom, right), ...) if a pooling pads; `pool_ceil` if one rounds its output size up,
-    although ONNX rounds down by default; `bgr` if conv1 takes blue first; `scale` and `mean` of the pixels, mean in the
-    order of conv1's channels.
-    """
-
-    kind: str  # PyTorch state dict, Caffe model, Caffe model, V1 layers, NumPy dictionary, ONNX or safetensors
-    layers: tuple[StoredLayer, ...]  # in the order of the network
-    chain: tuple[str, ...] = ()  # operations in order, if the file has them: conv relu lrn maxpool avgpool fc ...
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors files of alexnet: recipe, classes
 
 
 def read_stored(path: Path) -> StoredNetwork:
@@ -149,8 +119,8 @@ def _safetensors(path: Path) -> StoredNetwork:
             own_metadata = {name: json.dumps(header[name]) for name in ("recipe", "classes")}
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path, error) from None
-    layers = _layers(path, arrays, in_order=False, partly="recipe" in own_metadata)
-    return StoredNetwork("safetensors", layers, metadata=own_metadata)
+    layers, facts = paired(path, arrays, in_order=False, partly="recipe" in own_metadata)
+    return StoredNetwork("safetensors", layers, facts=facts, metadata=own_metadata)
 
 
 def _archive(path: Path) -> StoredNetwork:
@@ -159,6 +129,8 @@ def _archive(path: Path) -> StoredNetwork:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+            if program := program_in(members):
+                raise _program(path, program)
             if any(member.filename.endswith("data.pkl") for member in members):
                 return _state_dict(path)
             if not members or not all(member.filename.endswith(".npy") for member in members):
@@ -179,6 +151,17 @@ def _archive(path: Path) -> StoredNetwork:
     except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from None
     return _numpy(path, arrays)
+
+
+def _program(path: Path, program: str) -> UntrustedFileError:
+    load = {"TorchScript": "torch.jit.load(FILE)", "torch.export": "torch.export.load(FILE).module()"}.get(
+        program, "torch.package.PackageImporter(FILE).load_pickle(...)"
+    )
+    return UntrustedFileError(
+        f"{path} is a {program} program, which holds code besides the weights, and is not opened",
+        fix=f"Where you trust it, save its weights alone: torch.save({load}.state_dict(), 'weights.pth').",
+        code="E614",
+    )
 
 
 def _npy(path: Path, file: BinaryIO) -> StoredNetwork:
@@ -221,14 +204,15 @@ def _array(stream: Any, size: int) -> NDArray[Any]:
 
 
 def _state_dict(path: Path) -> StoredNetwork:
-    return StoredNetwork("PyTorch state dict", _layers(path, read_pickle(path), in_order=True))
+    layers, facts = paired(path, read_pickle(path), in_order=True)
+    return StoredNetwork("PyTorch state dict", layers, facts=facts)
 
 
 def _numpy(path: Path, arrays: Arrays) -> StoredNetwork:
     """Makes layers of named arrays, in the layout of PyTorch or of TensorFlow: (kh, kw, in, out) and (in, out)."""
-    layers = _layers(path, arrays, in_order=False, transposed=_rows_first(arrays))
-    facts = {"bgr": True} if _rows_first(arrays) and layers[:1] and layers[0].weight.shape[1] == 3 else {}
-    return StoredNetwork("NumPy dictionary", layers, facts=facts)
+    rows_first = _rows_first(arrays)
+    layers, facts = paired(path, arrays, in_order=False, transposed=rows_first)
+    return StoredNetwork("NumPy dictionary", layers, facts={**facts, "rows_first": True} if rows_first else facts)
 
 
 def _rows_first(arrays: Arrays) -> bool:
@@ -236,85 +220,6 @@ def _rows_first(arrays: Arrays) -> bool:
     shapes = [array.shape for array in arrays.values() if array.ndim == 4]
     back = all(shape[2] == shape[3] for shape in shapes)
     return bool(shapes) and not back and all(shape[0] == shape[1] for shape in shapes)
-
-
-def _layers(
-    path: Path, arrays: Arrays, in_order: bool, transposed: bool = False, partly: bool = False
-) -> tuple[StoredLayer, ...]:
-    """Pairs NAME.weight with NAME.bias; without `in_order`, sorts the layers by name, convolutions first.
-
-    Args:
-        in_order: whether the arrays are already in the order of the network.
-        transposed: whether they are in the layout of TensorFlow.
-        partly: whether arrays that belong to no convolutional or fully connected layer are ignored.
-
-    Raises:
-        DataError: there are such arrays, and not `partly`.
-    """
-    parts: dict[str, dict[int, NDArray[Any]]] = {}
-    unused = []
-    for array_name, array in arrays.items():
-        key = printable(array_name)
-        name, ending = re.fullmatch(r"(.*?)[._/]?([^._/]*)", key).groups()  # type: ignore[union-attr]
-        which = next((i for i, endings in enumerate(ENDINGS) if ending in endings), 2)
-        if which == 2 or array.dtype.kind != "f" or (which == 0 and array.ndim not in (2, 4)):
-            unused.append(key)
-        else:
-            parts.setdefault(name, {})[which] = np.asarray(array, np.float32)
-    unused += [f"{name}.bias" for name, part in parts.items() if 0 not in part]
-    if unused and not partly:
-        raise DataError(
-            f"{path} holds {', '.join(unused[:5])}{' ...' if len(unused) > 5 else ''}, "
-            "which belong to no convolutional or fully connected layer",
-            fix="Layers such as batch normalization cannot be imported; save only weights and biases.",
-            code="E342",
-        )
-    named = [(name, part[0], part.get(1)) for name, part in parts.items() if 0 in part]
-    if not in_order:
-        named.sort(key=lambda layer: (layer[1].ndim == 2, _natural(layer[0])))
-    layers: list[StoredLayer] = []
-    for name, weight, bias in named:
-        if transposed:
-            convolution = layers[-1].weight if layers and layers[-1].weight.ndim == 4 else None
-            weight = _channels_first(path, name, weight, convolution)
-        if bias is not None and bias.size != len(weight):
-            raise UntrustedFileError(
-                f"{path} is damaged: {name} has {len(weight)} outputs and {bias.size} biases",
-                fix="Download it again and compare its size and checksum.",
-                code="E610",
-            )
-        layers.append(StoredLayer(name, weight, None if bias is None else bias.reshape(-1)))
-    return tuple(layers)
-
-
-def _channels_first(
-    path: Path, name: str, weight: NDArray[np.float32], convolution: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    """Turns (kh, kw, in, out) into (out, in, kh, kw), and (in, out) into (out, in).
-
-    Args:
-        convolution: the weights of the layer before if that is a convolution: the inputs are then ordered by channel,
-            row and column instead of row, column and channel.
-    """
-    if weight.ndim == 4:
-        return weight.transpose(3, 2, 0, 1)
-    if convolution is None:
-        return weight.T
-    channels, (inputs, outputs) = len(convolution), weight.shape
-    side = math.isqrt(inputs // max(channels, 1))
-    if side * side * channels != inputs:
-        raise DataError(
-            f"{path}: {name} has {inputs} inputs; this is not a square number times the {channels} channels "
-            "of the layer before",
-            fix="Give the layers names that sort in the order of the network, such as conv1 to fc8.",
-            code="E343",
-        )
-    return weight.reshape(side, side, channels, outputs).transpose(3, 2, 0, 1).reshape(outputs, inputs)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts conv2 before conv10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _damaged(path: Path, error: Exception) -> UntrustedFileError:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -317,6 +318,18 @@ class Evil:
 def hostile_pickle(s: Scene) -> object:
     np.save(s / "w.npy", np.array(Evil(), object), allow_pickle=True)
     return read_stored(s / "w.npy")
+
+
+def lenet_layers(s: Scene) -> Path:
+    shapes = {"c1": (6, 1, 5, 5), "c2": (16, 6, 5, 5), "f3": (120, 400), "f4": (84, 120), "f5": (10, 84)}
+    return s.layers(**{f"{name}__weight": shape for name, shape in shapes.items()})
+
+
+def torchscript(s: Scene) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(s / "w.pt")
+    return read_stored(s / "w.pt")
 
 
 def huge(s: Scene) -> object:
@@ -753,6 +766,10 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E203", lambda s: s.cli("evaluate", "RUN", "--views", "many")),
     ("E204", lambda s: s.cli("diff", "a", "b", "c")),
     ("E205", lambda s: s.cli("evaluate", "RUN", "--views", "1", "--views", "10")),
+    ("E206", lambda s: alexnet.identify(s.own(), mean=0.5)),
+    ("E207", lambda s: alexnet.identify(lenet_layers(s), lrn_k=2)),
+    ("E208", lambda s: alexnet.identify(lenet_layers(s), std=0)),
+    ("E209", lambda s: alexnet.identify(lenet_layers(s), check=write_photos(s / "photos", per_class=2))),
     ("E210", lambda s: find_recipe("phots")),
     ("E211", lambda s: override(DEMO, ["epoch=3"])),
     ("E212", lambda s: override(DEMO, ["optim=3"])),
@@ -780,6 +797,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E231", forbidden_file),
     ("E232", lambda s: import_weights(s.own(), s / "run", ("ant", "bee"))),
     ("E233", lambda s: start_from(tiny_network(), build_model(replace(LENET.model, channels=(5, 16))))),
+    ("E234", lambda s: alexnet.identify(lenet_layers(s), std=0.5, scale=1)),
     ("E235", lambda s: check_layer(tiny_network(), "fc9")),
     ("E236", lambda s: conv1_kernels(tiny_network())),
     ("E237", even_lrn),
@@ -1000,6 +1018,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E611", huge),
     ("E612", external_onnx),
     ("E613", lambda s: identify(s.own(layers__conv1__weight=torch.zeros(1)))),
+    ("E614", torchscript),
     ("E650", lambda s: open_run(spoilt(s, "SHA256SUMS").folder)),
     ("E651", lambda s: open_run(spoilt(s, "recipe.json").folder)),
     ("E652", lambda s: load_checkpoint(spoilt(s, "checkpoints/step-00000005/state.json"))),

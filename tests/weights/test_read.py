@@ -127,7 +127,7 @@ def test_rows_first_becomes_channels_first_and_the_network_answers_the_same(tmp_
         np.savez(tmp_path / "x", **parts)
     found = read_stored(tmp_path / f"x.{file}")
     assert found.kind == "NumPy dictionary"
-    assert found.facts["bgr"] is True
+    assert found.facts["rows_first"] is True
     assert [layer.name for layer in found.layers] == ["conv2", "conv10", "fc6", "fc7"]
 
     def convolve(images, kernels):
