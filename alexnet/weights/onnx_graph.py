@@ -101,7 +101,8 @@ class Graph:
             if maker is None or maker.op_type != kind:
                 return None
             name = maker.input[0]
-        own, zeros = self.whole_numbers(name), self.producers.get(maker.input[1])
+        own = self.whole_numbers(name)
+        zeros = None if maker is None else self.producers.get(maker.input[1])
         count = self.whole_numbers(zeros.input[0]) if zeros is not None and zeros.op_type == "ConstantOfShape" else None
         if own is None or count is None or len(count) != 1 or not 0 <= count[0] <= 16:
             return None

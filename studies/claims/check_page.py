@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import read_rows
 
 from alexnet.training.check import Check, LayerCheck, verdicts_of
 from harness import ROOT

@@ -29,7 +29,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a run has one thread
 
 import torch
-from alexnet.storage.jsonl import append, read_rows
+from alexnet.storage.files import append, read_rows
 
 from alexnet.data.dataset import Prepared, validation_split
 from alexnet.data.open import open_images

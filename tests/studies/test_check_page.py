@@ -3,7 +3,7 @@
 from math import comb
 
 import pytest
-from alexnet.storage.jsonl import read_rows
+from alexnet.storage.files import read_rows
 
 from harness import ROOT
 from studies.claims import check_page
