@@ -16,7 +16,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from alexnet.cli import data, experiments, export, interpret, networks, runs, serve, train
+from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 from alexnet.kernels.device import keep_memory
 
@@ -32,7 +32,7 @@ alexnet VERB --help explains a verb; alexnet --help has a line for each.
 """
 
 VERBS = {
-    "Start here": (runs.demo, train.train, runs.predict),
+    "Start here": (demo.demo, train.train, runs.predict),
     "Train": (train.resume, networks.check, networks.bench, train.verify),
     "Judge": (runs.evaluate, runs.report, experiments.compare, experiments.ensemble),
     "Look inside": (

@@ -1,8 +1,7 @@
-"""The verbs that use a trained network on images: demo, predict, evaluate, report."""
+"""The verbs that use a trained network on images: predict, evaluate, report."""
 
 import json
 import sys
-from pathlib import Path
 
 import alexnet
 from alexnet.cli.options import (
@@ -17,27 +16,6 @@ from alexnet.cli.options import (
     RunPath,
     Views,
 )
-
-
-def demo(*, out: Path = Path("runs/demo")) -> None:
-    """Train LeNet and AlexNet on the 1,797 digits that ship with scikit-learn, and compare them. Under 3 minutes.
-
-    For example:
-      alexnet demo
-      alexnet demo --out /tmp/demo
-
-    Parameters
-    ----------
-    out
-        Folder for the runs of the two networks; what an earlier demo left there is replaced.
-    """
-    from alexnet.cli.demo import run_demo
-
-    try:
-        run_demo(out)
-    except alexnet.Interrupted as stopped:
-        print("alexnet: stopped; alexnet demo starts again", file=sys.stderr)
-        sys.exit(128 + stopped.signal_number)
 
 
 def evaluate(

@@ -78,3 +78,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
         ways = ways * (total - k) // (k + 1)
     p: float = 2 * tail / 2**total
     return min(1.0, p)
+
+
+def wilson_interval(successes: float, count: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927).
+
+    Unlike p ± 2 standard errors, it is also valid for few images and for a proportion of 0 or 1.
+    """
+    z = 1.959963984540054
+    share, shrink = successes / count, 1 + z * z / count
+    center = (share + z * z / (2 * count)) / shrink
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / shrink
+    return max(0.0, center - half), min(1.0, center + half)

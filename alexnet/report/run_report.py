@@ -14,8 +14,7 @@ import numpy as np
 
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError
-from alexnet.evaluation.evaluate import Evaluation, evaluate
-from alexnet.evaluation.mistakes import confused_pairs, examples_of, worst_mistakes
+from alexnet.evaluation.evaluate import Evaluation, confused_pairs, evaluate, examples_of, worst_mistakes
 from alexnet.progress import ProgressCallback, silent
 from alexnet.report import sections
 from alexnet.report.figures import thumbnail

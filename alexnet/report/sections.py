@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.evaluation.mistakes import wilson_interval
+from alexnet.evaluation.intervals import wilson_interval
 from alexnet.report.figures import curves, filter_grid, thumbnail
 from alexnet.report.html import bar, duration, interval_bar, percent, plain, plural, table, value_table
 from alexnet.runs.metrics import Rows, best_epoch, number, series

@@ -25,6 +25,7 @@ Another page (the explorer) adds a router and its files before the application s
 route raises becomes a problem object. `models.ServedModel` holds one network and its run.
 """
 
+from difflib import get_close_matches
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -35,9 +36,12 @@ from starlette.exceptions import HTTPException
 from alexnet.errors import AlexNetError
 from alexnet.serving.access import Access
 from alexnet.serving.problems import encode_problem, internal_error, no_such_method, no_such_path, wrong_parameter
-from alexnet.serving.query import check_query
 from alexnet.serving.routes import router
 from alexnet.serving.service import ClientDisconnected, Service, service_of
+
+TOKEN = "token"  # belongs to `alexnet.serving.access`, on every path
+NUMBERS = ("k", "views")
+SIMILAR = 0.4  # `topk` is that near to `k`
 
 
 def create_app(service: Service) -> FastAPI:
@@ -94,3 +98,28 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)  # never arrives
+
+
+def check_query(request: Request) -> None:
+    """Refuses a parameter that the route does not have, one given twice, or blanks around a number.
+
+    Raises:
+        UsageError: E265.
+    """
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    items = request.query_params.multi_items()
+    for name, value in items:
+        if name not in (*known, TOKEN):
+            raise wrong_parameter(name, _unknown(name, known))
+        if name in NUMBERS and value != value.strip():
+            raise wrong_parameter(name, "there are blanks around its value")
+        if sum(name == other for other, _ in items) > 1:
+            raise wrong_parameter(name, "it is given more than once")
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    if not known:
+        return "there is no such parameter; this address takes none"
+    near = get_close_matches(name.lower(), known, n=1, cutoff=SIMILAR)
+    hint = f"did you mean {near[0]!r}?" if near else "there is nothing like it"
+    return f"there is no such parameter; {hint} (of {', '.join(sorted(known))})"

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from alexnet.storage.files import read_rows
-
 from alexnet.training.check import Check, LayerCheck, verdicts_of
 from harness import ROOT
 from studies.paper.check_calibration import ACTIVATIONS, BATCH, OUT, SIGNIFICANT, STEPS, Case, recipe_of

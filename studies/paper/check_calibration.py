@@ -29,7 +29,6 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a run has one thread
 
 import torch
-from alexnet.storage.files import append, read_rows
 
 from alexnet.data.dataset import Prepared, validation_split
 from alexnet.data.open import open_images
@@ -40,6 +39,7 @@ from alexnet.rng import uniform
 from alexnet.runs.environment import commit, environment
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import create_run
+from alexnet.storage.files import append, read_rows
 from alexnet.training.loop import train
 from alexnet.training.plan import Plan
 from harness import ROOT

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from alexnet.errors import DataError
-from alexnet.evaluation.mistakes import confused_pairs, examples_of, wilson_interval, worst_mistakes
+from alexnet.evaluation.evaluate import confused_pairs, examples_of, worst_mistakes
+from alexnet.evaluation.intervals import wilson_interval
 from alexnet.report.figures import curves, filter_grid
 from alexnet.report.html import duration
 from alexnet.report.run_report import write_report

@@ -3,8 +3,8 @@
 from math import comb
 
 import pytest
-from alexnet.storage.files import read_rows
 
+from alexnet.storage.files import read_rows
 from harness import ROOT
 from studies.claims import check_page
 from studies.paper import check_calibration
