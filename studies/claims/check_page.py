@@ -29,8 +29,8 @@ checked, then trained for {steps} steps of {batch} images. It trains if its erro
 of the most frequent class (one-sided binomial test, p < {significant}). "Said to" means that no verdict is fatal and
 none warns of a plateau or of first steps that change almost nothing. The rows are in
 `results/check_calibration.jsonl`, with numbers, commands, seeds, machine and commit.
-`python -m studies.paper.check_calibration CIFAR10` makes them, and `python -m studies.claims.check_page` makes this page
-from them.
+`python -m studies.paper.check_calibration CIFAR10` makes them, and `python -m studies.claims.check_page` makes this
+page from them.
 
 | runs | how many | said to, does | said to, does not | said not to, does | said not to, does not | right |
 |---|---|---|---|---|---|---|
