@@ -14,6 +14,7 @@ from alexnet.training.check import Check, LayerCheck, verdicts_of
 from harness import ROOT
 from studies.paper.check_calibration import ACTIVATIONS, BATCH, OUT, SIGNIFICANT, STEPS, Case, recipe_of
 
+AGAINST = ("slow", "plateau")  # also as warnings: a run learns nothing for long
 DOCUMENT = ROOT / "docs/check.md"
 PAGE = """\
 # What `alexnet check` says, and what then happens
@@ -25,10 +26,11 @@ cost time. What it measures stands in `alexnet/training/check.py`.
 How far it can be relied on was measured: small networks of three families, with every activation, initial weights,
 optimizers, and learning rates that are right, too high and too low, on the handwritten digits and on CIFAR-10. Each was
 checked, then trained for {steps} steps of {batch} images. It trains if its error on the validation images is below that
-of the most frequent class (one-sided binomial test, p < {significant}). "Said to train" means that no verdict is fatal
-and none says that the first steps change almost nothing. The rows are in `results/check_calibration.jsonl`, with
-numbers, commands, seeds, machine and commit. `python -m studies.paper.check_calibration CIFAR10` makes them, and
-`python -m studies.claims.check_page` makes this page from them.
+of the most frequent class (one-sided binomial test, p < {significant}). "Said to" means that no verdict is fatal and
+none warns of a plateau or of first steps that change almost nothing. The rows are in
+`results/check_calibration.jsonl`, with numbers, commands, seeds, machine and commit.
+`python -m studies.paper.check_calibration CIFAR10` makes them, and `python -m studies.claims.check_page` makes this
+page from them.
 
 | runs | how many | said to, does | said to, does not | said not to, does | said not to, does not | right |
 |---|---|---|---|---|---|---|
@@ -56,12 +58,12 @@ def topics(row: dict[str, Any]) -> tuple[str, ...]:
     layers = tuple(LayerCheck(**layer) for layer in numbers["layers"])
     check = Check(**{**numbers, "layers": layers, "verdicts": ()})
     return tuple(
-        v.topic for v in verdicts_of(check, recipe_of(case_of(row))) if v.severity == "fatal" or v.topic == "slow"
+        v.topic for v in verdicts_of(check, recipe_of(case_of(row))) if v.severity == "fatal" or v.topic in AGAINST
     )
 
 
 def predicted(row: dict[str, Any]) -> bool:
-    """Whether today's `alexnet check` lets a run begin: no verdict is fatal, and none says that little will change."""
+    """Whether today's `alexnet check` lets a run begin: no verdict is fatal or warns of a standstill."""
     return not topics(row)
 
 
