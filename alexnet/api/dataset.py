@@ -14,7 +14,7 @@ from alexnet.api.records import recipe_of
 from alexnet.data.augment import ColorStatistics
 from alexnet.data.dataset import SPLITS, Prepared, Split, verify
 from alexnet.data.exclusions import leave_out, read_exclusions
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.loader import Loader
 from alexnet.data.open import open_images
 from alexnet.data.prepare import PrepareReport

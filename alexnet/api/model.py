@@ -9,7 +9,7 @@ from typing import Any
 from alexnet.api.bars import progress_callback
 from alexnet.api.dataset import Data, named_images
 from alexnet.api.image_input import ImageLike, ImagesLike, as_image, list_images, names_of
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.distributed.rendezvous import ALONE, Division
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.dataset import Prepared, Split, read_facts
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import prepare_image
 from alexnet.data.prepare_plan import identities_of, source_key
 from alexnet.data.samples import Samples, Source

@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
+# A decoded image takes 4 bytes a pixel, at most 16 (WebP), so that no image takes more than a gigabyte.
+MAX_PIXELS = 64_000_000
+
 # In the compressed data of a JPEG, 0xFF is followed by 0 or by a restart marker (T.81, B.1.1.5); anything else ends it.
 END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 MARKER = re.compile(rb"\xff+([^\x00\xff])")

@@ -18,11 +18,9 @@ from typing import IO, Any, cast
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from alexnet.data.image_bytes import brands, count_scans, without_long_texts
+from alexnet.data.image_bytes import MAX_PIXELS, brands, count_scans, without_long_texts
 from alexnet.errors import DataError
 
-# A decoded image takes 4 bytes a pixel, at most 16 (WebP), so that no image takes more than a gigabyte.
-MAX_PIXELS = 64_000_000
 # A JPEG with more pixels is decoded at half its size. While that is done, one that is written in several passes lies in
 # memory at its full size, with up to 6 bytes a pixel.
 REDUCED_TIMES = 4

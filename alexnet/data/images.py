@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.image_files import MAX_PIXELS, REPLACE, RefusedImage, open_image, reduce_on_decoding
+from alexnet.data.image_bytes import MAX_PIXELS
+from alexnet.data.image_files import REPLACE, RefusedImage, open_image, reduce_on_decoding
 
 # Images with more pixels than this are converted in bands of about BAND_PIXELS.
 IN_ONE_PIECE = 1 << 22

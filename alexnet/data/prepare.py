@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.data import dataset
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import (
     CONTINUE_FIX,
@@ -123,7 +123,8 @@ def prepare(
         dataset.open_prepared(out)
         if strict and facts["skipped"]:
             raise unreadable(*facts["skipped"][0])
-        return _report(out, facts | {"notes": source.notes}, begin, already_done=True)
+        notes = list(dict.fromkeys((*source.notes, *facts["notes"])))  # those of today, and what was divided again
+        return _report(out, facts | {"notes": notes}, begin, already_done=True)
 
     claim_folder(out, source, settings, shard_images)
     plans = plan_shards(source, out, settings, identities, shard_images)

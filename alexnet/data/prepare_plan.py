@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data.dataset import FORMAT_VERSION, UNFINISHED
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import SUFFIXES, canonical, shard_path
 from alexnet.errors import DataError, ResourceError, UsageError

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import prepare_image_noting
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import CONTINUE_FIX, Plan

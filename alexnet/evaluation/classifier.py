@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet.data.crops import as_batch
 from alexnet.data.folders import nfc
-from alexnet.data.image_files import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.views import central_view, check_size, crop_probabilities, view_probabilities

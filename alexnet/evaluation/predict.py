@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from alexnet.data.folders import Tree, not_used
-from alexnet.data.image_files import EXTENSIONS, MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS
+from alexnet.data.image_files import EXTENSIONS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier

@@ -63,7 +63,8 @@ def diverged(folder: Path, what: str, where: str | None, facts: dict[str, Any], 
     elif where is not None and where.startswith("the output of") and "norm" in where:
         fix = (
             "A normalization divides by a power of k + alpha * sum of squares, which must be above zero and within the "
-            "range of float32: check the fields of the recipe for it (alpha, beta, k), then the learning rate."
+            "range of float32: check the fields of the recipe for it (alpha, beta, k), and try a lower learning rate, "
+            f"for example optim.lr={lr / 10:.2g}."
         )
     elif facts.get("step") == 1 and "rate" in facts:  # the loss before the first step: no rate has acted yet
         fix = (

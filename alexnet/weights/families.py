@@ -64,6 +64,7 @@ def draft_of(path: Path, stored: StoredNetwork) -> Draft:
 
 
 def shape_words(shape: tuple[int, ...]) -> str:
+    """Writes a shape for people: 96 x 3 x 11 x 11."""
     return " x ".join(map(str, shape))
 
 

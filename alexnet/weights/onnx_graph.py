@@ -144,6 +144,7 @@ class Graph:
 
 
 def described(node: Any) -> str:
+    """Names a node for a message: its operation, and its own name or that of its output."""
     return f"{printable(node.op_type)} {node.name or (node.output[0] if node.output else '')!r}"
 
 

@@ -139,7 +139,7 @@ def test_names_and_nesting_of_training_scripts_change_nothing(tmp_path, prefix, 
     assert shapes == [(6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (10, 84)]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_programs_of_pytorch_are_called_so_and_what_only_looks_like_one_is_read(tmp_path):
     net = lenet("relu", "max")
     torch.jit.trace(net, torch.zeros(1, 1, 28, 28)).save(tmp_path / "traced.pt")

@@ -86,7 +86,6 @@ def test_packed_and_single_numbers_of_one_blob_are_joined():
 FOREIGN = {
     "BatchNorm": layer("bn", "BatchNorm", nested(7, blob(floats(3)))),
     "Concat": layer("cat", "Concat"),
-    "within a channel": layer("n", "LRN", nested(118, number(4, 1))),
     "stochastically": layer("p", "Pooling", nested(121, number(1, 2))),
     "whole image": layer("p", "Pooling", nested(121, number(12, 1))),
     "negative numbers": layer("r", "ReLU", nested(123, real(1, 0.1))),

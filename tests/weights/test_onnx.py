@@ -83,7 +83,7 @@ def test_the_weights_give_in_pytorch_what_onnxruntime_gives():
     assert " ".join(chain) == "conv relu lrn maxpool conv sigmoid avgpool dropout fc tanh fc softmax"
     assert facts["lrn"] == (5, 0.5, 0.75, 2.0)
     assert facts["input"] == (3, 20, 20)
-    assert facts["conv2"] == {"stride": 1, "pad": 1, "kernel": 3, "groups": 2}
+    assert facts["conv2"] == {"stride": 1, "pad": 1, "pad_after": False, "kernel": 3, "groups": 2}
 
 
 def test_bvlc_alexnet_of_the_onnx_package_is_read():
@@ -105,7 +105,7 @@ def test_bvlc_alexnet_of_the_onnx_package_is_read():
     )
     assert found.facts["lrn"] == (5, 0.0001, 0.75, 1.0)
     assert found.facts["input"] == (3, 224, 224)
-    assert found.facts["conv1"] == {"stride": 4, "pad": 0, "kernel": 11, "groups": 1}
+    assert found.facts["conv1"] == {"stride": 4, "pad": 0, "pad_after": False, "kernel": 11, "groups": 1}
     assert found.facts["pool_pads"] == ((0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 1, 1))
 
 
@@ -136,7 +136,7 @@ FOREIGN = {
     "where weights are expected": [helper.make_node("Gemm", ["w3", "x"], ["y"])],
     "auto_pad": [helper.make_node("Conv", ["x", "w1"], ["y"], auto_pad="SAME_UPPER")],
     "dilated": [helper.make_node("Conv", ["x", "w1"], ["y"], dilations=[2, 2])],
-    "in height and width": [helper.make_node("Conv", ["x", "w1"], ["y"], pads=[0, 0, 1, 1])],
+    "in height and width": [helper.make_node("Conv", ["x", "w1"], ["y"], pads=[0, 0, 1, 2])],
     "other LRN constants": [
         helper.make_node("LRN", ["x"], ["1"], size=5),
         helper.make_node("LRN", ["1"], ["y"], size=3),
