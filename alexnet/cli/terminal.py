@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from alexnet.api.bars import console
-from alexnet.api.image_input import left_out
 from alexnet.errors import DataError
 from alexnet.text import printable
 
@@ -36,6 +35,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def note_left_out(*images: str | Path) -> None:
     """Says on standard error what of some folders is not looked at; answers go to standard output."""
+    from alexnet.api.image_input import left_out
+
     for note in left_out(*images):
         print(f"alexnet: {printable(note)}", file=sys.stderr)
 
