@@ -17,6 +17,7 @@ from alexnet.evaluation.compare import evaluate_runs, open_runs
 from alexnet.evaluation.ensemble import Ensemble, combine, find_weights
 from alexnet.experiments import results, runner
 from alexnet.experiments.runner import Job
+from alexnet.storage.files import append
 from studies.paper import ingredients_photos, study
 from studies.paper.study import Options
 
@@ -72,7 +73,7 @@ def main() -> None:
                 "weights": [round(w, 3) for w in result.weights],
                 "command": f"alexnet ensemble RUN ... --views {views}{' --weights-on val' * (name != 'together')}",
             }
-            results.append(options.out, row)
+            append(options.out, row)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from alexnet.data.open import open_images
 from alexnet.experiments import results
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override
-from alexnet.runs.environment import environment
+from alexnet.runs.environment import commit, environment
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import create_run
+from alexnet.storage.files import append
 from alexnet.training.loop import train
 from alexnet.training.plan import Plan
 from harness import ROOT
@@ -41,18 +42,6 @@ COMMON = [
     *("prepare_size=77", "crop_size=67", "schedule=constant", "conv1_freeze_epoch=none", "reshuffle=true"),
     *("color_noise_until=none", "evaluate_every=10"),
 ]
-
-
-class Quiet:
-    """Shows one line an epoch."""
-
-    def step(self, progress) -> None: ...
-
-    def note(self, text: str) -> None:
-        print("   note:", text, flush=True)
-
-    def epoch(self, row) -> None:
-        print(f"   epoch {row['epoch']}: loss {row['train_loss']:.4f}", flush=True)
 
 
 def leaves(losses: list[float], plateau: float) -> int | None:
@@ -87,11 +76,11 @@ def main() -> None:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 run = create_run(Path(folder) / "run", recipe, prepared.class_names, {"fingerprint": ""})
-                train(run, prepared, device=torch.device("cpu"), monitor=Quiet())
+                train(run, prepared, device=torch.device("cpu"))
                 rows = [row for row in read_metrics(run) if row["kind"] == "epoch"]
                 notes = [row["text"] for row in read_metrics(run) if row["kind"] == "note"]
             losses = [row["train_loss"] for row in rows]
-            results.append(
+            append(
                 options.out,
                 {
                     "study": "will_it_train",
@@ -107,7 +96,7 @@ def main() -> None:
                     "notes": notes,
                     "changes": changes,
                     "minutes": (time.monotonic() - began) / 60,
-                    "commit": results.commit(),
+                    "commit": commit(),
                     "environment": {name: value for name, value in environment().items() if name != "command"},
                 },
             )
