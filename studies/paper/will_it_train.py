@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alexnet.api.bars import TrainingBars
 from alexnet.data.open import open_images
 from alexnet.experiments import results
 from alexnet.recipes.named import find_recipe
@@ -76,7 +77,8 @@ def main() -> None:
             began = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 run = create_run(Path(folder) / "run", recipe, prepared.class_names, {"fingerprint": ""})
-                train(run, prepared, device=torch.device("cpu"))
+                with TrainingBars() as shown:
+                    train(run, prepared, device=torch.device("cpu"), monitor=shown)
                 rows = [row for row in read_metrics(run) if row["kind"] == "epoch"]
                 notes = [row["text"] for row in read_metrics(run) if row["kind"] == "note"]
             losses = [row["train_loss"] for row in rows]
