@@ -56,7 +56,7 @@ def _heic(pillow_heif, image: Image.Image) -> bytes:
 
 
 def test_files_that_are_not_used_for_want_of_pillow_heif_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("alexnet.data.sources.EXTENSIONS", (".png",))
+    monkeypatch.setattr("alexnet.data.folders.EXTENSIONS", (".png",))
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for i in range(2):

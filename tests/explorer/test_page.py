@@ -166,8 +166,9 @@ def test_why_follows_the_class_and_the_slider(watched):
     seen = watched()
     page = seen.open("#why?lang=en&method=saliency")
     page.click(".bars li:nth-child(2) button")
-    page.wait_for_function("() => location.hash.includes('class=')")
+    page.wait_for_selector(".bars li:nth-child(2) button[aria-pressed=true]")  # drawn anew for that class
     seen.settled()
+    page.wait_for_selector(".photo canvas")
     page.locator("#blend").fill("20")
     assert page.evaluate("document.querySelector('.photo canvas').style.opacity") == "0.2"
     assert "blend=20" in page.url
