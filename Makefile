@@ -19,7 +19,7 @@ demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare 
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
 test: .venv/.dev  ## everything that needs no GPU
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff check .

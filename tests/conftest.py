@@ -25,6 +25,22 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+# Hundreds of processes are started by tests; without the compiled files each of them compiles the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# These files take longest; started first, they do not leave one process with work when the others have none.
+LONG = (
+    "distributed/test_faults.py",
+    "distributed/test_commands.py",
+    "project/test_deploy.py",
+    "distributed/test_groups.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; `make test` hands files out in this order."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:

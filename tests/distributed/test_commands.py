@@ -54,7 +54,7 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("scheme", "start", "like"),
-    [("hybrid", "nproc", "plain"), ("data", "nproc", "tuned"), ("hybrid", "torchrun", "tuned")],
+    [("hybrid", "nproc", "plain"), ("data", "torchrun", "tuned")],
 )
 def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, capfd, scheme, start, like):
     run, photos = tmp_path / "run", alone / "photos"

@@ -50,7 +50,8 @@ def test_what_is_installed_from_it_works(installed, trained, tmp_path):
         "from importlib.resources import files\n"
         "print(sorted(each.name for each in files('alexnet.explorer').joinpath('static').iterdir())[:1])\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(installed)}
+    # Without numba's compiler: compiling the loops of the copy would take half a minute.
+    environment = os.environ | {"PYTHONPATH": str(installed), "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
