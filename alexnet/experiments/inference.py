@@ -44,7 +44,7 @@ class Sample:
         """The sum of squares of what is due to neither the run nor the image alone, over images less one."""
         assert self.by_image is not None
         y = self.by_image
-        images = y.shape[1]
+        images = int(y.shape[1])
         total = float(np.square(y, dtype=np.float64).sum())
         runs = images * float(np.square(self.values).sum())
         columns = y.sum(0, dtype=np.float64)
