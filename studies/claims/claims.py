@@ -19,7 +19,7 @@ from pathlib import Path
 from alexnet.experiments.inference import Estimate
 from alexnet.experiments.verdicts import Judged, Verdict
 from harness import ROOT
-from studies.claims import leading, measures, verdicts
+from studies.claims import leading, measures, sanity, verdicts
 from studies.claims.figures import FIGURES, FOREST, drawn
 from studies.claims.measures import Studies, first_loss, overfit, train_error
 from studies.claims.verdicts import (
@@ -255,6 +255,9 @@ was asked, how many runs it takes and when they end was written down before the 
 test images. Figures of 2012 are of ImageNet, and of pairs of nets that differ in more than the ingredient.
 
 """
+CHECKS = """
+
+The analysis was checked on the runs of the base. """
 DETAILS = """
 
 ## Claim by claim
@@ -285,7 +288,8 @@ def document(studies: Studies) -> str:
         f"![{name}](../results/{name}.svg)\n" for name in FIGURES if name != FOREST and drawn(name, studies)
     )
     forest = f"\n\n![Every ingredient with its interval](../results/{FOREST}.svg)" if drawn(FOREST, studies) else ""
-    return f"{HEAD}{leading.table(studies)}{forest}\n\n{rule}{DETAILS}{table}\n\n## Figures\n\n{figures}"
+    checks = f"{CHECKS}{sanity.in_words(studies[CIFAR])}"
+    return f"{HEAD}{leading.table(studies)}{forest}\n\n{rule}{checks}{DETAILS}{table}\n\n## Figures\n\n{figures}"
 
 
 def found_for(claim: Claim, studies: Studies, judged: Mapping[str, tuple[Estimate | None, Judged]]) -> Found:
