@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alexnet.experiments.inference import Estimate
-from alexnet.experiments.verdicts import Judged, Verdict
+from alexnet.experiments.verdicts import Judged, Verdict, in_words
 from harness import ROOT
 from studies.claims import leading, measures, sanity, verdicts
 from studies.claims.figures import FIGURES, FOREST, drawn
@@ -306,7 +306,7 @@ def found_for(claim: Claim, studies: Studies, judged: Mapping[str, tuple[Estimat
     holds = ""
     if test.paper is not None:
         holds = "; the interval " + ("holds" if found.holds(test.paper) else "does not hold") + " the value of 2012"
-    verdict = SECONDARY if test.secondary else f"{verdicts.in_words(judgement, found)}{holds}"
+    verdict = SECONDARY if test.secondary else f"{in_words(judgement, found)}{holds}"
     return "; ".join(part for part in (result, remarks) if part), verdict
 
 

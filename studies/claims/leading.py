@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from alexnet.experiments.inference import Estimate
 from alexnet.experiments.results import Row
-from alexnet.experiments.verdicts import Judged, Verdict
+from alexnet.experiments.verdicts import Judged, Verdict, in_words
 from alexnet.recipes.ingredients import BASE
 from studies.claims import measures, verdicts
 from studies.claims.measures import Studies
@@ -121,7 +121,7 @@ def plain(line: Line, found: Estimate | None, judgement: Judged, failed: int) ->
     """A verdict in plain words."""
     if judgement.verdict == Verdict.NOT_MEASURED:
         return str(judgement.verdict)
-    text = verdicts.in_words(judgement, found)
+    text = in_words(judgement, found)
     if line.paper is not None and found is not None:
         text += "; the interval " + ("holds" if found.holds(line.paper) else "does not hold") + " the value of 2012"
     if found is not None and found.heterogeneity is not None:

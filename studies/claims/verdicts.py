@@ -12,7 +12,7 @@ from alexnet.experiments import results
 from alexnet.experiments.ablation import claimed
 from alexnet.experiments.distributions import clopper_pearson
 from alexnet.experiments.inference import Estimate, holm
-from alexnet.experiments.verdicts import Judged, Verdict, judge
+from alexnet.experiments.verdicts import AIM, MATTERS, Judged, Verdict, judge
 from alexnet.models.build import build_model
 from alexnet.models.summary import Summary, summarize
 from alexnet.recipes.ingredients import BY_NAME
@@ -20,8 +20,6 @@ from alexnet.recipes.named import find_recipe
 from studies.claims import measures
 from studies.claims.measures import Rows, Studies
 
-MATTERS = 0.01  # the smallest effect that matters, as a share of the images: 1 point
-AIM = 0.6  # the half-width that would decide, as a share of the smallest effect that matters
 SECONDARY = "interval only: a secondary measure of the plan"
 Found = tuple[str, str]  # result, verdict
 
@@ -50,20 +48,6 @@ class Claim:
     command: str  # of our experiment; empty if there is none
     test: Sign | None = None
     count: Callable[[Studies], Found] | None = None
-
-
-def in_words(judged: Judged, found: Estimate | None = None) -> str:
-    """A verdict with what belongs to it: how many runs of the arm would make the interval narrow."""
-    text = str(judged.verdict)
-    if judged.verdict == Verdict.UNDECIDED and found is not None:
-        if found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
-            text += f"; by itself the interval excludes 0, corrected p = {judged.adjusted_p or 0:.2f}"
-        if judged.seeds_needed is None:
-            return f"{text}; more seeds cannot decide it, only more test images"
-        if judged.seeds_needed <= found.counts[0]:
-            return f"{text}, as narrow as was planned"
-        return f"{text}; {judged.seeds_needed:,} seeds would do"
-    return f"{text}, and small" if judged.small else text
 
 
 def shown(value: Estimate | None, unit: str = "points", digits: int = 2) -> str:
