@@ -56,9 +56,7 @@ def expected_cost(until: float, most: int, seconds: float) -> None:
     """What an ablation costs that ends when its intervals are narrow enough: before anything is known of the spread."""
     told = ", ".join(f"{spread:g}: {seeds_for(spread, until):,}" for spread in (0.3, 0.5, 1, 2))
     say(f"this is until the first look; {duration(most * seconds)} for all {most} runs at most")
-    say(
-        f"seeds that +-{until:g} points take, by the standard deviation between seeds, images aside: {told}"
-    )
+    say(f"seeds that +-{until:g} points take, by the standard deviation between seeds, images aside: {told}")
 
 
 def decided(found: Sequence[Decided], split: str, until: float) -> None:
