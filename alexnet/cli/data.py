@@ -1,6 +1,5 @@
 """The verbs that work on images before anything is trained on them."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,10 +100,10 @@ def doctor(
     out
         The folder to write; by default a new one in doctor/. It gets doctor.html, doctor.json and exclude.jsonl.
     """
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     examination = alexnet.examine(data, run=run, out=out, labels=labels, progress=True)
     if format == "json":
-        print(json.dumps(examination.record(), indent=1, ensure_ascii=False))
+        terminal.print_json(examination.record(), indent=1)
     else:
         tables.examination(examination)

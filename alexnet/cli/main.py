@@ -1,6 +1,7 @@
 """The command line: the verbs in their groups, and how each mistake ends."""
 
 import io
+import os
 import sys
 from difflib import get_close_matches
 from typing import Any
@@ -76,6 +77,7 @@ def overview() -> None:
 
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
+    _names_in_utf8()
     keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -100,6 +102,18 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _names_in_utf8() -> None:
+    """Begins again in Python's UTF-8 mode where the locale (C, POSIX, Latin-1) gives names of files another encoding.
+
+    Such a Python would take the name of a class for bytes without a meaning, or for other letters, though it is in
+    order. Processes that this one starts inherit the mode.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        sys.stdout.flush()
+        environment = os.environ | {"PYTHONUTF8": "1"}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 def _usage_error(error: CycloptsError) -> UsageError:

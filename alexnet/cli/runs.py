@@ -1,6 +1,5 @@
 """The verbs that use a trained network on images: predict, evaluate, report."""
 
-import json
 import sys
 
 import alexnet
@@ -57,7 +56,7 @@ def evaluate(
         on_changed=terminal.note,
     )
     if format == "json":
-        print(json.dumps(result.summary(), indent=1, ensure_ascii=False))
+        terminal.print_json(result.summary(), indent=1)
     elif format == "csv":
         tables.evaluation_csv(result)
     else:
