@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 import alexnet
-from alexnet.cli.options import MAX_PIXELS, Labels, MaxPixels
+from alexnet.cli.options import Labels
 
 TableOrJson = Annotated[Literal["table", "json"], Parameter(help="table for people, json for programs.")]
 
@@ -21,7 +21,6 @@ def prepare(
     verify: bool = False,
     threads: int | None = None,
     exclude: Path | None = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
     labels: Labels = None,
 ) -> None:
     """Turn any images into squares of one size, once, with the statistics that training needs.
@@ -62,7 +61,6 @@ def prepare(
         strict=strict,
         threads=threads,
         exclude=exclude,
-        max_pixels=max_pixels,
         labels=labels,
         progress=True,
     )

@@ -18,6 +18,7 @@ from cyclopts import (
 )
 
 from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
+from alexnet.cli.options import with_max_pixels
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 from alexnet.kernels.device import keep_memory
 
@@ -49,6 +50,12 @@ VERBS = {
     "Research": (networks.recipes, networks.diff, experiments.ablate),
 }
 
+READ_IMAGES = (
+    *(train.train, runs.predict, networks.check, networks.bench, runs.evaluate, experiments.ablate),
+    *(interpret.features, interpret.similar, interpret.why, serve.explore, serve.serve, export.export, export.parity),
+    *(data.prepare, data.doctor, networks.import_weights),
+)
+
 app = App(
     name="alexnet",
     help="AlexNet as the system it was: prepare, train, evaluate and use it on your own images.",
@@ -61,7 +68,8 @@ NAMES: dict[Any, str] = {networks.import_weights: "import"}
 for number, (title, verbs) in enumerate(VERBS.items()):
     group = Group(title, sort_key=number)
     for verb in verbs:
-        app.command(verb, name=NAMES.get(verb, verb.__name__), group=group)
+        command = with_max_pixels(verb) if verb in READ_IMAGES else verb
+        app.command(command, name=NAMES.get(verb, verb.__name__), group=group)
 
 
 @app.default

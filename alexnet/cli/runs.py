@@ -4,13 +4,11 @@ import sys
 
 import alexnet
 from alexnet.cli.options import (
-    MAX_PIXELS,
     Checkpoint,
     Device,
     Format,
     Images,
     Labels,
-    MaxPixels,
     Names,
     RunPath,
     Views,
@@ -71,7 +69,6 @@ def predict(
     format: Format = "table",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
-    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Say what is on images: files, folders, "patterns", or - for a list of paths on standard input.
 
@@ -85,7 +82,7 @@ def predict(
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     note_left_out(*named)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
-    unread, count = tables.predictions(model.predict_each(named, views=views, k=k, max_pixels=max_pixels), format)
+    unread, count = tables.predictions(model.predict_each(named, views=views, k=k), format)
     refuse_unread(unread, count)
 
 

@@ -4,14 +4,18 @@ What lies in a color profile, in a thumbnail, or behind the image is not taken f
 """
 
 import io
+import os
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from alexnet.errors import UsageError
+
 # A decoded image takes 4 bytes a pixel, at most 16 (WebP), so that no image takes more than a gigabyte.
 MAX_PIXELS = 64_000_000
+PIXELS_VARIABLE = "ALEXNET_MAX_PIXELS"  # set by --max-pixels, so that other processes of a command inherit it
 
 # In the compressed data of a JPEG, 0xFF is followed by 0 or by a restart marker (T.81, B.1.1.5); anything else ends it.
 END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
@@ -24,6 +28,26 @@ PACKED_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 # Pillow refuses a PNG with a packed text or profile longer than this. Deflate makes data at most 1032 times smaller.
 TEXT_LIMIT = 1 << 20
 TEXT_SUSPICIOUS = TEXT_LIMIT // 1032
+
+
+def pixel_limit(default: int = MAX_PIXELS) -> int:
+    """Returns how many pixels an image may have, where a caller does not say: $ALEXNET_MAX_PIXELS, else `default`.
+
+    Raises:
+        UsageError: that is no number of pixels.
+    """
+    text = os.environ.get(PIXELS_VARIABLE, "")
+    try:
+        limit = int(text) if text else default
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise UsageError(
+            f"{text!r} is no number of pixels, as --max-pixels and {PIXELS_VARIABLE} give it",
+            fix=f"Give a whole number, for example {2 * MAX_PIXELS}.",
+            code="E203",
+        )
+    return limit
 
 
 def count_scans(content: bytes) -> int:
