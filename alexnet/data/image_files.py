@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from alexnet.data.image_bytes import MAX_PIXELS, brands, count_scans, pixel_limit, without_long_texts
+from alexnet.data.image_bytes import MAX_PIXELS, brands, count_scans, pixel_limit, without_refused_chunks
 from alexnet.errors import DataError
 
 # A JPEG with more pixels is decoded at half its size. While that is done, one that is written in several passes lies in
@@ -104,7 +104,7 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
         accepted = factory is not None and (accepts is None or accepts(prefix) is True)
         if factory is not None and accepted and (name != "AVIF" or media & AVIF_BRANDS):
             if name == "PNG":
-                file = without_long_texts(file)
+                file = without_refused_chunks(file)
             file.seek(0)
             image = _opened(factory, file)
             _refuse_bombs(image, file, length, max_pixels)
