@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.api.bars import progress_callback
 from alexnet.data.dataset import verify as verify_images
 from alexnet.data.prepare import PrepareReport
+from alexnet.distributed.launchers import refuse_several
 from alexnet.errors import AlexNetError, DivergedError, ResourceError, UntrustedFileError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.kernels.device import choose_device
@@ -153,7 +154,10 @@ class Run:
             UntrustedFileError: E656, a file of the run is damaged.
             DataError: an image is not as it was prepared.
             DivergedError: E404, the replay ended with other bytes.
+            UsageError: E270, several processes were started to replay it.
         """
+        if replayed:
+            refuse_several("replay the run")
         if damage := damage_of(self.record):
             raise UntrustedFileError(
                 "\n".join(damage),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from alexnet.api.bars import progress_callback
+from alexnet.distributed.launchers import refuse_several
 from alexnet.evaluation.compare import Pair, disputed, evaluate_runs, open_runs, pairs, split_to_report
 from alexnet.evaluation.ensemble import Ensemble, check_splits, combine, find_weights
 from alexnet.evaluation.evaluate import Evaluation
@@ -62,7 +63,7 @@ class Ablation:
     @property
     def commands(self) -> list[str]:
         """What one would type for each missing run."""
-        return [results.command(job.base, job.changes, job.seed) for job in self.missing]
+        return [results.command(job.base, job.changes, job.seed, job.labels) for job in self.missing]
 
     def estimate(self) -> float:
         """Seconds that the missing runs would take, from a few real steps of each variant."""
@@ -117,6 +118,7 @@ def ablate(
     out: str | Path | None = None,
     nproc: int = 1,
     views: int = 1,
+    labels: str | Path | None = None,
     device: str = "auto",
 ) -> Ablation:
     """Plans runs in which ingredients are switched one at a time, with paired seeds; `.run()` does them.
@@ -130,30 +132,24 @@ def ablate(
         out: folder of the results; by default ablations/BASE-DATA.
         nproc: runs at the same time, one thread each.
         views: views of an image that effects and report use; the rows have 1 and 10.
+        labels: as for `train`.
 
     Raises:
-        UsageError: there is no such recipe, ingredient or field.
+        UsageError: there is no such recipe, ingredient or field, or this is one of several processes.
 
     >>> import alexnet
     >>> len(alexnet.ablate("digits", base="demo", vary="no-lrn,tanh", seeds=2).jobs)
     6
     """
+    refuse_several("train every run of the ablation")
     variants = variants_of(vary)
     folder = Path(out) if out is not None else Path("ablations") / f"{base}-{Path(data).resolve().name}"
-    jobs = jobs_of(str(data), base, variants, range(seeds), changes)
+    table = Path(labels).expanduser() if labels is not None else None
+    jobs = jobs_of(str(data), base, variants, range(seeds), changes, labels=table)
     missing = runner.waiting(jobs, folder / "rows.jsonl")
     same = unchanged(jobs, [runner.key(job) for job in jobs])
-    return Ablation(
-        base,
-        tuple(variants),
-        tuple(jobs),
-        tuple(missing),
-        tuple(same),
-        folder,
-        views,
-        choose_device(device),
-        nproc,
-    )
+    place = choose_device(device)
+    return Ablation(base, tuple(variants), tuple(jobs), tuple(missing), tuple(same), folder, views, place, nproc)
 
 
 @dataclass(frozen=True, eq=False)

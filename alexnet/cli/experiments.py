@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import alexnet
-from alexnet.cli.options import Changes, Checkpoint, Device, Views
+from alexnet.cli.options import Changes, Checkpoint, Device, Labels, Views
 
 
 def ablate(
@@ -19,6 +19,7 @@ def ablate(
     views: Views = 1,
     dry_run: bool = False,
     ingredients: bool = False,
+    labels: Labels = None,
     device: Device = "auto",
 ) -> None:
     """Switch ingredients one at a time, with paired seeds, and say what each is worth, with its interval.
@@ -59,7 +60,16 @@ def ablate(
     if data is None:
         raise UsageError("no images given", fix="alexnet ablate DATA --vary no-lrn, or --ingredients.", code="E290")
     plan = alexnet.ablate(
-        data, base=base, vary=vary, seeds=seeds, changes=changes, out=out, nproc=nproc, views=views, device=device
+        data,
+        base=base,
+        vary=vary,
+        seeds=seeds,
+        changes=changes,
+        out=out,
+        nproc=nproc,
+        views=views,
+        labels=labels,
+        device=device,
     )
     for name in plan.unchanged:
         terminal.say(f"{name}: {base} is so already; left out")

@@ -1,6 +1,7 @@
 """The command line: the verbs in their groups, and how each mistake ends."""
 
 import io
+import os
 import sys
 from difflib import get_close_matches
 from typing import Any
@@ -17,6 +18,7 @@ from cyclopts import (
 )
 
 from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
+from alexnet.cli.options import with_max_pixels
 from alexnet.errors import AlexNetError, ResourceError, UsageError
 from alexnet.kernels.device import keep_memory
 
@@ -48,6 +50,12 @@ VERBS = {
     "Research": (networks.recipes, networks.diff, experiments.ablate),
 }
 
+READ_IMAGES = (
+    *(train.train, runs.predict, networks.check, networks.bench, runs.evaluate, experiments.ablate),
+    *(interpret.features, interpret.similar, interpret.why, serve.explore, serve.serve, export.export, export.parity),
+    *(data.prepare, data.doctor, networks.import_weights),
+)
+
 app = App(
     name="alexnet",
     help="AlexNet as the system it was: prepare, train, evaluate and use it on your own images.",
@@ -60,7 +68,8 @@ NAMES: dict[Any, str] = {networks.import_weights: "import"}
 for number, (title, verbs) in enumerate(VERBS.items()):
     group = Group(title, sort_key=number)
     for verb in verbs:
-        app.command(verb, name=NAMES.get(verb, verb.__name__), group=group)
+        command = with_max_pixels(verb) if verb in READ_IMAGES else verb
+        app.command(command, name=NAMES.get(verb, verb.__name__), group=group)
 
 
 @app.default
@@ -76,6 +85,7 @@ def overview() -> None:
 
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
+    _names_in_utf8()
     keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -100,6 +110,18 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _names_in_utf8() -> None:
+    """Begins again in Python's UTF-8 mode where the locale (C, POSIX, Latin-1) gives names of files another encoding.
+
+    Such a Python would take the name of a class for bytes without a meaning, or for other letters, though it is in
+    order. Processes that this one starts inherit the mode.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        sys.stdout.flush()
+        environment = os.environ | {"PYTHONUTF8": "1"}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 def _usage_error(error: CycloptsError) -> UsageError:

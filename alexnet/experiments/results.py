@@ -54,9 +54,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return read_rows(path)[0]
 
 
-def command(base: str, changes: Sequence[str], seed: int) -> str:
+def command(base: str, changes: Sequence[str], seed: int, labels: Path | None = None) -> str:
     """Returns the command that repeats a run; DATA stands for the folder of the images."""
-    return shlex.join(["alexnet", "train", "DATA", "--recipe", base, *changes, f"seed={seed}"])
+    table = ["--labels", str(labels)] * (labels is not None)
+    return shlex.join(["alexnet", "train", "DATA", "--recipe", base, *table, *changes, f"seed={seed}"])
 
 
 def error(row: Row, measure: str, split: str, views: int = 1) -> float | None:

@@ -58,6 +58,7 @@ class Job:
     until: float | None = None  # stop after the first epoch with at most this training error, in [0, 1]
     views: tuple[int, ...] = (1, 10)  # for evaluating held-out images; 10 only if the recipe flips images
     keep: bool = True  # whether to keep the run folder
+    labels: Path | None = None  # a table of files and labels, for images that do not lie in class folders
 
 
 def planned(job: Job) -> tuple[Recipe, Prepared]:
@@ -67,16 +68,16 @@ def planned(job: Job) -> tuple[Recipe, Prepared]:
         UsageError: the base does not accept an override, or the images do not fit the network.
     """
     recipe = override(fitted(find_recipe(job.base), job.data), [*job.changes, f"seed={job.seed}"])
-    prepared = _dataset(job.data, recipe.prepare_size)
+    prepared = _dataset(job.data, recipe.prepare_size, job.labels)
     recipe = for_classes(recipe, len(prepared.class_names))
     check_recipe(recipe, prepared)
     return recipe, prepared
 
 
 @lru_cache(maxsize=8)
-def _dataset(data: str, size: int) -> Prepared:
+def _dataset(data: str, size: int, labels: Path | None) -> Prepared:
     """Opens a dataset once, not once per run."""
-    return open_images(data, size)
+    return open_images(data, size, labels=labels)
 
 
 def key(job: Job) -> str:
@@ -224,7 +225,7 @@ def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path) -> RunFold
     if (folder / "recipe.json").is_file():
         return open_run(folder)
     shutil.rmtree(folder, ignore_errors=True)  # left by a crash before the run was created
-    return start_run(folder, recipe, job.data, prepared)
+    return start_run(folder, recipe, job.data, prepared, labels=job.labels)
 
 
 def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, outcome: str) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, out
         "variant": job.variant,
         "changes": list(job.changes),
         "seed": job.seed,
-        "command": results.command(job.base, job.changes, job.seed),
+        "command": results.command(job.base, job.changes, job.seed, job.labels),
         "settings": results.settings(run.recipe),
         "recipe_sha256": results.recipe_sha256(run.recipe),
         "until_train_error": job.until,

@@ -9,6 +9,7 @@ from typing import Any
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
 from alexnet.data.folders import nfc
+from alexnet.data.image_bytes import MAX_PIXELS, pixel_limit
 from alexnet.data.open import changes_since, is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.data.remote import open_location
@@ -65,7 +66,13 @@ def images_of_run(
         on_changed(f"{data} now holds other images ({changes}); used are those that the run was trained on")
     if prepared is None or (changes and allow_changed):
         prepared = open_images(
-            data, run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded, labels=labels
+            data,
+            run.recipe.prepare_size,
+            tell=tell,
+            progress=progress,
+            excluded=excluded,
+            labels=labels,
+            max_pixels=run.data.get("max_pixels", MAX_PIXELS),
         )
         if not allow_changed and not _same_classes(prepared, run):
             raise _other_images(run, f"its classes are {listed(prepared.class_names)}")
@@ -109,6 +116,8 @@ def start_run(
     }
     if labels is not None:
         about["labels"] = str(labels.resolve())
+    if pixel_limit() != MAX_PIXELS:
+        about["max_pixels"] = pixel_limit()
     if excluded:
         about["excluded"] = [asdict(each) for each in excluded]
     if recipe.weights is not None:

@@ -180,6 +180,33 @@ def test_the_verb_runs_reports_and_does_nothing_twice(dataset, tmp_path, alexnet
     assert not (out / "runs").exists()
 
 
+def test_a_table_of_labels_names_the_classes_as_for_train(tmp_path, alexnet):
+    """Images without class folders; a run, its record and its command know the table."""
+    photos = write_photos(tmp_path / "photos", 6)
+    flat, lines = tmp_path / "flat", ["filename,label"]
+    flat.mkdir()
+    for path in sorted(photos.rglob("*.png")):
+        name = f"{path.parent.name}{path.name}"
+        shutil.copy(path, flat / name)
+        lines.append(f"{name},{path.parent.name}")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(lines))
+    out = tmp_path / "out"
+    typed = ["ablate", flat, *COMMON, "epochs=1", "--vary", "no-flips", "--seeds", "1", "--labels", table, "--out", out]
+    done = alexnet(*typed)
+    assert done.code == 0, done.err
+    row = results.read(out / "rows.jsonl")[0]
+    run = sorted((out / "runs").iterdir())[0]
+    assert row["data"]["classes"] == 3
+    assert f"--labels {table}" in row["command"]
+    assert json.loads((run / "classes.json").read_bytes()) == ["blue", "green", "red"]
+    assert json.loads((run / "data.json").read_bytes())["labels"] == str(table)
+    assert "2 runs of photos, 0 to do" in alexnet(*typed).out
+    typed[typed.index(table)] = tmp_path / "none.csv"
+    refused = alexnet(*typed)
+    assert (refused.code, refused.err.split()[1]) == (3, "E369")
+
+
 def test_two_processes_give_the_rows_of_one(dataset, tmp_path):
     jobs = [job(dataset, "epochs=1", seed=seed) for seed in range(2)]
     assert runner.run_jobs(jobs, tmp_path / "two.jsonl", tmp_path / "two", processes=2)

@@ -38,6 +38,7 @@ from alexnet.data.samples import Samples, Source
 from alexnet.data.sources import open_source
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.launch import check_same_settings, check_scheme, launch, rendezvous_errors
+from alexnet.distributed.launchers import refuse_several
 from alexnet.distributed.rendezvous import Division, join_rendezvous
 from alexnet.distributed.rendezvous import check_out as check_named
 from alexnet.evaluation.classifier import predict_probabilities
@@ -554,6 +555,17 @@ def started_by(parallel: Any = None, **variables: str) -> Callable[[Scene], obje
     return go
 
 
+def launched_for(what: str, **variables: str) -> Callable[[Scene], object]:
+    """What a process that does something alone says if it is one of several."""
+
+    def go(s: Scene) -> object:
+        for name, value in variables.items():
+            s.get("monkeypatch").setenv(name, value)
+        return refuse_several(what)
+
+    return go
+
+
 def met_in_vain() -> None:
     with rendezvous_errors():
         raise RuntimeError("The client socket has timed out after 120000ms\nmore")
@@ -764,6 +776,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E202", lambda s: s.cli("bench")),
     ("E202", lambda s: s.cli("serve")),
     ("E203", lambda s: s.cli("evaluate", "RUN", "--views", "many")),
+    ("E203", lambda s: s.cli("prepare", "DATA", "OUT", "--max-pixels", "0")),
     ("E204", lambda s: s.cli("diff", "a", "b", "c")),
     ("E205", lambda s: s.cli("evaluate", "RUN", "--views", "1", "--views", "10")),
     ("E206", lambda s: alexnet.identify(s.own(), mean=0.5)),
@@ -843,6 +856,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E269", asked("POST", "/v1/predict?run=other", png())),
     ("E270", lambda s: check_scheme(DEMO, "none", 2, exact=False)),
     ("E270", started_by(RANK="0", WORLD_SIZE="2")),
+    ("E270", launched_for("train every run of the ablation", OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="4")),
     ("E271", lambda s: check_same_settings(Pair(), {"epochs": 3})),
     ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
     ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
