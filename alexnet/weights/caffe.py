@@ -301,8 +301,8 @@ class _Chain:
     def _unsupported(self, name: str, what: str) -> DataError:
         return DataError(
             f"{self.where}: layer {name or '(without a name)'} {what}",
-            fix="Only a plain chain of convolutional, pooling, LRN, ReLU, fully connected and, directly after them, batch "
-            "normalization layers can be read.",
+            fix="Only a plain chain of convolutional, pooling, LRN, ReLU and fully connected layers can be read, with "
+            "batch normalization directly after them.",
             code="E344",
         )
 

@@ -247,7 +247,7 @@ def _draft(
         unknown -= {"scale"}
     if "input_norm" in facts:
         raw = (ZERO, equal(1.0)) if unknown >= {"mean", "scale"} else (mean, scale)
-        mean, scale = _after_norm(facts["input_norm"], *raw, bgr)
+        mean, scale = _after_norm(facts["input_norm"], raw, bgr)
         unknown -= {"mean", "scale"}
     own = facts.get("own", {})
     if "input_mean" in own:
@@ -267,8 +267,9 @@ def _draft(
     return Draft(stored, recipe, tuple(layers), mean, scale, bgr, frozenset(unknown))
 
 
-def _after_norm(norm: StoredNorm, mean: Any, scale: Triple, bgr: bool) -> tuple[list[float], Triple]:
-    """Mean and scale of pixels that go through batch normalization before the first layer, after `mean` and `scale`."""
+def _after_norm(norm: StoredNorm, before: tuple[Any, Triple], bgr: bool) -> tuple[list[float], Triple]:
+    """Mean and scale of pixels that go through batch normalization, after those before, into the first layer."""
+    mean, scale = before
     factors = norm.factor()
     offsets = norm.mean - np.divide(norm.shift, factors, out=np.zeros_like(factors), where=factors != 0)
     order = slice(None, None, -1 if bgr else 1)

@@ -222,7 +222,8 @@ class _Walk(Graph):
         values = [self.constant(node, number).copy() for number in range(1, 5)]
         if len({value.shape for value in values}) != 1 or values[0].ndim != 1:
             raise ValueError(f"{described(node)} has values of different lengths")
-        norm = StoredNorm(*values, epsilon=float(attributes.get("epsilon", 1e-5)))
+        scale, shift, mean, variance = values
+        norm = StoredNorm(scale, shift, mean, variance, float(attributes.get("epsilon", 1e-5)))
         if why := place_norm(norm, self.layers, self.chain, self.facts, any(map(any, self.pool_pads))):
             raise self.unsupported(f"node {described(node)} {why}")
 

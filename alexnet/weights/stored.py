@@ -43,8 +43,9 @@ class StoredNetwork:
     `lrn` (size, alpha, beta, k), where alpha is divided by size; `map_norm` (size, alpha, beta) of a normalization
     within maps; `pools` ((kernel, stride), ...); `pool_pads` ((top, left, bottom, right), ...) if a pooling pads;
     `pool_ceil` if one rounds its output size up, although ONNX rounds down by default; `scale` and `mean` of the
-    pixels, mean in the order of conv1's channels; `input_norm`, batch normalization of the image; `mean_file` if the mean is in another file; `rows_first` for the
-    layout of TensorFlow; `producer`, the program that wrote an ONNX file; `own`, buffers of a network of this package.
+    pixels, mean in the order of conv1's channels; `input_norm`, batch normalization of the image; `mean_file` if the
+    mean is in another file; `rows_first` for the layout of TensorFlow; `producer`, the program that wrote an ONNX file;
+    `own`, buffers of a network of this package.
     """
 
     kind: str  # PyTorch state dict, Caffe model, Caffe model, V1 layers, NumPy dictionary, ONNX or safetensors
@@ -57,7 +58,7 @@ class StoredNetwork:
     def of_chain(cls, kind: str, layers: Sequence[tuple[Any, ...]], chain: tuple[str, ...], facts: Any) -> Self:
         """What a reader of whole networks found: (name, weight, bias) of each layer, and `norms` by their number."""
         norms = facts.get("norms", {})
-        stored = tuple(StoredLayer(*layer, norm=norms.get(number)) for number, layer in enumerate(layers))
+        stored = tuple(StoredLayer(*layer, norms.get(number)) for number, layer in enumerate(layers))
         return cls(kind, stored, chain, {name: value for name, value in facts.items() if name != "norms"})
 
 

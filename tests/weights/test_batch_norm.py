@@ -1,4 +1,4 @@
-"""Batch normalization in files of Caffe and ONNX: the answers are those of the chain of plain functions, or of a runtime.
+"""Batch normalization in files of Caffe and ONNX: the answers are those of plain functions, or of a runtime.
 
 The Caffe networks are forwarded a second time here, as their prototxt says: BatchNorm keeps sums and a divisor, Scale
 multiplies and adds.
@@ -49,7 +49,9 @@ class Net:
 
     def fc(self, outputs: int, inputs: int):
         w, b = he(outputs, inputs), RNG.normal(size=outputs).astype("f4")
-        self.content += layer("fc", "InnerProduct", nested(117, number(1, outputs)), *(nested(7, blob(v)) for v in (w, b)))
+        self.content += layer(
+            "fc", "InnerProduct", nested(117, number(1, outputs)), *(nested(7, blob(v)) for v in (w, b))
+        )
         t = torch.from_numpy(w), torch.from_numpy(b)
         self.steps.append(lambda x: F.linear(x.flatten(1), *t))
         self.channels = outputs
@@ -218,18 +220,22 @@ def test_normalization_that_looks_alike_is_read(name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "blobs"), [("BatchNorm", (4, 4)), ("BatchNorm", (4, 3, 1)), ("BatchNorm", (4,) * 5), ("Scale", ()), ("Bias", (4, 4))]
+    ("kind", "blobs"),
+    [("BatchNorm", (4, 4)), ("BatchNorm", (4, 3, 1)), ("BatchNorm", (4,) * 5), ("Scale", ()), ("Bias", (4, 4))],
 )  # fmt: skip
 def test_blobs_of_other_programs_are_named(kind, blobs):
     values = [nested(7, blob(np.ones(size, "f4"))) for size in blobs]
     with pytest.raises(DataError, match=f"is a {kind} with {len(blobs)} blobs"):
         read_caffemodel(memoryview(Net(8).conv(4, 3).content + layer("n", kind, *values)), "x")
-    with pytest.raises(DataError, match="along another axis"):
-        one = layer("n", "Scale", nested(142, number(1, 2)), nested(7, blob(np.ones(4, "f4"))))
-        read_caffemodel(memoryview(Net(8).conv(4, 3).content + one), "x")
-    with pytest.raises(DataError, match="normalizes 3 maps, and conv1 before it has 4"):
-        three = layer("n", "Scale", nested(7, blob(np.ones(3, "f4"))))
-        read_caffemodel(memoryview(Net(8).conv(4, 3).content + three), "x")
+
+
+@pytest.mark.parametrize(
+    ("axis", "maps", "words"), [(2, 4, "along another axis"), (1, 3, "normalizes 3 maps, and conv1 before it has 4")]
+)
+def test_a_scale_that_does_not_fit_the_maps_is_refused(axis, maps, words):
+    scale = layer("n", "Scale", nested(142, number(1, axis)), nested(7, blob(np.ones(maps, "f4"))))
+    with pytest.raises(DataError, match=words):
+        read_caffemodel(memoryview(Net(8).conv(4, 3).content + scale), "x")
 
 
 def test_a_bias_layer_adds():

@@ -1,4 +1,4 @@
-"""Networks as torch.onnx writes them, by both exporters, and by hand as the newer one does: logits against the original.
+"""Networks as both exporters of torch.onnx write them, and by hand as the newer one does: the original is the judge.
 
 The newer exporter needs the package onnxscript; what it writes for local response normalization is also built by hand,
 so that it is tried without that package.
@@ -25,7 +25,9 @@ def alexnet(lrn: nn.Module | None = None, *, norm: bool = False, towers: int = 1
     inputs = 3
     for number, (outputs, kernel) in enumerate([(8, 11), (12, 5), (12, 3), (12, 3), (8, 3)], 1):
         groups = towers if number in (2, 4, 5) else 1
-        layers += [nn.Conv2d(inputs, outputs, kernel, 4 if number == 1 else 1, kernel // 2 if number > 1 else 2, groups=groups)]
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel, 4 if number == 1 else 1, kernel // 2 if number > 1 else 2, groups=groups)
+        ]
         layers += [nn.BatchNorm2d(outputs)] if norm else []
         layers += [nn.ReLU()]
         layers += [lrn] if lrn is not None and number < 3 else []
@@ -41,8 +43,8 @@ def lenet(*, tail: nn.Module | None = None) -> nn.Sequential:
     """With a margin of 2 pixels that a layer of its own adds."""
     torch.manual_seed(0)
     return lively(nn.Sequential(
-        nn.ZeroPad2d(2), nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),
-        nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
+        nn.ZeroPad2d(2), nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
         *([tail] if tail is not None else []),
     ))  # fmt: skip
 
