@@ -55,10 +55,12 @@ class StoredNetwork:
     metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors files of alexnet: recipe, classes
 
     @classmethod
-    def of_chain(cls, kind: str, layers: Sequence[tuple[Any, ...]], chain: tuple[str, ...], facts: Any) -> Self:
+    def of_chain(
+        cls, kind: str, layers: Sequence[tuple[str, Floats, Floats | None]], chain: tuple[str, ...], facts: Any
+    ) -> Self:
         """What a reader of whole networks found: (name, weight, bias) of each layer, and `norms` by their number."""
         norms = facts.get("norms", {})
-        stored = tuple(StoredLayer(*layer, norms.get(number)) for number, layer in enumerate(layers))
+        stored = tuple(StoredLayer(*layer[:3], norms.get(number)) for number, layer in enumerate(layers))
         return cls(kind, stored, chain, {name: value for name, value in facts.items() if name != "norms"})
 
 
