@@ -9,6 +9,7 @@ from typing import Any
 from alexnet.api.bars import progress_callback
 from alexnet.api.dataset import Data, named_images
 from alexnet.api.image_input import ImageLike, ImagesLike, as_image, list_images, names_of
+from alexnet.api.warning import opened
 from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
@@ -27,7 +28,6 @@ from alexnet.models.summary import Summary, summarize
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.kernel_history import kernel_history
-from alexnet.runs.pretrained import open_network
 from alexnet.runs.run import RunFolder
 from alexnet.runs.start import images_of_run
 
@@ -331,7 +331,7 @@ def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") 
 
     Args:
         source: a run folder (`runs/last` is the newest), a file of weights that `identify` knows, or "imagenet" for
-            torchvision's published weights.
+            torchvision's published weights. What of a file had to be assumed is a warning, `AssumedSettings`.
         checkpoint: of a run, the "best" on validation or the "last".
         device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
 
@@ -344,5 +344,5 @@ def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") 
     >>> len(alexnet.load("runs/last").predict("photos/red"))
     10
     """
-    folder, network = open_network(str(source), checkpoint)
+    folder, network = opened(source, checkpoint)
     return Model(folder, network.to(choose_device(device)))

@@ -17,6 +17,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
+from alexnet.api.warning import as_notes
 from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
 from alexnet.cli.options import with_max_pixels
 from alexnet.errors import AlexNetError, ResourceError, UsageError
@@ -92,7 +93,8 @@ def main() -> None:
             # A name that the terminal has no letters for is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(exit_on_error=False, print_error=False)
+        with as_notes(_note):
+            app(exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _fail(str(_usage_error(error)), UsageError.exit_code)
     except AlexNetError as error:
@@ -146,6 +148,12 @@ def _usage_error(error: CycloptsError) -> UsageError:
     if isinstance(error, UnusedCliTokensError):
         return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
     return UsageError(said, fix=lookup, code="E205")
+
+
+def _note(text: str) -> None:
+    from alexnet.cli.terminal import note
+
+    note(text)
 
 
 def _fail(message: str, code: int) -> None:

@@ -17,7 +17,7 @@ from alexnet.errors import DataError, UsageError
 from alexnet.models.network import fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe, differences, for_classes
-from alexnet.runs.pretrained import trained_network
+from alexnet.runs.pretrained import assumed_of, open_network
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.text import listed
 
@@ -121,7 +121,10 @@ def start_run(
     if excluded:
         about["excluded"] = [asdict(each) for each in excluded]
     if recipe.weights is not None:
-        about["weights"] = fingerprint(trained_network(recipe.weights))
+        source, network = open_network(recipe.weights)
+        about["weights"] = fingerprint(network)
+        if assumed := assumed_of(source):
+            about["weights_assumed"] = assumed
     return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
 
 

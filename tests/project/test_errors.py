@@ -460,6 +460,10 @@ def other_bytes(s: Scene) -> object:
     return s.cli("verify", trained_run(s), "--replay", "--device", "cpu")
 
 
+def weights_of_a_diverged_run(s: Scene) -> object:
+    return identify(s.own(layers__fc3__bias=torch.full((120,), float("nan"))))
+
+
 def unsound(s: Scene) -> object:
     return s.cli("check", write_photos(s / "photos"), *TINY, "--recipe", "photos", "optim.lr=1000", "--device", "cpu")
 
@@ -1002,6 +1006,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E402", unsound),
     ("E403", unreported),
     ("E404", other_bytes),
+    ("E430", weights_of_a_diverged_run),
     ("E501", no_room),
     ("E501", lambda s: refused_by_disk(28)),
     ("E502", lambda s: refused_by_disk(5)),
