@@ -57,7 +57,7 @@ class Ablation:
     @property
     def runs(self) -> int:
         """How many different runs are wanted."""
-        return len({runner.key(job) for job in self.jobs})
+        return len({runner.key(job, self.device) for job in self.jobs})
 
     @property
     def commands(self) -> list[str]:
@@ -84,7 +84,7 @@ class Ablation:
     @property
     def rows(self) -> list[Row]:
         """The rows of the runs that are done."""
-        return rows_for(results.read(self.rows_file), self.jobs, [runner.key(job) for job in self.jobs])
+        return rows_for(results.read(self.rows_file), self.jobs, [runner.key(job, self.device) for job in self.jobs])
 
     @property
     def split(self) -> str:
@@ -141,7 +141,8 @@ def ablate(
     variants = variants_of(vary)
     folder = Path(out) if out is not None else Path("ablations") / f"{base}-{Path(data).resolve().name}"
     jobs = jobs_of(str(data), base, variants, range(seeds), changes)
-    missing = runner.waiting(jobs, folder / "rows.jsonl")
+    place = choose_device(device)
+    missing = runner.waiting(jobs, folder / "rows.jsonl", place)
     same = unchanged(jobs, [runner.key(job) for job in jobs])
     return Ablation(
         base,
@@ -151,7 +152,7 @@ def ablate(
         tuple(same),
         folder,
         views,
-        choose_device(device),
+        place,
         nproc,
     )
 

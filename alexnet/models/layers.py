@@ -4,12 +4,14 @@ All operate on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIP
 the same year, `computerhistory/AlexNet-Source-Code`.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet.kernels.device import memory_format
 from alexnet.kernels.operators import Chain, run_chain
 
 
@@ -148,7 +150,17 @@ class LocalConv(nn.Module):
         inputs = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), self.weight.shape[2])
         y = torch.bmm(inputs, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
         out: Tensor = y.view(self.side, self.side, len(x), self.out_channels).permute(2, 3, 0, 1) + self.bias
-        return out.contiguous(memory_format=torch.channels_last)
+        return out.contiguous(memory_format=memory_format(x.device))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Applies `.to(memory_format=...)` to everything but the weight.
+
+        It has four dimensions, but they are no feature maps: in another order every forward pass would copy it.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not self.weight.is_contiguous():
+            self.weight.data = self.weight.data.contiguous()
+        return self
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, side={self.side}"
@@ -202,6 +214,35 @@ class _AllTies(torch.autograd.Function):
                 )
                 sums[place] += grad * (values[place] == y)
         return sums[..., : x.shape[-2], : x.shape[-1]], None, None, None
+
+
+class GridPool(nn.AdaptiveAvgPool2d):
+    """Means over a grid of cells of nearly equal size, which overlap by a pixel where the sides do not divide.
+
+    Off the CPU it is two small matrix products with zeros and ones, divided by the pixels of a cell: a Mac's GPU has no
+    such pooling for sides that do not divide, and the gradient of CUDA's adds in another order each time.
+    """
+
+    output_size: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) if input.device.type == "cpu" else grid_means(input, self.output_size)
+
+
+def grid_means(x: Tensor, cells: int) -> Tensor:
+    """Returns the means of (N, C, H, W) over a grid (N, C, cells, cells), in float32 or better."""
+    rows, columns = (cells_of(side, cells, x.device) for side in x.shape[-2:])
+    values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    with torch.autocast(x.device.type, enabled=False):
+        sums = rows.T.to(values.dtype) @ (values @ columns.to(values.dtype))
+    return (sums / (rows.sum(0)[:, None] * columns.sum(0))).to(x.dtype)
+
+
+def cells_of(side: int, cells: int, device: torch.device) -> Tensor:
+    """Which pixels of a side belong to which cell: (side, cells) bool. Cell i is floor(i side / cells) to ceil(...)."""
+    pixel = torch.arange(side, device=device)[:, None] * cells
+    start = torch.arange(cells, device=device) * side
+    return (start < pixel + cells) & (pixel < start + side)
 
 
 def activation_layer(name: Literal["relu", "tanh", "sigmoid"]) -> nn.Module:
