@@ -4,6 +4,7 @@ All operate on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIP
 the same year, `computerhistory/AlexNet-Source-Code`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet.kernels.device import memory_format
+from alexnet.kernels.masks import mask
 from alexnet.kernels.operators import Chain, run_chain
 
 
@@ -65,7 +67,9 @@ class WithinMapNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask comes from its own generator, which is seeded again for every step of a run.
+    """Dropout whose mask is a function of (seed, step, layer, row, unit), the same on every device.
+
+    Without a key, outside of a run, it comes from PyTorch's random numbers.
 
     With `scale_at_test` training only sets values to zero and testing multiplies by the kept share, as in 2012 ([code]
     src/layer.cu:1126-1135). Otherwise training divides by the kept share ("inverted dropout", common today). With the
@@ -75,24 +79,26 @@ class Dropout(nn.Module):
     def __init__(self, p: float, scale_at_test: bool):
         super().__init__()
         self.p, self.scale_at_test = p, scale_at_test
-        self.generator: torch.Generator | None = None
-        # Where a process has only a part of the batch (rows) or of the units (columns), its mask is that part of the
-        # full mask: (how many there are in total, which of them this process has). None: all of them.
-        self.rows: tuple[int, slice | Tensor] | None = None
-        self.columns: tuple[int, slice] | None = None
+        self.key: int | None = None  # of seed, step and layer
+        # Where a process has only a part of the batch (rows) or of the units (columns), which of them; None: all.
+        self.rows: slice | Tensor | None = None
+        self.columns: slice | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         keep = 1.0 - self.p
         if not self.training:
             return x * keep if self.scale_at_test else x
-        if self.rows is None and self.columns is None:
-            mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
-        else:
-            count, rows = self.rows or (len(x), slice(None))
-            units, columns = self.columns or (x.shape[1], slice(None))
-            full_mask = x.new_empty((count, units, *x.shape[2:])).bernoulli_(keep, generator=self.generator)
-            mask = full_mask[rows][:, columns].contiguous()
-        return x * mask if self.scale_at_test else x * mask.div_(keep)
+        drawn = torch.empty_like(x).bernoulli_(keep) if self.key is None else self._mask(self.key, keep, x)
+        return x * drawn if self.scale_at_test else x * drawn.div_(keep)
+
+    def _mask(self, key: int, keep: float, x: Tensor) -> Tensor:
+        rows = slice(0, len(x)) if self.rows is None else self.rows
+        if isinstance(rows, slice):
+            rows = torch.arange(rows.start, rows.stop, device=x.device)
+        columns = slice(0, x.shape[1]) if self.columns is None else self.columns
+        pixels = math.prod(x.shape[2:])  # of a map: 1 after the convolutional layers
+        units = range(columns.start * pixels, columns.stop * pixels)
+        return mask(key, rows, units, keep, x).view(x.shape)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, scale_at_test={self.scale_at_test}"

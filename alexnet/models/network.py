@@ -111,12 +111,9 @@ class Network(nn.Module):
         return out
 
     def seed_dropout(self, seed: int, step: int) -> None:
-        """Makes the dropout masks of the next forward pass a function of (seed, step)."""
+        """Makes the dropout masks of the next forward pass, of a whole batch, a function of (seed, step)."""
         for part, layer in enumerate(m for m in self.modules() if isinstance(m, Dropout)):
-            device = self.input_mean.device
-            if layer.generator is None or layer.generator.device != device:
-                layer.generator = torch.Generator(device)
-            layer.generator.manual_seed(seed_for(seed, step, DROPOUT, part))
+            layer.key, layer.rows = seed_for(seed, step, DROPOUT, part), None
 
 
 def check_pixel_range(images: Tensor) -> None:

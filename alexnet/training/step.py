@@ -125,8 +125,8 @@ def group_step(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def set_masks(rows: slice | Tensor) -> None:
-        set_mask_rows(model, count, rows)
         model.seed_dropout(recipe.seed, step)
+        set_mask_rows(model, rows)
 
     precision = partial(autocast, images.device, recipe.precision)
 
