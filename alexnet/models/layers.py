@@ -159,14 +159,11 @@ class LocalConv(nn.Module):
         return out.contiguous(memory_format=memory_format(x.device))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Applies `.to(memory_format=...)` to everything but the weight.
+        """Keeps the memory layout whatever `.to(memory_format=...)` asks for.
 
-        It has four dimensions, but they are no feature maps: in another order every forward pass would copy it.
+        The weight has four dimensions, but they are no feature maps: in another order every forward pass would copy it.
         """
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if not self.weight.is_contiguous():
-            self.weight.data = self.weight.data.contiguous()
-        return self
+        return super()._apply(lambda tensor: fn(tensor).contiguous(), recurse)  # type: ignore[no-untyped-call,no-any-return]
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, side={self.side}"
