@@ -141,8 +141,12 @@ def counting(trainer: Trainer) -> Trainer:
     return trainer
 
 
-def run_parts(recipe: Recipe, device: torch.device) -> None:
-    """Construction, steps, check, restoring, evaluation and explanation; every tensor must be where it belongs."""
+def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) -> None:
+    """Construction, a step, restoring and evaluation; every tensor must be where it belongs.
+
+    Args:
+        everything: also a check, a step after restoring, ten views, and explanations. They need no network of their own.
+    """
     prepared = images_of(recipe.prepare_size)
     run = RunFolder(Path(), recipe, CLASSES, {})
     trainer = counting(Trainer(run, prepared, device))
@@ -151,25 +155,26 @@ def run_parts(recipe: Recipe, device: torch.device) -> None:
     on_device(dict(zip(("images", "targets"), batch, strict=True)), device)
     result = trainer.take_step(*batch, at)
     trainer.advance(result, 1.0)
-    check_network(trainer.alone(), *batch, recipe)
+    if everything:
+        check_network(trainer.alone(), *batch, recipe)
     on_device(trainer.tensors(), device)
     stored = {name: tensor.detach().cpu() for name, tensor in trainer.tensors().items()}
     resumed = counting(Trainer(run, prepared, device))
     resumed._restore(stored, trainer.state)
     on_device(resumed.tensors(), device)
+    network = trainer.trained.eval()
+    split = prepared.splits["val"]
+    predict_probabilities(network, split.read, 1, precision=recipe.precision)
+    if not everything:
+        return
     resumed.take_step(*batch, at)
     assert resumed.tensors().keys() == trainer.tensors().keys()
-    trainer.model.train()
-    first_bad(trainer.model, batch[0])
-    network = trainer.trained.eval()
-    for views in (1, 10):
-        split = prepared.splits["val"]
-        found = predict_probabilities(network, split.read, len(split), views=views, precision=recipe.precision)
-        assert found.shape == (IMAGES, len(CLASSES))
+    predict_probabilities(network, split.read, len(split), views=10, precision=recipe.precision)
     classifier = Classifier(network, CLASSES, recipe.prepare_size, recipe.precision)
-    image = prepared.splits["val"].read([0])[0]
+    image = split.read([0])[0]
     explain(classifier, image, METHODS, patch=recipe.model.crop_size)
     classifier.crop_probabilities(image)
+    first_bad(trainer.model.train(), batch[0])
 
 
 def main(named: list[str]) -> None:
@@ -180,7 +185,7 @@ def main(named: list[str]) -> None:
             name, *changes = each.split(";")
             wrong = ""
             try:
-                run_parts(small(name, *changes), device)
+                run_parts(small(name, *changes), device, everything=bool(changes))
             except Exception as error:
                 last = traceback.extract_tb(error.__traceback__)
                 own = [
