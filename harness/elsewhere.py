@@ -145,7 +145,7 @@ def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) 
     """Construction, a step, restoring and evaluation; every tensor must be where it belongs.
 
     Args:
-        everything: also a check, a step after restoring, ten views, and explanations. They need no network of their own.
+        everything: also a check, a step after restoring, ten views, and explanations.
     """
     prepared = images_of(recipe.prepare_size)
     run = RunFolder(Path(), recipe, CLASSES, {})
