@@ -345,4 +345,4 @@ def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") 
     10
     """
     folder, network = opened(source, checkpoint)
-    return Model(folder, network.to(choose_device(device)))
+    return Model(folder, network.place(choose_device(device)))

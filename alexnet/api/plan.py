@@ -31,7 +31,7 @@ from alexnet.distributed.rendezvous import (
     train_in_workers,
     world_size_of,
 )
-from alexnet.kernels.device import choose_device
+from alexnet.kernels.device import check_processes, choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, override, with_fields
@@ -126,7 +126,7 @@ class TrainingPlan:
         if self.resumed is not None:
             return self.resumed
         prepared, recipe = self.schedule.prepared, self.recipe
-        about = (recipe, self.data, prepared, self.excluded, self.labels)
+        about = (recipe, self.data, prepared, self.excluded, self.labels, self.schedule.device)
         if self.rendezvous is None:
             record = start_run(self.out or new_folder("runs", self.data), *about)
         elif self.speaks:
@@ -145,6 +145,7 @@ class TrainingPlan:
         callbacks: Sequence[Monitor] = (),
         progress: bool = False,
         allow_inexact: bool = False,
+        fast: bool = False,
     ) -> Run:
         """Trains the run that `start` gave; arguments as for `alexnet.train`.
 
@@ -153,7 +154,7 @@ class TrainingPlan:
         """
         prepared, device = self.schedule.prepared, self.schedule.device
         if starts_workers(self.division):
-            options = ["--allow-inexact"] if allow_inexact else []
+            options = [*(["--allow-inexact"] if allow_inexact else []), *(["--fast"] if fast else [])]
             if code := train_in_workers(run.folder, self.division, str(device), save_seconds, *options):
                 raise WorkersEnded(code)
             return run
@@ -172,6 +173,7 @@ class TrainingPlan:
                 monitor=Monitors(monitors),
                 save_seconds=save_seconds,
                 allow_inexact=allowed,
+                fast=fast,
                 group=group,
             )
         return run
@@ -215,6 +217,7 @@ def plan(
     spec, table = named_images(data, labels)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
     place = device_of_rank(choose_device(device), rendezvous)
+    check_processes(place, division.nproc if starts_workers(division) else 1)
     check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(Path(exclude))
     tell = on_prepared if is_speaker(rendezvous) else None
@@ -253,6 +256,7 @@ def resuming(
     with final_errors(rendezvous):
         opened = run if isinstance(run, Run) else Run.open(run)
         place = device_of_rank(choose_device(device), rendezvous)
+        check_processes(place, division.nproc if starts_workers(division) else 1)
         check_scheme(opened.recipe, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
         tell = on_prepared if is_speaker(rendezvous) else None
 

@@ -58,7 +58,7 @@ class Ablation:
     @property
     def runs(self) -> int:
         """How many different runs are wanted."""
-        return len({runner.key(job) for job in self.jobs})
+        return len({runner.key(job, self.device) for job in self.jobs})
 
     @property
     def commands(self) -> list[str]:
@@ -85,7 +85,7 @@ class Ablation:
     @property
     def rows(self) -> list[Row]:
         """The rows of the runs that are done."""
-        return rows_for(results.read(self.rows_file), self.jobs, [runner.key(job) for job in self.jobs])
+        return rows_for(results.read(self.rows_file), self.jobs, [runner.key(job, self.device) for job in self.jobs])
 
     @property
     def split(self) -> str:
@@ -146,9 +146,9 @@ def ablate(
     folder = Path(out) if out is not None else Path("ablations") / f"{base}-{Path(data).resolve().name}"
     table = Path(labels).expanduser() if labels is not None else None
     jobs = jobs_of(str(data), base, variants, range(seeds), changes, labels=table)
-    missing = runner.waiting(jobs, folder / "rows.jsonl")
-    same = unchanged(jobs, [runner.key(job) for job in jobs])
     place = choose_device(device)
+    missing = runner.waiting(jobs, folder / "rows.jsonl", place)
+    same = unchanged(jobs, [runner.key(job) for job in jobs])
     return Ablation(base, tuple(variants), tuple(jobs), tuple(missing), tuple(same), folder, views, place, nproc)
 
 

@@ -54,7 +54,7 @@ def run_demo(out: Path) -> None:
         shutil.rmtree(folders[name], ignore_errors=True)
         run = alexnet.train("digits", recipe=recipe, out=folders[name], device="cpu", progress=True)
         with tables.trained(run.folder):
-            evaluations, _ = run.evaluate_and_report(progress=True)
+            evaluations, _ = run.evaluate_and_report(progress=True, device="cpu")
         test = next(e for e in evaluations if e.split == "test" and e.views == 1)
         rows.append(
             (

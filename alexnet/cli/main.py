@@ -20,8 +20,8 @@ from cyclopts import (
 from alexnet.api.warning import as_notes
 from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
 from alexnet.cli.options import with_max_pixels
-from alexnet.errors import AlexNetError, ResourceError, UsageError
-from alexnet.kernels.device import keep_memory
+from alexnet.errors import AlexNetError, UsageError
+from alexnet.kernels.device import failure_of, keep_memory
 
 OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.
@@ -100,13 +100,10 @@ def main() -> None:
     except AlexNetError as error:
         _fail(str(error), error.exit_code)
     except (MemoryError, RuntimeError) as error:
-        # PyTorch says so only in the words of a RuntimeError.
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        failure = failure_of(error)
+        if failure is None:
             raise
-        short = ResourceError(
-            "not enough memory", fix="Use a smaller batch_size, model.width or crop_size.", code="E542"
-        )
-        _fail(str(short), ResourceError.exit_code)
+        _fail(str(failure), failure.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:

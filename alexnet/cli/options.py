@@ -19,6 +19,7 @@ __all__ = [
     "Checkpoint",
     "Device",
     "Divided",
+    "Fast",
     "Format",
     "Images",
     "Labels",
@@ -41,6 +42,13 @@ Changes = Annotated[
 Checkpoint = Annotated[Literal["best", "last"], Parameter(help="The best on validation, or the last.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, mps, or a torch device such as cuda:1.")]
 Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
+Fast = Annotated[
+    bool,
+    Parameter(
+        help="On a CUDA card use algorithms that may add in another order each time: faster, but a resumed run then "
+        "does not end with the same bytes. Elsewhere it changes nothing."
+    ),
+]
 Format = Annotated[Literal["table", "json", "csv"], Parameter(help="table for people, json or csv for programs.")]
 Images = Annotated[str, Parameter(allow_leading_hyphen=True, help='Files, folders or "patterns".')]
 Labels = Annotated[

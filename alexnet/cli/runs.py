@@ -86,7 +86,7 @@ def predict(
     refuse_unread(unread, count)
 
 
-def report(run: RunPath) -> None:
+def report(run: RunPath, *, device: Device = "auto") -> None:
     """Evaluate a run and write its report.html.
 
     For example:
@@ -96,5 +96,7 @@ def report(run: RunPath) -> None:
     from alexnet.cli import tables, terminal
 
     opened = alexnet.Run.open(run)
-    evaluations, page = opened.evaluate_and_report(progress=True, on_prepared=tables.prepared, on_changed=terminal.note)
+    evaluations, page = opened.evaluate_and_report(
+        progress=True, on_prepared=tables.prepared, on_changed=terminal.note, device=device
+    )
     tables.results(opened.folder, evaluations, page)

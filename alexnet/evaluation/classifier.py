@@ -36,7 +36,7 @@ class Classifier:
     network: Network
     class_names: tuple[str, ...]  # in the order of the outputs
     prepare_size: int  # side of a prepared image in pixels, as in the recipe of the training
-    precision: str = "float32"  # or bfloat16
+    precision: str = "float32"  # or tf32, bfloat16
 
     def __repr__(self) -> str:
         network = f"{type(self.network).__name__} for {self.network.config.crop_size} pixels"

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
 from alexnet.data.folders import nfc
@@ -106,8 +108,13 @@ def start_run(
     prepared: Prepared,
     excluded: Sequence[Excluded] = (),
     labels: Path | None = None,
+    device: torch.device | None = None,
 ) -> RunFolder:
-    """Makes a new run folder for prepared images; it records their source, labels and what is left out."""
+    """Makes a new run folder for prepared images; it records their source, labels and what is left out.
+
+    Args:
+        device: on which it will be trained.
+    """
     path = Path(data).expanduser()
     about: dict[str, Any] = {
         "source": str(path.resolve()) if path.exists() else data,
@@ -125,7 +132,7 @@ def start_run(
         about["weights"] = fingerprint(network)
         if assumed := assumed_of(source):
             about["weights_assumed"] = assumed
-    return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
+    return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about, device)
 
 
 def start_or_continue(
@@ -135,6 +142,7 @@ def start_or_continue(
     prepared: Prepared,
     excluded: Sequence[Excluded] = (),
     labels: Path | None = None,
+    device: torch.device | None = None,
 ) -> RunFolder:
     """Returns the run of a folder: a new one, or the one that the same command started there before.
 
@@ -142,7 +150,7 @@ def start_or_continue(
         UsageError: the folder holds a run with another recipe or other images.
     """
     if not (folder / "recipe.json").is_file():
-        return start_run(folder, recipe, data, prepared, excluded, labels)
+        return start_run(folder, recipe, data, prepared, excluded, labels, device)
     run = open_run(folder)
     changed = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
     reasons = [f"{field} is {old!r} there and {new!r} in this command" for field, (old, new) in changed.items()]

@@ -54,7 +54,7 @@ from alexnet.interpret.attribution import methods_of
 from alexnet.interpret.features import check_file
 from alexnet.interpret.filters import conv1_kernels
 from alexnet.interpret.image_index import update_index
-from alexnet.kernels.device import choose_device
+from alexnet.kernels.device import check_processes, choose_device, failure_of
 from alexnet.models.build import build_model
 from alexnet.models.network import check_layer
 from alexnet.models.shapes import grid_sizes
@@ -282,6 +282,12 @@ def offline(s: Scene) -> object:
 
     s.refuse(torchvision.datasets, "CIFAR10", OSError("no network"))
     return open_source("cifar10", downloads=s / "cache")
+
+
+def broken_card(s: Scene) -> None:
+    failure = failure_of(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert failure is not None
+    raise failure
 
 
 def no_memory(s: Scene) -> object:
@@ -836,6 +842,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E248", lambda s: s.cli("similar", trained_run(s), "a.png", "--index", "photos", "--k", 0)),
     ("E249", lambda s: s.cli("export", trained_run(s), "--to", "hf", "--out", s / "hf", "--int8")),
     ("E250", lambda s: choose_device("tpu")),
+    ("E250", lambda s: check_processes(torch.device("mps"), 2)),
     ("E251", in_use),
     ("E252", lambda s: create_run(s.tree("thesis.txt"), LENET, (), {})),
     ("E253", lambda s: open_run(s.folder)),
@@ -1031,6 +1038,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E542", no_memory),
     ("E542", lambda s: build_model(AlexNetConfig(fc_features=(10**9, 10**9)))),
     ("E542", lambda s: build_model(AlexNetConfig(width=1e38))),
+    ("E543", broken_card),
     ("E601", hostile_pickle),
     ("E610", lambda s: read_stored(s.file("w", b"\xa2\x06\x7f"))),
     ("E610", lambda s: read_stored(s.file("w.npz", b"PK\x03\x04"))),
