@@ -10,7 +10,7 @@ line of JSON: recipe, and what went wrong. A process of its own, because a backe
 import json
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -177,7 +177,7 @@ def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) 
     first_bad(trainer.model.train(), batch[0])
 
 
-def main(named: list[str]) -> None:
+def main(named: Iterable[str]) -> None:
     """Runs recipes, given as a name or as name,field=value,...; a line of JSON for each."""
     torch.set_num_threads(1)
     with elsewhere() as device:

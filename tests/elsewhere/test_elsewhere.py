@@ -61,11 +61,24 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_each_kind_shows(fault):
-    code, recipe = FAULTS[fault]
-    program = f"{code}\nfrom harness.elsewhere import main\nmain([{recipe!r}])"
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, cwd=ROOT)
+ONE_BY_ONE = """
+import json, sys
+from alexnet.training import state, trainer
+from harness.elsewhere import main
+whole = state._load_optimizer, trainer.Trainer.on_device
+def broken():
+    for code, recipe in json.loads(sys.argv[1]):
+        exec(code)
+        yield recipe
+        state._load_optimizer, trainer.Trainer.on_device = whole
+main(broken())
+"""
+
+
+def test_a_fault_of_each_kind_shows():
+    command = [sys.executable, "-W", "ignore", "-c", ONE_BY_ONE, json.dumps(list(FAULTS.values()))]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    ((name, wrong),) = (json.loads(line) for line in ended.stdout.splitlines())
-    assert (name, wrong != "") == (recipe, True)
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [recipe for recipe, _ in found] == [recipe for _, recipe in FAULTS.values()]
+    assert [fault for fault, (_, wrong) in zip(FAULTS, found, strict=True) if not wrong] == []
