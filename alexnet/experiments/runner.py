@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from alexnet.data.loader import steps_per_epoch
 from alexnet.data.open import fitted, open_images
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluation.evaluate import evaluate
-from alexnet.experiments import results
+from alexnet.experiments import answers, results
 from alexnet.models.build import build_model
 from alexnet.models.summary import summarize
 from alexnet.recipes.named import find_recipe
@@ -155,20 +156,40 @@ def run_jobs(
         return True
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited; processes that all use every core slow each other down very much
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(run_job, job, runs, chosen_device) for job in jobs]
+    stop = context.Event()
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
+        futures = [pool.submit(_work, job, runs, chosen_device) for job in jobs]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 row = future.result()
                 if row is None:
+                    stop.set()
                     pool.shutdown(cancel_futures=True)
                     return False
                 append(file, row)
                 tell(row, len(jobs) - done)
         except BaseException:
+            stop.set()
+            for child in multiprocessing.active_children():
+                child.terminate()  # it saves its run; a signal that only this process got would leave it training
             pool.shutdown(cancel_futures=True)
             raise
     return True
+
+
+_stop: Event | None = None  # in a worker: whether it may begin no further run
+
+
+def _start_worker(stop: Event) -> None:
+    global _stop
+    torch.set_num_threads(1)
+    _stop = stop
+
+
+def _work(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None:
+    """Does a run, unless all are being stopped: a pool does not cancel what it handed to a worker already."""
+    assert _stop is not None
+    return None if _stop.is_set() else run_job(job, runs, device)
 
 
 def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None:
@@ -267,16 +288,20 @@ def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, out
 def _measured(
     job: Job, run: RunFolder, prepared: Prepared, device: torch.device
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Returns split -> views -> errors in [0, 1] and log loss; training images use one view, without augmentation."""
+    """Returns split -> views -> errors in [0, 1], log loss, and which held-out images were wrong.
+
+    Training images use one view, without augmentation.
+    """
     model = load_model(run, "last").place(device)
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for split in (name for name in SPLITS if name in prepared.splits):
         for views in views_of(job, run.recipe) if split != "train" else (1,):
             precision = run.recipe.precision
-            summary = evaluate(
-                model, prepared, split, class_names=run.class_names, views=views, precision=precision
-            ).summary()
+            evaluation = evaluate(model, prepared, split, class_names=run.class_names, views=views, precision=precision)
+            summary = evaluation.summary()
             values = {name: _rounded(summary[name]) for name in ("top1_error", "top5_error", "log_loss")}
+            if split != "train":
+                values[answers.WRONG] = answers.pack(answers.wrong_images(evaluation))
             out.setdefault(split, {})[str(views)] = values
     return out
 

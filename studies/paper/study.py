@@ -7,11 +7,13 @@ go at a time with --jobs 2.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from harness import ROOT
 
@@ -55,12 +57,15 @@ class Options:
 Phase = Callable[[Options], list[Job]]
 
 
-def main(name: str, doc: str, data: Sequence[str], phases: Sequence[Phase], seeds: int = 3) -> Options:
+def main(
+    name: str, doc: str, data: Sequence[str], phases: Sequence[Phase], seeds: int = 3, rounds: Phase | None = None
+) -> Options:
     """Runs a study from the command line.
 
     Args:
         doc: the docstring of the script, shown as help: question, sizes, minutes.
         data: names of the folders of images that it takes.
+        rounds: a phase that comes after the others and is asked anew until every run that it wants has a row.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for folder in data:
@@ -75,9 +80,14 @@ def main(name: str, doc: str, data: Sequence[str], phases: Sequence[Phase], seed
     folders = tuple(str(Path(getattr(typed, folder)).resolve()) for folder in data)
     options = Options(name, folders, typed.seeds, tuple(typed.set), typed.jobs, typed.out, typed.runs)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, _stop)  # training saves by itself; this is for what comes between
     try:
         for phase in phases:
             _run_phase(options, phase, typed.dry_run)
+        while rounds is not None and _run_phase(options, rounds, typed.dry_run):
+            pass
+    except KeyboardInterrupt:
+        _stopped(name)
     except AlexNetError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -85,7 +95,17 @@ def main(name: str, doc: str, data: Sequence[str], phases: Sequence[Phase], seed
     return options
 
 
-def _run_phase(options: Options, phase: Phase, dry_run: bool) -> None:
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _stopped(name: str) -> NoReturn:
+    print(f"{name}: stopped and saved; the same command goes on", file=sys.stderr)
+    sys.exit(130)
+
+
+def _run_phase(options: Options, phase: Phase, dry_run: bool) -> bool:
+    """Does the runs of a phase that have no row; returns whether there were any."""
     jobs = runner.waiting(phase(options), options.out)
     if dry_run:
         seconds = runner.estimate(jobs, torch.device("cpu"))
@@ -94,8 +114,8 @@ def _run_phase(options: Options, phase: Phase, dry_run: bool) -> None:
             print(f"  {results.command(job.base, job.changes, job.seed)}")
         sys.exit(0)
     if not runner.run_jobs(jobs, options.out, options.runs, processes=options.jobs, tell=_tell):
-        print(f"{options.name}: stopped and saved; the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        _stopped(options.name)
+    return bool(jobs)
 
 
 def _tell(row: dict[str, Any], left: int) -> None:
@@ -112,14 +132,25 @@ def subset(folder: str, every: dict[str, int]) -> str:
         folder: with a folder for each split, and in it one for each class.
         every: split -> n.
     """
-    root = Path(folder)
-    out = cache_folder() / "subsets" / "-".join([root.name, *(f"{split}{n}" for split, n in every.items())])
+    name = "-".join([Path(folder).name, *(f"{split}{n}" for split, n in every.items())])
+    return _linked(folder, name, {split: (split, slice(None, None, n)) for split, n in every.items()})
+
+
+def held_back(folder: str, last: int) -> str:
+    """A folder of links to the training images alone: the last of each class, by name, are validation images."""
+    parts = {"train": ("train", slice(None, -last)), "val": ("train", slice(-last, None))}
+    return _linked(folder, f"{Path(folder).name}-last{last}", parts)
+
+
+def _linked(folder: str, name: str, parts: dict[str, tuple[str, slice]]) -> str:
+    """A folder of links, made once, in the cache: split -> the split and the part of each class that it is made of."""
+    root, out = Path(folder), cache_folder() / "subsets" / name
     if not (out / "complete").exists():
-        for split, n in every.items():
-            for kind in sorted(path for path in (root / split).iterdir() if path.is_dir()):
+        for split, (source, part) in parts.items():
+            for kind in sorted(path for path in (root / source).iterdir() if path.is_dir()):
                 place = out / split / kind.name
                 place.mkdir(parents=True, exist_ok=True)
-                for picture in sorted(kind.iterdir())[::n]:
+                for picture in sorted(kind.iterdir())[part]:
                     if not (place / picture.name).is_symlink():
                         (place / picture.name).symlink_to(picture.resolve())
         (out / "complete").touch()

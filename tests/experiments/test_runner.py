@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet.data.open import open_images
 from alexnet.errors import UsageError
-from alexnet.experiments import results, runner
+from alexnet.evaluation.evaluate import evaluate
+from alexnet.experiments import answers, results, runner
 from alexnet.experiments.ablation import effects, jobs_of
 from alexnet.experiments.runner import Job
 from alexnet.recipes.ingredients import variants_of
@@ -101,6 +103,12 @@ def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(dataset, tmp_p
     assert set(row["results"]) == {"train", "val"}
     assert set(row["results"]["val"]) == {"1"}  # a network that saw no mirror images is not tested on them
     assert row["data"]["pictures"] == {"train": 24, "val": 6}
+    (run,) = (tmp_path / "runs").iterdir()
+    trained = open_run(run)
+    seen = evaluate(load_model(trained, "last"), open_images(dataset, 24), "val", class_names=trained.class_names)
+    right = [name for name, wrong in zip(seen.names, answers.wrong_of(row, "val"), strict=True) if not wrong]
+    assert right == [n for n, p, y in zip(seen.names, seen.probabilities, seen.labels, strict=True) if p.argmax() == y]
+    assert answers.wrong_of(row, "train") is None
     assert str(tmp_path) not in json.dumps(row)
     typed = shlex.split(row["command"])
     assert typed[:3] == ["alexnet", "train", "DATA"]
