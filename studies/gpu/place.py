@@ -23,7 +23,7 @@ CLOCKS = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power
 
 
 def know_commit() -> str | None:
-    """The commit of this tree; in a copy that `pack` made it is set for all that ask, unless ALEXNET_COMMIT says one."""
+    """The commit of this tree; in a copy that `pack` made it is set for all who ask, unless ALEXNET_COMMIT says one."""
     if not (ROOT / ".git").exists() and not os.environ.get("ALEXNET_COMMIT") and (packed := packed_commit(ROOT)):
         os.environ["ALEXNET_COMMIT"] = packed
     return commit()
