@@ -121,13 +121,7 @@ def kills(session: Session, folder: Path, prepared: Prepared) -> None:
     place = folder / "kills"
     place.mkdir()
     until = time.monotonic() + 0.6 * session.left  # the rest of the run must fit, too
-    found = reliability.killed(
-        place,
-        prepared,
-        device=str(session.device),
-        times=1 if session.tiny else KILLS,
-        until=until,
-        changes=("epochs=1",) if session.tiny else (),
-    )
+    trial = {"times": 1, "save_seconds": 0.5, "changes": ("epochs=1",)} if session.tiny else {"times": KILLS}
+    found = reliability.killed(place, prepared, device=str(session.device), until=until, **trial)
     equal = bool(found["equal"]) and not found["damage"]
     session.row(what=f"{found['kills']} kills", resumed=found["equal"], ok=equal, **found)

@@ -98,13 +98,13 @@ def torchvision_plain(device: torch.device, batch: int, tiny: bool) -> Step:
 def torchvision_compiled(device: torch.device, batch: int, tiny: bool) -> Step:
     """torchvision's network as PyTorch makes it fastest."""
     network = torchvision_network(tiny).to(memory_format=torch.channels_last)
-    return plain_step(torch.compile(network), device, batch, bfloat16=True)  # type: ignore[arg-type]
+    return plain_step(torch.compile(network), device, batch, bfloat16=True)
 
 
 def our_recipe(tiny: bool, precision: str) -> Recipe:
     """The network of 2012 whole; in a trial an eighth as wide, on the same images."""
     recipe = find_recipe("alexnet-2012")
-    model = replace(recipe.model, width=1 / 8) if tiny else recipe.model  # type: ignore[type-var]
+    model = replace(recipe.model, width=1 / 8) if tiny else recipe.model
     return replace(recipe, model=model, precision=precision)
 
 

@@ -32,7 +32,8 @@ LACKING = (
 )
 PYTHON, PLATFORMS = "3.12", ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 MIB = 2**20
-PART, MOST = 50 * MIB, 60 * MIB
+PART, MOST = 55 * MIB, 60 * MIB  # with the tree and the wheels a part must stay under 64 MiB
+HEADERS = 30 + 46  # bytes of a file in a zip, beside its content and twice its name
 CLOTHING_SIZE = 64
 PICTURES = (".webp", ".png", ".jpg", ".jpeg")
 
@@ -142,22 +143,19 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def write_parts(out: Path, name: str, files: Files, part: int = PART) -> list[Path]:
-    """Writes files into as many zip files as it takes, each but the last as large as a part; returns their paths."""
-    paths: list[Path] = []
-    archive: zipfile.ZipFile | None = None
-    size = 0
-    for inner, content in files:
-        entry = len(content) + 2 * len(inner) + 200  # both headers of a file in a zip
-        if archive is None or (archive.infolist() and size + entry > part):
-            if archive is not None:
-                archive.close()
-            paths.append(out / f"{name}-{len(paths)}.part")
-            archive, size = zipfile.ZipFile(paths[-1], "w"), 0
+    """Writes files into as few zip files as it takes, all about as large, at most as a part; returns their paths."""
+    entries = [(inner, content, len(content) + 2 * len(inner) + HEADERS) for inner, content in files]
+    count = -(-sum(size for *_, size in entries) // part)
+    share = sum(size for *_, size in entries) / count
+    paths = [out / f"{name}-{number}-of-{count}.zip" for number in range(count)]
+    done, archives = 0, [zipfile.ZipFile(path, "w") for path in paths]
+    for inner, content, size in entries:
+        archive = archives[min(int(done / share), count - 1)]
         archive.writestr(zipfile.ZipInfo(inner), content)  # without a date: the same images, the same bytes
-        size += entry
-    if archive is not None:
+        done += size
+    for archive in archives:
         archive.close()
-    return [path.rename(out / f"{name}-{number}-of-{len(paths)}.zip") for number, path in enumerate(paths)]
+    return paths
 
 
 def unpack(root: Path, tell: Callable[[str], None]) -> None:

@@ -125,26 +125,18 @@ def attempt(session: Session, what: str, call: Callable[[], Any]) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int = WIDTH) -> str:
     """Rows as lines of at most `width` characters; the first column gives way, what failed is said in its place."""
-    shown = []
-    for row in rows:
-        cells = [_shown(row.get(name)) for name in columns]
-        shown.append([cells[0], f"failed: {row['failed']}"] if row.get("failed") else cells)
-    others = [
-        max(len(text) for text in (name, *(cells[i] for cells in shown if len(cells) == len(columns))))
-        for i, name in enumerate(columns)
-        if i
-    ]
-    rest = sum(others) + 2 * len(others)
-    longest = max((len(cells[0]) for cells in shown), default=0)
-    first = max(8, min(max(longest, len(columns[0])), width - rest))
+    shown = [[_shown(row.get(name)) for name in columns] for row in rows]
+    whole = [list(columns), *(cells for cells, row in zip(shown, rows, strict=True) if not row.get("failed"))]
+    others = [max(len(cells[i]) for cells in whole) for i in range(1, len(columns))]
+    longest = max(len(cells[0]) for cells in (list(columns), *shown))
+    first = max(8, min(longest, width - sum(others) - 2 * len(others)))
     lines = []
-    for cells in (list(columns), *shown):
-        head = cells[0] if len(cells[0]) <= first else f"{cells[0][: first - 1]}~"
-        if len(cells) != len(columns):
-            lines.append(f"{head.ljust(first)}  {cells[1]}"[:width])
-            continue
-        parts = [head.ljust(first), *(cell.rjust(size) for cell, size in zip(cells[1:], others, strict=True))]
-        lines.append("  ".join(parts).rstrip()[:width])
+    for cells, row in zip((list(columns), *shown), ({}, *rows), strict=True):
+        head = (cells[0] if len(cells[0]) <= first else f"{cells[0][: first - 1]}~").ljust(first)
+        rest = [cell.rjust(size) for cell, size in zip(cells[1:], others, strict=True)]
+        if row.get("failed"):
+            rest = [f"failed: {row['failed']}"]
+        lines.append("  ".join([head, *rest]).rstrip()[:width])
     return "\n".join(lines)
 
 

@@ -52,7 +52,7 @@ def measure(session: Session) -> tuple[str, ...]:
     copy = attempt(session, "copy", lambda: limits.copy_rate(session.device, session.tiny))
     products = ", ".join(f"{precision} {rate:.3g}" for precision, rate in peaks.items())
     session.machine["limits"] = f"copy {copy or 0:.3g} TB/s, products in TFLOP/s: {products}"
-    batches, predicted = ((2,), (1,)) if session.tiny else (BATCHES, PREDICTED)
+    batches, predicted = ((1,), (1,)) if session.tiny else (BATCHES, PREDICTED)
     training(session, batches[0], peaks)
     chains(session, batches[0])
     for batch in predicted:

@@ -82,16 +82,18 @@ def killed(
     device: str = "cpu",
     times: int = KILLS,
     until: float = math.inf,
+    save_seconds: float = 0.05,
     changes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A run of 800 steps, killed 40 times at random moments, against the same undisturbed.
 
     Args:
         until: no more kills after this time of `time.monotonic`.
+        save_seconds: between two checkpoints.
         changes: of the recipe, `epochs=2` for 40 steps.
     """
     whole, run = new_run(folder / "whole", prepared, *changes), new_run(folder / "killed", prepared, *changes)
-    where = (str(prepared.folder), 0.05, device)
+    where = (str(prepared.folder), save_seconds, device)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["alexnet.training.loop", "harness.killed_training"])
     for _ in range(2):  # the first loads what the second has ready
