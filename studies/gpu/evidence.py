@@ -1,8 +1,8 @@
 """`ensemble`: many runs of one recipe and its variants on CIFAR-10, for differences of a point that three seeds hide.
 
 Seed by seed over all variants: wherever it stops, the blocks before are complete pairs. Every row is on the disk when
-its run ends, in OUT/ensemble.jsonl; what has a row there is not run again, and a run that was cut off goes on where the
-machine still has its folder.
+its run ends, in OUT/ensemble.jsonl and in the cache of the machine. What has a row in one of them, or in the results
+that were merged before, is not run again; a run that was cut off goes on where the machine still has its folder.
 """
 
 import multiprocessing
@@ -23,6 +23,7 @@ from alexnet.experiments.ablation import effects, jobs_of
 from alexnet.experiments.runner import Job, planned, run_job
 from alexnet.recipes.ingredients import BASE, Variant, variants_of
 from alexnet.storage.files import append, cache_folder
+from harness import ROOT
 from studies.gpu.place import card, know_commit
 from studies.gpu.session import Refused, Session
 from studies.gpu.smoke import precisions
@@ -80,20 +81,28 @@ def measure(
         processes: runs at the same time on the one device.
     """
     variants, wanted = jobs(data, base, vary, seeds, common)
-    file, runs = session.out / ROWS, cache_folder() / "gpu-runs"
+    runs = cache_folder() / "gpu-runs"
+    files = (session.out / ROWS, runs / ROWS)
     session.facts |= {"data": Path(data).name, "base": base, "vary": vary, "changes": list(common)}
-    known = {identity(row) for row in results.read(file)}
+    known = rows_there(files)
     device, name = session.device, card(session.device)
     waiting = [job for job in wanted if _key(job, device, name) not in known]
     for row in _rows(waiting, runs, session, processes):
         row["environment"] |= _facts(session, row)
         row["commit"] = know_commit()
-        append(file, row | ({"tiny": True} if session.tiny else {}))
+        for file in files:
+            append(file, row | ({"tiny": True} if session.tiny else {}))
         session.facts["runs"] = session.facts.get("runs", 0) + 1
         session.write()
     mine = {_key(job, device, name): job.variant for job in wanted}
-    found = [row | {"variant": mine[identity(row)]} for row in results.read(file) if identity(row) in mine]
+    found = [row | {"variant": mine[key]} for key, row in rows_there(files).items() if key in mine]
     summarize(session, found, variants)
+
+
+def rows_there(files: Sequence[Path]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The rows of this commit in these files, and those that were merged into the results before."""
+    here = [row for file in files for row in results.read(file) if row["commit"] == know_commit()]
+    return {identity(row): row for row in (*results.read(ROOT / "results" / f"{STUDY}.jsonl"), *here)}
 
 
 def _key(job: Job, device: torch.device, name: str | None) -> tuple[Any, ...]:

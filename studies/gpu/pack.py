@@ -90,9 +90,13 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def listed_files(root: Path) -> str:
-    """A line for each regular file of the commit: its hash and its name."""
+    """A line for each regular file of the commit, but for results: its hash and its name.
+
+    Results that are merged between two calls do not make the code another one.
+    """
     lines = []
-    for entry in _git(root, "ls-files", "-s", "-z").split("\0"):
+    others = (".", ":!results", ":!benchmarks/results", ":!benchmarks/*.md")
+    for entry in _git(root, "ls-files", "-s", "-z", "--", *others).split("\0"):
         facts, _, name = entry.partition("\t")
         if facts.startswith("100"):
             lines.append(f"{facts.split()[1]} {name}\n")

@@ -1,7 +1,7 @@
 """Where something was measured: the card, its clocks and driver, versions, and the commit of a copy without `.git`.
 
 `pack` writes what a carried copy needs to know its commit: `.gpu/commit`, and `.gpu/files` with the hash that git has
-of every file. A copy whose files are not those says so with -dirty, as git would.
+of every file but results. A copy whose files are not those says so with -dirty, as git would.
 """
 
 import hashlib
