@@ -84,7 +84,8 @@ class Session:
         state = "complete" if self.complete else "stopped by the clock"
         spent = f"{time.monotonic() - self.began:.0f} s"
         head = f"{self.name}: {len(self.rows)} rows, {state} after {spent}; {where}, commit {self.machine['commit']}"
-        return f"{head[:WIDTH]}\n{table(columns, self.rows)}"
+        shown = [row for row in self.rows if row.get("failed") or not row.get("test")]  # single tests only if they fail
+        return f"{head[:WIDTH]}\n{table(columns, shown)}"
 
 
 def guard(seconds: float) -> None:

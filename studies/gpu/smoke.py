@@ -53,7 +53,11 @@ def _tests(session: Session) -> None:
         session.row(what=TESTS, failed="there is no such folder in this tree")
         return
     arguments = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--rootdir", str(ROOT)]
-    code = pytest.main([*arguments, str(folder)], plugins=[_Outcomes(session)])
+    threads, outcomes = torch.get_num_threads(), _Outcomes(session)
+    code = pytest.main([*arguments, str(folder)], plugins=[outcomes])
+    torch.set_num_threads(threads)  # the tests take one
+    counts = outcomes.counts
+    session.row(what=f"{TESTS}: {', '.join(f'{n} {name}' for name, n in counts.items())}", ok=not counts["failed"])
     if code not in (0, 1, 2, 5):
         session.row(what=TESTS, failed=f"pytest ended with {int(code)}")
 
@@ -63,19 +67,26 @@ class _Outcomes:
 
     def __init__(self, session: Session):
         self.session = session
+        self.counts = {"passed": 0, "skipped": 0, "failed": 0}
+
+    def _add(self, outcome: str, report: Any, **values: Any) -> None:
+        self.counts[outcome] += 1
+        what = report.nodeid.rpartition("::")[2] or report.nodeid
+        self.session.row(what=what, test=report.nodeid, **values)
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
-            self.session.row(what=report.nodeid, failed=_last_line(str(report.longrepr)))
+            self._add("failed", report, failed=_last_line(str(report.longrepr)))
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.session.facts["tests collected"] = len(session.items)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
-            self.session.row(what=report.nodeid, failed=_last_line(str(report.longrepr)))
+            self._add("failed", report, failed=_last_line(str(report.longrepr)))
         elif report.when == "call" or report.skipped:
-            self.session.row(what=report.nodeid, seconds=report.duration, ok=report.passed or "skipped")
+            outcome = "passed" if report.passed else "skipped"
+            self._add(outcome, report, seconds=report.duration, ok=report.passed or "skipped")
 
     def pytest_runtest_logfinish(self) -> None:
         if self.session.over():
