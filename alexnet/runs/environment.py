@@ -3,6 +3,7 @@
 If all of these are the same, a resumed run ends bit-identical to a run that was never interrupted.
 """
 
+import os
 import platform
 import subprocess
 import sys
@@ -158,10 +159,14 @@ def processor_name() -> str:
 
 
 def commit() -> str | None:
-    """The git commit of this program, with -dirty if files were changed; None outside a repository."""
+    """The git commit of this program, with -dirty if files were changed.
+
+    Outside a repository it is what the environment variable ALEXNET_COMMIT says, for copies that were carried to
+    another machine; None if it says nothing.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
-        return None
+        return os.environ.get("ALEXNET_COMMIT") or None
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
