@@ -16,7 +16,7 @@ from alexnet.kernels.device import choose_device, failure_of
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe
 from alexnet.report.run_report import report_run
-from alexnet.runs.checkpoint import damage_of
+from alexnet.runs.damage import damage_of
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run

@@ -32,7 +32,8 @@ from alexnet.data.samples import Samples, Source
 from alexnet.errors import AlexNetError, ResourceError
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
-from alexnet.runs.checkpoint import checkpoint_name, damage_of, load_checkpoint
+from alexnet.runs.checkpoint import checkpoint_name, load_checkpoint
+from alexnet.runs.damage import damage_of
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
