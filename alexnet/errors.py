@@ -7,6 +7,13 @@ with `exit_code`; a Python caller gets an ordinary exception.
 from alexnet.text import printable
 
 
+class AssumedSettings(UserWarning):
+    """A file of weights does not say all that its network needs, and the rest was assumed: a warning, no error.
+
+    `warnings.simplefilter("ignore", AssumedSettings)` silences it; the command line shows it as a note.
+    """
+
+
 class AlexNetError(Exception):
     """Base of all errors that are meant for the user.
 

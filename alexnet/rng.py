@@ -15,23 +15,39 @@ Floats = npt.NDArray[np.float64]
 CROP, FLIP, COLOR, SHAPE, JITTER, MIX, DROPOUT, FADE = range(8)
 
 
+GOLDEN, MULTIPLIERS = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # of SplitMix64
+
+
 def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Applies the finalizer of SplitMix64 to each element."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(MULTIPLIERS[0])
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(MULTIPLIERS[1])
     return z ^ (z >> np.uint64(31))
 
 
 def hashed(seed: int, epoch: int, samples: Indices, stream: int, count: int) -> npt.NDArray[np.uint64]:
     """Returns `count` numbers of 64 random bits for each of n samples: (n, count) uint64."""
-    golden = np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):
+        steps = np.uint64(GOLDEN) * np.arange(1, count + 1, dtype=np.uint64)
+        return _mix(sample_keys(seed, epoch, samples, stream)[:, None] + steps[None, :])
+
+
+def sample_keys(seed: int, epoch: int, samples: Indices, stream: int) -> npt.NDArray[np.uint64]:
+    """Returns what the numbers of each of n samples start from: (n,) uint64."""
+    golden = np.uint64(GOLDEN)
+    with np.errstate(over="ignore"):
+        key = np.array([stream_key(seed, epoch, stream)], np.uint64)
+        return _mix(key + golden + np.asarray(samples, np.int64).view(np.uint64))
+
+
+def stream_key(seed: int, epoch: int, stream: int) -> int:
+    """Returns what the numbers of all samples start from."""
+    golden = np.uint64(GOLDEN)
     with np.errstate(over="ignore"):
         key = _mix(np.array([seed], np.int64).view(np.uint64) + golden)
         for part in (epoch, stream):
             key = _mix(key + golden + np.array([part], np.int64).view(np.uint64))
-        key = _mix(key + golden + np.asarray(samples, np.int64).view(np.uint64))
-        steps = golden * np.arange(1, count + 1, dtype=np.uint64)
-        return _mix(key[:, None] + steps[None, :])
+    return int(key[0])
 
 
 def uniform(seed: int, epoch: int, samples: Indices, stream: int, count: int = 1) -> Floats:
@@ -52,5 +68,5 @@ def normal(seed: int, epoch: int, samples: Indices, stream: int, count: int = 1)
 
 
 def seed_for(seed: int, step: int, stream: int, part: int = 0) -> int:
-    """Returns a 63-bit seed for a torch.Generator that is used in one step of a run."""
+    """Returns a seed of 63 bits for the draws of one step of a run, such as those of one of its layers."""
     return int(hashed(seed, step, np.array([part]), stream, 1)[0, 0] >> np.uint64(1))

@@ -13,15 +13,22 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(variants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def interleaved(
+    variants: Mapping[str, Callable[[], float]], rounds: int, enough: Callable[[], bool] = lambda: False
+) -> dict[str, float]:
     """Median seconds of each, one after the other in every round, so that a slow minute hits all alike.
 
     Each function returns its own seconds; the first round warms up and does not count.
+
+    Args:
+        enough: asked after every round that counts, whether to stop before there are `rounds` of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds + 1):
+    for number in range(rounds + 1):
         for name, run in variants.items():
             seconds[name].append(run())
+        if number and enough():
+            break
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 

@@ -11,7 +11,11 @@ from typing import Any
 
 HERE = Path(__file__).parent
 COLUMNS = ("what", "against", "target", "measured", "met")
-PLACES = ("cpu", "threads", "torch", "numba", "python", "commit")
+PLACES = (
+    *("card", "driver", "clock", "memory clock", "cuda", "cudnn", "limits"),  # where there is a GPU
+    *("cpu", "threads", "torch", "numba", "python", "commit"),
+)
+GPU = "gpu_"  # how the results of a day with a GPU begin
 SHARE = 0.8  # of the rate of a matrix product, that a training step should reach
 RATIO_KEYS = ("ratio", "ours is faster by")
 INTRODUCTION = (
@@ -72,10 +76,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         found = list(lines_of(result["rows"]))
         if not found:
             continue
-        place = "; ".join(f"{key} {result['machine'][key]}" for key in PLACES if key in result["machine"])
+        place = "; ".join(f"{key} {result['machine'][key]}" for key in PLACES if result["machine"].get(key) is not None)
         rows = [COLUMNS, tuple("---" for _ in COLUMNS), *found]
         body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-        parts += [f"## `benchmarks/{name}.py`", place, body]
+        on_gpu = name.startswith(GPU)
+        command = f"python -m studies.gpu {name.removeprefix(GPU)}" if on_gpu else f"benchmarks/{name}.py"
+        parts += [f"## `{command}`", place, body]
     return "\n\n".join(parts) + "\n"
 
 

@@ -47,14 +47,18 @@ class Towers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
         n, c, h, w = x.shape
-        return F.local_response_norm(x.view(2 * n, c // 2, h, w), 5, 1e-4, 0.75, 2.0).view(n, c, h, w)
+        return F.local_response_norm(x.reshape(2 * n, c // 2, h, w), 5, 1e-4, 0.75, 2.0).reshape(n, c, h, w)
 
 
-def plain_network() -> nn.Module:
-    """Net 145 as one would write it down."""
+def plain_network(units: int = 4096) -> nn.Module:
+    """Net 145 as one would write it down.
+
+    Args:
+        units: of the fully connected layers; fewer for a trial.
+    """
 
     def fc(inputs: int) -> list[nn.Module]:
-        return [nn.Linear(inputs, 4096), nn.ReLU(), nn.Dropout(0.5)]
+        return [nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(0.5)]
 
     return nn.Sequential(
         nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), Towers(), nn.MaxPool2d(3, 2), nn.ReLU(),
@@ -62,7 +66,7 @@ def plain_network() -> nn.Module:
         nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
         nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
         nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.MaxPool2d(3, 2), nn.ReLU(),
-        nn.Flatten(), *fc(9216), *fc(4096), nn.Linear(4096, 1000),
+        nn.Flatten(), *fc(9216), *fc(units), nn.Linear(units, 1000),
     )  # fmt: skip
 
 

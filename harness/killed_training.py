@@ -9,8 +9,8 @@ from alexnet.runs.run import open_run
 from alexnet.training.loop import train
 
 
-def go_on(folder: str, prepared: str, save_seconds: float) -> None:
+def go_on(folder: str, prepared: str, save_seconds: float, device: str = "cpu") -> None:
     """Trains a run from its last checkpoint to its end."""
     torch.set_num_threads(1)
     run, images = open_run(Path(folder)), open_prepared(Path(prepared))
-    train(run, images, device=torch.device("cpu"), save_seconds=save_seconds)
+    train(run, images, device=torch.device(device), save_seconds=save_seconds)

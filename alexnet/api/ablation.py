@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from alexnet.distributed.launchers import refuse_several
 from alexnet.experiments import results, runner, sequential
 from alexnet.experiments.ablation import Effect, effects, jobs_of, rows_for, unchanged
 from alexnet.experiments.page import title_of, write_ablation
@@ -48,12 +49,12 @@ class Ablation:
     @property
     def runs(self) -> int:
         """How many different runs are wanted."""
-        return len({runner.key(job) for job in self.jobs})
+        return len({runner.key(job, self.device) for job in self.jobs})
 
     @property
     def commands(self) -> list[str]:
         """What one would type for each missing run."""
-        return [results.command(job.base, job.changes, job.seed) for job in self.missing]
+        return [results.command(job.base, job.changes, job.seed, job.labels) for job in self.missing]
 
     def estimate(self) -> float:
         """Seconds that the missing runs would take, from a few real steps of each variant."""
@@ -82,7 +83,7 @@ class Ablation:
         assert self.until is not None
         most = 1 + max(job.seed for job in self.jobs)
         jobs = sequential.wanted(self.jobs, self.rows, self.shown, self.until, most, self.views)
-        return runner.waiting(jobs, self.rows_file)
+        return runner.waiting(jobs, self.rows_file, self.device)
 
     def decided(self) -> list[Decided]:
         """What is known of each variant: supported, contradicted, too small to matter here, or undecided."""
@@ -96,7 +97,7 @@ class Ablation:
     @property
     def rows(self) -> list[Row]:
         """The rows of the runs that are done."""
-        return rows_for(results.read(self.rows_file), self.jobs, [runner.key(job) for job in self.jobs])
+        return rows_for(results.read(self.rows_file), self.jobs, [runner.key(job, self.device) for job in self.jobs])
 
     @property
     def split(self) -> str:
@@ -129,6 +130,7 @@ def ablate(
     out: str | Path | None = None,
     nproc: int = 1,
     views: int = 1,
+    labels: str | Path | None = None,
     device: str = "auto",
 ) -> Ablation:
     """Plans runs in which ingredients are switched one at a time, with paired seeds; `.run()` does them.
@@ -143,21 +145,25 @@ def ablate(
         out: folder of the results; by default ablations/BASE-DATA.
         nproc: runs at the same time, one thread each.
         views: views of an image that effects and report use; the rows have 1 and 10.
+        labels: as for `train`.
 
     Raises:
-        UsageError: there is no such recipe, ingredient or field.
+        UsageError: there is no such recipe, ingredient or field, or this is one of several processes.
 
     >>> import alexnet
     >>> len(alexnet.ablate("digits", base="demo", vary="no-lrn,tanh", seeds=2).jobs)
     6
     """
+    refuse_several("train every run of the ablation")
     variants = variants_of(vary)
     if until is not None:
         sequential.check_until(until)
     seeds = seeds if seeds is not None else 3 if until is None else sequential.MOST
     folder = Path(out) if out is not None else Path("ablations") / f"{base}-{Path(data).resolve().name}"
-    jobs = jobs_of(str(data), base, variants, range(seeds), changes)
-    missing = runner.waiting(jobs, folder / "rows.jsonl")
+    table = Path(labels).expanduser() if labels is not None else None
+    jobs = jobs_of(str(data), base, variants, range(seeds), changes, labels=table)
+    place = choose_device(device)
+    missing = runner.waiting(jobs, folder / "rows.jsonl", place)
     same = unchanged(jobs, [runner.key(job) for job in jobs])
     planned = Ablation(
         base,
@@ -167,7 +173,7 @@ def ablate(
         tuple(same),
         folder,
         views,
-        choose_device(device),
+        place,
         nproc,
         until,
     )

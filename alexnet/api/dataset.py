@@ -14,7 +14,6 @@ from alexnet.api.records import recipe_of
 from alexnet.data.augment import ColorStatistics
 from alexnet.data.dataset import SPLITS, Prepared, Split, verify
 from alexnet.data.exclusions import leave_out, read_exclusions
-from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.loader import Loader
 from alexnet.data.open import open_images
 from alexnet.data.prepare import PrepareReport
@@ -237,7 +236,7 @@ def prepare(
     strict: bool = False,
     threads: int | None = None,
     exclude: str | Path | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     labels: str | Path | None = None,
     progress: bool | ProgressCallback = False,
 ) -> PrepareReport:
@@ -252,7 +251,8 @@ def prepare(
         threads: by default one per core.
         exclude: a file that names images to leave out.
         max_pixels: images with more are left out, since they take 4 to 16 bytes of memory a pixel; of a JPEG, which is
-            decoded at half its size, four times as many are read, or twice as many if it is progressive.
+            decoded at half its size, four times as many are read, or twice as many if it is progressive. By default
+            $ALEXNET_MAX_PIXELS, else 64 million.
         labels: as for `load_data`.
 
     Raises:

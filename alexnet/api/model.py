@@ -9,7 +9,7 @@ from typing import Any
 from alexnet.api.bars import progress_callback
 from alexnet.api.dataset import Data, named_images
 from alexnet.api.image_input import ImageLike, ImagesLike, as_image, list_images, names_of
-from alexnet.data.image_bytes import MAX_PIXELS
+from alexnet.api.warning import opened
 from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
@@ -28,7 +28,6 @@ from alexnet.models.summary import Summary, summarize
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.kernel_history import kernel_history
-from alexnet.runs.pretrained import open_network
 from alexnet.runs.run import RunFolder
 from alexnet.runs.start import images_of_run
 
@@ -80,7 +79,7 @@ class Model:
         return summarize(self.network)
 
     def predict(
-        self, images: ImagesLike, *, views: int = 1, k: int = 5, batch_size: int = 32, max_pixels: int = MAX_PIXELS
+        self, images: ImagesLike, *, views: int = 1, k: int = 5, batch_size: int = 32, max_pixels: int | None = None
     ) -> list[Prediction]:
         """Says what is on images, in order; an image that cannot be read gives its reason.
 
@@ -105,7 +104,7 @@ class Model:
         """
         return list(self.predict_each(images, views=views, k=k, batch_size=batch_size, max_pixels=max_pixels))
 
-    def predict_each(self, images: ImagesLike, *, views: int = 1, k: int = 5, **limits: int) -> Iterator[Prediction]:
+    def predict_each(self, images: ImagesLike, *, views: int = 1, k: int = 5, **limits: Any) -> Iterator[Prediction]:
         """The same as `predict`, batch by batch, for more images than fit into memory."""
         if k < 1:
             raise UsageError(f"k={k}: at least one class must be named", fix="Use 1 or more: --k 1.", code="E263")
@@ -332,7 +331,7 @@ def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") 
 
     Args:
         source: a run folder (`runs/last` is the newest), a file of weights that `identify` knows, or "imagenet" for
-            torchvision's published weights.
+            torchvision's published weights. What of a file had to be assumed is a warning, `AssumedSettings`.
         checkpoint: of a run, the "best" on validation or the "last".
         device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
 
@@ -345,5 +344,5 @@ def load(source: str | Path, *, checkpoint: str = "best", device: str = "auto") 
     >>> len(alexnet.load("runs/last").predict("photos/red"))
     10
     """
-    folder, network = open_network(str(source), checkpoint)
-    return Model(folder, network.to(choose_device(device)))
+    folder, network = opened(source, checkpoint)
+    return Model(folder, network.place(choose_device(device)))

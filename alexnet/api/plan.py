@@ -10,6 +10,7 @@ from alexnet.api.bars import TrainingBars, progress_callback
 from alexnet.api.dataset import Data, named_images
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
+from alexnet.api.warning import warn_of_assumed
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded, read_exclusions
 from alexnet.data.open import fitted, open_images
@@ -30,11 +31,11 @@ from alexnet.distributed.rendezvous import (
     train_in_workers,
     world_size_of,
 )
-from alexnet.kernels.device import choose_device
+from alexnet.kernels.device import check_processes, choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, override, with_fields
-from alexnet.runs.pretrained import fine_tuning
+from alexnet.runs.pretrained import assumed_of, fine_tuning, open_network
 from alexnet.runs.run import RunFolder, refuse_existing
 from alexnet.runs.start import images_of_run, note_last, start_or_continue, start_run
 from alexnet.storage.files import new_folder
@@ -125,7 +126,7 @@ class TrainingPlan:
         if self.resumed is not None:
             return self.resumed
         prepared, recipe = self.schedule.prepared, self.recipe
-        about = (recipe, self.data, prepared, self.excluded, self.labels)
+        about = (recipe, self.data, prepared, self.excluded, self.labels, self.schedule.device)
         if self.rendezvous is None:
             record = start_run(self.out or new_folder("runs", self.data), *about)
         elif self.speaks:
@@ -144,6 +145,7 @@ class TrainingPlan:
         callbacks: Sequence[Monitor] = (),
         progress: bool = False,
         allow_inexact: bool = False,
+        fast: bool = False,
     ) -> Run:
         """Trains the run that `start` gave; arguments as for `alexnet.train`.
 
@@ -152,7 +154,7 @@ class TrainingPlan:
         """
         prepared, device = self.schedule.prepared, self.schedule.device
         if starts_workers(self.division):
-            options = ["--allow-inexact"] if allow_inexact else []
+            options = [*(["--allow-inexact"] if allow_inexact else []), *(["--fast"] if fast else [])]
             if code := train_in_workers(run.folder, self.division, str(device), save_seconds, *options):
                 raise WorkersEnded(code)
             return run
@@ -171,6 +173,7 @@ class TrainingPlan:
                 monitor=Monitors(monitors),
                 save_seconds=save_seconds,
                 allow_inexact=allowed,
+                fast=fast,
                 group=group,
             )
         return run
@@ -210,10 +213,11 @@ def plan(
         check_out(folder)
     elif folder is not None:
         refuse_existing(folder)
-    base = base_recipe(recipe, weights)
+    base = base_recipe(recipe, weights, tells=is_speaker(rendezvous))
     spec, table = named_images(data, labels)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
     place = device_of_rank(choose_device(device), rendezvous)
+    check_processes(place, division.nproc if starts_workers(division) else 1)
     check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(Path(exclude))
     tell = on_prepared if is_speaker(rendezvous) else None
@@ -252,6 +256,7 @@ def resuming(
     with final_errors(rendezvous):
         opened = run if isinstance(run, Run) else Run.open(run)
         place = device_of_rank(choose_device(device), rendezvous)
+        check_processes(place, division.nproc if starts_workers(division) else 1)
         check_scheme(opened.recipe, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
         tell = on_prepared if is_speaker(rendezvous) else None
 
@@ -268,14 +273,19 @@ def resuming(
         )
 
 
-def base_recipe(recipe: str | Path | Recipe | None, weights: str | Path | None) -> Recipe:
-    """Where the fields of a run start from, before the changes: the named recipe; by default photos, or finetune."""
-    if isinstance(recipe, Recipe):
-        base = recipe
-    elif recipe is not None:
-        base = recipe_of(recipe)
-    elif weights is not None:
-        return fine_tuning(str(weights))
+def base_recipe(recipe: str | Path | Recipe | None, weights: str | Path | None, *, tells: bool = True) -> Recipe:
+    """Where the fields of a run start from, before the changes: the named recipe; by default photos, or finetune.
+
+    Args:
+        tells: whether to warn of what was assumed of a file of weights; of several processes one does.
+    """
+    if weights is None:
+        return recipe if isinstance(recipe, Recipe) else recipe_of(recipe) if recipe else find_recipe("photos")
+    if recipe is None:
+        base, assumed = fine_tuning(str(weights))
     else:
-        base = find_recipe("photos")
-    return base if weights is None else replace(base, weights=str(weights))
+        base = replace(recipe if isinstance(recipe, Recipe) else recipe_of(recipe), weights=str(weights))
+        assumed = assumed_of(open_network(str(weights))[0]) if Path(weights).is_file() else {}
+    if tells:
+        warn_of_assumed(weights, assumed)
+    return base

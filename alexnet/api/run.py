@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from alexnet.api.bars import progress_callback
 from alexnet.data.dataset import verify as verify_images
 from alexnet.data.prepare import PrepareReport
+from alexnet.distributed.launchers import refuse_several
 from alexnet.errors import AlexNetError, DivergedError, ResourceError, UntrustedFileError
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.kernels.device import choose_device
+from alexnet.kernels.device import choose_device, failure_of
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe
 from alexnet.report.run_report import report_run
-from alexnet.runs.checkpoint import damage_of
+from alexnet.runs.damage import damage_of
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run
@@ -81,14 +84,21 @@ class Run:
         return learning_curves(self.metrics)
 
     def report(
-        self, *, progress: bool | ProgressCallback = False, on_prepared: Callable[[PrepareReport], None] | None = None
+        self,
+        *,
+        progress: bool | ProgressCallback = False,
+        on_prepared: Callable[[PrepareReport], None] | None = None,
+        device: str = "auto",
     ) -> Path:
         """Evaluates the best network and writes report.html; gives its path.
+
+        Args:
+            device: that evaluates, as for `alexnet.load`.
 
         Raises:
             DataError: the images of the run are gone or have changed.
         """
-        return self.evaluate_and_report(progress=progress, on_prepared=on_prepared)[1]
+        return self.evaluate_and_report(progress=progress, on_prepared=on_prepared, device=device)[1]
 
     def evaluate_and_report(
         self,
@@ -97,28 +107,31 @@ class Run:
         on_prepared: Callable[[PrepareReport], None] | None = None,
         on_changed: Callable[[str], None] | None = None,
         allow_changed: bool = False,
+        device: str | torch.device = "auto",
     ) -> tuple[Sequence[Evaluation], Path]:
         """The evaluations that the report shows, and its path; see `report`.
 
         Args:
             on_changed: is given a sentence if the folder of the images now holds others than those of the run.
+            device: that evaluates, as for `alexnet.load`.
             allow_changed: other images of the same classes will do, as after `resume(allow_inexact=True)`.
 
         Raises:
             DataError: the images of the run are gone or have changed.
             DivergedError: E403, something unforeseen went wrong; the trained network is untouched.
         """
+        place = choose_device(str(device))
         with progress_callback(progress) as told:
             prepared = images_of_run(
                 self.record, tell=on_prepared, progress=told, allow_changed=allow_changed, on_changed=on_changed
             )
             try:
-                return report_run(self.record, prepared, progress=told)
+                return report_run(self.record, prepared, device=place, progress=told)
             except (AlexNetError, MemoryError, BrokenPipeError):
                 raise
             except Exception as error:
-                if isinstance(error, RuntimeError) and "memory" in str(error):
-                    raise  # PyTorch says so only in the words of a RuntimeError
+                if failure := failure_of(error):
+                    raise failure from error
                 raise self._without_report(error) from error
 
     def _without_report(self, error: Exception) -> AlexNetError:
@@ -153,7 +166,10 @@ class Run:
             UntrustedFileError: E656, a file of the run is damaged.
             DataError: an image is not as it was prepared.
             DivergedError: E404, the replay ended with other bytes.
+            UsageError: E270, several processes were started to replay it.
         """
+        if replayed:
+            refuse_several("replay the run")
         if damage := damage_of(self.record):
             raise UntrustedFileError(
                 "\n".join(damage),

@@ -28,6 +28,7 @@ def train(
     parallel: str | None = None,
     nproc: int = 1,
     exact: bool = False,
+    fast: bool = False,
     **fields: Any,
 ) -> Run:
     """Trains a network on images and gives the run.
@@ -48,6 +49,8 @@ def train(
         parallel: divide the work among processes: data, towers or hybrid.
         nproc: processes to start on this machine.
         exact: the same bits for 1, 2, 4 or 8 processes.
+        fast: on a CUDA card use algorithms that may add in another order each time, so that a resumed run does not end
+            with the same bytes.
         fields: of the recipe to change: epochs=20, dropout=0.3, `**{"model.norm": "none"}`.
 
     Raises:
@@ -73,7 +76,7 @@ def train(
         progress=progress,
         **fields,
     )
-    return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress)
+    return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress, fast=fast)
 
 
 def resume(
@@ -82,6 +85,7 @@ def resume(
     device: str = "auto",
     save_seconds: float = SAVE_SECONDS,
     allow_inexact: bool = False,
+    fast: bool = False,
     callbacks: Sequence[Monitor] = (),
     progress: bool = False,
     division: Division = ALONE,
@@ -110,4 +114,5 @@ def resume(
             callbacks=callbacks,
             progress=progress,
             allow_inexact=allow_inexact,
+            fast=fast,
         )

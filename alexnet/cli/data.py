@@ -1,13 +1,12 @@
 """The verbs that work on images before anything is trained on them."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 import alexnet
-from alexnet.cli.options import MAX_PIXELS, Labels, MaxPixels
+from alexnet.cli.options import Labels
 
 TableOrJson = Annotated[Literal["table", "json"], Parameter(help="table for people, json for programs.")]
 
@@ -22,7 +21,6 @@ def prepare(
     verify: bool = False,
     threads: int | None = None,
     exclude: Path | None = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
     labels: Labels = None,
 ) -> None:
     """Turn any images into squares of one size, once, with the statistics that training needs.
@@ -63,7 +61,6 @@ def prepare(
         strict=strict,
         threads=threads,
         exclude=exclude,
-        max_pixels=max_pixels,
         labels=labels,
         progress=True,
     )
@@ -101,10 +98,10 @@ def doctor(
     out
         The folder to write; by default a new one in doctor/. It gets doctor.html, doctor.json and exclude.jsonl.
     """
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     examination = alexnet.examine(data, run=run, out=out, labels=labels, progress=True)
     if format == "json":
-        print(json.dumps(examination.record(), indent=1, ensure_ascii=False))
+        terminal.print_json(examination.record(), indent=1)
     else:
         tables.examination(examination)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import alexnet
+from alexnet.cli.options import refuse_several
 
 NETWORKS = {"LeNet": "lenet", "AlexNet": "demo"}  # and their recipes
 
@@ -37,6 +38,7 @@ def run_demo(out: Path) -> None:
     from alexnet.cli import tables
     from alexnet.cli.terminal import print_table
 
+    refuse_several("train both networks of the demo")
     folders = {name: out / name.lower() for name in NETWORKS}
     names = {folder.name for folder in folders.values()}
     others = {path.name for path in out.iterdir()} - names if out.is_dir() else set()
@@ -52,7 +54,7 @@ def run_demo(out: Path) -> None:
         shutil.rmtree(folders[name], ignore_errors=True)
         run = alexnet.train("digits", recipe=recipe, out=folders[name], device="cpu", progress=True)
         with tables.trained(run.folder):
-            evaluations, _ = run.evaluate_and_report(progress=True)
+            evaluations, _ = run.evaluate_and_report(progress=True, device="cpu")
         test = next(e for e in evaluations if e.split == "test" and e.views == 1)
         rows.append(
             (

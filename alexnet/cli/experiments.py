@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import alexnet
-from alexnet.cli.options import Changes, Checkpoint, Device, Views
+from alexnet.cli.options import Changes, Checkpoint, Device, Labels, Views
 
 
 def ablate(
@@ -20,6 +20,7 @@ def ablate(
     views: Views = 1,
     dry_run: bool = False,
     ingredients: bool = False,
+    labels: Labels = None,
     device: Device = "auto",
 ) -> None:
     """Switch ingredients one at a time, with paired seeds, and say what each is worth, with its interval.
@@ -74,6 +75,7 @@ def ablate(
         out=out,
         nproc=nproc,
         views=views,
+        labels=labels,
         device=device,
     )
     for name in plan.unchanged:

@@ -1,6 +1,7 @@
 """The command line: the verbs in their groups, and how each mistake ends."""
 
 import io
+import os
 import sys
 from difflib import get_close_matches
 from typing import Any
@@ -16,9 +17,11 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
+from alexnet.api.warning import as_notes
 from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
-from alexnet.errors import AlexNetError, ResourceError, UsageError
-from alexnet.kernels.device import keep_memory
+from alexnet.cli.options import with_max_pixels
+from alexnet.errors import AlexNetError, UsageError
+from alexnet.kernels.device import failure_of, keep_memory
 
 OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.
@@ -48,6 +51,12 @@ VERBS = {
     "Research": (networks.recipes, networks.diff, experiments.ablate),
 }
 
+READ_IMAGES = (
+    *(train.train, runs.predict, networks.check, networks.bench, runs.evaluate, experiments.ablate),
+    *(interpret.features, interpret.similar, interpret.why, serve.explore, serve.serve, export.export, export.parity),
+    *(data.prepare, data.doctor, networks.import_weights),
+)
+
 app = App(
     name="alexnet",
     help="AlexNet as the system it was: prepare, train, evaluate and use it on your own images.",
@@ -60,7 +69,8 @@ NAMES: dict[Any, str] = {networks.import_weights: "import"}
 for number, (title, verbs) in enumerate(VERBS.items()):
     group = Group(title, sort_key=number)
     for verb in verbs:
-        app.command(verb, name=NAMES.get(verb, verb.__name__), group=group)
+        command = with_max_pixels(verb) if verb in READ_IMAGES else verb
+        app.command(command, name=NAMES.get(verb, verb.__name__), group=group)
 
 
 @app.default
@@ -76,30 +86,41 @@ def overview() -> None:
 
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
+    _names_in_utf8()
     keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal has no letters for is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(exit_on_error=False, print_error=False)
+        with as_notes(_note):
+            app(exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _fail(str(_usage_error(error)), UsageError.exit_code)
     except AlexNetError as error:
         _fail(str(error), error.exit_code)
     except (MemoryError, RuntimeError) as error:
-        # PyTorch says so only in the words of a RuntimeError.
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        failure = failure_of(error)
+        if failure is None:
             raise
-        short = ResourceError(
-            "not enough memory", fix="Use a smaller batch_size, model.width or crop_size.", code="E542"
-        )
-        _fail(str(short), ResourceError.exit_code)
+        _fail(str(failure), failure.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _names_in_utf8() -> None:
+    """Begins again in Python's UTF-8 mode where the locale (C, POSIX, Latin-1) gives names of files another encoding.
+
+    Such a Python would take the name of a class for bytes without a meaning, or for other letters, though it is in
+    order. Processes that this one starts inherit the mode.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        sys.stdout.flush()
+        environment = os.environ | {"PYTHONUTF8": "1"}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 def _usage_error(error: CycloptsError) -> UsageError:
@@ -124,6 +145,12 @@ def _usage_error(error: CycloptsError) -> UsageError:
     if isinstance(error, UnusedCliTokensError):
         return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
     return UsageError(said, fix=lookup, code="E205")
+
+
+def _note(text: str) -> None:
+    from alexnet.cli.terminal import note
+
+    note(text)
 
 
 def _fail(message: str, code: int) -> None:

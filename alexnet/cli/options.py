@@ -1,20 +1,25 @@
 """Arguments that mean the same in every verb, with the one sentence that explains each."""
 
+import inspect
+import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from alexnet.data.image_bytes import MAX_PIXELS
+from alexnet.data.image_bytes import PIXELS_VARIABLE, pixel_limit
+from alexnet.distributed.launchers import refuse_several
 from alexnet.distributed.rendezvous import ALONE, Division
 
 __all__ = [
     "ALONE",
-    "MAX_PIXELS",
     "Changes",
     "Checkpoint",
     "Device",
     "Divided",
+    "Fast",
     "Format",
     "Images",
     "Labels",
@@ -22,6 +27,8 @@ __all__ = [
     "Names",
     "RunPath",
     "Views",
+    "refuse_several",
+    "with_max_pixels",
 ]
 
 Changes = Annotated[
@@ -35,6 +42,13 @@ Changes = Annotated[
 Checkpoint = Annotated[Literal["best", "last"], Parameter(help="The best on validation, or the last.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, mps, or a torch device such as cuda:1.")]
 Divided = Annotated[Division, Parameter(name="*", group="Parallel training")]
+Fast = Annotated[
+    bool,
+    Parameter(
+        help="On a CUDA card use algorithms that may add in another order each time: faster, but a resumed run then "
+        "does not end with the same bytes. Elsewhere it changes nothing."
+    ),
+]
 Format = Annotated[Literal["table", "json", "csv"], Parameter(help="table for people, json or csv for programs.")]
 Images = Annotated[str, Parameter(allow_leading_hyphen=True, help='Files, folders or "patterns".')]
 Labels = Annotated[
@@ -42,10 +56,11 @@ Labels = Annotated[
     Parameter(help="A table (CSV) of files and labels, with a line filename,label: for images without class folders."),
 ]
 MaxPixels = Annotated[
-    int,
+    int | None,
     Parameter(
         help="Images with more pixels are not read: one takes 4 to 16 bytes of memory a pixel. A JPEG is decoded at "
-        "half its size and may have four times as many, or twice as many if it is progressive."
+        "half its size and may have four times as many, or twice as many if it is progressive. By default 64 million, "
+        "of images that are sent to a service 27 million."
     ),
 ]
 Names = Annotated[int, Parameter(name=["--k", "-k"], help="How many answers for each image.")]
@@ -54,3 +69,30 @@ Views = Annotated[
     Literal[1, 10],
     Parameter(help="1: the centre; 10: corners, centre and their mirrors, probabilities averaged, as in the paper."),
 ]
+
+
+def with_max_pixels(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb that reads images the option --max-pixels, which holds wherever it reads one.
+
+    The limit is kept in the environment while the verb runs, because images are read in many places, also by the
+    processes that a verb starts.
+    """
+
+    @wraps(verb)
+    def limited(*arguments: Any, max_pixels: int | None = None, **options: Any) -> None:
+        before = os.environ.get(PIXELS_VARIABLE)
+        if max_pixels is not None:
+            os.environ[PIXELS_VARIABLE] = str(max_pixels)
+        try:
+            pixel_limit()  # a wrong one is refused before anything is done
+            verb(*arguments, **options)
+        finally:
+            os.environ.pop(PIXELS_VARIABLE, None)
+            if before is not None:
+                os.environ[PIXELS_VARIABLE] = before
+
+    signature = inspect.signature(verb)
+    option = inspect.Parameter("max_pixels", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=MaxPixels)
+    limited.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    limited.__annotations__ = verb.__annotations__ | {"max_pixels": MaxPixels}
+    return limited

@@ -1,17 +1,14 @@
 """The verbs that use a trained network on images: predict, evaluate, report."""
 
-import json
 import sys
 
 import alexnet
 from alexnet.cli.options import (
-    MAX_PIXELS,
     Checkpoint,
     Device,
     Format,
     Images,
     Labels,
-    MaxPixels,
     Names,
     RunPath,
     Views,
@@ -57,7 +54,7 @@ def evaluate(
         on_changed=terminal.note,
     )
     if format == "json":
-        print(json.dumps(result.summary(), indent=1, ensure_ascii=False))
+        terminal.print_json(result.summary(), indent=1)
     elif format == "csv":
         tables.evaluation_csv(result)
     else:
@@ -72,7 +69,6 @@ def predict(
     format: Format = "table",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
-    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Say what is on images: files, folders, "patterns", or - for a list of paths on standard input.
 
@@ -86,11 +82,11 @@ def predict(
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     note_left_out(*named)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
-    unread, count = tables.predictions(model.predict_each(named, views=views, k=k, max_pixels=max_pixels), format)
+    unread, count = tables.predictions(model.predict_each(named, views=views, k=k), format)
     refuse_unread(unread, count)
 
 
-def report(run: RunPath) -> None:
+def report(run: RunPath, *, device: Device = "auto") -> None:
     """Evaluate a run and write its report.html.
 
     For example:
@@ -100,5 +96,7 @@ def report(run: RunPath) -> None:
     from alexnet.cli import tables, terminal
 
     opened = alexnet.Run.open(run)
-    evaluations, page = opened.evaluate_and_report(progress=True, on_prepared=tables.prepared, on_changed=terminal.note)
+    evaluations, page = opened.evaluate_and_report(
+        progress=True, on_prepared=tables.prepared, on_changed=terminal.note, device=device
+    )
     tables.results(opened.folder, evaluations, page)

@@ -70,10 +70,12 @@ def serve(
     queue
         The most images that wait; more are answered 503.
     """
+    from alexnet.cli.terminal import note_left_out
     from alexnet.serving.settings import Settings
     from alexnet.serving.start import serve_runs, with_token
 
     _need_runs("serve", runs)
+    note_left_out(*filter(None, [index]))
     given = token or os.environ.get(TOKEN) or None
     settings = with_token(
         Settings(
@@ -120,10 +122,12 @@ def explore(
     no_browser
         Print the address only.
     """
+    from alexnet.cli.terminal import note_left_out
     from alexnet.serving.settings import Settings
     from alexnet.serving.start import address, check_installed, serve_runs, with_token
 
     _need_runs("explore", runs)
+    note_left_out(*filter(None, [index]))
     check_installed()
     settings = with_token(Settings(host=host, port=port, hosts=allow_host, root_path=root_path))
 

@@ -1,13 +1,12 @@
 """What the verbs print when they are done: results as tables, or as JSON and CSV for programs."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from alexnet.cli.terminal import print_table, say
+from alexnet.cli.terminal import has_all_letters, print_json, print_table, say
 from alexnet.data.dataset import SPLITS
 from alexnet.data.prepare import PrepareReport
 from alexnet.doctor.examine import PAGE, Examination
@@ -107,6 +106,7 @@ def trained(folder: Path) -> Iterator[None]:
 def predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:
     """Prints the answers as table, json (one object a line) or csv; returns how many failed, and how many there are."""
     unread, count, rows, errors = 0, 0, [], []
+    block = "█" if has_all_letters() else "#"
     writer = csv.writer(sys.stdout)
     if form == "csv":
         writer.writerow(["path", "rank", "class", "probability", "error"])
@@ -116,7 +116,7 @@ def predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:
         if form == "json":
             top = [{"class": name, "probability": p} for name, p in answer.top]
             record = {"path": str(answer.path), "top": top, "error": answer.error or None}
-            sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+            print_json(record)
         elif form == "csv":
             lines = [(str(rank), name, f"{p:.6f}", "") for rank, (name, p) in enumerate(answer.top, 1)]
             writer.writerows((answer.path, *line) for line in lines or [("", "", "", answer.error)])
@@ -124,7 +124,7 @@ def predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:
             errors.append(answer.error)
         else:
             for rank, (name, p) in enumerate(answer.top):
-                rows.append(("" if rank else str(answer.path), name, "█" * round(20 * p), percent(p)))
+                rows.append(("" if rank else str(answer.path), name, block * round(20 * p), percent(p)))
     if form == "table":
         print_table("", ("image", "class", "", "probability"), rows, left=3)
         for error in errors:

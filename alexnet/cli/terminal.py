@@ -1,8 +1,10 @@
 """Tables and lines on the terminal."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -31,6 +33,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console().print(table)
+
+
+def print_json(record: Any, indent: int | None = None) -> None:
+    """Prints JSON, with names as they are where standard output has all letters, else with the escapes of JSON."""
+    print(json.dumps(record, indent=indent, ensure_ascii=not has_all_letters()))
+
+
+def has_all_letters() -> bool:
+    """Whether standard output can show every letter; one in cp1252, for example, cannot."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
 
 
 def note_left_out(*images: str | Path) -> None:

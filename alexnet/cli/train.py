@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alexnet
-from alexnet.cli.options import ALONE, Changes, Device, Divided, Labels, RunPath
+from alexnet.cli.options import ALONE, Changes, Device, Divided, Fast, Labels, RunPath
 
 if TYPE_CHECKING:
     from alexnet.api.plan import TrainingPlan
@@ -23,6 +23,7 @@ def train(
     save_seconds: float = 60.0,
     check: bool = False,
     dry_run: bool = False,
+    fast: Fast = False,
     division: Divided = ALONE,
 ) -> None:
     """Train a network on your images. Nothing but the path is needed.
@@ -83,7 +84,7 @@ def train(
         took = duration(plan.estimate())
         terminal.say(f"estimate   {took} of training by one process, from a few steps. Nothing was saved.")
         return
-    _train(plan, save_seconds)
+    _train(plan, save_seconds, fast=fast)
 
 
 def resume(
@@ -92,6 +93,7 @@ def resume(
     device: Device = "auto",
     save_seconds: float = 60.0,
     allow_inexact: bool = False,
+    fast: Fast = False,
     division: Divided = ALONE,
 ) -> None:
     """Resume a run that was stopped or killed: it ends with the same bytes as one that was not.
@@ -114,7 +116,7 @@ def resume(
     with resuming(
         run, device=device, division=division, allow_inexact=allow_inexact, progress=True, on_prepared=tables.prepared
     ) as plan:
-        _train(plan, save_seconds, allow_inexact=allow_inexact)
+        _train(plan, save_seconds, allow_inexact=allow_inexact, fast=fast)
 
 
 def verify(run: RunPath, *, replay: bool = False, device: Device = "auto") -> None:
@@ -141,7 +143,7 @@ def verify(run: RunPath, *, replay: bool = False, device: Device = "auto") -> No
         )
 
 
-def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = False) -> None:
+def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = False, fast: bool = False) -> None:
     """Trains, says how to go on where it was stopped, and shows the results at the end."""
     from alexnet.cli import tables
 
@@ -149,7 +151,7 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
     if plan.announces:
         print(f"run folder: {run.folder}   (Ctrl-C stops and saves)", flush=True)
     try:
-        plan.train(run, save_seconds=save_seconds, progress=True, allow_inexact=allow_inexact)
+        plan.train(run, save_seconds=save_seconds, progress=True, allow_inexact=allow_inexact, fast=fast)
     except alexnet.Interrupted as stopped:
         if plan.speaks:
             told = f"stopped and saved at step {stopped.step}; resume it with: alexnet resume {run.folder}"
@@ -159,5 +161,7 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
         sys.exit(ended.exit_code)
     if plan.reports:
         with tables.trained(run.folder):
-            evaluations, page = run.evaluate_and_report(progress=True, allow_changed=allow_inexact)
+            evaluations, page = run.evaluate_and_report(
+                progress=True, allow_changed=allow_inexact, device=plan.schedule.device
+            )
         tables.results(run.folder, evaluations, page)

@@ -5,6 +5,8 @@ folders, validation images taken from train. Images in sub-folders of a class fo
 classes are compared in NFC and shown as they are; their order, that of the labels, is the order of their characters.
 """
 
+import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -169,6 +171,14 @@ def _class_names(by_split: dict[str, dict[str, list[str]]], where: Path) -> tupl
     names = tuple(sorted({name for classes in by_split.values() for name in classes}))
     for name in names:
         if printable(name) != name:
+            whole = os.fsencode(name).decode("utf-8", "surrogateescape")
+            if printable(whole) == whole:
+                raise DataError(
+                    f"{where} has the class folder {whole!r}, whose name this Python cannot read, since it takes names "
+                    f"for {sys.getfilesystemencoding()}",
+                    fix="Start Python with PYTHONUTF8=1 in its environment, or in a UTF-8 locale.",
+                    code="E359",
+                )
             raise DataError(
                 f"{where} has a class folder whose name has control characters or is not UTF-8: {name!a}",
                 fix="Rename it; the name of the folder is the name of the class.",

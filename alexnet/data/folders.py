@@ -68,18 +68,27 @@ def has_foreign_part(path: str) -> bool:
     return any(is_foreign(part) for part in path.split("/") if part not in ("", ".", ".."))
 
 
-def without_foreign(paths: Iterable[str]) -> list[str]:
-    """Leaves out of relative paths with slashes those that are foreign or lie in a folder that is."""
+def without_foreign(paths: Iterable[str], root: Path) -> tuple[list[str], list[str]]:
+    """Leaves out of relative paths with slashes those that are foreign or lie in a folder that is; says so in words.
+
+    Args:
+        root: what the paths lie in, as it is called in the sentence.
+    """
     kept: list[tuple[str, list[str]]] = []
+    hidden = 0
     entries: dict[tuple[str, ...], set[str]] = {}
     for path in paths:
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-        if not has_foreign_part(path):
+        if has_foreign_part(path):
+            hidden += is_image(path)
+        else:
             kept.append((path, parts))
             for depth, part in enumerate(parts):
                 entries.setdefault(tuple(parts[:depth]), set()).add(part)
     own = {folder for folder, names in entries.items() if folder and holds_own_files(names)}
-    return [path for path, parts in kept if not any(tuple(parts[:depth]) in own for depth in range(len(parts)))]
+    own = {folder for folder in own if not any(folder[:depth] in own for depth in range(1, len(folder)))}
+    used = [path for path, parts in kept if not any(tuple(parts[:depth]) in own for depth in range(len(parts)))]
+    return used, not_used(hidden, [root.joinpath(*folder) for folder in own], root)
 
 
 @dataclass(frozen=True)

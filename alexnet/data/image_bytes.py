@@ -4,14 +4,18 @@ What lies in a color profile, in a thumbnail, or behind the image is not taken f
 """
 
 import io
+import os
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from typing import IO
 
+from alexnet.errors import UsageError
+
 # A decoded image takes 4 bytes a pixel, at most 16 (WebP), so that no image takes more than a gigabyte.
 MAX_PIXELS = 64_000_000
+PIXELS_VARIABLE = "ALEXNET_MAX_PIXELS"  # set by --max-pixels, so that other processes of a command inherit it
 
 # In the compressed data of a JPEG, 0xFF is followed by 0 or by a restart marker (T.81, B.1.1.5); anything else ends it.
 END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
@@ -20,10 +24,33 @@ START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 ALONE = frozenset({0x01, START_OF_IMAGE, *range(0xD0, 0xD8)})  # markers that no length follows
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 PACKED_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
-# Pillow refuses a PNG with a packed text or profile longer than this. Deflate makes data at most 1032 times smaller.
+# Pillow refuses a PNG with a packed text or profile longer than TEXT_LIMIT, or with more than ALL_TEXTS_LIMIT of texts.
 TEXT_LIMIT = 1 << 20
-TEXT_SUSPICIOUS = TEXT_LIMIT // 1032
+ALL_TEXTS_LIMIT = 1 << 26
+MOST_PACKED = 1032  # deflate makes data at most so many times smaller
+TEXT_SUSPICIOUS = TEXT_LIMIT // MOST_PACKED
+
+
+def pixel_limit(default: int = MAX_PIXELS) -> int:
+    """Returns how many pixels an image may have, where a caller does not say: $ALEXNET_MAX_PIXELS, else `default`.
+
+    Raises:
+        UsageError: that is no number of pixels.
+    """
+    text = os.environ.get(PIXELS_VARIABLE, "")
+    try:
+        limit = int(text) if text else default
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise UsageError(
+            f"{text!r} is no number of pixels, as --max-pixels and {PIXELS_VARIABLE} give it",
+            fix=f"Give a whole number, for example {2 * MAX_PIXELS}.",
+            code="E203",
+        )
+    return limit
 
 
 def count_scans(content: bytes) -> int:
@@ -45,16 +72,26 @@ def count_scans(content: bytes) -> int:
     return scans
 
 
-def without_long_texts(file: IO[bytes]) -> IO[bytes]:
-    """Returns a PNG without those texts and profiles that are too long for Pillow, which refuses the whole image.
+def without_refused_chunks(file: IO[bytes]) -> IO[bytes]:
+    """Returns a PNG without the chunks beside its pixels for which Pillow would refuse the whole image.
 
-    They do not show: editors keep histories of megabytes there. A file without any is returned as it is.
+    These are texts and profiles that are too long, alone or all together, and any that are damaged. They do not show:
+    editors keep histories of megabytes there, and viewers pass over them. A file without any is returned as it is.
     """
-    long = [(start, length) for start, length in _packed_texts(file) if _is_long(file, start, length)]
-    if not long:
+    refused, texts, total = [], [], 0
+    for start, length, kind in _ancillary_chunks(file):
+        packed = kind in PACKED_TEXTS
+        if _is_damaged(file, start, length) or (packed and length > TEXT_SUSPICIOUS and _is_long(file, start, length)):
+            refused.append((start, length))
+        elif kind in TEXTS:
+            texts.append((start, length))
+            total += min(TEXT_LIMIT, length * MOST_PACKED) if packed else length
+    if total > ALL_TEXTS_LIMIT:
+        refused = sorted([*refused, *texts])
+    if not refused:
         return file
     pieces, position = [], 0
-    for start, length in long:
+    for start, length in refused:
         file.seek(position)
         pieces.append(file.read(start - position))
         position = start + 12 + length
@@ -62,18 +99,22 @@ def without_long_texts(file: IO[bytes]) -> IO[bytes]:
     return io.BytesIO(b"".join([*pieces, file.read()]))
 
 
-def _packed_texts(file: IO[bytes]) -> Iterator[tuple[int, int]]:
-    """Yields where chunks with packed texts begin in a PNG, and the lengths of their contents."""
-    position = len(PNG_SIGNATURE)
-    while True:
+def _ancillary_chunks(file: IO[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """Yields where the chunks begin that a PNG can do without, the lengths of their contents, and their kinds."""
+    position, end = len(PNG_SIGNATURE), file.seek(0, io.SEEK_END)
+    while position + 12 <= end:
         file.seek(position)
-        head = file.read(8)
-        if len(head) < 8:
-            return
-        length, kind = struct.unpack(">I4s", head)
-        if kind in PACKED_TEXTS and length > TEXT_SUSPICIOUS:
-            yield position, length
+        length, kind = struct.unpack(">I4s", file.read(8))
+        # A small first letter says so (PNG, 5.4). fdAT is a frame of an animation, of which only the first is read.
+        if kind[0] & 0x20 and kind != b"fdAT" and position + 12 + length <= end:
+            yield position, length, kind
         position += 12 + length
+
+
+def _is_damaged(file: IO[bytes], start: int, length: int) -> bool:
+    file.seek(start + 4)
+    content, checksum = file.read(4 + length), file.read(4)
+    return zlib.crc32(content) != int.from_bytes(checksum, "big")
 
 
 def _is_long(file: IO[bytes], start: int, length: int) -> bool:

@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from alexnet.data.image_bytes import MAX_PIXELS, brands, count_scans, without_long_texts
+from alexnet.data.image_bytes import MAX_PIXELS, brands, count_scans, pixel_limit, without_refused_chunks
 from alexnet.errors import DataError
 
 # A JPEG with more pixels is decoded at half its size. While that is done, one that is written in several passes lies in
@@ -46,7 +46,7 @@ EXTENSIONS = (
 NO_HEIF = "a HEIC image, which needs pillow-heif: pip install 'alexnet[heif]', or save it as JPEG"
 NO_AVIF = "an AVIF image, which this Pillow was built without: pip install -U pillow, or save it as JPEG"
 REPLACE = "Replace it, or remove it."
-SMALLER = "Save it smaller, or raise the limit with --max-pixels (max_pixels in Python)."
+SMALLER = "Save it smaller, or raise the limit with --max-pixels (ALEXNET_MAX_PIXELS in Python)."
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
         accepted = factory is not None and (accepts is None or accepts(prefix) is True)
         if factory is not None and accepted and (name != "AVIF" or media & AVIF_BRANDS):
             if name == "PNG":
-                file = without_long_texts(file)
+                file = without_refused_chunks(file)
             file.seek(0)
             image = _opened(factory, file)
             _refuse_bombs(image, file, length, max_pixels)
@@ -226,7 +226,7 @@ def format_of(path: Path) -> tuple[str, bool]:
         One of `FORMATS` and True for several frames; ("", False) if the file cannot be opened.
     """
     try:
-        with open_image(path, MAX_PIXELS) as image:
+        with open_image(path, pixel_limit()) as image:
             format_name = str(image.format)
             try:
                 return format_name, int(getattr(image, "n_frames", 1)) > 1

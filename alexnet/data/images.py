@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.image_bytes import MAX_PIXELS
+from alexnet.data.image_bytes import pixel_limit
 from alexnet.data.image_files import REPLACE, RefusedImage, open_image, reduce_on_decoding
 
 # Images with more pixels than this are converted in bands of about BAND_PIXELS.
@@ -48,12 +48,13 @@ Pixels = NDArray[np.uint8]
 Convert = Callable[[Image.Image], Image.Image]
 
 
-def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(data: bytes | Path, max_pixels: int | None = None) -> Pixels:
     """Decodes one image to uint8 RGB.
 
     Args:
         data: the bytes of an image file, or the path of one.
-        max_pixels: images with more pixels are refused from the header; JPEGs are decoded at half their size.
+        max_pixels: images with more pixels are refused from the header; JPEGs are decoded at half their size. By
+            default `pixel_limit`.
 
     Returns:
         (H, W, 3) in 0..255, upright.
@@ -64,10 +65,11 @@ def read_image(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     return read_image_noting(data, max_pixels)[0]
 
 
-def read_image_noting(data: bytes | Path, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, tuple[str, ...]]:
+def read_image_noting(data: bytes | Path, max_pixels: int | None = None) -> tuple[Pixels, tuple[str, ...]]:
     """Does the same as `read_image`, and also returns the oddities of the image, as `prepare_image_noting` does."""
-    with open_image(data, max_pixels) as image:
-        reduce_on_decoding(image, max_pixels)
+    limit = pixel_limit() if max_pixels is None else max_pixels
+    with open_image(data, limit) as image:
+        reduce_on_decoding(image, limit)
         return convert_image(image)
 
 
@@ -83,14 +85,14 @@ def convert_image(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
-def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS) -> Pixels:
+def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int | None = None) -> Pixels:
     """Prepares one image as in the paper (sec. 2): resizes its shorter side to `size` and cuts out the central square.
 
     Args:
         data: the bytes or the path of an image file, or pixels: uint8 (H, W) gray or (H, W, 3) RGB.
         size: side of the square in pixels.
         max_pixels: images with more pixels are refused from the header, but for JPEGs, which are decoded at a smaller
-            size; of those four times as many.
+            size; of those four times as many. By default `pixel_limit`.
 
     Returns:
         (size, size, 3) in 0..255.
@@ -102,7 +104,7 @@ def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int 
 
 
 def prepare_image_noting(
-    data: bytes | Path | Pixels, size: int = 256, max_pixels: int = MAX_PIXELS
+    data: bytes | Path | Pixels, size: int = 256, max_pixels: int | None = None
 ) -> tuple[Pixels, tuple[str, ...]]:
     """Does the same as `prepare_image`, and also returns what was unusual about the image.
 
@@ -111,10 +113,11 @@ def prepare_image_noting(
     """
     if isinstance(data, np.ndarray):
         return _square(Image.fromarray(data), size)
-    with open_image(data, max_pixels) as image:
+    limit = pixel_limit() if max_pixels is None else max_pixels
+    with open_image(data, limit) as image:
         # JPEGs can be decoded at 1/2, 1/4 or 1/8 of their size, which is faster. As long as at least twice the final
         # size is left, the resized pixels hardly differ.
-        reduce_on_decoding(image, max_pixels, 2 * size / min(image.size))
+        reduce_on_decoding(image, limit, 2 * size / min(image.size))
         image.load()
         # Only after loading: loading rotates a TIFF and removes its tag, and a PNG may have the tag after the pixels.
         orientation = _orientation(image)

@@ -8,6 +8,7 @@ from alexnet.data.changes import changed_images
 from alexnet.data.dataset import PREPARED, Prepared, open_prepared
 from alexnet.data.exclusions import Excluded, leave_out
 from alexnet.data.prepare import PrepareReport, cache_key, prepare
+from alexnet.data.reader_changes import made_anew, note_reader
 from alexnet.data.remote import open_location
 from alexnet.data.samples import Samples
 from alexnet.data.sources import open_source, refuse_labels
@@ -31,6 +32,7 @@ def open_images(
     excluded: Sequence[Excluded] = (),
     exclusions: str = "",
     labels: Path | None = None,
+    max_pixels: int | None = None,
 ) -> Prepared:
     """Opens the prepared images of `data`, and prepares them first if that has not been done yet.
 
@@ -43,6 +45,7 @@ def open_images(
         excluded: images to leave out.
         exclusions: the file that names them; "" for the images that a run has left out, which may be missing now.
         labels: a table of files and labels, see `open_source`.
+        max_pixels: images with more are left out; by default `pixel_limit`.
 
     Raises:
         UsageError: `data` was prepared at another size, or is prepared already and `excluded` is not empty.
@@ -65,8 +68,11 @@ def open_images(
         return prepared
     source = open_source(data, val_share=val_share, labels=labels)
     source = leave_out(source, excluded, exclusions or "the run", strict=bool(exclusions))
-    out = cache_folder() / "prepared" / f"{slug(source.name)}-{size}-{cache_key(source, size, 'auto')[:12]}"
-    report = prepare(source, out, size=size, progress=progress)
+    key = cache_key(source, size, "auto", max_pixels=max_pixels)[:12]
+    out = made_anew(source, cache_folder() / "prepared" / f"{slug(source.name)}-{size}-{key}")
+    report = prepare(source, out, size=size, max_pixels=max_pixels, progress=progress)
+    if report.skipped:
+        note_reader(out)
     if tell is not None:
         tell(report)
     return open_prepared(out)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from alexnet.data import dataset
-from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import (
     CONTINUE_FIX,
@@ -82,7 +81,7 @@ def prepare(
     jpeg_quality: int = JPEG_QUALITY,
     threads: int | None = None,
     strict: bool = False,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     shard_images: int = SHARD_IMAGES,
     progress: ProgressCallback = silent,
 ) -> PrepareReport:
@@ -151,13 +150,14 @@ def cache_key(
     encoding: str = "auto",
     raw_limit_bytes: int = RAW_LIMIT_BYTES,
     jpeg_quality: int = JPEG_QUALITY,
+    max_pixels: int | None = None,
 ) -> str:
     """Hashes everything that determines what `prepare` would write (sha256), without reading image files.
 
     That is the names, labels, file sizes and modification times (for arrays the pixels) and the arguments, but not the
     path of the folder: a folder that was moved has the same key.
     """
-    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality)
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels)
     return source_key(source, settings, identities_of(source))
 
 

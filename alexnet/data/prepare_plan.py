@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data.dataset import FORMAT_VERSION, UNFINISHED
-from alexnet.data.image_bytes import MAX_PIXELS
+from alexnet.data.image_bytes import MAX_PIXELS, pixel_limit
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import SUFFIXES, canonical, shard_path
 from alexnet.errors import DataError, ResourceError, UsageError
@@ -40,7 +40,7 @@ def choose_settings(
     encoding: str,
     raw_limit_bytes: int,
     jpeg_quality: int,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> dict[str, Any]:
     """Collects the arguments that determine the content, with "auto" resolved."""
     if encoding not in ("auto", *SUFFIXES):
@@ -55,8 +55,9 @@ def choose_settings(
     settings: dict[str, Any] = {"size": size, "encoding": encoding}
     if encoding == "jpeg":
         settings["jpeg_quality"] = jpeg_quality
-    if max_pixels != MAX_PIXELS:
-        settings["max_pixels"] = max_pixels
+    limit = pixel_limit() if max_pixels is None else max_pixels
+    if limit != MAX_PIXELS:
+        settings["max_pixels"] = limit
     return settings
 
 

@@ -88,8 +88,8 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | SyncBatchNorm) for m in model.modules())
 
 
-def set_mask_rows(model: nn.Module, count: int, rows: slice | Tensor) -> None:
-    """Makes every dropout layer draw the masks of a batch of `count` images and use those of `rows`."""
+def set_mask_rows(model: nn.Module, rows: slice | Tensor) -> None:
+    """Makes every dropout layer draw the masks of these rows of the whole batch."""
     for layer in model.modules():
         if isinstance(layer, Dropout):
-            layer.rows = count, rows
+            layer.rows = rows

@@ -22,6 +22,9 @@ LAUNCHERS = (
 )
 
 
+OWN = "To train one run in each process, unset {}."
+
+
 class Launched(NamedTuple):
     """Who started this process, as one of how many, and the variable that says so."""
 
@@ -57,7 +60,7 @@ def check_launcher(parallel: str | None) -> None:
     found = launched()
     if found is None or found.size < 2 or (parallel is not None and started_by_torchrun()):
         return
-    own = f"To train one run in each process, unset {found.variable}."
+    own = OWN.format(found.variable)
     if parallel is None:
         raise UsageError(
             f"{found.by} started {found.size} processes, and each of them would train a run of its own: --parallel is "
@@ -71,3 +74,21 @@ def check_launcher(parallel: str | None) -> None:
         fix=f"Start them with torchrun --nproc-per-node={found.size}, or with --nproc {found.size}. {own}",
         code="E512",
     )
+
+
+def refuse_several(what: str) -> None:
+    """Refuses a process that is one of several, for what a single process does, or divides by itself.
+
+    Args:
+        what: each of them would do: "train every run of the ablation".
+
+    Raises:
+        UsageError: E270.
+    """
+    found = launched()
+    if found is not None and found.size > 1:
+        raise UsageError(
+            f"{found.by} started {found.size} processes, and each of them would {what}",
+            fix=f"Start it as one process. {OWN.format(found.variable)}",
+            code="E270",
+        )

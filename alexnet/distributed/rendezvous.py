@@ -18,6 +18,7 @@ from alexnet.distributed.process import (
     wake_stopped,
 )
 from alexnet.errors import AlexNetError, ResourceError, UsageError
+from alexnet.kernels.device import check_processes
 
 if TYPE_CHECKING:
     from alexnet.data.dataset import Prepared
@@ -101,6 +102,7 @@ def device_of_rank(device: Any, rendezvous: "Rendezvous | None") -> Any:
 
     if rendezvous is None or device.type != "cuda" or device.index is not None:
         return device
+    check_processes(device, rendezvous.node_rank + 1)
     own_device = torch.device("cuda", rendezvous.node_rank)
     torch.cuda.set_device(own_device)
     return own_device
@@ -187,7 +189,9 @@ def joined_group(
     with joined_process_group(device, division.hang_seconds, **membership) as (rank, size):
         group = process_group_of(run.recipe, division.scheme, rank, size, exact=division.exact)
         locations = group.all_gather_objects(process_location())
-        settings = settings_of(run.recipe, division.scheme, group.micro_batch, conditions(prepared, device))
+        settings = settings_of(
+            run.recipe, division.scheme, group.micro_batch, conditions(prepared, device, recipe=run.recipe)
+        )
         check_same_settings(group, settings)
         try:
             with run_of_rank(run, group) as own_run:

@@ -72,13 +72,13 @@ def keep_own_rows(layer: nn.Module, group: ProcessGroup) -> None:
 
 
 def set_mask_columns(layers: Iterable[nn.Module], group: ProcessGroup) -> None:
-    """Makes every dropout layer draw the masks of all units and use those of this process."""
+    """Makes every dropout layer draw the masks of the units of this process."""
     units = 0
     for layer in reversed(list(layers)):
         if isinstance(layer, nn.Linear):
             units = layer.in_features * (layer.towers if isinstance(layer, TowerLinear) else 1)
         if isinstance(layer, Dropout):
-            layer.columns = units, group.part(units)
+            layer.columns = group.part(units)
 
 
 def own_rows(tensor: Tensor, group: ProcessGroup) -> Tensor:

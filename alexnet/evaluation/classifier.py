@@ -11,7 +11,6 @@ from torch import Tensor
 
 from alexnet.data.crops import as_batch
 from alexnet.data.folders import nfc
-from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import UsageError
 from alexnet.evaluation.views import central_view, check_size, crop_probabilities, view_probabilities
@@ -37,13 +36,13 @@ class Classifier:
     network: Network
     class_names: tuple[str, ...]  # in the order of the outputs
     prepare_size: int  # side of a prepared image in pixels, as in the recipe of the training
-    precision: str = "float32"  # or bfloat16
+    precision: str = "float32"  # or tf32, bfloat16
 
     def __repr__(self) -> str:
         network = f"{type(self.network).__name__} for {self.network.config.crop_size} pixels"
         return f"Classifier({network}, {len(self.class_names)} classes, images prepared at {self.prepare_size} pixels)"
 
-    def prepare(self, image: bytes | Path | Pixels, max_pixels: int = MAX_PIXELS) -> Pixels:
+    def prepare(self, image: bytes | Path | Pixels, max_pixels: int | None = None) -> Pixels:
         """Prepares an image, given as a file, bytes or pixels, for the network: (size, size, 3) uint8.
 
         Raises:

@@ -95,7 +95,7 @@ def evaluate_runs(
     device = device or torch.device("cpu")
     return [
         evaluate(
-            load_model(run, checkpoint).to(device),
+            load_model(run, checkpoint).place(device),
             prepared,
             split,
             class_names=run.class_names,

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from alexnet.data.folders import Tree, not_used
-from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.image_files import EXTENSIONS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, DataError, UsageError
@@ -136,7 +135,7 @@ def predict(
     views: int = 1,
     k: int = 5,
     batch_size: int = 32,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> Iterator[Prediction]:
     """Predicts the k most probable classes of each image, in order; one that cannot be read gives the reason.
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from alexnet.data.crops import as_batch, center_crop, shrink, ten_crop
 from alexnet.errors import UsageError
+from alexnet.kernels.precision import autocast, rounding
 from alexnet.models.network import Network
 
 
@@ -30,7 +31,7 @@ def crop_probabilities(network: Network, images: Tensor, views: int, precision: 
     crops = center_crop(images, size)[:, None] if views == 1 else ten_crop(images, size)
     if views > 1 and images.shape[-2:] == (size, size):
         crops = crops[:, ::5]
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with rounding(images.device, precision), autocast(images.device, precision):
         logits: Tensor = network(crops.flatten(0, 1), check_range=False)
     return torch.softmax(logits.float(), dim=1).view(len(images), crops.shape[1], -1)
 

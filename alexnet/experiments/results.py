@@ -17,6 +17,8 @@ from alexnet.recipes.recipe import Recipe, differences
 from alexnet.storage.files import read_rows
 
 Row = Mapping[str, Any]
+Place = tuple[str, str | None]  # what computed a run: cpu, cuda or mps, and the name of the card
+CPU: Place = ("cpu", None)
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -35,18 +37,24 @@ def recipe_sha256(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def key_of(recipe: Recipe, fingerprint: str, until: float | None = None) -> str:
-    """Identifies a run: the sha256 of its settings, its dataset, and the training error at which it may stop."""
-    return _key(settings(recipe), fingerprint, until)
+def key_of(recipe: Recipe, fingerprint: str, until: float | None = None, place: Place = CPU) -> str:
+    """Identifies a run: its settings, its dataset, the training error at which it may stop, and its place.
+
+    The settings hold the precision. What a CPU computed has the key that it had when there was nothing else.
+    """
+    return _key(settings(recipe), fingerprint, until, place)
 
 
 def row_key(row: Row) -> str:
     """Computes the same key for a row."""
-    return _key(row["settings"], row["data"]["fingerprint"], row.get("until_train_error"))
+    facts = row.get("environment", {})
+    place = (facts.get("device", "cpu"), facts.get("card"))
+    return _key(row["settings"], row["data"]["fingerprint"], row.get("until_train_error"), place)
 
 
-def _key(values: Mapping[str, Any], fingerprint: str, until: float | None) -> str:
-    return hashlib.sha256(json.dumps([values, fingerprint, until], sort_keys=True).encode()).hexdigest()
+def _key(values: Mapping[str, Any], fingerprint: str, until: float | None, place: Place) -> str:
+    parts = [values, fingerprint, until, *(() if place[0] == "cpu" else place)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -54,9 +62,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     return read_rows(path)[0]
 
 
-def command(base: str, changes: Sequence[str], seed: int) -> str:
+def command(base: str, changes: Sequence[str], seed: int, labels: Path | None = None) -> str:
     """Returns the command that repeats a run; DATA stands for the folder of the images."""
-    return shlex.join(["alexnet", "train", "DATA", "--recipe", base, *changes, f"seed={seed}"])
+    table = ["--labels", str(labels)] * (labels is not None)
+    return shlex.join(["alexnet", "train", "DATA", "--recipe", base, *table, *changes, f"seed={seed}"])
 
 
 def error(row: Row, measure: str, split: str, views: int = 1) -> float | None:

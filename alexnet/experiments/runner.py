@@ -32,7 +32,7 @@ from alexnet.models.summary import summarize
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.checkpoint import load_model
-from alexnet.runs.environment import commit, environment
+from alexnet.runs.environment import card_name, commit, environment
 from alexnet.runs.metrics import epochs_of, read_metrics
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import start_run
@@ -43,6 +43,7 @@ from alexnet.training.plan import Plan
 from alexnet.training.schedule import check_recipe
 
 CURVE = ("epoch", "lr", "train_loss", "train_top1_error", "val_loss", "val_top1_error", "val_top5_error")
+CPU = torch.device("cpu")
 BACKWARD = 3  # training on an image costs about three times as much as evaluating it
 
 
@@ -59,6 +60,7 @@ class Job:
     until: float | None = None  # stop after the first epoch with at most this training error, in [0, 1]
     views: tuple[int, ...] = (1, 10)  # for evaluating held-out images; 10 only if the recipe flips images
     keep: bool = True  # whether to keep the run folder
+    labels: Path | None = None  # a table of files and labels, for images that do not lie in class folders
 
 
 def planned(job: Job) -> tuple[Recipe, Prepared]:
@@ -68,31 +70,31 @@ def planned(job: Job) -> tuple[Recipe, Prepared]:
         UsageError: the base does not accept an override, or the images do not fit the network.
     """
     recipe = override(fitted(find_recipe(job.base), job.data), [*job.changes, f"seed={job.seed}"])
-    prepared = _dataset(job.data, recipe.prepare_size)
+    prepared = _dataset(job.data, recipe.prepare_size, job.labels)
     recipe = for_classes(recipe, len(prepared.class_names))
     check_recipe(recipe, prepared)
     return recipe, prepared
 
 
 @lru_cache(maxsize=8)
-def _dataset(data: str, size: int) -> Prepared:
+def _dataset(data: str, size: int, labels: Path | None) -> Prepared:
     """Opens a dataset once, not once per run."""
-    return open_images(data, size)
+    return open_images(data, size, labels=labels)
 
 
-def key(job: Job) -> str:
+def key(job: Job, device: torch.device = CPU) -> str:
     """Returns what `results.row_key` will return for the finished run."""
     recipe, prepared = planned(job)
-    return results.key_of(recipe, prepared.fingerprint, job.until)
+    return results.key_of(recipe, prepared.fingerprint, job.until, (device.type, card_name(device)))
 
 
-def waiting(jobs: Iterable[Job], file: Path) -> list[Job]:
+def waiting(jobs: Iterable[Job], file: Path, device: torch.device = CPU) -> list[Job]:
     """Returns the jobs without a row in the results file; of jobs that are the same run, only the first.
 
     All datasets are prepared when this returns.
     """
     done = {results.row_key(row) for row in results.read(file)}
-    by_key = {key(job): job for job in reversed(list(jobs))}
+    by_key = {key(job, device): job for job in reversed(list(jobs))}
     return [job for job_key, job in reversed(by_key.items()) if job_key not in done]
 
 
@@ -139,7 +141,7 @@ def run_jobs(
     Returns:
         False if Ctrl-C or SIGTERM stopped it; finished work is saved.
     """
-    chosen_device = device or torch.device("cpu")
+    chosen_device = device or CPU
     if processes < 1:
         raise UsageError(
             f"--jobs {processes}: at least one run at a time", fix="Leave it out, or use --jobs 2.", code="E298"
@@ -197,7 +199,7 @@ def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None
     to choose a checkpoint.
     """
     recipe, prepared = planned(job)
-    run = _opened(job, recipe, prepared, runs)
+    run = _opened(job, recipe, prepared, runs, device)
     started, outcome = time.process_time(), "finished"
     try:
         if job.until is None:
@@ -233,32 +235,32 @@ def train_until(run: RunFolder, prepared: Prepared, device: torch.device, error:
             steps = per_epoch - stopped.step % per_epoch
 
 
-def run_folder(job: Job, runs: Path) -> Path:
+def run_folder(job: Job, runs: Path, device: torch.device = CPU) -> Path:
     """Returns the path of the run folder that `run_job` uses."""
     name = re.sub(r"[^\w.=-]+", "-", job.variant).strip("-.")[:60]
-    return runs / f"{name}-seed{job.seed}-{key(job)[:8]}"
+    return runs / f"{name}-seed{job.seed}-{key(job, device)[:8]}"
 
 
-def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path) -> RunFolder:
+def _opened(job: Job, recipe: Recipe, prepared: Prepared, runs: Path, device: torch.device = CPU) -> RunFolder:
     """Opens the run folder, or creates it if it does not exist."""
-    folder = run_folder(job, runs)
+    folder = run_folder(job, runs, device)
     if (folder / "recipe.json").is_file():
         return open_run(folder)
     shutil.rmtree(folder, ignore_errors=True)  # left by a crash before the run was created
-    return start_run(folder, recipe, job.data, prepared)
+    return start_run(folder, recipe, job.data, prepared, labels=job.labels, device=device)
 
 
 def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, outcome: str) -> dict[str, Any]:
     epochs = epochs_of(run)
     network_summary = summarize(build_model(run.recipe.model))
-    facts = environment()
+    facts = environment(device, run.recipe.precision)
     return {
         "study": job.study,
         "base": job.base,
         "variant": job.variant,
         "changes": list(job.changes),
         "seed": job.seed,
-        "command": results.command(job.base, job.changes, job.seed),
+        "command": results.command(job.base, job.changes, job.seed, job.labels),
         "settings": results.settings(run.recipe),
         "recipe_sha256": results.recipe_sha256(run.recipe),
         "until_train_error": job.until,
@@ -290,7 +292,7 @@ def _measured(
 
     Training images use one view, without augmentation.
     """
-    model = load_model(run, "last").to(device)
+    model = load_model(run, "last").place(device)
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for split in (name for name in SPLITS if name in prepared.splits):
         for views in views_of(job, run.recipe) if split != "train" else (1,):

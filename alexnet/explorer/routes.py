@@ -193,6 +193,7 @@ async def similar(request: Request, run: str, name: str) -> Response:
             "split": collection.kind,
             "images": search.neighbors.seen,
             "all": len(collection),
+            "notes": explorer.notes if collection.kind == "index" else [],
             **{
                 sense: [{**explorer.about(served, f"{collection.kind}-{n}"), "distance": d} for n, d in pairs]
                 for sense, pairs in nearest.items()

@@ -18,6 +18,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.data.images import Pixels
 from alexnet.errors import AlexNetError, DataError
 from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.predict import left_out
 from alexnet.explorer.images import ImageCollection, SentImages, find_image, open_collections
 from alexnet.interpret.receptive_fields import Excited
 from alexnet.interpret.similar import Neighbors
@@ -109,6 +110,7 @@ class Explorer:
         self.collections: dict[str, list[ImageCollection]] = {}
         self.prepared: dict[str, Prepared | None] = {}
         self.missing: dict[str, str] = {}
+        self.notes = [] if index is None else left_out([str(index)])  # what of the folder is not used
         self._scans: dict[tuple[str, str], Scan] = {}
         for served in models:
             try:

@@ -104,7 +104,7 @@ def export(
     """Writes a run in another format if that gives the same outputs as the run for every image of a split.
 
     Args:
-        model: the network of the run, on the CPU.
+        model: the network of the run.
         prepared: images for the comparison; the accuracy counts those whose class the run knows.
         form: one of `FORMATS`.
         split: the split to compare on.
@@ -119,6 +119,8 @@ def export(
         ResourceError: the file cannot be written.
     """
     check_out(out, form)
+    if model.input_mean.device.type != "cpu":  # files are written and compared on the CPU
+        model = copy.deepcopy(model).place(torch.device("cpu"))
     if int8 and form != "onnx":
         raise UsageError(
             f"--int8 does not work with --to {form}",

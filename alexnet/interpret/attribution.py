@@ -177,7 +177,7 @@ def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: i
         for row, (top, left) in enumerate(batch):
             region = (slice(None), slice(top, top + patch), slice(left, left + patch))
             covered[row][region] = fill[region]
-        probabilities = torch.softmax(model(covered, check_range=False), 1)[:, label].double().cpu().numpy()
+        probabilities = torch.softmax(model(covered, check_range=False), 1)[:, label].cpu().double().numpy()
         for (top, left), probability in zip(batch, probabilities, strict=True):
             total[top : top + patch, left : left + patch] += uncovered - probability
             counts[top : top + patch, left : left + patch] += 1

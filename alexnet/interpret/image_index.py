@@ -16,6 +16,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from alexnet.data.image_bytes import pixel_limit
+from alexnet.data.reader_changes import reader
 from alexnet.errors import DataError
 from alexnet.evaluation.predict import find_images
 from alexnet.interpret.features import Floats, features
@@ -181,13 +183,16 @@ def _unchanged(file: Path, known: Entry) -> Entry | None:
 
 
 def _load(path: Path) -> tuple[dict[str, Entry], dict[str, Floats]]:
-    """Reads entries and vectors by name; both are empty if there is no index or it cannot be read."""
+    """Reads entries and vectors by name; both are empty if there is no index or it cannot be read.
+
+    Files that another reader of images could not read are left out: this one may.
+    """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {})["alexnet"])
             matrix = file.get_tensor("vectors")
         entries = [Entry(**each) for each in record["entries"]]
-        unread = [Entry(**each) for each in record["unread"]]
+        unread = [Entry(**each) for each in record["unread"] if record.get("reader") == _reader()]
         if hashlib.sha256(matrix.tobytes()).hexdigest() != record["vectors_sha256"]:
             return {}, {}
         vectors = {entry.name: vector for entry, vector in zip(entries, matrix, strict=True)}
@@ -196,8 +201,13 @@ def _load(path: Path) -> tuple[dict[str, Entry], dict[str, Floats]]:
     return {entry.name: entry for entry in sorted([*entries, *unread], key=lambda e: e.name)}, vectors
 
 
+def _reader() -> str:
+    return f"{reader()}, {pixel_limit()} pixels"
+
+
 def _save(path: Path, index: Index) -> None:
     record: dict[str, Any] = {
+        "reader": _reader(),
         "entries": [asdict(e) for e in index.entries],
         "unread": [asdict(e) for e in index.unread],
     }

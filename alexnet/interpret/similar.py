@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from alexnet.data.crops import as_batch, shrink
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.predict import left_out
 from alexnet.evaluation.views import central_view
 from alexnet.interpret.contact_sheet import save_png, sheet
 from alexnet.interpret.features import Floats, activation, features, last_hidden
@@ -157,6 +158,7 @@ class LiveIndex:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.notes: list[str] = []  # what of the folder is not used, as of the last change
         self._seen: dict[str, frozenset[tuple[str, int, int, int]]] = {}
         self._indexes: dict[str, Index] = {}
 
@@ -182,6 +184,7 @@ class LiveIndex:
         stamps = frozenset(_stamps(self.folder))
         if self._seen.get(weights) != stamps:
             network, size = classifier.network, classifier.prepare_size
+            self.notes = left_out([str(self.folder)])
             self._indexes[weights] = update_index(network, self.folder, layer=last_hidden(network), prepare_size=size)
             self._seen[weights] = stamps
         return self._indexes[weights]

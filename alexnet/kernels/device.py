@@ -9,10 +9,37 @@ import ctypes
 import platform
 from typing import TYPE_CHECKING
 
-from alexnet.errors import UsageError
+from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+# What PyTorch, CUDA, cuBLAS, cuDNN, Metal and ROCm say where there is not enough memory. Most other sentences with the
+# word memory say something else: an address that no tensor owns, a layout, a file that cannot be mapped.
+TOO_LITTLE = (
+    "out of memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "unable to allocate",
+    "failed to allocate",
+    "_status_alloc_failed",
+    "invalid buffer size",
+    "bad_alloc",
+)
+# What they say where the card or its driver failed, which no setting of a recipe causes.
+FAULTS = (
+    "cuda error",
+    "cuda driver error",
+    "hip error",
+    "cublas_status_",
+    "cudnn_status_",
+    "cusolver_status_",
+    "nccl error",
+    "unspecified launch failure",
+    "command buffer exited with error",
+)
+LONGEST_FAULT = 200  # characters of what they say; PyTorch adds lines of advice for developers
 
 # Parameters of mallopt(3): how many blocks may be mapped individually (none, so all come from the heap), how many free
 # bytes at the end of the heap make it shrink, and by how many bytes more than needed it grows.
@@ -38,7 +65,10 @@ def choose_device(name: str = "auto") -> "torch.device":
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(name)
+    if name.startswith("cuda"):
+        from alexnet.kernels.precision import fix_cublas
+
+        fix_cublas()  # before anything uses the card
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -49,6 +79,63 @@ def choose_device(name: str = "auto") -> "torch.device":
             code="E250",
         ) from None
     return device
+
+
+def check_processes(device: "torch.device", count: int) -> None:
+    """Refuses more processes on this machine than the device can have: one for each card, and one on a Mac's GPU.
+
+    Raises:
+        UsageError: there are more.
+    """
+    import torch
+
+    if count < 2 or device.type == "cpu":
+        return
+    cards = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    if count > cards:
+        has = f"device '{device}' is one card" if cards == 1 else f"this machine has {cards} cards"
+        fewer = f"Use --nproc {cards}" if cards > 1 else "Leave --nproc and --parallel out"
+        raise UsageError(
+            f"{count} processes need a card each, and {has}",
+            fix=f"{fewer}, or let them compute on the processor: --device cpu.",
+            code="E250",
+        )
+
+
+def failure_of(error: BaseException) -> AlexNetError | None:
+    """Returns what to raise in the place of an error of PyTorch that is no defect of this program; None if it may be.
+
+    PyTorch says most of it only in the words of a RuntimeError.
+    """
+    import torch
+
+    text = " ".join(str(error).split())
+    lower = text.lower()
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if memory or (isinstance(error, RuntimeError) and any(words in lower for words in TOO_LITTLE)):
+        return ResourceError(
+            "not enough memory", fix="Use a smaller batch_size, model.width or crop_size.", code="E542"
+        )
+    if isinstance(error, RuntimeError) and any(words in lower for words in FAULTS):
+        said = text if len(text) <= LONGEST_FAULT else f"{text[:LONGEST_FAULT]}..."
+        return ResourceError(
+            f"the GPU or its driver failed: {said}",
+            fix="Saved checkpoints are intact: alexnet resume RUN goes on. If it fails again, --device cpu tells "
+            "whether it is the card.",
+            code="E543",
+        )
+    return None
+
+
+def memory_format(device: "torch.device") -> "torch.memory_format":
+    """Returns the layout in which a network and its images are fastest on a device, and right.
+
+    The channels of a pixel are adjacent, but not on a Mac's GPU: there the gradients of batch normalization are wrong
+    in that layout (pytorch/pytorch#175189).
+    """
+    import torch
+
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def finish(device: "torch.device") -> None:

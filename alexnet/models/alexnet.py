@@ -6,6 +6,7 @@ from torch import nn
 from alexnet.models.layers import (
     Dropout,
     FirstConv,
+    GridPool,
     LocalResponseNorm,
     PadRightBottom,
     TowerLinear,
@@ -87,7 +88,7 @@ def alexnet_layers(config: AlexNetConfig) -> list[Named]:
     # (256, 6, 6) after pool5
 
     if config.pool5_grid:
-        layers += [("grid5", nn.AdaptiveAvgPool2d(config.pool5_grid))]
+        layers += [("grid5", GridPool(config.pool5_grid))]
     layers += [("flatten", nn.Flatten())]  # (9216,), the channels of the first tower before those of the second
     grid = config.pool5_grid or grid_sizes(config)["pool5"]
     for number, features, outputs in ((6, inputs * grid * grid, f6), (7, f6, f7)):

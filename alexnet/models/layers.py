@@ -4,12 +4,16 @@ All operate on (N, C, H, W). Sources: [paper] Krizhevsky, Sutskever, Hinton, NIP
 the same year, `computerhistory/AlexNet-Source-Code`.
 """
 
-from typing import Any, Literal
+import math
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet.kernels.device import memory_format
+from alexnet.kernels.masks import mask
 from alexnet.kernels.operators import Chain, run_chain
 
 
@@ -63,7 +67,9 @@ class WithinMapNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose mask comes from its own generator, which is seeded again for every step of a run.
+    """Dropout whose mask is a function of (seed, step, layer, row, unit), the same on every device.
+
+    Without a key, outside of a run, it comes from PyTorch's random numbers.
 
     With `scale_at_test` training only sets values to zero and testing multiplies by the kept share, as in 2012 ([code]
     src/layer.cu:1126-1135). Otherwise training divides by the kept share ("inverted dropout", common today). With the
@@ -73,24 +79,26 @@ class Dropout(nn.Module):
     def __init__(self, p: float, scale_at_test: bool):
         super().__init__()
         self.p, self.scale_at_test = p, scale_at_test
-        self.generator: torch.Generator | None = None
-        # Where a process has only a part of the batch (rows) or of the units (columns), its mask is that part of the
-        # full mask: (how many there are in total, which of them this process has). None: all of them.
-        self.rows: tuple[int, slice | Tensor] | None = None
-        self.columns: tuple[int, slice] | None = None
+        self.key: int | None = None  # of seed, step and layer
+        # Where a process has only a part of the batch (rows) or of the units (columns), which of them; None: all.
+        self.rows: slice | Tensor | None = None
+        self.columns: slice | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         keep = 1.0 - self.p
         if not self.training:
             return x * keep if self.scale_at_test else x
-        if self.rows is None and self.columns is None:
-            mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
-        else:
-            count, rows = self.rows or (len(x), slice(None))
-            units, columns = self.columns or (x.shape[1], slice(None))
-            full_mask = x.new_empty((count, units, *x.shape[2:])).bernoulli_(keep, generator=self.generator)
-            mask = full_mask[rows][:, columns].contiguous()
-        return x * mask if self.scale_at_test else x * mask.div_(keep)
+        drawn = torch.empty_like(x).bernoulli_(keep) if self.key is None else self._mask(self.key, keep, x)
+        return x * drawn if self.scale_at_test else x * drawn.div_(keep)
+
+    def _mask(self, key: int, keep: float, x: Tensor) -> Tensor:
+        rows = slice(0, len(x)) if self.rows is None else self.rows
+        if isinstance(rows, slice):
+            rows = torch.arange(rows.start, rows.stop, device=x.device)
+        columns = slice(0, x.shape[1]) if self.columns is None else self.columns
+        pixels = math.prod(x.shape[2:])  # of a map: 1 after the convolutional layers
+        units = range(columns.start * pixels, columns.stop * pixels)
+        return mask(key, rows, units, keep, x).view(x.shape)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, scale_at_test={self.scale_at_test}"
@@ -148,7 +156,14 @@ class LocalConv(nn.Module):
         inputs = windows.permute(1, 2, 0, 4, 5, 3).reshape(self.side**2, len(x), self.weight.shape[2])
         y = torch.bmm(inputs, self.weight.flatten(0, 1))  # (side * side, N, out_channels)
         out: Tensor = y.view(self.side, self.side, len(x), self.out_channels).permute(2, 3, 0, 1) + self.bias
-        return out.contiguous(memory_format=torch.channels_last)
+        return out.contiguous(memory_format=memory_format(x.device))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Keeps the memory layout whatever `.to(memory_format=...)` asks for.
+
+        The weight has four dimensions, but they are no feature maps: in another order every forward pass would copy it.
+        """
+        return super()._apply(lambda tensor: fn(tensor).contiguous(), recurse)  # type: ignore[no-untyped-call,no-any-return]
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel={self.kernel}, side={self.side}"
@@ -202,6 +217,36 @@ class _AllTies(torch.autograd.Function):
                 )
                 sums[place] += grad * (values[place] == y)
         return sums[..., : x.shape[-2], : x.shape[-1]], None, None, None
+
+
+class GridPool(nn.AdaptiveAvgPool2d):
+    """Means over a grid of cells of nearly equal size, which overlap by a pixel where the sides do not divide.
+
+    Off the CPU it is two small matrix products with zeros and ones, divided by the pixels of a cell: a Mac's GPU has no
+    such pooling for sides that do not divide, and the gradient of CUDA's adds in another order each time.
+    """
+
+    output_size: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        plain = input.device.type in ("cpu", "meta")
+        return super().forward(input) if plain else grid_means(input, self.output_size)
+
+
+def grid_means(x: Tensor, cells: int) -> Tensor:
+    """Returns the means of (N, C, H, W) over a grid (N, C, cells, cells), in float32 or better."""
+    rows, columns = (cells_of(side, cells, x.device) for side in x.shape[-2:])
+    values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    with torch.autocast(x.device.type, enabled=False):
+        sums = rows.T.to(values.dtype) @ (values @ columns.to(values.dtype))
+    return (sums / (rows.sum(0)[:, None] * columns.sum(0))).to(x.dtype)
+
+
+def cells_of(side: int, cells: int, device: torch.device) -> Tensor:
+    """Which pixels of a side belong to which cell: (side, cells) bool. Cell i is floor(i side / cells) to ceil(...)."""
+    pixel = torch.arange(side, device=device)[:, None] * cells
+    start = torch.arange(cells, device=device) * side
+    return (start < pixel + cells) & (pixel < start + side)
 
 
 def activation_layer(name: Literal["relu", "tanh", "sigmoid"]) -> nn.Module:

@@ -8,7 +8,7 @@ evaluation, prediction and export cannot preprocess differently. `activations` r
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import UsageError
+from alexnet.kernels.device import memory_format
 from alexnet.models.fusion import run_layers
 from alexnet.models.layers import Dropout
 from alexnet.recipes.config import ModelConfig
@@ -67,9 +68,15 @@ class Network(nn.Module):
             self.input_scale.fill_(1.0 / 255.0)
         return self
 
+    def place(self, device: torch.device) -> Self:
+        """Moves the network to a device, in the memory layout that is best there."""
+        return self.to(device).to(memory_format=memory_format(device))
+
     def prepare_input(self, images: Tensor) -> Tensor:
         """Converts pixels 0..255, (N, 3, H, W) uint8 or float, to the input of conv1: (N, in_channels, H, W) float."""
         x = (images.to(self.input_scale.dtype) - self.input_mean).mul_(self.input_scale)
+        if memory_format(x.device) is torch.contiguous_format:  # every later layer keeps the layout of this
+            x = x.contiguous()
         return x if self.in_channels == 3 else x.mean(1, keepdim=True)
 
     def forward(self, images: Tensor, *, check_range: bool = True) -> Tensor:
@@ -104,12 +111,9 @@ class Network(nn.Module):
         return out
 
     def seed_dropout(self, seed: int, step: int) -> None:
-        """Makes the dropout masks of the next forward pass a function of (seed, step)."""
+        """Makes the dropout masks of the next forward pass, of a whole batch, a function of (seed, step)."""
         for part, layer in enumerate(m for m in self.modules() if isinstance(m, Dropout)):
-            device = self.input_mean.device
-            if layer.generator is None or layer.generator.device != device:
-                layer.generator = torch.Generator(device)
-            layer.generator.manual_seed(seed_for(seed, step, DROPOUT, part))
+            layer.key, layer.rows = seed_for(seed, step, DROPOUT, part), None
 
 
 def check_pixel_range(images: Tensor) -> None:

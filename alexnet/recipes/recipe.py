@@ -55,7 +55,7 @@ class Recipe(Record):
     class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same, however few its images
     growing_crops: tuple[tuple[float, int], ...] = ()  # (share of the run, pixels): crop size from there on
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # of convolutions and matrix products
     evaluate_every: Count = 1  # epochs between two evaluations on validation
     patience: Natural = 0  # evaluations without a better network after which the run ends; 0: none
     on_nan: Literal["stop", "rollback"] = (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError
@@ -89,7 +90,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def report_run(
-    run: RunFolder, prepared: Prepared, *, progress: ProgressCallback = silent
+    run: RunFolder, prepared: Prepared, *, device: torch.device | None = None, progress: ProgressCallback = silent
 ) -> tuple[list[Evaluation], Path]:
     """Evaluates the best network of a run on its held-out images and writes report.html.
 
@@ -97,7 +98,7 @@ def report_run(
     is no fair test for a network that was never trained on flipped images. The results go to evaluation.json. The first
     evaluation, which the report shows in detail, uses one view on the first of the splits test, val, train that exists.
     """
-    model = load_model(run)
+    model = load_model(run).place(device or torch.device("cpu"))
     splits: list[str] = [name for name in ("test", "val") if name in prepared.splits] or ["train"]
     evaluations = []
     for split in splits:

@@ -37,6 +37,7 @@ HEADER_KEY = "alexnet"  # a single entry in the header of the weights: the order
 POINTERS = ("BEST", "LAST")
 POINTER_PATTERN = re.compile(r"(step-\d{8,}) ([0-9a-f]{64})\n")
 NAME_PATTERN = re.compile(r"step-(\d{8,})")
+OWN_PATTERN = re.compile(r"step-\d{8,}|\.step-\d{8,}(\.old)?")  # all that this module puts into checkpoints/
 FREE_FACTOR = 2.2  # disk space that must be free before training starts, in sizes of a checkpoint
 
 
@@ -153,13 +154,13 @@ def _write_pointer(run: RunFolder, pointer: str, name: str) -> None:
 
 
 def _remove_others(run: RunFolder) -> None:
-    """Removes all checkpoints but the last, the one before it and the best."""
+    """Removes all checkpoints but the last, the one before it and the best; what others put beside them stays."""
     parent = run.folder / "checkpoints"
     last = checkpoint_name(run, "LAST")
-    older = [name for name in _names(run) if last is not None and name < last]
+    older = [name for name in checkpoint_names(run) if last is not None and step_of(name) < step_of(last)]
     needed = {last, checkpoint_name(run, "BEST"), *older[:1]}
     for folder in parent.iterdir():
-        if folder.name not in needed:
+        if folder.name not in needed and OWN_PATTERN.fullmatch(folder.name):
             with suppress(OSError):  # the next call tries again; the new checkpoint is already saved
                 _remove(folder)
 
@@ -173,11 +174,16 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _names(run: RunFolder) -> list[str]:
+def checkpoint_names(run: RunFolder) -> list[str]:
     """The names of all checkpoints, newest first."""
     parent = run.folder / "checkpoints"
     names = [path.name for path in parent.iterdir() if NAME_PATTERN.fullmatch(path.name)] if parent.is_dir() else []
-    return sorted(names, key=lambda name: int(name.removeprefix("step-")), reverse=True)
+    return sorted(names, key=step_of, reverse=True)
+
+
+def step_of(name: str) -> int:
+    """The step in the name of a checkpoint."""
+    return int(name.removeprefix("step-"))
 
 
 def checkpoint_name(run: RunFolder, which: str) -> str | None:
@@ -209,13 +215,13 @@ def load_checkpoint(run: RunFolder) -> Checkpoint | None:
         UntrustedFileError: there are checkpoints, but none is intact.
     """
     damage: list[str] = []
-    for name in _names(run):
+    for name in checkpoint_names(run):
         folder = run.folder / "checkpoints" / name
         broken_files = broken(folder)
         if not broken_files:
             damage += [message for which in POINTERS if (message := pointer_damage(run, which))]
             values, metrics = json.loads((folder / STATE).read_bytes()), (folder / METRICS).read_bytes()
-            if message := _metrics_damage(run, metrics, name):
+            if message := metrics_damage(run, metrics, name):
                 damage.append(message)
             conditions = values.pop("conditions")
             tensors = _read_tensors(folder, TRAINING)
@@ -255,7 +261,7 @@ def settle(run: RunFolder, checkpoint: Checkpoint | None) -> None:
             else:
                 (run.folder / pointer).unlink(missing_ok=True)
         for folder in list((run.folder / "checkpoints").iterdir()):
-            if folder.name.startswith(".") or int(folder.name.removeprefix("step-")) > step:
+            if OWN_PATTERN.fullmatch(folder.name) and (folder.name.startswith(".") or step_of(folder.name) > step):
                 _remove(folder)
 
 
@@ -296,21 +302,8 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
     return model.to(memory_format=torch.channels_last).eval()
 
 
-def damage_of(run: RunFolder) -> list[str]:
-    """Lists everything in a run folder that differs from what was written, one line each; reads every byte."""
-    parent = run.folder / "checkpoints"
-    damage = broken(run.folder) + [message for which in POINTERS if (message := pointer_damage(run, which))]
-    newest = None
-    for name in _names(run):
-        broken_files = broken(parent / name)
-        damage += broken_files
-        newest = newest or (None if broken_files else name)
-    if newest and (message := _metrics_damage(run, (parent / newest / METRICS).read_bytes(), newest)):
-        damage.append(message)
-    return damage
-
-
-def _metrics_damage(run: RunFolder, saved: bytes, name: str) -> str | None:
+def metrics_damage(run: RunFolder, saved: bytes, name: str) -> str | None:
+    """Describes the damage of metrics.jsonl; None if it begins with the rows that a checkpoint was saved with."""
     path = run.folder / METRICS
     if (path.read_bytes() if path.exists() else b"").startswith(saved):
         return None

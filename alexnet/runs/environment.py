@@ -3,6 +3,7 @@
 If all of these are the same, a resumed run ends bit-identical to a run that was never interrupted.
 """
 
+import os
 import platform
 import subprocess
 import sys
@@ -17,13 +18,28 @@ from alexnet import __version__
 from alexnet.data.dataset import Prepared
 from alexnet.errors import UsageError
 from alexnet.kernels.operators import compiled
+from alexnet.kernels.precision import FAST, algorithms
+from alexnet.recipes.recipe import Recipe
+
+MASKS = "a function of seed, step, layer, row and unit"
+# What earlier versions did, which did not write it down.
+BEFORE = {"masks": "of the random numbers of the device"}
 
 
-def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -> dict[str, str]:
+def conditions(
+    prepared: Prepared,
+    device: torch.device,
+    processes: str = "1",
+    *,
+    recipe: Recipe | None = None,
+    fast: bool = False,
+) -> dict[str, str]:
     """Returns the conditions that must stay the same for exact resuming, by name.
 
     Args:
         processes: how the work is divided among processes; see `ProcessGroup.described`.
+        recipe: says how exactly is computed, and whether there is dropout.
+        fast: whether algorithms are allowed that give other bytes each time.
     """
     return {
         "pictures": prepared.fingerprint,
@@ -35,13 +51,27 @@ def conditions(prepared: Prepared, device: torch.device, processes: str = "1") -
         "loops": "compiled" if compiled() is not None else "PyTorch",
         "processor": processor_name() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": card_name(device) or device.type,
+        "precision": "float32" if recipe is None else recipe.precision,
+        "algorithms": algorithms(device, fast),
+        **(_cuda_versions() if device.type == "cuda" else {}),
+        **({"masks": MASKS} if recipe is not None and getattr(recipe.model, "dropout", 0.0) > 0 else {}),
         "threads": str(torch.get_num_threads()),
         "processes": processes,
     }
 
 
-_WORDS = {"pictures": "images"}  # names in checkpoints that people read otherwise
+def card_name(device: torch.device) -> str | None:
+    """The name of a CUDA card, as its driver gives it; None for other devices."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def _cuda_versions() -> dict[str, str]:
+    cudnn: Any = torch.backends.cudnn
+    return {"cuda": str(torch.version.cuda), "cudnn": str(cudnn.version())}
+
+
+_WORDS = {"pictures": "images", "masks": "dropout masks"}  # names in checkpoints that people read otherwise
 
 
 def check_conditions(was: Mapping[str, str], now: Mapping[str, str], *, allow: bool | Collection[str]) -> str | None:
@@ -55,6 +85,7 @@ def check_conditions(was: Mapping[str, str], now: Mapping[str, str], *, allow: b
     Raises:
         UsageError: a condition differs that must not.
     """
+    was = {**{name: value for name, value in BEFORE.items() if was and name in now}, **was}
     changed = {
         name: f"{_WORDS.get(name, name)} {_short(was[name])} -> {_short(now.get(name, 'none'))}"
         for name in was
@@ -77,9 +108,23 @@ def _short(value: str) -> str:
     return value[:12] if len(value) == 64 else value  # a fingerprint is shortened
 
 
-def environment() -> dict[str, Any]:
-    """Returns the versions, the machine and the command of this process."""
+def trained_fast(was: Mapping[str, str]) -> bool:
+    """Whether a checkpoint with these conditions was made with algorithms that give other bytes each time."""
+    return was.get("algorithms") == FAST
+
+
+def environment(device: torch.device | None = None, precision: str | None = None) -> dict[str, Any]:
+    """Returns the versions, the machine and the command of this process, and on what and how it computes.
+
+    Args:
+        device: None: nothing is computed.
+        precision: that of the recipe.
+    """
     from alexnet import __version__
+
+    computing = {} if device is None else {"device": device.type, "card": card_name(device), "precision": precision}
+    if device is not None and device.type == "cuda":
+        computing |= _cuda_versions()
 
     return {
         "alexnet": __version__,
@@ -90,6 +135,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
+        **computing,
         "command": " ".join(["alexnet", *sys.argv[1:]]),
     }
 
@@ -106,17 +152,21 @@ def processor_name() -> str:
     """The model name of the processor, as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
 
 
 def commit() -> str | None:
-    """The git commit of this program, with -dirty if files were changed; None outside a repository."""
+    """The git commit of this program, with -dirty if files were changed.
+
+    Outside a repository it is what the environment variable ALEXNET_COMMIT says, for copies that were carried to
+    another machine; None if it says nothing.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
-        return None
+        return os.environ.get("ALEXNET_COMMIT") or None
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()

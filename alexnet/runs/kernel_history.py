@@ -6,6 +6,7 @@ RUN/conv1/epoch-00003.npy    float32 (kernels, channels, height, width); the epo
 import hashlib
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from alexnet.errors import UntrustedFileError
 from alexnet.models.network import Network
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder
-from alexnet.storage.files import disk_errors, write_file
+from alexnet.storage.files import disk_errors, file_sha256, write_file
 
 FOLDER = "conv1"  # folder of the files, and key of their checksum in the row
 
@@ -60,6 +61,13 @@ def kernel_history(run: RunFolder) -> list[tuple[int, NDArray[np.float32]]]:
     """
     rows, _ = read_epochs(run.folder / "metrics.jsonl")
     return [(row["epoch"], kernels) for row in rows if (kernels := _read_kernels(run, row)) is not None]
+
+
+def damaged_kernels(run: RunFolder) -> list[Path]:
+    """Lists the files whose bytes are not the ones that were written, in order of epoch."""
+    rows, _ = read_epochs(run.folder / "metrics.jsonl")
+    paths = [(run.folder / FOLDER / _file_name(row["epoch"]), row[FOLDER]) for row in rows if FOLDER in row]
+    return [path for path, written in paths if path.exists() and file_sha256(path) != written]
 
 
 def _read_kernels(run: RunFolder, row: Mapping[str, Any]) -> NDArray[np.float32] | None:

@@ -77,6 +77,16 @@ def open_network(source: str, checkpoint: str = "best") -> tuple[RunFolder, Netw
     return RunFolder(path, identified.recipe, identified.class_names, about), identified.network
 
 
+def assumed_of(record: RunFolder) -> dict[str, str]:
+    """What was assumed of a file of weights that `open_network` gave, as topic and value.
+
+    Of a run there is nothing: whoever imported it was shown what is assumed, and could say otherwise.
+    """
+    if (record.folder / "recipe.json").is_file():
+        return {}
+    return dict(record.data.get("imported", {}).get("assumed", {}))
+
+
 def trained_network(weights: str) -> Network:
     """Loads the network with the pretrained weights that a recipe names; errors as those of `open_network`."""
     return open_network(weights)[1]
@@ -124,10 +134,15 @@ def check_fingerprint(network: Network, expected: str | None, weights: str) -> N
         )
 
 
-def fine_tuning(weights: str) -> Recipe:
-    """Returns the recipe that fine-tunes pretrained weights, with the network that they belong to."""
+def fine_tuning(weights: str) -> tuple[Recipe, dict[str, str]]:
+    """Returns the recipe that fine-tunes pretrained weights, with the network that they belong to.
+
+    Returns:
+        The recipe, and what of the file of weights was assumed; see `assumed_of`.
+    """
     if weights == IMAGENET and not Path(weights).exists():
-        return FINETUNE
+        return FINETUNE, {}
     path = Path(weights).expanduser().resolve()
-    source = open_run(path).recipe if (path / "recipe.json").is_file() else open_network(str(path))[0].recipe
-    return replace(FINETUNE, model=source.model, prepare_size=source.prepare_size, weights=str(path))
+    source = open_run(path) if (path / "recipe.json").is_file() else open_network(str(path))[0]
+    model, size = source.recipe.model, source.recipe.prepare_size
+    return replace(FINETUNE, model=model, prepare_size=size, weights=str(path)), assumed_of(source)

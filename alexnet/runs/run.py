@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from alexnet.errors import UntrustedFileError, UsageError
 from alexnet.recipes.recipe import Recipe, from_json, to_json
 from alexnet.runs.environment import environment
@@ -60,8 +62,17 @@ def _half_made(folder: Path) -> bool:
     return present <= names | partial | {"checkpoints"} and not any((folder / "checkpoints").glob("*"))
 
 
-def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data: Mapping[str, Any]) -> RunFolder:
+def create_run(
+    folder: Path,
+    recipe: Recipe,
+    class_names: tuple[str, ...],
+    data: Mapping[str, Any],
+    device: torch.device | None = None,
+) -> RunFolder:
     """Makes a new run folder.
+
+    Args:
+        device: on which it will be trained, for environment.json; None: it will not.
 
     Raises:
         UsageError: the folder exists and is not empty.
@@ -71,7 +82,7 @@ def create_run(folder: Path, recipe: Recipe, class_names: tuple[str, ...], data:
     files = {
         "classes.json": json.dumps(class_names, ensure_ascii=False, indent=1).encode(),
         "data.json": json.dumps(dict(data), indent=1).encode(),  # in ASCII: a path may be invalid UTF-8
-        "environment.json": json.dumps(environment(), indent=1).encode(),
+        "environment.json": json.dumps(environment(device, recipe.precision), indent=1).encode(),
         "recipe.json": to_json(recipe).encode(),
     }
     with disk_errors(f"making the run folder {folder}"):

@@ -6,9 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
 from alexnet.data.folders import nfc
+from alexnet.data.image_bytes import MAX_PIXELS, pixel_limit
 from alexnet.data.open import changes_since, is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.data.remote import open_location
@@ -16,7 +19,7 @@ from alexnet.errors import DataError, UsageError
 from alexnet.models.network import fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe, differences, for_classes
-from alexnet.runs.pretrained import trained_network
+from alexnet.runs.pretrained import assumed_of, open_network
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.text import listed
 
@@ -65,7 +68,13 @@ def images_of_run(
         on_changed(f"{data} now holds other images ({changes}); used are those that the run was trained on")
     if prepared is None or (changes and allow_changed):
         prepared = open_images(
-            data, run.recipe.prepare_size, tell=tell, progress=progress, excluded=excluded, labels=labels
+            data,
+            run.recipe.prepare_size,
+            tell=tell,
+            progress=progress,
+            excluded=excluded,
+            labels=labels,
+            max_pixels=run.data.get("max_pixels", MAX_PIXELS),
         )
         if not allow_changed and not _same_classes(prepared, run):
             raise _other_images(run, f"its classes are {listed(prepared.class_names)}")
@@ -99,8 +108,13 @@ def start_run(
     prepared: Prepared,
     excluded: Sequence[Excluded] = (),
     labels: Path | None = None,
+    device: torch.device | None = None,
 ) -> RunFolder:
-    """Makes a new run folder for prepared images; it records their source, labels and what is left out."""
+    """Makes a new run folder for prepared images; it records their source, labels and what is left out.
+
+    Args:
+        device: on which it will be trained.
+    """
     path = Path(data).expanduser()
     about: dict[str, Any] = {
         "source": str(path.resolve()) if path.exists() else data,
@@ -109,11 +123,16 @@ def start_run(
     }
     if labels is not None:
         about["labels"] = str(labels.resolve())
+    if pixel_limit() != MAX_PIXELS:
+        about["max_pixels"] = pixel_limit()
     if excluded:
         about["excluded"] = [asdict(each) for each in excluded]
     if recipe.weights is not None:
-        about["weights"] = fingerprint(trained_network(recipe.weights))
-    return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about)
+        source, network = open_network(recipe.weights)
+        about["weights"] = fingerprint(network)
+        if assumed := assumed_of(source):
+            about["weights_assumed"] = assumed
+    return create_run(folder, for_classes(recipe, len(prepared.class_names)), prepared.class_names, about, device)
 
 
 def start_or_continue(
@@ -123,6 +142,7 @@ def start_or_continue(
     prepared: Prepared,
     excluded: Sequence[Excluded] = (),
     labels: Path | None = None,
+    device: torch.device | None = None,
 ) -> RunFolder:
     """Returns the run of a folder: a new one, or the one that the same command started there before.
 
@@ -130,7 +150,7 @@ def start_or_continue(
         UsageError: the folder holds a run with another recipe or other images.
     """
     if not (folder / "recipe.json").is_file():
-        return start_run(folder, recipe, data, prepared, excluded, labels)
+        return start_run(folder, recipe, data, prepared, excluded, labels, device)
     run = open_run(folder)
     changed = {field: pair for field, pair in differences(recipe, run.recipe).items() if field != "name"}
     reasons = [f"{field} is {old!r} there and {new!r} in this command" for field, (old, new) in changed.items()]

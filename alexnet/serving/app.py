@@ -41,6 +41,7 @@ from alexnet.serving.service import ClientDisconnected, Service, service_of
 
 TOKEN = "token"  # belongs to `alexnet.serving.access`, on every path
 NUMBERS = ("k", "views")
+MOST_QUERY = 4096  # bytes; a query of all parameters has a few dozen
 SIMILAR = 0.4  # `topk` is that near to `k`
 
 
@@ -106,15 +107,18 @@ def check_query(request: Request) -> None:
     Raises:
         UsageError: E265.
     """
+    if len(request.scope["query_string"]) > MOST_QUERY:
+        raise wrong_parameter("query", f"it is longer than {MOST_QUERY} bytes")
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
-    items = request.query_params.multi_items()
-    for name, value in items:
+    seen: set[str] = set()
+    for name, value in request.query_params.multi_items():
         if name not in (*known, TOKEN):
             raise wrong_parameter(name, _unknown(name, known))
         if name in NUMBERS and value != value.strip():
             raise wrong_parameter(name, "there are blanks around its value")
-        if sum(name == other for other, _ in items) > 1:
+        if name in seen:
             raise wrong_parameter(name, "it is given more than once")
+        seen.add(name)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -20,7 +20,7 @@ from alexnet.serving.counters import CONTENT_TYPE
 from alexnet.serving.models import ServedModel
 from alexnet.serving.problems import problem
 from alexnet.serving.service import Service, service_of
-from alexnet.serving.tarball import images_of
+from alexnet.serving.tarball import read_archive
 
 router = APIRouter()
 
@@ -97,7 +97,7 @@ async def predict_batch(request: Request, run: RunName = None, views: Views = sc
     """Classifies each image of a tar archive; an image that cannot be read has an error instead of classes."""
     service = service_of(request)
     served = service.models.get(run)
-    files = images_of(await service.body(request), service.settings.max_batch)
+    files, notes = read_archive(await service.body(request), service.settings.max_batch)
     predictions: list[dict[str, Any]] = [{"name": name} for name, _ in files]
     images: dict[int, Pixels] = {}
     async with service.queue.reserve(len(files)) as places:
@@ -114,7 +114,7 @@ async def predict_batch(request: Request, run: RunName = None, views: Views = sc
             )
             for number, row in zip(images, rows, strict=True):
                 predictions[number]["top"] = _top(served, row, k)
-    return {**_from(served), "views": views, "images": predictions}
+    return {**_from(served), "views": views, "images": predictions, "notes": notes}
 
 
 @router.post("/v1/similar", response_model=schemas.Neighbors, responses=ERRORS, openapi_extra=IMAGE)
@@ -136,6 +136,7 @@ async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
         "layer": last_hidden(served.model),
         "images": len(searched.entries),
         "found": [{"path": entry.name, "distance": distance} for entry, distance in neighbors],
+        "notes": index.notes,
     }
 
 

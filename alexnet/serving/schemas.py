@@ -65,6 +65,7 @@ class Predictions(From):
 
     views: Views
     images: list[ImagePrediction]
+    notes: list[str] = []  # what is in the archive and was not looked at: hidden files, folders of systems, runs
 
 
 class Neighbor(ResponseModel):
@@ -80,6 +81,7 @@ class Neighbors(From):
     layer: str
     images: int  # in the index
     found: list[Neighbor]
+    notes: list[str] = []  # what is in the folder of the index and was not looked at
 
 
 class Activations(From):

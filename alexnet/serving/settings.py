@@ -1,13 +1,16 @@
 """The settings of the service: its addresses, who may ask it, and its limits of sizes, times and numbers."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
+from alexnet.data.image_bytes import pixel_limit
 from alexnet.errors import UntrustedFileError, UsageError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANY_ORIGIN = "*"
+# A JPEG of four times as many, as the largest sensors of phones give, is decoded at half its size.
+SENT_PIXELS = 27_000_000
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -28,7 +31,7 @@ class Settings:
     token: str | None = None  # the access token that clients must send; None: no token, for loopback only
     body_bytes: int = 20_000_000  # of one request
     all_bodies_bytes: int = 200_000_000  # of all requests that are being received or wait at one moment
-    max_pixels: int = 24_000_000  # of an image; refused from its header
+    max_pixels: int = field(default_factory=lambda: pixel_limit(SENT_PIXELS))  # of an image; refused from its header
     header_seconds: float = 10.0  # from the start of a connection, or the first byte of a further request
     body_seconds: float = 20.0  # from the end of the headers
     idle_seconds: int = 5  # how long a connection without a request stays open

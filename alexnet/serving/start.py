@@ -95,8 +95,12 @@ def serve_runs(
 
         stay_small()
         service = Service(ServedModels(runs, checkpoint=checkpoint, device=device), settings, index)
-        app, port = create_app(service), listener.getsockname()[1]
-        extend(app, service)
+        try:
+            app, port = create_app(service), listener.getsockname()[1]
+            extend(app, service)
+        except BaseException:
+            service.stop()
+            raise
 
         def listening() -> None:
             if ready is not None:

@@ -5,6 +5,9 @@ sparse files of any declared length. This reader accepts only regular files, in 
 the long names of GNU (type L) and pax (type x); it skips other entries.
 """
 
+from pathlib import Path
+from typing import NamedTuple
+
 from alexnet.data.folders import has_foreign_part, without_foreign
 from alexnet.errors import DataError
 from alexnet.text import printable
@@ -13,8 +16,15 @@ BLOCK = 512
 MAX_ENTRIES = 1000  # of any type, so that an archive of headers alone ends soon
 
 
-def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
-    """(name, content) of the files of an archive, in order; what is not looked at in a folder is left out here too.
+class Archive(NamedTuple):
+    """What is in an archive: (name, content) of its files, in order, and a sentence about those that are not used."""
+
+    files: list[tuple[str, bytes]]
+    notes: list[str]
+
+
+def read_archive(data: bytes, limit: int) -> Archive:
+    """Lists the files of an archive; what is not looked at in a folder is left out here too.
 
     Args:
         limit: more files than this are refused.
@@ -23,6 +33,7 @@ def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
         DataError: E362, not a tar archive, or damaged; E363, no file in it; E364, too many.
     """
     files: list[tuple[str, bytes]] = []
+    hidden: list[str] = []
     offset, long_name = 0, ""
     for _ in range(MAX_ENTRIES):
         header = data[offset : offset + BLOCK]
@@ -45,7 +56,9 @@ def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
                 name = long_name or "/".join(
                     filter(None, (_text(header[345:500]) * _ustar(header), _text(header[:100])))
                 )
-                if not has_foreign_part(name):  # macOS adds a file of attributes, named ._NAME, for each file
+                if has_foreign_part(name):  # macOS adds a file of attributes, named ._NAME, for each file
+                    hidden.append(name)
+                else:
                     files.append((printable(name), content))
             long_name = ""
         if len(files) > limit:
@@ -56,13 +69,14 @@ def images_of(data: bytes, limit: int) -> list[tuple[str, bytes]]:
         raise DataError(
             f"more than {limit} images in one request", fix=f"Send {limit} or fewer at a time.", code="E364"
         )
-    wanted = set(without_foreign(name for name, _ in files))
+    used, notes = without_foreign([*(name for name, _ in files), *hidden], Path("the archive"))
+    wanted = set(used)
     files = [(name, content) for name, content in files if name in wanted]
     if not files:
         raise DataError(
             "no files in the tar archive", fix="Send images: tar -c *.jpg | curl --data-binary @- URL", code="E363"
         )
-    return files
+    return Archive(files, notes)
 
 
 def _ustar(header: bytes) -> bool:

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from alexnet.data.augment import mix, training_views
-from alexnet.data.crops import as_batch
 from alexnet.data.dataset import Prepared, Split, validation_split
 from alexnet.data.images import prepare_image
 from alexnet.data.loader import epoch_order
 from alexnet.data.samples import Samples
+from alexnet.data.shards import Shard
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.kernels.device import finish
 from alexnet.recipes.recipe import Recipe
@@ -146,21 +145,19 @@ def _read_bytes(split: Split, indices: Any) -> int:
 
 
 def augmentation_rate(trainer: Trainer, samples: Any, seconds: float) -> float:
-    """Images per second that are turned from prepared images into model input, on its device."""
-    recipe = trainer.run.recipe
-    images = as_batch(trainer.prepared.splits["train"].read(samples))
-    size = crop_size_at(recipe, 1.0)
-    targets = torch.zeros(len(images), recipe.model.num_classes)
+    """Images per second that are turned from prepared images in memory into model input, on its device."""
+    recipe, split = trainer.run.recipe, trainer.prepared.splits["train"]
+    labels = split.labels[samples]
+    shard = Shard(Path(), "", (), labels, split.read(samples), None)
+    loader = replace(trainer.loader, split=replace(split, labels=labels, shards=(shard,), bring=None))
+    size, count = crop_size_at(recipe, 1.0), len(samples)
 
     def augment() -> None:
-        views = training_views(
-            images, size, recipe.augment, trainer.loader.colors, seed=recipe.seed, epoch=1, samples=samples
-        )
-        views, _ = mix(views, targets, recipe.augment, seed=recipe.seed, step=0)
-        views.to(trainer.device).contiguous(memory_format=torch.channels_last)
+        images, _ = loader.batch(np.arange(count), epoch=1, step=0, size=size)
+        trainer.on_device(images)
         finish(trainer.device)
 
-    return len(images) / repeated(augment, seconds)
+    return count / repeated(augment, seconds)
 
 
 def step_seconds(trainer: Trainer, planned: list[Any], seconds: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet.kernels.device import finish
+from alexnet.kernels.device import finish, memory_format
 from alexnet.kernels.operators import run_chain
 from alexnet.models.fusion import chain_from
 from alexnet.models.network import Network
@@ -100,10 +100,10 @@ def peak_gflops(device: torch.device, seconds: float = 1.0) -> float:
 def time_layers(model: Network, batch_size: int, device: torch.device, seconds: float = 20.0) -> LayerTimes:
     """Times every layer of a network on the output of the layer before, in training mode."""
     flops = layer_flops(model, batch_size)
-    model = model.to(device).to(memory_format=torch.channels_last).train()
+    model = model.place(device).train()
     size = model.config.crop_size
     pixels = torch.randint(0, 256, (batch_size, 3, size, size), dtype=torch.uint8, device=device)
-    x = model.prepare_input(pixels).contiguous(memory_format=torch.channels_last)
+    x = model.prepare_input(pixels).contiguous(memory_format=memory_format(device))
     groups = grouped(model)
     rows = []
     learned_before = False

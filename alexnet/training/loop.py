@@ -15,9 +15,10 @@ from alexnet.data.loader import prefetch
 from alexnet.data.remote import arriving
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.errors import DivergedError
+from alexnet.kernels.precision import FAST, algorithms, reproducible
 from alexnet.models.network import Network
 from alexnet.runs.checkpoint import check_room, settle
-from alexnet.runs.environment import check_conditions, conditions
+from alexnet.runs.environment import check_conditions, conditions, trained_fast
 from alexnet.runs.metrics import append_metrics
 from alexnet.runs.run import RunFolder
 from alexnet.storage.locks import only_one
@@ -27,6 +28,7 @@ from alexnet.training.state import shared_checkpoint
 from alexnet.training.trainer import Trainer
 
 SAVE_SECONDS = 60.0  # between two checkpoints, apart from those of a new best network; changes no result
+NOT_THE_SAME = "trained with --fast: a run that resumes does not end with the bytes of one that was not interrupted"
 PREFETCHED = 2  # batches that are made while the network trains on another; changes no result
 
 
@@ -39,6 +41,7 @@ def train(
     max_steps: int | None = None,
     save_seconds: float = SAVE_SECONDS,
     allow_inexact: bool | Collection[str] = False,
+    fast: bool = False,
     group: ProcessGroup | None = None,
 ) -> Network:
     """Trains a run to its end, from its newest undamaged checkpoint if it has one, and returns the last network.
@@ -49,6 +52,8 @@ def train(
         save_seconds: between two checkpoints, apart from those of a new best network; changes no result.
         allow_inexact: resume although conditions (versions, threads, images) have changed, so that the run is no longer
             bit-identical. True: any condition; names: only these. A note in the metrics records it.
+        fast: on a CUDA card allow algorithms that add in another order each time, so that a resumed run does not end
+            with the same bytes. A run that was trained so stays so, and a note in the metrics says it when it resumes.
         group: the processes that train the run together, each of which calls this function; None: a single process.
             Processes other than the main one pass a run in a temporary folder of their own.
 
@@ -59,11 +64,12 @@ def train(
         UntrustedFileError: every checkpoint of the run is damaged.
     """
     group = group or ProcessGroup()
-    current = conditions(prepared, device, group.described)
     rollbacks, reason, end = 0, None, None
     with only_one(run.folder), stop_signals() as requests:
         while True:
             stored = shared_checkpoint(run, group)
+            fast = fast or (stored is not None and trained_fast(stored.conditions))
+            current = conditions(prepared, device, group.described, recipe=run.recipe, fast=fast)
             inexact = None if stored is None else check_conditions(stored.conditions, current, allow=allow_inexact)
             settle(run, stored)
             trainer = Trainer(run, prepared, device, stored=stored, group=group)
@@ -74,11 +80,14 @@ def train(
             for damage in stored.damage if stored else ():
                 _note(trainer, monitor, f"damaged: {damage}")
             _note(trainer, monitor, inexact and f"inexact: {inexact}")
+            if stored is not None and algorithms(device, fast) == FAST:
+                _note(trainer, monitor, f"inexact: {NOT_THE_SAME}")
             _note(trainer, monitor, reason)
             if end is None and max_steps is not None:
                 end = trainer.state.step + max(max_steps, 1)
             try:
-                return _take_steps(trainer, monitor, requests, current, end, save_seconds)
+                with reproducible(device, fast=fast):
+                    return _take_steps(trainer, monitor, requests, current, end, save_seconds)
             except DivergedError as error:
                 rollbacks = trainer.state.rollbacks + 1
                 if run.recipe.on_nan != "rollback" or rollbacks > ROLLBACKS:

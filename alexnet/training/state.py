@@ -32,18 +32,33 @@ def load_state(
 ) -> None:
     """Loads tensors that `state_tensors` returned; changes model, optimizer and average in place."""
     model.load_state_dict({n.removeprefix("model/"): t for n, t in tensors.items() if n.startswith("model/")})
-    parameters = dict(model.named_parameters())
-    for full_name, tensor in tensors.items():
-        if full_name.startswith("optimizer/"):
-            _, key, name = full_name.split("/", 2)
-            parameter = parameters[name]
-            # A momentum buffer needs the memory format of its weight; a step counter is a scalar.
-            value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
-            optimizer.state[parameter][key] = value.detach()
+    _load_optimizer(model, optimizer, tensors)
     if average is not None:
         averages = {n.removeprefix("average/"): t for n, t in tensors.items() if n.startswith("average/")}
         average.module.load_state_dict(averages)
         average.n_averaged.copy_(tensors["averaged"])
+
+
+def _load_optimizer(model: Network, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Loads the tensors of an optimizer through its own `load_state_dict`.
+
+    Only PyTorch knows where a step counter must lie: on the CPU, or beside its weight where the update is fused.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    numbers = {
+        id(parameter): number
+        for group, stored in zip(optimizer.param_groups, groups, strict=True)
+        for parameter, number in zip(group["params"], stored["params"], strict=True)
+    }
+    parameters, state = dict(model.named_parameters()), dict[int, dict[str, Tensor]]()
+    for full_name, tensor in tensors.items():
+        if full_name.startswith("optimizer/"):
+            _, key, name = full_name.split("/", 2)
+            parameter = parameters[name].detach()
+            # A momentum buffer needs the memory format of its weight, which PyTorch does not give it.
+            value = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor.clone()
+            state.setdefault(numbers[id(parameters[name])], {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def shared_checkpoint(run: RunFolder, group: ProcessGroup) -> Checkpoint | None:

@@ -20,6 +20,7 @@ from alexnet.distributed.collectives import ProcessGroup, all_reduce_gradients, 
 from alexnet.distributed.data_parallel import set_mask_rows
 from alexnet.distributed.hybrid import hybrid_pass
 from alexnet.evaluation.classifier import predict_probabilities
+from alexnet.kernels.precision import autocast, rounding
 from alexnet.models.network import Network
 from alexnet.recipes.recipe import Recipe
 from alexnet.training.divergence import runs_away
@@ -54,18 +55,19 @@ def train_step(
     Raises:
         RunawayLoss: the loss is not finite or beyond recovery; no step is taken.
     """
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        logits = model(images, check_range=False)
-    if class_weights is None:
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
-    else:
-        loss = weighted_loss(logits.float(), targets, class_weights, recipe.label_smoothing)
-    if runs_away(value := float(loss.detach()), logits.shape[1]):
-        raise RunawayLoss(value)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return loss.detach(), logits.detach()
+    with rounding(images.device, recipe.precision):
+        with autocast(images.device, recipe.precision):
+            logits = model(images, check_range=False)
+        if class_weights is None:
+            loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        else:
+            loss = weighted_loss(logits.float(), targets, class_weights, recipe.label_smoothing)
+        if runs_away(value := float(loss.detach()), logits.shape[1]):
+            raise RunawayLoss(value)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach(), logits.detach()
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -123,39 +125,46 @@ def group_step(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def set_masks(rows: slice | Tensor) -> None:
-        set_mask_rows(model, count, rows)
         model.seed_dropout(recipe.seed, step)
+        set_mask_rows(model, rows)
 
-    def precision() -> torch.autocast:
-        return torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    precision = partial(autocast, images.device, recipe.precision)
 
-    optimizer.zero_grad(set_to_none=True)
-    if group.scheme == "hybrid":
-        hybrid_pass(
-            group, model, images, count, set_mask_rows=set_masks, precision=precision, loss_of=loss, check=loss.check
-        )
+    with rounding(images.device, recipe.precision):
+        optimizer.zero_grad(set_to_none=True)
+        if group.scheme == "hybrid":
+            hybrid_pass(
+                group,
+                model,
+                images,
+                count,
+                set_mask_rows=set_masks,
+                precision=precision,
+                loss_of=loss,
+                check=loss.check,
+            )
+            optimizer.step()
+            return loss.value, loss.wrong
+        gradients: list[tuple[int, Sequence[Tensor]]] = []
+        for position, batch_rows in micro_batches:
+            set_masks(batch_rows)
+            rows = slice(batch_rows.start - first, batch_rows.stop - first)
+            with precision():
+                logits = model(images[rows], check_range=False).float()
+            part = loss(position, logits, rows)
+            if not group.micro_batch:
+                loss.check()
+            part.backward()  # type: ignore[no-untyped-call]
+            if group.micro_batch:
+                gradients.append((position, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]))
+                optimizer.zero_grad(set_to_none=True)
+        if group.micro_batch:
+            loss.check()
+            all_reduce_in_order(group, parameters, gradients, micro_batch_count(count, group.micro_batch))
+        elif group.scheme == "data":
+            all_reduce_gradients(group, parameters)
         optimizer.step()
         return loss.value, loss.wrong
-    gradients: list[tuple[int, Sequence[Tensor]]] = []
-    for position, batch_rows in micro_batches:
-        set_masks(batch_rows)
-        rows = slice(batch_rows.start - first, batch_rows.stop - first)
-        with precision():
-            logits = model(images[rows], check_range=False).float()
-        part = loss(position, logits, rows)
-        if not group.micro_batch:
-            loss.check()
-        part.backward()  # type: ignore[no-untyped-call]
-        if group.micro_batch:
-            gradients.append((position, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]))
-            optimizer.zero_grad(set_to_none=True)
-    if group.micro_batch:
-        loss.check()
-        all_reduce_in_order(group, parameters, gradients, micro_batch_count(count, group.micro_batch))
-    elif group.scheme == "data":
-        all_reduce_gradients(group, parameters)
-    optimizer.step()
-    return loss.value, loss.wrong
 
 
 class _StepLoss:
@@ -251,7 +260,7 @@ def _read_subset(
 
 
 def _weight(targets: Tensor, class_weights: Tensor | None) -> float:
-    return float(len(targets)) if class_weights is None else float((targets @ class_weights).double().sum())
+    return float(len(targets)) if class_weights is None else float((targets @ class_weights).cpu().double().sum())
 
 
 def _sum_in_order(numbers: Tensor) -> float:

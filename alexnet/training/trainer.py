@@ -21,6 +21,7 @@ from alexnet.distributed.launch import divide
 from alexnet.distributed.tensor_parallel import own_parts, whole_tensors
 from alexnet.errors import DivergedError
 from alexnet.evaluation.evaluate import Evaluation, evaluate
+from alexnet.kernels.device import memory_format
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, last_layer
 from alexnet.runs.checkpoint import Checkpoint, TrainingState, save_checkpoint
@@ -75,7 +76,7 @@ class Trainer:
         self.loader = Loader(prepared.splits["train"], recipe, colors)
         self.clock = Clock(self.loader.steps_per_epoch, recipe.epochs)
         self.divided = divide(model, self.group)
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.model = model.place(device)
         self.average: AveragedModel | None = None
         if recipe.average_decay:
             self.average = AveragedModel(
@@ -129,7 +130,11 @@ class Trainer:
             rows=slice(None) if whole else self.group.rows(len(samples)),
             all_targets=self.group.scheme == "hybrid",
         )
-        return images.to(self.device).contiguous(memory_format=torch.channels_last), targets.to(self.device)
+        return self.on_device(images), targets.to(self.device)
+
+    def on_device(self, images: Tensor) -> Tensor:
+        """Images as the network takes them: on its device, in its memory layout."""
+        return images.to(self.device).contiguous(memory_format=memory_format(self.device))
 
     def upcoming(self) -> NDArray[np.int64]:
         """Positions in the training split of the images that remain in the current epoch, in order."""
@@ -260,7 +265,7 @@ class Trainer:
         """A complete copy of a network that is divided among processes; every process calls it."""
         if self.group.size == 1:
             return network
-        copy = build_model(self.run.recipe.model).to(self.device).to(memory_format=torch.channels_last)
+        copy = build_model(self.run.recipe.model).place(self.device)
         copy.load_state_dict(whole_tensors(network.state_dict(), self.group, self.divided))
         copy.seed_dropout(self.run.recipe.seed, self.state.step)
         return copy.train(network.training)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import DataError, UntrustedFileError
+from alexnet.weights.batch_norm import place_norm, scale_and_shift
 from alexnet.weights.protobuf import (
     BYTES,
     MOST,
@@ -28,12 +29,13 @@ from alexnet.weights.protobuf import (
     whole_number,
     whole_numbers,
 )
+from alexnet.weights.stored import StoredNorm
 
 MOST_LAYERS = 2000
 
 # Field numbers of LayerParameter and V1LayerParameter.
 LAYER = {"name": 1, "type": 2, "blobs": 7, "transform": 100, "convolution": 106, "data": 107, "inner_product": 117}
-LAYER |= {"lrn": 118, "pooling": 121, "relu": 123, "input": 143}
+LAYER |= {"lrn": 118, "pooling": 121, "relu": 123, "batch_norm": 139, "scale": 142, "input": 143}
 V1_LAYER = {"v0": 1, "name": 4, "type": 5, "blobs": 6, "convolution": 10, "data": 11, "inner_product": 17, "lrn": 18}
 V1_LAYER |= {"pooling": 19, "relu": 30, "transform": 36}
 V1_TYPES = {1: "Accuracy", 4: "Convolution", 5: "Data", 6: "Dropout", 8: "Flatten", 9: "HDF5Data", 12: "ImageData"}
@@ -154,6 +156,8 @@ class _Chain:
             self._convolution(name, part["convolution"], *self._weights(name, blobs))
         elif kind == "InnerProduct":
             self._inner_product(name, part["inner_product"], *self._weights(name, blobs))
+        elif kind in ("BatchNorm", "Scale", "Bias"):
+            self._norm(name, kind, part, blobs)
         elif kind == "Pooling":
             self._pool(name, part["pooling"])
         elif kind in OPERATIONS and not blobs:
@@ -218,6 +222,27 @@ class _Chain:
         self._add_layer(name, np.ascontiguousarray(weight.T) if whole_number(part, 6, 0) else weight, bias)
         self.operations.append("fc")
 
+    def _norm(self, name: str, kind: str, part: dict[str, Fields], blobs: list[NDArray[np.float32]]) -> None:
+        """Adds a BatchNorm, or the Scale or Bias that Caffe puts behind it, to the layer before."""
+        expected = {"BatchNorm": (3,), "Scale": (1, 2), "Bias": (1,)}[kind]
+        flat = [blob.reshape(-1) for blob in blobs]
+        if len(flat) not in expected or len({len(blob) for blob in flat[:2]}) != 1:
+            raise self._unsupported(name, f"is a {kind} with {len(flat)} blobs, not as BVLC Caffe writes it")
+        if whole_number(part["scale"], 1, 1) != 1:
+            raise self._unsupported(name, "multiplies along another axis than that of the maps")
+        if kind == "BatchNorm":
+            # Caffe keeps sums, and in the third blob what they are to be divided by.
+            count = np.float32(flat[2][0])
+            mean, variance = (blob / count if count else blob * 0 for blob in flat[:2])
+            epsilon = real_number(part["batch_norm"], 3, 1e-5)
+            norm = StoredNorm(np.ones_like(mean), np.zeros_like(mean), mean, variance, epsilon)
+        elif kind == "Scale":
+            norm = scale_and_shift(flat[0], flat[1] if len(flat) == 2 else None)
+        else:
+            norm = scale_and_shift(np.ones_like(flat[0]), flat[0])
+        if why := place_norm(norm, self.layers, self.operations, self.facts, any(self.pads)):
+            raise self._unsupported(name, why)
+
     def _add_layer(self, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> None:
         if bias is not None and len(bias) != len(weight):
             raise Damaged(f"layer {name} has {len(weight)} outputs and {len(bias)} biases")
@@ -276,7 +301,8 @@ class _Chain:
     def _unsupported(self, name: str, what: str) -> DataError:
         return DataError(
             f"{self.where}: layer {name or '(without a name)'} {what}",
-            fix="Only a plain chain of convolutional, pooling, LRN, ReLU and fully connected layers can be read.",
+            fix="Only a plain chain of convolutional, pooling, LRN, ReLU and fully connected layers can be read, with "
+            "batch normalization directly after them.",
             code="E344",
         )
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from alexnet.errors import DataError
 from alexnet.recipes.config import AlexNetConfig, CifarNetConfig, LeNetConfig, NormPlace
 from alexnet.recipes.named import ALEXNET_D2L, ALEXNET_OWT, CAFFE, CAFFENET, LENET
@@ -12,7 +14,7 @@ from alexnet.recipes.named_small import CIFAR_18PCT, CIFAR_19PCT
 from alexnet.recipes.recipe import Recipe
 from alexnet.weights.draft import Draft
 from alexnet.weights.settings import Triple
-from alexnet.weights.stored import StoredLayer, StoredNetwork, folded
+from alexnet.weights.stored import StoredLayer, StoredNetwork, StoredNorm, folded
 
 # Gray levels of red, green and blue over ILSVRC-2012: the mean of Caffe's ilsvrc_2012_mean.npy, and the mean and
 # standard deviation of torchvision. CIFAR-10: the mean of its training images.
@@ -107,9 +109,9 @@ def _alexnet(stored: StoredNetwork, convolutions: list[StoredLayer], linear: lis
     if "input" in stored.facts:
         changes["crop_size"] = int(stored.facts["input"][-1])
         unknown -= {"input size"}
-    if stored.kind == "ONNX" and not stored.facts.get("pool_ceil"):
+    pads = stored.facts.get("pool_pads", ((0, 0, 0, 0),) * 3)
+    if stored.kind == "ONNX" and not stored.facts.get("pool_ceil") and len(pads) == 3:
         # ONNX rounds sizes down; graphs converted from Caffe, which rounds up, pad at the right and the bottom instead.
-        pads = stored.facts.get("pool_pads", ((0, 0, 0, 0),) * 3)
         changes["pool_rounding"], _, changes["pool5_rounding"] = ("ceil" if any(p[2:]) else "floor" for p in pads)
     if stored.chain:
         unknown -= {"activation", "pooling", "rounding of the pooling", "normalization"}
@@ -123,12 +125,13 @@ def _alexnet(stored: StoredNetwork, convolutions: list[StoredLayer], linear: lis
         changes |= {"lrn_size": int(size), "lrn_alpha": float(alpha), "lrn_beta": float(beta), "lrn_k": float(k)}
         unknown -= {"constants of the normalization", "k of LRN"}
     layers = [*convolutions, *linear]
-    if all(layer.norm is not None for layer in layers[:7]) and layers[7].norm is None:
+    is_batch = all(layer.norm is not None for layer in layers[:7]) and layers[7].norm is None
+    if is_batch and "lrn" not in stored.chain:
         changes["norm"] = "batch"
         unknown -= {"normalization"}
     elif any(layer.norm is not None for layer in layers):
         layers = [folded(layer) for layer in layers]
-        changes["norm"] = "none"
+        changes["norm"] = changes.get("norm", "none")
         unknown -= {"normalization"}
     recipe = replace(base, model=replace(base.model, **changes))
     return _draft(stored, recipe, layers, unknown, pixels, bgr=caffe)
@@ -242,6 +245,10 @@ def _draft(
     elif facts.get("mean_file"):
         scale = equal(1.0)
         unknown -= {"scale"}
+    if "input_norm" in facts:
+        raw = (ZERO, equal(1.0)) if unknown >= {"mean", "scale"} else (mean, scale)
+        mean, scale = _after_norm(facts["input_norm"], raw, bgr)
+        unknown -= {"mean", "scale"}
     own = facts.get("own", {})
     if "input_mean" in own:
         image = own["input_mean"]
@@ -258,6 +265,17 @@ def _draft(
         unknown -= {"scale"}
     recipe = replace(recipe, prepare_size=max(recipe.prepare_size, recipe.model.crop_size))
     return Draft(stored, recipe, tuple(layers), mean, scale, bgr, frozenset(unknown))
+
+
+def _after_norm(norm: StoredNorm, before: tuple[Any, Triple], bgr: bool) -> tuple[list[float], Triple]:
+    """Mean and scale of pixels that go through batch normalization, after those before, into the first layer."""
+    mean, scale = before
+    factors = norm.factor()
+    offsets = norm.mean - np.divide(norm.shift, factors, out=np.zeros_like(factors), where=factors != 0)
+    order = slice(None, None, -1 if bgr else 1)
+    factor, offset = (np.broadcast_to(values[order].astype(float), 3) for values in (factors, offsets))
+    first, second, third = (float(value) for value in np.array(scale) * factor)
+    return (np.array(mean) + offset / np.array(scale)).tolist(), (first, second, third)
 
 
 def _is_caffe(stored: StoredNetwork) -> bool:

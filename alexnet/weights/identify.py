@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from alexnet.errors import AlexNetError, DataError, UntrustedFileError, UsageError
+from alexnet.errors import AlexNetError, DataError, DivergedError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.models.network import Network
@@ -75,6 +75,7 @@ def identify(path: Path, settings: Settings | None = None) -> Identified:
         UsageError: there is no such file, or it says something else than `settings`.
         UntrustedFileError: it is damaged, or it does more than hold weights.
         DataError: it is something else, or its layers fit no known network; the message says how they differ.
+        DivergedError: E430, some of its weights are not finite.
     """
     found = understand(path, settings or Settings())
     return found if isinstance(found, Identified) else built(found, path)
@@ -117,6 +118,7 @@ def built(draft: Draft, path: Path) -> Identified:
             code="E347",
         )
     notes = _copy_weights(network, draft)
+    _refuse_not_finite(network, path)
     network.input_mean.copy_(_tensor(np.asarray(draft.mean)).reshape(3, *np.shape(draft.mean)[1:] or (1, 1)))
     network.input_scale.copy_(_tensor(np.asarray(draft.scale)).view(3, 1, 1))
     return Identified(
@@ -145,6 +147,9 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         recipe = from_json(stored.metadata["recipe"])
         network = build_model(recipe.model)
         network.load_state_dict(safetensors.torch.load_file(path))
+        _refuse_not_finite(network, path)
+    except DivergedError:
+        raise
     except (ValueError, RuntimeError, AlexNetError, safetensors.SafetensorError) as error:
         raise UntrustedFileError(
             f"{path} does not hold the network that its header describes: {error}",
@@ -153,6 +158,19 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         ) from None
     names = tuple(json.loads(stored.metadata.get("classes", "[]"))) or class_names_of(recipe.model.num_classes)
     return Identified("alexnet", recipe.name, recipe, network.eval(), names, ())
+
+
+def _refuse_not_finite(network: Network, path: Path) -> None:
+    """Refuses weights with which every answer would be nan."""
+    for name, values in network.state_dict().items():
+        wrong = int(values.numel() - values.isfinite().sum())
+        if wrong:
+            raise DivergedError(
+                f"{path} holds weights that are not finite: {wrong:,} of {values.numel():,} numbers of "
+                f"{name.removeprefix('layers.')} are nan or infinite",
+                fix="Its training has diverged, or a conversion to 16 bits has overflowed: give an earlier checkpoint.",
+                code="E430",
+            )
 
 
 def _layers_with_weights(network: Network) -> list[tuple[str, nn.Conv2d | nn.Linear]]:

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alexnet.errors import AlexNetError, UntrustedFileError, UsageError
+from alexnet.weights.batch_norm import place_norm
 from alexnet.weights.onnx_graph import LRN_DEFAULTS, SIMPLE, Graph, Weights, decimal, described
 from alexnet.weights.onnx_lrn import find_lrn
 from alexnet.weights.protobuf import printable
+from alexnet.weights.stored import StoredNorm
 
 
 class OnnxModel(NamedTuple):
@@ -142,6 +144,8 @@ class _Walk(Graph):
             self._pool(node, attributes)
         elif kind == "LRN":
             self._lrn(node, attributes)
+        elif kind == "BatchNormalization":
+            self._norm(node, attributes)
         elif kind == "Flatten":
             if attributes.get("axis", 1) != 1:
                 raise self.unsupported(f"node {described(node)} flattens from axis {attributes['axis']}")
@@ -169,7 +173,7 @@ class _Walk(Graph):
 
     def _pad(self, node: Any, attributes: dict[str, Any]) -> None:
         """Keeps zeros that are added around the image or a feature map for the layer that follows."""
-        pads = self.pads(node) or []
+        pads = self.pads(node, 4) or []
         value = float(attributes.get("value", 0.0))
         if len(node.input) > 2 and node.input[2]:
             value = float(self.constant(node, 2).reshape(-1)[0])
@@ -211,6 +215,17 @@ class _Walk(Graph):
         if self.facts.setdefault("lrn", lrn) != lrn:
             raise self.unsupported(f"node {described(node)} has other LRN constants than the LRN before it")
         self.chain.append("lrn")
+
+    def _norm(self, node: Any, attributes: dict[str, Any]) -> None:
+        if attributes.get("training_mode", 0):
+            raise self.unsupported(f"node {described(node)} was exported for training; call model.eval() before")
+        values = [self.constant(node, number).copy() for number in range(1, 5)]
+        if len({value.shape for value in values}) != 1 or values[0].ndim != 1:
+            raise ValueError(f"{described(node)} has values of different lengths")
+        scale, shift, mean, variance = values
+        norm = StoredNorm(scale, shift, mean, variance, float(attributes.get("epsilon", 1e-5)))
+        if why := place_norm(norm, self.layers, self.chain, self.facts, any(map(any, self.pool_pads))):
+            raise self.unsupported(f"node {described(node)} {why}")
 
     def _convolution(self, node: Any, attributes: dict[str, Any]) -> None:
         self._refuse_special_windows(node, attributes)
@@ -256,7 +271,8 @@ class _Walk(Graph):
 
     def _add_bias(self, node: Any, value: str) -> None:
         """Adds a bias that is a separate node after a convolution or a MatMul."""
-        if self.chain[-1:] not in (["conv"], ["fc"]) or self.layers[-1][2] is not None or len(node.input) != 2:
+        is_layer = self.chain[-1:] in (["conv"], ["fc"]) and len(self.layers) - 1 not in self.facts.get("norms", {})
+        if not is_layer or self.layers[-1][2] is not None or len(node.input) != 2:
             raise self.unsupported(f"node {described(node)} adds something that is not the bias of a layer")
         name, weight, _ = self.layers.pop()
         added = self.constant(node, 1 if node.input[0] == value else 0)

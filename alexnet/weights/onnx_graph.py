@@ -17,6 +17,7 @@ SIMPLE |= {"Sigmoid": "sigmoid", "Tanh": "tanh"}
 KNOWN = (
     *SIMPLE,
     "AveragePool",
+    "BatchNormalization",
     "Conv",
     "Flatten",
     "Gemm",
@@ -83,11 +84,12 @@ class Graph:
         tensor = self.origin(name)[0]
         return None if tensor is None else [int(size) for size in self.array(tensor, name).reshape(-1)]
 
-    def pads(self, node: Any) -> list[int] | None:
+    def pads(self, node: Any, dimensions: int) -> list[int] | None:
         """Reads how much a Pad adds, before and after each dimension; None if that is not constant.
 
         torch.onnx writes its own list, from the last dimension to the first, with zeros behind it and operators that
-        turn it round: Concat, Reshape, Slice, Transpose, Reshape, Cast.
+        turn it round: Concat, Reshape, Slice, Transpose, Reshape, Cast. How many zeros it may compute from the length
+        of the list; there are as many as dimensions are left.
         """
         attributes = self.attributes(node)
         if len(node.input) < 2:
@@ -101,12 +103,15 @@ class Graph:
             if maker is None or maker.op_type != kind:
                 return None
             name = maker.input[0]
-        own = self.whole_numbers(name)
+        cast = self.producers.get(name)
+        own = self.whole_numbers(cast.input[0] if cast is not None and cast.op_type == "Cast" else name)
         zeros = None if maker is None else self.producers.get(maker.input[1])
-        count = self.whole_numbers(zeros.input[0]) if zeros is not None and zeros.op_type == "ConstantOfShape" else None
-        if own is None or count is None or len(count) != 1 or not 0 <= count[0] <= 16:
+        if own is None or zeros is None or zeros.op_type != "ConstantOfShape":
             return None
-        pairs = np.array([*own, *[0] * count[0]]).reshape(-1, 2)[::-1]
+        rest = 2 * dimensions - len(own)
+        if rest < 0 or self.whole_numbers(zeros.input[0]) not in (None, [rest]):
+            return None
+        pairs = np.array([*own, *[0] * rest]).reshape(-1, 2)[::-1]
         return [int(pad) for pad in pairs.T.reshape(-1)]
 
     def floats(self, tensor: Any, name: str) -> Weights:

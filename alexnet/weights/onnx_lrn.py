@@ -27,7 +27,7 @@ def find_lrn(
     producer: Callable[[str], Any],
     number: Callable[[str], float | None],
     attributes: Callable[[Any], dict[str, Any]],
-    pads_of: Callable[[Any], list[int] | None],
+    pads_of: Callable[[Any, int], list[int] | None],
 ) -> FoundLrn | None:
     """Finds the normalization of a value that several nodes use; None if they are something else.
 
@@ -36,7 +36,7 @@ def find_lrn(
         producer: the node that makes a value.
         number: a constant of one number.
         attributes: of a node.
-        pads_of: how much a Pad adds.
+        pads_of: how much a Pad adds to so many dimensions.
     """
     divisions = [n for n in following if n.op_type == "Div" and n.input[0] == value and n.input[1] != value]
     squares = [n for n in following if _is_square(n, value, number)]
@@ -57,11 +57,14 @@ def find_lrn(
         return None
     pads = [int(pad) for pad in described.get("pads", ()) if pad]
     before = _shaped(producer(pool.input[0]), producer)
-    if before is not None and before.op_type == "Pad":
-        pads += [pad for pad in pads_of(before) or [-1] if pad]
-        before = _shaped(producer(before.input[0]), producer)
-    elif pads and not described.get("count_include_pad", 0):
+    if pads and not described.get("count_include_pad", 0):
         return None
+    dimensions = len(described["kernel_shape"]) + 2
+    for _ in range(2):  # until opset 10 torch.onnx writes another one for the padding of the pooling, which is none
+        if before is not None and before.op_type == "Pad":
+            added = pads_of(before, dimensions)
+            pads += [-1] if added is None else [pad for pad in added if pad]
+            before = _shaped(producer(before.input[0]), producer)
     expected = [pad for pad in (size // 2, (size - 1) // 2) if pad]
     if before is None or before.output[0] != squares[0].output[0] or pads != expected:
         return None

@@ -22,7 +22,7 @@ from alexnet.weights.onnx import read_onnx
 from alexnet.weights.pairing import Arrays, paired
 from alexnet.weights.pickles import program_in, read_pickle
 from alexnet.weights.protobuf import BYTES, printable, top_fields
-from alexnet.weights.stored import StoredLayer, StoredNetwork
+from alexnet.weights.stored import StoredNetwork
 
 PROTOBUF_LIMIT = 1 << 31  # bytes; the format itself allows no more
 HEADER_LIMIT = 100_000_000  # bytes of JSON in a safetensors file; its library allows no more
@@ -91,10 +91,10 @@ def _protobuf(path: Path, file: BinaryIO) -> StoredNetwork:
     field_types = top_fields(memoryview(content))
     if (7, BYTES) in field_types:
         layers, chain, facts = read_onnx(content, str(path))
-        return StoredNetwork("ONNX", tuple(StoredLayer(*layer) for layer in layers), chain, facts)
+        return StoredNetwork.of_chain("ONNX", layers, chain, facts)
     if (100, BYTES) in field_types or (2, BYTES) in field_types:
         kind, layers, chain, facts = read_caffemodel(memoryview(content), str(path))
-        return StoredNetwork(kind, tuple(StoredLayer(*layer) for layer in layers), chain, facts)
+        return StoredNetwork.of_chain(kind, layers, chain, facts)
     raise DataError(
         f"{path} is {'of no known format' if size else 'empty'}: it holds no trained weights", fix=READABLE, code="E340"
     )

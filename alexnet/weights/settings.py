@@ -1,6 +1,6 @@
 """What a file of weights does not say: what is assumed in its place, and what the user says instead."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Literal
@@ -24,6 +24,15 @@ class Assumption:
 
     def __str__(self) -> str:
         return f"{self.topic}: {self.value} ({self.option})"
+
+
+def assumed_words(file: object, assumed: Mapping[str, str]) -> str:
+    """Says of a file of weights that is used as it is what was assumed: topic and value each."""
+    listed = "; ".join(f"{topic}: {value}" for topic, value in assumed.items())
+    return (
+        f"{file} does not say everything, and this was assumed: {listed}. Where that is wrong, answers may be no "
+        f"better than chance: alexnet import {file} RUN takes what you know, or chooses with --check IMAGES"
+    )
 
 
 @dataclass(frozen=True)

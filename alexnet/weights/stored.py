@@ -1,8 +1,8 @@
 """What a file of trained weights holds, as one neutral record: the readers make it, `families` asks it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ class StoredNorm:
     mean: Floats
     variance: Floats
     epsilon: float = 1e-5  # PyTorch's, which no state dict holds
+
+    def factor(self) -> Floats:
+        """What it multiplies by."""
+        return np.asarray(self.scale / np.sqrt(self.variance + np.float32(self.epsilon)), np.float32)
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class StoredNetwork:
     `lrn` (size, alpha, beta, k), where alpha is divided by size; `map_norm` (size, alpha, beta) of a normalization
     within maps; `pools` ((kernel, stride), ...); `pool_pads` ((top, left, bottom, right), ...) if a pooling pads;
     `pool_ceil` if one rounds its output size up, although ONNX rounds down by default; `scale` and `mean` of the
-    pixels, mean in the order of conv1's channels; `mean_file` if the mean is in another file; `rows_first` for the
-    layout of TensorFlow; `producer`, the program that wrote an ONNX file; `own`, buffers of a network of this package.
+    pixels, mean in the order of conv1's channels; `input_norm`, batch normalization of the image; `mean_file` if the
+    mean is in another file; `rows_first` for the layout of TensorFlow; `producer`, the program that wrote an ONNX file;
+    `own`, buffers of a network of this package.
     """
 
     kind: str  # PyTorch state dict, Caffe model, Caffe model, V1 layers, NumPy dictionary, ONNX or safetensors
@@ -49,13 +54,22 @@ class StoredNetwork:
     facts: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors files of alexnet: recipe, classes
 
+    @classmethod
+    def of_chain(
+        cls, kind: str, layers: Sequence[tuple[str, Floats, Floats | None]], chain: tuple[str, ...], facts: Any
+    ) -> Self:
+        """What a reader of whole networks found: (name, weight, bias) of each layer, and `norms` by their number."""
+        norms = facts.get("norms", {})
+        stored = tuple(StoredLayer(*layer[:3], norms.get(number)) for number, layer in enumerate(layers))
+        return cls(kind, stored, chain, {name: value for name, value in facts.items() if name != "norms"})
+
 
 def folded(layer: StoredLayer) -> StoredLayer:
     """Returns the layer with its batch normalization multiplied into weights and bias: the same answers in testing."""
     if layer.norm is None:
         return layer
     norm = layer.norm
-    factor = norm.scale / np.sqrt(norm.variance + np.float32(norm.epsilon))
+    factor = norm.factor()
     bias = (0 if layer.bias is None else layer.bias) - norm.mean
     weight = layer.weight * factor.reshape(-1, *(1,) * (layer.weight.ndim - 1))
     return StoredLayer(layer.name, weight.astype(np.float32), (bias * factor + norm.shift).astype(np.float32))

@@ -7,6 +7,7 @@ small tmpfs, for which Linux wants root. All of it takes about eight minutes on 
 """
 
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ from alexnet.data.samples import Samples, Source
 from alexnet.errors import AlexNetError, ResourceError
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
-from alexnet.runs.checkpoint import checkpoint_name, damage_of, load_checkpoint
+from alexnet.runs.checkpoint import checkpoint_name, load_checkpoint
+from alexnet.runs.damage import damage_of
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
@@ -73,28 +76,44 @@ def final(run: RunFolder) -> dict[str, str]:
     return {name: sums[name] for name in ("model.safetensors", "training.safetensors")}
 
 
-def killed(folder: Path, prepared: Prepared) -> dict[str, Any]:
-    """A run of 800 steps, killed 40 times at random moments, against the same undisturbed."""
-    whole, run = new_run(folder / "whole", prepared), new_run(folder / "killed", prepared)
+def killed(
+    folder: Path,
+    prepared: Prepared,
+    *,
+    device: str = "cpu",
+    times: int = KILLS,
+    until: float = math.inf,
+    save_seconds: float = 0.05,
+    changes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A run of 800 steps, killed 40 times at random moments, against the same undisturbed.
+
+    Args:
+        until: no more kills after this time of `time.monotonic`.
+        save_seconds: between two checkpoints.
+        changes: of the recipe, `epochs=2` for 40 steps.
+    """
+    whole, run = new_run(folder / "whole", prepared, *changes), new_run(folder / "killed", prepared, *changes)
+    where = (str(prepared.folder), save_seconds, device)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["alexnet.training.loop", "harness.killed_training"])
     for _ in range(2):  # the first loads what the second has ready
         started = time.monotonic()
         shutil.rmtree(whole.folder)
-        whole = new_run(folder / "whole", prepared)
-        process = context.Process(target=go_on, args=(str(whole.folder), str(prepared.folder), 0.05))
+        whole = new_run(folder / "whole", prepared, *changes)
+        process = context.Process(target=go_on, args=(str(whole.folder), *where))
         process.start()
         process.join()
         seconds = time.monotonic() - started
     chance, kills, steps = random.Random(SEED), 0, []
-    while kills < KILLS:
-        process = context.Process(target=go_on, args=(str(run.folder), str(prepared.folder), 0.05))
+    while kills < times and time.monotonic() < until:
+        process = context.Process(target=go_on, args=(str(run.folder), *where))
         process.start()
         # Most after it has saved anew, so that the moments spread over the run; some before it has begun.
         saved = checkpoint_name(run, "LAST")
         while kills % 8 and checkpoint_name(run, "LAST") == saved and process.is_alive():
             time.sleep(0.002)
-        process.join(chance.uniform(0, seconds / KILLS))
+        process.join(chance.uniform(0, seconds / times))
         if not process.is_alive():
             break
         os.kill(process.pid or 0, signal.SIGKILL)
@@ -102,7 +121,7 @@ def killed(folder: Path, prepared: Prepared) -> dict[str, Any]:
         kills += 1
         found = load_checkpoint(open_run(run.folder))
         steps.append(0 if found is None else found.state.step)
-    process = context.Process(target=go_on, args=(str(run.folder), str(prepared.folder), 0.05))
+    process = context.Process(target=go_on, args=(str(run.folder), *where))
     process.start()
     process.join()
     return {

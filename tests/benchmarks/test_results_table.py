@@ -49,3 +49,13 @@ def test_the_committed_table_is_that_of_the_committed_results(tmp_path):
     folder = ROOT / "benchmarks"
     results_table.main(folder / "results", tmp_path / "out.md")
     assert (folder / "RESULTS.md").read_text() == (tmp_path / "out.md").read_text()
+
+
+def test_results_of_a_card_name_their_command_the_card_and_its_limits():
+    machine = {**MACHINE, "card": "H100", "driver": "580.1", "limits": "copy 3 TB/s", "cuda": None}
+    rows = [{"what": "train 128: ours bfloat16", "against": "plain float32", "ratio": 6.5, "target": 6.0, "batch": 128}]
+    rows.append({"what": "train 128: compiled", "failed": "OutOfMemoryError"})
+    text = results_table.table({"gpu_speed": {"machine": machine, "rows": rows}})
+    assert "## `python -m studies.gpu speed`" in text
+    assert "card H100; driver 580.1; limits copy 3 TB/s; cpu Abacus 7" in text
+    assert cells(text)[2:] == [["train 128: ours bfloat16", "plain float32", ">= 6x", "6.50x", "yes"]]

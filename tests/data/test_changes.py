@@ -94,7 +94,7 @@ def prepare_as(encoding: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Pr
 
         prepare, key = opening.prepare, opening.cache_key
         monkeypatch.setattr(opening, "prepare", lambda *a, **k: prepare(*a, **k, encoding="jpeg"))
-        monkeypatch.setattr(opening, "cache_key", lambda source, size, _: key(source, size, "jpeg"))
+        monkeypatch.setattr(opening, "cache_key", lambda source, size, _, **k: key(source, size, "jpeg", **k))
     prepared = open_images(str(root), SIZE)
     assert prepared.encoding == encoding
     return prepared

@@ -412,7 +412,7 @@ def test_whatever_a_decoder_raises_is_told_in_a_few_words(monkeypatch, error, re
 
 
 def test_what_is_too_large_is_told_with_its_size(monkeypatch):
-    smaller = "Save it smaller, or raise the limit with --max-pixels (max_pixels in Python)."
+    smaller = "Save it smaller, or raise the limit with --max-pixels (ALEXNET_MAX_PIXELS in Python)."
     for content, limits, told in (
         (ZOO["rgb"][0], {"MAX_PIXELS": 1}, "2 x 1 pixels, more than the limit of 1"),
         (jpeg_of_scans(MAX_SCANS + 1), {}, f"a JPEG of {MAX_SCANS + 1} scans, more than the limit of {MAX_SCANS}"),

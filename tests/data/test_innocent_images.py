@@ -139,6 +139,61 @@ def test_empty_pages_of_a_few_bytes_are_read(kind):
     assert square.min() == square.max()
 
 
+# --- kinds that are rare --------------------------------------------------------------------------------------------
+
+
+def frames(count: int = 39) -> list[Image.Image]:
+    """New ones each time, since Pillow keeps the settings of one format in an image."""
+    return [NOISE.rotate(9 * i) for i in range(1, count + 1)]
+
+
+BLOCKS = [segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + FALSE_SCANS)] * 100
+GRAY = NOISE.convert("L")
+
+# name -> (file, the pixels as they must be, or None where the format loses some)
+RARE = {
+    "CMYK JPEG with 600 kB of EXIF": (lambda: with_segments(
+        saved(NOISE.convert("CMYK"), "JPEG"), *[segment(0xE1, b"Exif\0\0" + FALSE_SCANS * 10)] * 10), None),
+    "JPEG with 600 kB of XMP": (lambda: with_segments(progressive(), *BLOCKS), None),
+    "JPEG with 600 kB of comments": (lambda: with_segments(progressive(), *[segment(0xFE, FALSE_SCANS)] * 100), None),
+    "JPEG with a part of a profile": (lambda: with_segments(
+        progressive(), segment(0xE2, b"ICC_PROFILE\0\2\3" + FALSE_SCANS)), None),
+    "JPEG with a profile of 1.9 MB": (lambda: progressive(icc_profile=bytes(1_900_000)), None),
+    "JPEG in RGB": (lambda: saved(NOISE, "JPEG", keep_rgb=True), None),
+    "MPO of 40": (lambda: saved(NOISE, "MPO", save_all=True, append_images=frames()), None),
+    "GIF of 40 frames": (lambda: saved(GRAY, "GIF", save_all=True, append_images=frames()), None),
+    "WebP of 40 frames": (lambda: saved(NOISE, "WEBP", save_all=True, append_images=frames(), lossless=True), PIXELS),
+    "WebP with 3 MB of profile": (lambda: saved(NOISE, "WEBP", lossless=True, icc_profile=bytes(3 << 20)), PIXELS),
+    "AVIF of 3 frames": (lambda: saved(NOISE, "AVIF", save_all=True, append_images=frames(2)), None),
+    "PNG of 40 frames": (lambda: saved(NOISE, "PNG", save_all=True, append_images=frames()), PIXELS),
+    "PNG with a ZIP behind it": (lambda: saved(NOISE, "PNG") + b"PK\3\4" + FALSE_SCANS * 9, PIXELS),
+    "TIFF of 40 pages": (lambda: saved(NOISE, "TIFF", save_all=True, append_images=frames()), PIXELS),
+    "TIFF, fax": (lambda: saved(NOISE.convert("1"), "TIFF", compression="group4"), None),
+    "TIFF, large file format": (lambda: saved(NOISE, "TIFF", big_tiff=True), PIXELS),
+    "BMP, upside down": (lambda: saved(NOISE, "BMP")[:22] + struct.pack("<i", -48) + saved(NOISE, "BMP")[26:],
+        PIXELS[::-1]),
+    "BMP, its length unknown": (lambda: b"BM" + bytes(4) + saved(NOISE, "BMP")[6:], PIXELS),
+    "BMP, 16 bits": (lambda: b"BM" + struct.pack("<IHHI", 62, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 16, 0, 8, 0, 0, 0, 0) + struct.pack("<4H", 0x7C00, 0x3E0, 0x1F, 0),
+        [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]]]),
+    "BMP, 16 bits with masks": (lambda: b"BM" + struct.pack("<IHHI", 74, 0, 0, 66)
+        + struct.pack("<IiiHHIIiiII", 40, 4, 1, 1, 16, 3, 8, 0, 0, 0, 0) + struct.pack("<3I", 0xF800, 0x7E0, 0x1F)
+        + struct.pack("<4H", 0xF800, 0x7E0, 0x1F, 0), [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]]]),
+    "PPM with a long comment": (lambda: b"P6\n# " + b"c" * 9000 + b"\n1 1\n255\n\1\2\3", [[[1, 2, 3]]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RARE)
+def test_rare_kinds_are_read(kind):
+    make, expected = RARE[kind]
+    pixels = read_image(make())
+    if expected is None:
+        assert pixels.shape == PIXELS.shape
+        assert np.corrcoef(pixels.mean(2).ravel(), PIXELS.mean(2).ravel())[0, 1] > 0.5
+    else:
+        np.testing.assert_array_equal(pixels, expected)
+
+
 # --- what is packed beside the pixels of a PNG -----------------------------------------------------------------------
 
 
@@ -152,6 +207,7 @@ MEGABYTES = zlib.compress(bytes(3 << 20))
 HISTORY = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + MEGABYTES)
 PROFILE = chunk(b"iCCP", b"wide gamut\0\0" + MEGABYTES)
 TEXT = chunk(b"zTXt", b"workflow\0\0" + MEGABYTES)
+NEARLY = zlib.compress(bytes(900_000))
 ORIENTATION = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0")
 
 PNGS = {
@@ -164,13 +220,34 @@ PNGS = {
     "plain text": png_with(chunk(b"tEXt", b"prompt\0" + b"x" * (3 << 20))),
     "small profile": png_with(chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(np.random.default_rng(0).bytes(60_000)))),
     "profile of noise": png_with(chunk(b"iCCP", b"LUT\0\0" + zlib.compress(np.random.default_rng(0).bytes(2 << 20)))),
+    "texts of 80 MB together, packed": png_with(*[chunk(b"zTXt", b"k\0\0" + NEARLY) for _ in range(90)]),
+    "texts of 80 MB together, UTF-8": png_with(*[chunk(b"iTXt", b"k\0\1\0\0\0" + NEARLY) for _ in range(90)]),
+    "texts of 80 MB together": png_with(*[chunk(b"tEXt", b"k\0" + b"x" * 900_000) for _ in range(90)]),
+    "texts of 80 MB on both sides": png_with(
+        *[chunk(b"zTXt", b"k\0\0" + NEARLY) for _ in range(50)], after=chunk(b"zTXt", b"k\0\0" + NEARLY) * 50
+    ),
+    "thousands of short texts": png_with(*[chunk(b"zTXt", b"k\0\0" + zlib.compress(b"x")) for _ in range(3000)]),
+    "damaged text": png_with(chunk(b"tEXt", b"k\0x")[:-1] + b"?"),
+    "damaged profile": png_with(chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(b"x"))[:-1] + b"?"),
+    "damaged time behind the pixels": png_with(after=chunk(b"tIME", bytes(7))[:-4] + b"????"),
+    "damaged gamma, text of 3 MB": png_with(chunk(b"gAMA", bytes(4))[:-4] + b"????", TEXT),
+    "chunks of a maker": png_with(chunk(b"vpAg", bytes(9)), chunk(b"orNT", b"\1"), after=chunk(b"prVt", bytes(99))),
     "profile that is no zlib": png_with(chunk(b"iCCP", b"sRGB\0\0" + b"x" * 5000)),
 }
 
 
 @pytest.mark.parametrize("kind", PNGS)
-def test_long_texts_and_profiles_do_not_matter(kind):
+def test_what_is_long_or_damaged_beside_the_pixels_does_not_matter(kind):
     np.testing.assert_array_equal(read_image(PNGS[kind]), PIXELS)
+
+
+def test_damage_of_what_shows_is_still_refused():
+    plain = saved(NOISE, "PNG")
+    for place in (plain.index(b"IHDR") + 5, plain.index(b"IDAT") + 500):
+        damaged = plain[:place] + bytes([plain[place] ^ 1]) + plain[place + 1 :]
+        with pytest.raises(DataError) as caught:
+            read_image(damaged)
+        assert caught.value.code == "E302"
 
 
 def test_the_rotation_beside_a_long_text_is_applied():

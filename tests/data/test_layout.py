@@ -25,7 +25,7 @@ from alexnet.evaluation.predict import find_images
 from alexnet.explorer.images import open_collections
 from alexnet.models.build import build_model
 from alexnet.recipes.named import LENET
-from alexnet.serving.tarball import images_of
+from alexnet.serving.tarball import read_archive
 from harness.small_runs import TINY
 
 
@@ -382,7 +382,10 @@ def test_every_way_to_name_images_has_the_one_rule(tmp_path, monkeypatch):
     shell = [str(path) for path in sorted(root.glob("*")) if not path.name.startswith(".")]
     assert find_images(shell) == wanted
     assert sorted(Tree().below(root).images) == wanted
-    assert without_foreign((*WANTED, *FOREIGN)) == list(WANTED)
+    used, notes = without_foreign((*WANTED, *FOREIGN), Path("the archive"))
+    assert used == list(WANTED)
+    assert len(notes) == 1
+    assert notes[0].startswith("not used of the archive: ")
 
 
 def test_a_foreign_name_that_was_typed_is_searched(tmp_path):
@@ -481,7 +484,7 @@ def test_every_verb_the_service_and_the_page_leave_out_the_same(trained, alexnet
     assert any("run1/ was written by alexnet" in line for line in examined.record()["hidden_or_empty"])
     (index,) = open_collections(None, model.class_names, root, 24)
     assert set(index.names) == wanted
-    assert {name for name, _ in images_of(tar_of(root), limit=1000)} == wanted
+    assert {name for name, _ in read_archive(tar_of(root), limit=1000).files} == wanted
     outcome = alexnet("predict", trained / "run", root, "--format", "csv", "-k", "1")
     assert (outcome.code, outcome.out.count("\n")) == (0, 1 + len(wanted))
     assert outcome.err.count("not used of") == 1

@@ -437,13 +437,14 @@ def test_cache_key_follows_the_images_and_the_arguments(tmp_path):
     assert json.loads(_prepared_json(open_source(root), tmp_path / "out"))["key"] == key
     others = {key, cache_key(open_source(root), 8, "raw"), cache_key(open_source(root), SIZE, "jpeg")}
     others.add(cache_key(open_source(root), SIZE, "jpeg", jpeg_quality=80))
+    others.add(cache_key(open_source(root), SIZE, "raw", max_pixels=1000))
     shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copy2)
     assert cache_key(open_source(tmp_path / "copy"), SIZE) == key
     os.utime(root / "val/cat/0.png", (1, 1))
     others.add(cache_key(open_source(root), SIZE))
     (root / "val/cat/0.png").rename(root / "val/dog/9.png")
     others.add(cache_key(open_source(root), SIZE))
-    assert len(others) == 6
+    assert len(others) == 7
     relabelled = noise(4)
     relabelled.splits["val"].labels[0] = 1
     assert len({cache_key(source) for source in (noise(4), noise(4, seed=1), relabelled)}) == 3

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 # Recipes with everything in which images of a batch could depend on each other or on their position in it.
 RECIPES = {
-    "lrn": ("label_smoothing=0.1", "class_weights=balanced", "optim.lr=0.001"),
+    "lrn": ("label_smoothing=0.1", "class_weights=balanced", "optim.lr=0.001", "seed=1"),
     "talkless": ("model.towers_talk=false", "dropout_place=before", "model.norm=batch", "batch_size=7"),
     "batch": (
         *("model.norm=batch", "augment.mixup=0.5", "augment.cutmix=0.3", "average_decay=0.9"),

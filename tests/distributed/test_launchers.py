@@ -117,6 +117,23 @@ def test_resume_is_refused_as_well(monkeypatch, tmp_path):
     assert (outcome.code, outcome.err.split()[1]) == (2, "E270")
 
 
+ALONE = {"ablate": ("DATA", "--vary", "tanh"), "demo": (), "verify": ("RUN", "--replay")}
+
+
+@pytest.mark.parametrize("verb", ALONE)
+@pytest.mark.parametrize("variables", [{**TWO, **MEET}, SRUN, OPEN_MPI], ids=["torchrun", "srun", "mpirun"])
+def test_what_one_process_does_alone_is_refused_to_several(monkeypatch, tmp_path, trained, verb, variables):
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    named = {"DATA": trained / "photos", "RUN": trained / "run"}
+    outcome = call(verb, *(named.get(each, each) for each in ALONE[verb]))
+    assert (outcome.code, outcome.err.split()[1]) == (2, "E270")
+    assert "Start it as one process" in outcome.err
+    assert "--parallel" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- where they meet -------------------------------------------------------------------------------------------------
 
 

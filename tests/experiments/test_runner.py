@@ -1,5 +1,6 @@
 """Ablations end to end on tiny images: what is run, paired and recorded, and what comes out of it."""
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -15,10 +16,12 @@ from alexnet.experiments import answers, results, runner
 from alexnet.experiments.ablation import effects, jobs_of
 from alexnet.experiments.runner import Job
 from alexnet.recipes.ingredients import variants_of
+from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, override
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
 from alexnet.storage.files import append
+from harness import ROOT
 from harness.small_runs import TINY, write_photos
 
 COMMON = [*TINY, "optim.schedule=constant", "epochs=2"]
@@ -188,6 +191,33 @@ def test_the_verb_runs_reports_and_does_nothing_twice(dataset, tmp_path, alexnet
     assert not (out / "runs").exists()
 
 
+def test_a_table_of_labels_names_the_classes_as_for_train(tmp_path, alexnet):
+    """Images without class folders; a run, its record and its command know the table."""
+    photos = write_photos(tmp_path / "photos", 6)
+    flat, lines = tmp_path / "flat", ["filename,label"]
+    flat.mkdir()
+    for path in sorted(photos.rglob("*.png")):
+        name = f"{path.parent.name}{path.name}"
+        shutil.copy(path, flat / name)
+        lines.append(f"{name},{path.parent.name}")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(lines))
+    out = tmp_path / "out"
+    typed = ["ablate", flat, *COMMON, "epochs=1", "--vary", "no-flips", "--seeds", "1", "--labels", table, "--out", out]
+    done = alexnet(*typed)
+    assert done.code == 0, done.err
+    row = results.read(out / "rows.jsonl")[0]
+    run = sorted((out / "runs").iterdir())[0]
+    assert row["data"]["classes"] == 3
+    assert f"--labels {table}" in row["command"]
+    assert json.loads((run / "classes.json").read_bytes()) == ["blue", "green", "red"]
+    assert json.loads((run / "data.json").read_bytes())["labels"] == str(table)
+    assert "2 runs of photos, 0 to do" in alexnet(*typed).out
+    typed[typed.index(table)] = tmp_path / "none.csv"
+    refused = alexnet(*typed)
+    assert (refused.code, refused.err.split()[1]) == (3, "E369")
+
+
 def test_two_processes_give_the_rows_of_one(dataset, tmp_path):
     jobs = [job(dataset, "epochs=1", seed=seed) for seed in range(2)]
     assert runner.run_jobs(jobs, tmp_path / "two.jsonl", tmp_path / "two", processes=2)
@@ -213,3 +243,28 @@ def test_settings_do_not_change_with_the_name_but_with_the_seed():
     assert results.key_of(recipe, "f") != results.key_of(override(recipe, ["seed=1"]), "f")
     assert results.key_of(recipe, "f") != results.key_of(recipe, "g")
     assert results.recipe_sha256(recipe) != results.recipe_sha256(Recipe())
+
+
+def test_rows_of_a_card_and_of_a_cpu_are_other_runs_and_those_without_a_device_are_of_a_cpu():
+    recipe = find_recipe("demo")
+    row = {"settings": results.settings(recipe), "data": {"fingerprint": "f"}, "environment": {"torch": "2"}}
+    keys = {results.key_of(recipe, "f")}
+    assert results.row_key(row) in keys
+    assert results.row_key({**row, "environment": {"device": "cpu", "card": None, "precision": "float32"}}) in keys
+    for place in (("cuda", "NVIDIA H100"), ("cuda", "NVIDIA A100"), ("mps", None)):
+        made = {"device": place[0], "card": place[1]}
+        assert results.row_key({**row, "environment": made}) == results.key_of(recipe, "f", place=place)
+        assert results.key_of(recipe, "f", place=place) not in keys
+        keys.add(results.key_of(recipe, "f", place=place))
+    for precision in ("tf32", "bfloat16"):
+        keys.add(results.key_of(override(recipe, [f"precision={precision}"]), "f"))
+    assert len(keys) == 6
+
+
+def test_keys_of_committed_rows_are_what_they_were():
+    # As this function computed them before it knew of devices.
+    for file in sorted((ROOT / "results").glob("*.jsonl"))[:3]:
+        for row in results.read(file)[:5]:
+            if "settings" in row and "data" in row:
+                parts = [row["settings"], row["data"]["fingerprint"], row.get("until_train_error")]
+                assert results.row_key(row) == hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

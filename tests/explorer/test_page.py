@@ -18,6 +18,7 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 pytest.importorskip("fastapi")
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from harness.prefix_proxy import prefixed
 from harness.service_process import Running, exploring
 
 CHROMIUM = os.environ.get("ALEXNET_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -95,6 +96,35 @@ def test_every_tab_stands_without_mistakes_or_foreign_requests_and_fits(watched,
             "[...document.querySelectorAll('img')].filter((i) => i.complete && !i.naturalWidth).length"
         )
         assert missing == 0
+    assert seen.wrong == []
+    assert seen.elsewhere == []
+
+
+PREFIXES = {
+    "taken off": ("/proxy/8000", {}, {}),
+    "passed on": ("/proxy/8000", {"root_path": "/proxy/8000"}, {"strips": False}),
+}
+
+
+@pytest.mark.parametrize("way", PREFIXES)
+def test_every_tab_stands_below_the_prefix_of_a_proxy(browser, trained, tmp_path, way):
+    """As behind JupyterHub, code-server and AutoDL: no address leaves the prefix, also when an image is sent."""
+    prefix, settings, proxy = PREFIXES[way]
+    with exploring(trained / "run", **settings) as service, prefixed(service.port, prefix, **proxy) as url:
+        seen = Watched(browser, url.rstrip("/"))
+        for tab in TABS:
+            page = seen.open(f"#{tab}")
+            assert page.locator("nav [aria-current=page]").count() == 1
+            assert page.locator(".error").all_inner_texts() == []
+            assert page.evaluate("[...document.images].filter((i) => i.complete && !i.naturalWidth).length") == 0, tab
+        photo = tmp_path / "mine.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(photo)
+        page = seen.open("#look")
+        page.set_input_files("input[type=file]", str(photo))
+        page.wait_for_function("() => /img=[0-9a-f]{32}/.test(location.hash)")
+        seen.settled()
+        assert page.locator("#answers li").count() >= 2
+        seen.context.close()
     assert seen.wrong == []
     assert seen.elsewhere == []
 

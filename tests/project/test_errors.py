@@ -38,6 +38,7 @@ from alexnet.data.samples import Samples, Source
 from alexnet.data.sources import open_source
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.launch import check_same_settings, check_scheme, launch, rendezvous_errors
+from alexnet.distributed.launchers import refuse_several
 from alexnet.distributed.rendezvous import Division, join_rendezvous
 from alexnet.distributed.rendezvous import check_out as check_named
 from alexnet.evaluation.classifier import predict_probabilities
@@ -53,7 +54,7 @@ from alexnet.interpret.attribution import methods_of
 from alexnet.interpret.features import check_file
 from alexnet.interpret.filters import conv1_kernels
 from alexnet.interpret.image_index import update_index
-from alexnet.kernels.device import choose_device
+from alexnet.kernels.device import check_processes, choose_device, failure_of
 from alexnet.models.build import build_model
 from alexnet.models.network import check_layer
 from alexnet.models.shapes import grid_sizes
@@ -283,6 +284,12 @@ def offline(s: Scene) -> object:
     return open_source("cifar10", downloads=s / "cache")
 
 
+def broken_card(s: Scene) -> None:
+    failure = failure_of(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert failure is not None
+    raise failure
+
+
 def no_memory(s: Scene) -> object:
     s.refuse(records, "find_recipe", MemoryError())
     return s.cli("recipes", "photos")
@@ -459,6 +466,10 @@ def other_bytes(s: Scene) -> object:
     return s.cli("verify", trained_run(s), "--replay", "--device", "cpu")
 
 
+def weights_of_a_diverged_run(s: Scene) -> object:
+    return identify(s.own(layers__fc3__bias=torch.full((120,), float("nan"))))
+
+
 def unsound(s: Scene) -> object:
     return s.cli("check", write_photos(s / "photos"), *TINY, "--recipe", "photos", "optim.lr=1000", "--device", "cpu")
 
@@ -550,6 +561,17 @@ def started_by(parallel: Any = None, **variables: str) -> Callable[[Scene], obje
         for name, value in variables.items():
             s.get("monkeypatch").setenv(name, value)
         return join_rendezvous(Division(parallel=parallel))
+
+    return go
+
+
+def launched_for(what: str, **variables: str) -> Callable[[Scene], object]:
+    """What a process that does something alone says if it is one of several."""
+
+    def go(s: Scene) -> object:
+        for name, value in variables.items():
+            s.get("monkeypatch").setenv(name, value)
+        return refuse_several(what)
 
     return go
 
@@ -764,6 +786,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E202", lambda s: s.cli("bench")),
     ("E202", lambda s: s.cli("serve")),
     ("E203", lambda s: s.cli("evaluate", "RUN", "--views", "many")),
+    ("E203", lambda s: s.cli("prepare", "DATA", "OUT", "--max-pixels", "0")),
     ("E204", lambda s: s.cli("diff", "a", "b", "c")),
     ("E205", lambda s: s.cli("evaluate", "RUN", "--views", "1", "--views", "10")),
     ("E206", lambda s: alexnet.identify(s.own(), mean=0.5)),
@@ -819,6 +842,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E248", lambda s: s.cli("similar", trained_run(s), "a.png", "--index", "photos", "--k", 0)),
     ("E249", lambda s: s.cli("export", trained_run(s), "--to", "hf", "--out", s / "hf", "--int8")),
     ("E250", lambda s: choose_device("tpu")),
+    ("E250", lambda s: check_processes(torch.device("mps"), 2)),
     ("E251", in_use),
     ("E252", lambda s: create_run(s.tree("thesis.txt"), LENET, (), {})),
     ("E253", lambda s: open_run(s.folder)),
@@ -843,6 +867,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E269", asked("POST", "/v1/predict?run=other", png())),
     ("E270", lambda s: check_scheme(DEMO, "none", 2, exact=False)),
     ("E270", started_by(RANK="0", WORLD_SIZE="2")),
+    ("E270", launched_for("train every run of the ablation", OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="4")),
     ("E271", lambda s: check_same_settings(Pair(), {"epochs": 3})),
     ("E272", lambda s: check_scheme(override(DEMO, ["batch_size=4"]), "data", 8, exact=False)),
     ("E273", lambda s: check_scheme(find_recipe("photos"), "data", 2, exact=True)),
@@ -988,6 +1013,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E402", unsound),
     ("E403", unreported),
     ("E404", other_bytes),
+    ("E430", weights_of_a_diverged_run),
     ("E501", no_room),
     ("E501", lambda s: refused_by_disk(28)),
     ("E502", lambda s: refused_by_disk(5)),
@@ -1012,6 +1038,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E542", no_memory),
     ("E542", lambda s: build_model(AlexNetConfig(fc_features=(10**9, 10**9)))),
     ("E542", lambda s: build_model(AlexNetConfig(width=1e38))),
+    ("E543", broken_card),
     ("E601", hostile_pickle),
     ("E610", lambda s: read_stored(s.file("w", b"\xa2\x06\x7f"))),
     ("E610", lambda s: read_stored(s.file("w.npz", b"PK\x03\x04"))),

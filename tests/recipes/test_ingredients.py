@@ -47,6 +47,9 @@ def test_what_is_typed_may_be_joined_listed_and_free():
         (),
     ]
     assert [v.views for v in variants] == [1, 1, 1, 10]
+    assert [v.name for v in variants] == [
+        *("no-lrn", "no-flips+no-colour", "model.channels=[4,8,8,8,8]+optim.lr=1e-3", "ten-views")
+    ]
 
 
 @pytest.mark.parametrize(

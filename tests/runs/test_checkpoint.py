@@ -17,7 +17,6 @@ from alexnet.runs.checkpoint import (
     TrainingState,
     check_room,
     checkpoint_name,
-    damage_of,
     load_checkpoint,
     load_model,
     name_of,
@@ -25,6 +24,7 @@ from alexnet.runs.checkpoint import (
     save_checkpoint,
     settle,
 )
+from alexnet.runs.damage import damage_of
 from alexnet.runs.metrics import append_metrics, read_metrics
 from alexnet.runs.run import open_run
 from alexnet.storage.checksums import read_sums

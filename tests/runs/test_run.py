@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from alexnet.errors import ResourceError, UntrustedFileError, UsageError
+from alexnet.recipes.recipe import override
+from alexnet.runs.environment import environment
 from alexnet.runs.metrics import append_metrics, read_metrics
 from alexnet.runs.run import create_run, open_run, sealing
 from alexnet.storage.checksums import broken
@@ -134,3 +136,19 @@ def test_a_last_line_torn_by_a_crash_is_ignored(start, length):
     *whole, last = path.read_text().splitlines(keepends=True)
     path.write_text("".join(whole) + last[:length])
     assert read_metrics(run) == rows_of([4, 8])
+
+
+@pytest.mark.parametrize(
+    ("device", "recorded"), [(torch.device("cpu"), ("cpu", None, "tf32")), (None, (None, None, None))]
+)
+def test_the_environment_knows_what_computes_and_how(tiny, tmp_path, device, recorded):
+    create_run(tmp_path / "run", override(tiny, ["precision=tf32"]), ("a", "b", "c"), {}, device)
+    written = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert tuple(written.get(name) for name in ("device", "card", "precision")) == recorded
+
+
+def test_a_card_is_recorded_by_name_with_the_versions_of_its_libraries(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    written = environment(torch.device("cuda"), "bfloat16")
+    assert [written[name] for name in ("device", "card", "precision")] == ["cuda", "NVIDIA H100", "bfloat16"]
+    assert {"cuda", "cudnn"} <= written.keys()

@@ -19,7 +19,7 @@ from alexnet.serving.counters import Counters
 from alexnet.serving.server import _Lingering
 from alexnet.serving.settings import Settings
 from alexnet.serving.start import listen, service_lines, with_token
-from alexnet.serving.tarball import images_of
+from alexnet.serving.tarball import read_archive
 from harness.service_process import Running, answer_of, connect, head, in_a_thread
 
 httpx = pytest.importorskip("httpx")
@@ -310,8 +310,8 @@ FILES = {"a.jpg": b"1", "a/b.png": b"x" * 512, "猫.jpg": b"y" * 513, "empty.jpg
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_archives_of_every_form_are_read(form):
     archived = tar_of(FILES, form)
-    assert dict(images_of(archived, 32)) == FILES
-    assert [name for name, _ in images_of(archived, 32)] == list(FILES)
+    assert dict(read_archive(archived, 32).files) == FILES
+    assert [name for name, _ in read_archive(archived, 32).files] == list(FILES)
 
 
 def tar_of(files: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
@@ -333,13 +333,38 @@ def tar_of(files: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("more", "notes"),
+    [
+        ((), ["1 image in hidden files and folders"]),  # ._a.jpg, which tar_of writes
+        (("__MACOSX/._b.png", ".ipynb_checkpoints/1-checkpoint.png"), ["3 images in hidden files and folders"]),
+        ((".DS_Store", "a/Thumbs.db", "@eaDir/a.jpg/x.txt"), ["1 image in hidden files and folders"]),
+        (
+            ("runs/1/recipe.json", "runs/1/classes.json", "runs/1/worst/1.png"),
+            ["1 image in hidden files and folders and a folder that alexnet or Python wrote (runs/1)"],
+        ),
+    ],
+)
+def test_what_is_not_used_of_an_archive_is_said_in_one_sentence(more, notes):
+    archive = read_archive(tar_of(FILES | dict.fromkeys(more, b"x")), 32)
+    assert dict(archive.files) == FILES
+    assert archive.notes == [f"not used of the archive: {note}" for note in notes]
+
+
+def test_an_archive_without_such_files_has_no_note():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.jpg"), io.BytesIO())
+    assert read_archive(buffer.getvalue(), 32).notes == []
+
+
 @given(st.data())
 def test_a_damaged_archive_is_refused_or_read(data):
     intact = tar_of(FILES, data.draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])))
     start = data.draw(st.integers(0, len(intact) - 1))
     broken = intact[:start] + data.draw(st.binary(max_size=20)) + intact[data.draw(st.integers(start, len(intact))) :]
     try:
-        files = images_of(broken, 32)
+        files = read_archive(broken, 32).files
     except DataError as error:
         assert error.code in ("E362", "E363", "E364")  # noqa: PT017
     else:
@@ -348,13 +373,13 @@ def test_a_damaged_archive_is_refused_or_read(data):
 
 def test_an_archive_with_too_much_is_refused():
     five = tar_of({f"{i}.jpg": b"" for i in range(5)})
-    assert len(images_of(five, 5)) == 5
+    assert len(read_archive(five, 5).files) == 5
     with pytest.raises(DataError, match="E364"):
-        images_of(five, 4)
+        read_archive(five, 4)
     folder = tarfile.TarInfo("d")
     folder.type = tarfile.DIRTYPE
     with pytest.raises(DataError, match="E364"):
-        images_of(folder.tobuf() * 1001, 4)
+        read_archive(folder.tobuf() * 1001, 4)
 
 
 # --- counts ----------------------------------------------------------------------------------------------------------

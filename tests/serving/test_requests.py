@@ -143,6 +143,23 @@ def test_bytes_that_are_called_json_are_still_the_image(ask, kind):
     assert answer.status_code == 200
 
 
+LONG_QUERIES = {
+    "names of one letter": ("&".join(f"{chr(97 + i % 26)}{i}" for i in range(9000)), "longer than 4096 bytes"),
+    "one long name": ("a" * 60_000, "longer than 4096 bytes"),
+    "the same name": ("&".join(["k=1"] * 1000), "given more than once"),
+    "an unknown long name": ("k" * 4000, "there is no such parameter"),
+}
+
+
+@pytest.mark.parametrize("name", LONG_QUERIES)
+def test_long_queries_are_refused_in_words(ask, name):
+    query, says = LONG_QUERIES[name]
+    answer = ask.post(f"/v1/predict?{query}", content=picture("PNG"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "E265")
+    assert says in answer.text
+    assert ask.get(f"/healthz?{query}").status_code == 422
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [

@@ -111,6 +111,31 @@ def test_a_tar_archive_is_answered_image_by_image(ask, trained):
         assert [c["probability"] for c in each["top"]] == pytest.approx([c["probability"] for c in alone], abs=1e-6)
         assert each["error"] is None
     assert (told["images"][-1]["error"]["code"], told["images"][-1]["top"]) == ("E304", None)
+    assert told["notes"] == []
+
+
+def test_files_that_are_not_looked_at_are_said_in_the_answer_and_at_the_start(
+    ask, trained, tmp_path, alexnet, monkeypatch
+):
+    content = (trained / "photos/red/0.png").read_bytes()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in ("a.png", "._a.png", "__MACOSX/b.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    told = ask.post("/v1/predict/batch", content=buffer.getvalue()).json()
+    assert [each["name"] for each in told["images"]] == ["a.png"]
+    assert told["notes"] == ["not used of the archive: 2 images in hidden files and folders"]
+    photos = shutil.copytree(trained / "photos", tmp_path / "photos")
+    shutil.copytree(photos / "red", photos / "@eaDir")
+    note = f"not used of {photos}: 10 images in hidden files and folders"
+    with in_a_thread(trained / "run", index=photos) as other:
+        told = httpx.post(f"{other.url}/v1/similar?k=2", content=content).json()
+    assert (told["images"], told["notes"]) == (30, [note])
+    monkeypatch.setattr("alexnet.serving.start.serve_runs", lambda *runs, **options: None)
+    for verb in ("serve", "explore"):
+        assert alexnet(verb, trained / "run", "--index", photos).err == f"alexnet: {note}\n"
 
 
 def test_why_is_the_sheet_that_the_command_draws(ask, alexnet, trained, tmp_path):

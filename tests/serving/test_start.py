@@ -79,6 +79,43 @@ def test_a_full_cache_disk_is_told_as_any_other_mistake(alexnet, trained, monkey
     assert (outcome.code, outcome.err.split()[1]) == (5, "E501")
 
 
+WRONG_INDEXES = {
+    "a slip": ("photso", {"serve": "E391", "explore": "E308"}),
+    "an empty folder": ("empty", {"serve": "E309", "explore": "E309"}),
+    "files that are no images": ("texts", {"serve": "E309", "explore": "E309"}),
+    "hidden images alone": ("hidden", {"serve": "E309", "explore": "E309"}),
+    "a file that is no image": ("texts/a.txt", {"serve": "E390", "explore": None}),
+    "damaged images": ("damaged", {"serve": "E390", "explore": None}),
+}
+
+
+@pytest.mark.parametrize("verb", ["serve", "explore"])
+@pytest.mark.parametrize("kind", WRONG_INDEXES)
+def test_an_index_that_cannot_be_one_is_told_as_any_other_mistake(
+    alexnet, trained, tmp_path, monkeypatch, quiet, verb, kind
+):
+    """The page opens what it can, and says of an image that it is damaged when somebody asks for it."""
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    for name, content in {
+        "texts/a.txt": b"a",
+        "hidden/._1.png": b"a",
+        "damaged/1.png": b"a",
+        "damaged/2.jpg": b"",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "empty").mkdir()
+    index, codes = WRONG_INDEXES[kind]
+    if codes[verb] is None:
+        return
+    more = ["--no-browser"] if verb == "explore" else []
+    outcome = alexnet(verb, trained / "run", "--index", tmp_path / index, "--port", "0", *more)
+    said = [line for line in outcome.err.splitlines() if not line.startswith("alexnet: not used of")]
+    assert (outcome.code, said[0].split()[1]) == (3, codes[verb])
+    assert "serving" not in outcome.out
+    assert [each.name for each in threading.enumerate() if each.name == "compute"] == []
+
+
 @pytest.mark.parametrize("verb", ["serve", "explore"])
 def test_the_second_of_two_services_that_start_at_one_moment_is_told_as_if_it_were_late(
     alexnet, trained, monkeypatch, quiet, verb

@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet.data.augment import mix, training_views
+from alexnet.data.crops import as_batch
 from alexnet.data.dataset import open_prepared
+from alexnet.data.loader import compiled as loader_compiled
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_source
 from alexnet.models.build import build_model
 from alexnet.recipes.config import AlexNetConfig, LeNetConfig
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe
+from alexnet.training import bench
 from alexnet.training.bench import (
+    augmentation_rate,
     crop_periods,
     evaluating_seconds,
     measure,
@@ -24,6 +29,7 @@ from alexnet.training.bench import (
     verdict,
 )
 from alexnet.training.bench_layers import LayerTime, LayerTimes, grouped, layer_flops, time_layers
+from alexnet.training.trainer import Trainer
 from harness.small_runs import TINY
 
 CPU = torch.device("cpu")
@@ -199,3 +205,52 @@ def test_weights_to_start_from_are_not_fetched(alexnet, trained, monkeypatch):
     changes = [change for change in TINY if not change.startswith("growing_crops")]
     outcome = alexnet("bench", trained / "photos", "--recipe", "finetune", *changes, "optim.old_lr_factor=0.1")
     assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (),
+        ("augment.flip=false",),
+        ("augment.color_noise=0.1",),
+        ("augment.view=zoom",),
+        ("augment.view=center",),
+        ("augment.mixup=0.2",),
+        ("augment.jitter=0.2",),
+        ("model.input_norm=unit", "augment.color_noise=0"),
+    ],
+)
+def test_what_is_timed_as_augmentation_makes_what_training_makes(start, prepared, monkeypatch, changes):
+    trainer = Trainer(start("run", *changes), prepared, CPU)
+    samples = trainer.loader.samples(1, 0)
+    made = []
+    monkeypatch.setattr(bench, "repeated", lambda call, seconds: call() or 1.0)
+    monkeypatch.setattr(trainer, "on_device", made.append)
+    assert augmentation_rate(trainer, samples, 0.1) == len(samples)
+    # Draws follow the position in the split, so the images in memory are those that training reads at 0, 1, 2 ...
+    pixels = prepared.splits["train"].read(samples)
+    (views,) = made
+    assert views.shape == (len(samples), 3, 20, 20)
+    expected = training_views(
+        as_batch(pixels),
+        20,
+        trainer.run.recipe.augment,
+        trainer.loader.colors,
+        seed=0,
+        epoch=1,
+        samples=np.arange(len(samples)),
+    )
+    expected, _ = mix(expected, torch.zeros(len(samples), 3), trainer.run.recipe.augment, seed=0, step=0)
+    assert torch.equal(views, expected)
+
+
+def test_the_compiled_loop_is_timed_where_training_takes_it(start, prepared, monkeypatch):
+    taken = []
+    module = loader_compiled()
+    if module is None:
+        pytest.skip("numba is not installed")
+    loop = module.cut
+    monkeypatch.setattr(module, "cut", lambda *arguments: (taken.append(1), loop(*arguments)))
+    trainer = Trainer(start("run"), prepared, CPU)
+    augmentation_rate(trainer, trainer.loader.samples(1, 0), 0.0)
+    assert taken

@@ -14,6 +14,7 @@ from alexnet.api import networks
 from alexnet.api.plan import base_recipe
 from alexnet.errors import UsageError
 from alexnet.models.build import build_model
+from alexnet.models.layers import Dropout
 from alexnet.models.network import Network
 from alexnet.recipes.config import LeNetConfig
 from alexnet.recipes.named import DEMO, LENET, PHOTOS, find_recipe
@@ -109,7 +110,7 @@ def test_every_number_of_a_small_network_is_that_of_its_formula(algorithm):
 def test_batch_norm_is_measured_with_the_statistics_of_the_batch():
     recipe = for_classes(override(PHOTOS, ["crop_size=48", "test_size=none", "width=0.125"]), 3)
     model = network(recipe).train()
-    undropped = [layer for layer in model.layers if hasattr(layer, "generator")]
+    undropped = [layer for layer in model.layers if isinstance(layer, Dropout)]
     for layer in undropped:
         layer.p = 0.0
     seen = check_network(model, pictures(48), targets(), recipe)
@@ -218,14 +219,14 @@ def test_a_check_changes_nothing_of_the_network(norm, training, healthy):
     model = network(recipe).train(training)
     model.seed_dropout(0, 3)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    generators = [m.generator for m in model.modules() if getattr(m, "generator", None) is not None]
-    states, everywhere = [g.get_state() for g in generators], torch.get_rng_state()
+    drops = [m for m in model.modules() if isinstance(m, Dropout)]
+    keys, everywhere = [(drop.key, drop.rows, drop.columns) for drop in drops], torch.get_rng_state()
     some = next(model.parameters())
     some.grad = torch.ones_like(some)
     with torch.no_grad():
         check_network(model, pictures(), targets(), recipe)
-    assert len(generators) == 2
-    assert all(torch.equal(g.get_state(), state) for g, state in zip(generators, states, strict=True))
+    assert len(drops) == 2
+    assert [(drop.key, drop.rows, drop.columns) for drop in drops] == keys
     assert torch.equal(torch.get_rng_state(), everywhere)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert [p.grad is None for p in model.parameters()] == [False] + [True] * (len(list(model.parameters())) - 1)

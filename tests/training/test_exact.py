@@ -23,7 +23,8 @@ from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_source
 from alexnet.errors import DivergedError, UsageError
 from alexnet.models.build import build_model
-from alexnet.runs.checkpoint import checkpoint_name, damage_of, load_checkpoint, load_model, name_of
+from alexnet.runs.checkpoint import checkpoint_name, load_checkpoint, load_model, name_of
+from alexnet.runs.damage import damage_of
 from alexnet.runs.environment import check_conditions, conditions
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import create_run, open_run

@@ -61,5 +61,6 @@ export function drawSimilar(main, run) {
         `${t("among", { n: number(data.images), split: t(`split.${data.split}`) })}${data.images < data.all ? ` (${t("of")} ${number(data.all)})` : ""} ${data.truth ? t("framed") : ""}`,
       ),
     ),
+    ...data.notes.map((each) => h("p", { class: "muted" }, h("small", {}, each))),
   ]);
 }

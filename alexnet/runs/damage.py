@@ -1,0 +1,79 @@
+"""Compares every byte of a run folder with what was written: what `alexnet verify` reports."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from alexnet.runs.checkpoint import (
+    METRICS,
+    MODEL,
+    POINTERS,
+    STATE,
+    TRAINING,
+    checkpoint_names,
+    metrics_damage,
+    name_of,
+    pointer_damage,
+)
+from alexnet.runs.kernel_history import damaged_kernels
+from alexnet.runs.run import IDENTITY, RunFolder
+from alexnet.storage.checksums import SUMS, broken, read_sums
+
+AT_THE_END = ("evaluation.json", "report.html")  # files of a run that are written after the training
+
+
+def damage_of(run: RunFolder) -> list[str]:
+    """Lists everything in a run folder that differs from what was written, one line each; reads every byte.
+
+    The kernels of an epoch may be removed, and what others put into the folder is not judged.
+    """
+    parent = run.folder / "checkpoints"
+    damage = broken(run.folder) or _uncovered(run.folder, (*IDENTITY, *AT_THE_END))
+    damage += [message for which in POINTERS if (message := pointer_damage(run, which))]
+    newest = None
+    for name in checkpoint_names(run):
+        broken_files = broken(parent / name) or _uncovered(parent / name, (MODEL, TRAINING, STATE, METRICS))
+        damage += broken_files
+        newest = newest or (None if broken_files else name)
+    if newest:
+        saved = (parent / newest / METRICS).read_bytes()
+        message = metrics_damage(run, saved, newest) or _foreign_rows(run, saved)
+        damage += [message] if message else []
+        damage += _missing_pointers(run, newest)
+    changed = "is damaged: its bytes are not the ones that were written"
+    return damage + [f"{path} {changed}" for path in damaged_kernels(run)]
+
+
+def _uncovered(folder: Path, names: Iterable[str]) -> list[str]:
+    """Files that are there without a checksum, as when lines of SHA256SUMS were lost."""
+    sums = read_sums(folder)
+    return [f"{folder / name} has no checksum" for name in names if name not in sums and (folder / name).exists()]
+
+
+def _missing_pointers(run: RunFolder, newest: str) -> list[str]:
+    """LAST and BEST are removed by nobody; BEST is there once a network was the best of the validation split."""
+    best = json.loads((run.folder / "checkpoints" / newest / STATE).read_bytes())["best_step"]
+    named = {"LAST": newest, "BEST": None if best is None else name_of(best)}
+    missing = [
+        pointer
+        for pointer, name in named.items()
+        if name and (run.folder / "checkpoints" / name / SUMS).is_file() and not (run.folder / pointer).exists()
+    ]
+    return [f"{run.folder / pointer} is missing" for pointer in missing]
+
+
+def _foreign_rows(run: RunFolder, saved: bytes) -> str | None:
+    """Rows after those of the newest checkpoint may be notes, and epochs that follow; a crash may leave half a line."""
+    epochs = [row["epoch"] for row in map(json.loads, saved.splitlines()) if row["kind"] == "epoch"]
+    last = max(epochs, default=0)
+    path = run.folder / METRICS
+    rest = path.read_bytes()[len(saved) :] if path.exists() else b""
+    for line in rest[: rest.rfind(b"\n") + 1].splitlines():
+        try:
+            row = json.loads(line)
+            following = row["kind"] == "note" or (row["kind"] == "epoch" and last < row["epoch"] <= run.recipe.epochs)
+        except (ValueError, TypeError, KeyError):
+            following = False
+        if not following:
+            return f"{path} is damaged: it has rows that this run did not write"
+    return None
