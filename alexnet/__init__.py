@@ -14,13 +14,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from alexnet.api.ablation import Ablation, ablate
     from alexnet.api.dataset import Data, ImageDataset, examine, load_data, prepare
     from alexnet.api.model import Model, load
     from alexnet.api.networks import bench, check, create_model, identify, import_weights, summary
     from alexnet.api.plan import TrainingPlan, WorkersEnded, plan
     from alexnet.api.records import diff, list_recipes, recipe
     from alexnet.api.run import Run
-    from alexnet.api.studies import Ablation, Comparison, ParityCheck, ablate, compare, ensemble, parity
+    from alexnet.api.studies import Comparison, ParityCheck, compare, ensemble, parity
     from alexnet.api.train import resume, train
     from alexnet.errors import (
         AlexNetError,
@@ -44,7 +45,8 @@ _HOMES = {
     "api.plan": ("TrainingPlan", "WorkersEnded", "plan"),
     "api.records": ("diff", "list_recipes", "recipe"),
     "api.run": ("Run",),
-    "api.studies": ("Ablation", "Comparison", "ParityCheck", "ablate", "compare", "ensemble", "parity"),
+    "api.ablation": ("Ablation", "ablate"),
+    "api.studies": ("Comparison", "ParityCheck", "compare", "ensemble", "parity"),
     "api.train": ("resume", "train"),
     "errors": ("AlexNetError", "DataError", "DivergedError", "ResourceError", "UntrustedFileError", "UsageError"),
     "evaluation.evaluate": ("Evaluation",),

@@ -13,7 +13,8 @@ def ablate(
     *changes: Changes,
     base: str = "photos",
     vary: str = "",
-    seeds: int = 3,
+    seeds: int | None = None,
+    until: float | None = None,
     out: Path | None = None,
     nproc: int = 1,
     views: Views = 1,
@@ -29,6 +30,7 @@ def ablate(
     For example:
       alexnet ablate --ingredients
       alexnet ablate photos/ --base small-photos --vary no-lrn,plain-pooling,tanh --seeds 3
+      alexnet ablate photos/ --base small-photos --vary no-lrn --until 0.6 --dry-run
       alexnet ablate photos/ epochs=20 --vary model.dropout=0.3,no-flips+no-colour --dry-run
 
     Parameters
@@ -40,7 +42,11 @@ def ablate(
     vary
         Ingredients, or field=value, separated by commas; joined with + they are changed together.
     seeds
-        How many: 3 runs seeds 0, 1 and 2. With one seed there is no interval.
+        How many, by default 3: seeds 0, 1 and 2. With one seed there is no interval. With --until at most so many, by
+        default 30.
+    until
+        Go on until the 95 % interval of every change is at most so many points to either side: 6 seeds, then 2 more for
+        each change whose interval is wider. Says of each change what is known, and how many seeds would settle it.
     out
         Folder of the results: rows.jsonl, effects.svg, report.html and the runs; by default ablations/BASE-DATA.
     nproc
@@ -64,6 +70,7 @@ def ablate(
         base=base,
         vary=vary,
         seeds=seeds,
+        until=until,
         changes=changes,
         out=out,
         nproc=nproc,
@@ -75,7 +82,10 @@ def ablate(
         terminal.say(f"{name}: {base} is so already; left out")
     terminal.say(f"{plan.runs} runs of {base}, {len(plan.missing)} to do; results in {plan.rows_file}")
     if plan.missing:
-        terminal.say(f"estimate   {duration(plan.estimate())}, from a few steps of each variant")
+        seconds = plan.estimate()
+        terminal.say(f"estimate   {duration(seconds)}, from a few steps of each variant")
+        if until is not None:
+            tables_experiments.expected_cost(until, plan.runs, seconds / len(plan.missing))
     if dry_run:
         for command in plan.commands:
             terminal.say(f"  {command}")
@@ -83,7 +93,10 @@ def ablate(
     if not plan.run(on_row=_tell):
         print("alexnet: stopped and saved; the same command goes on", file=sys.stderr)
         sys.exit(130)
-    tables_experiments.effects(plan.effects(), plan.split, views)
+    if until is None:
+        tables_experiments.effects(plan.effects(), plan.split, views)
+    else:
+        tables_experiments.decided(plan.decided(), plan.split, until)
     terminal.say(f"report: {plan.report()}")
 
 

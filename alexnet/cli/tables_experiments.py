@@ -8,6 +8,8 @@ from alexnet.cli.terminal import print_table, say
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.experiments.ablation import Effect, claimed, interval, remarks
 from alexnet.experiments.results import Row, error, reported_split
+from alexnet.experiments.sequential import Decided, seeds_for
+from alexnet.experiments.verdicts import AIM, in_words
 from alexnet.recipes.ingredients import INGREDIENTS
 from alexnet.text import duration, percent
 
@@ -48,6 +50,31 @@ def effects(found: Sequence[Effect], split: str, views: int) -> None:
     print_table("", columns, rows)
     if any(len(effect.seeds) == 1 for effect in found):
         say("with one seed there is no interval: a difference may be chance")
+
+
+def expected_cost(until: float, most: int, seconds: float) -> None:
+    """What an ablation costs that ends when its intervals are narrow enough: before anything is known of the spread."""
+    told = ", ".join(f"{spread:g}: {seeds_for(spread, until):,}" for spread in (0.3, 0.5, 1, 2))
+    say(f"this is until the first look; {duration(most * seconds)} for all {most} runs at most")
+    say(f"seeds that +-{until:g} points take, by the standard deviation between seeds, images aside: {told}")
+
+
+def decided(found: Sequence[Decided], split: str, until: float) -> None:
+    """What is known of each change, in the words of docs/claims.md."""
+    rows = []
+    for each in found:
+        if each.found is None:
+            rows.append((each.variant, "", "", "", str(each.judged.verdict)))
+            continue
+        low, high = (None if end is None else 100 * end for end in (each.found.low, each.found.high))
+        shown = "-" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
+        runs = " / ".join(map(str, each.found.counts))
+        rows.append((each.variant, runs, f"{100 * each.found.effect:+.2f}", shown, in_words(each.judged, each.found)))
+    say(
+        f"points of top-1 error that each change adds on {split}, over seeds and images; what matters here is an "
+        f"effect of {until / AIM:.2g} points; the claim is that it adds some; corrected for {len(found)} changes"
+    )
+    print_table("", ("variant", "runs / base", "effect", "95 % interval", "verdict"), rows)
 
 
 def row(found: Row, left: int) -> None:

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from alexnet.experiments.inference import Estimate
 
+MATTERS = 0.01  # the smallest effect that matters if nothing else is said, as a share of the images: 1 point
+AIM = 0.6  # the half-width that would decide, as a share of the smallest effect that matters
 FAMILY_ERROR = 0.05  # the probability of one false verdict or more in a family whose effects are all zero
 
 
@@ -48,3 +50,17 @@ def judge(found: Estimate | None, direction: int, smallest: float, adjusted_p: f
     if within:
         return Judged(Verdict.TOO_SMALL, p)
     return Judged(Verdict.UNDECIDED, p, found.runs_for(aim))
+
+
+def in_words(judged: Judged, found: Estimate | None = None) -> str:
+    """A verdict with what belongs to it: how many runs of the arm would make the interval narrow."""
+    text = str(judged.verdict)
+    if judged.verdict == Verdict.UNDECIDED and found is not None:
+        if found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
+            text += f"; by itself the interval excludes 0, corrected p = {judged.adjusted_p or 0:.2f}"
+        if judged.seeds_needed is None:
+            return f"{text}; more seeds cannot decide it, only more test images"
+        if judged.seeds_needed <= found.counts[0]:
+            return f"{text}, as narrow as was planned"
+        return f"{text}; {judged.seeds_needed:,} seeds would do"
+    return f"{text}, and small" if judged.small else text

@@ -4,15 +4,17 @@ python -m studies.claims.figures [--results results]
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alexnet.evaluation.intervals import mean_interval
 from alexnet.experiments import results
-from alexnet.experiments.page import effects_plot, interval_dot, mean_curve
+from alexnet.experiments.inference import Estimate
+from alexnet.experiments.page import mean_curve
+from alexnet.recipes.ingredients import BASE
 from alexnet.report.charts import Curve, Dot, dot_plot, line_chart
 from harness import ROOT
-from studies.claims import measures
+from studies.claims import leading, measures
 from studies.claims.measures import Rows, Studies
 
 
@@ -20,35 +22,57 @@ def figure_1(studies: Studies) -> str:
     """The training error of every run."""
     found = [row for row in studies["figure_1"] if row["until_train_error"] is not None]
     curves = [mean_curve([row["curve"]], "train_top1_error", row["variant"]) for row in found]
-    title = "CIFAR-10, four layers, no regularisation, each at its own rate"
+    title = "CIFAR-10, four layers, no regularization, each at its own rate"
     level = 100 * found[0]["until_train_error"] if found else None
     return line_chart(title, curves, x_label="epoch", y_label="training error, %", level=level)
 
 
 def lrn_cifar(studies: Studies) -> str:
-    """What it costs to leave normalisation out, for each net."""
+    """What it costs to leave normalization out, for each net."""
+    found = {base: measures.effect(studies["lrn_cifar"], "no-lrn", base) for base in ("cifar-18pct", "cifar-11pct")}
+    return dot_plot("CIFAR-10 without response normalization", _dots(found), x_label="points of error that it adds")
+
+
+def forest(studies: Studies) -> str:
+    """Every ingredient: by the plan on CIFAR-10, and on photos."""
     dots = []
-    for base in dict.fromkeys(row["base"] for row in studies["lrn_cifar"]):
-        found = measures.effect(studies["lrn_cifar"], "no-lrn", base)
-        if found and "top1_error" in found.differences:
-            dots.append(interval_dot(base, found.differences["top1_error"]))
-    return dot_plot("CIFAR-10 without response normalisation", dots, x_label="points of error that it adds")
+    photos = studies["ingredients_photos"]
+    for line in leading.LINES:
+        where = {"CIFAR-10": measures.effect(studies[leading.STUDY], line.arm)}
+        where["photos"] = measures.effect(photos, PHOTOS.get(line.arm, line.arm))
+        marks = () if line.paper is None else (("paper", 100 * line.paper),)
+        for data, found in where.items():
+            if found is not None:
+                dots.append(_dot(f"{line.arm}, {data}", found, marks))
+    for data, gain in (("CIFAR-10", leading.views(studies)), ("photos", _views(photos))):
+        if gain is not None:
+            dots.append(_dot(f"{leading.TEN_VIEWS}, {data}", gain, (("paper", -1.5),)))
+    return dot_plot("One ingredient taken out", dots, x_label="points of top-1 error that it adds")
 
 
-def ingredients(study: str, title: str) -> Callable[[Studies], str]:
-    """The effects of a study of ingredients."""
-    return lambda studies: effects_plot(measures.effects_of(studies[study]), "top1_error", title)
+def _views(found: Rows) -> Estimate | None:
+    return measures.ten_views([row for row in found if row["variant"] == BASE])
+
+
+def _dots(found: Mapping[str, Estimate | None]) -> list[Dot]:
+    return [_dot(name, value) for name, value in found.items() if value is not None]
+
+
+def _dot(name: str, found: Estimate, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
+    low, high = (None if end is None else 100 * end for end in (found.low, found.high))
+    text = f"{100 * found.effect:+.1f}"
+    if low is not None and high is not None:
+        text += f" [{low:+.1f}, {high:+.1f}]"
+    return Dot(name, 100 * found.effect, low, high, text, marks)
 
 
 def ten_views(studies: Studies) -> str:
     """The gain of every network that was trained."""
-    gains = {name: found["top1_error"] for name, found in measures.view_gains(studies).items()}
-    short = {
-        name.replace("ingredients_", "").replace("small-cifar, ", "").replace("small-photos, ", ""): v
-        for name, v in gains.items()
-    }
-    dots = [interval_dot(name, value) for name, value in short.items()]
-    return dot_plot("Ten views against one", dots, x_label="points of top-1 error that ten views add")
+    found = {}
+    for name, gain in measures.view_gains(studies).items():
+        short = name.replace("ingredients_", "").replace("small-cifar, ", "").replace("small-photos, ", "")
+        found[short] = gain
+    return dot_plot("Ten views against one", _dots(found), x_label="points of top-1 error that ten views add")
 
 
 def overfitting(measure: str, label: str) -> Callable[[Studies], str]:
@@ -99,11 +123,12 @@ def _errors(found: Rows) -> list[Dot]:
     return dots
 
 
+FOREST = "ingredients"
+PHOTOS = {"no-color": "no-colour"}  # arms that have another name in the rows of photos
 FIGURES: dict[str, Callable[[Studies], str]] = {
+    FOREST: forest,
     "figure_1": figure_1,
     "lrn_cifar": lrn_cifar,
-    "ingredients_cifar": ingredients("ingredients_cifar", "Reduced AlexNet, CIFAR-10"),
-    "ingredients_photos": ingredients("ingredients_photos", "Reduced AlexNet, photos"),
     "ten_views": ten_views,
     "overfitting": overfitting("val_top1_error", "held-out error"),
     "overfitting_training": overfitting("train_top1_error", "training error"),
@@ -113,15 +138,16 @@ FIGURES: dict[str, Callable[[Studies], str]] = {
 }
 
 
-def study_of(figure: str) -> str:
-    """The study whose rows a figure is drawn from."""
-    return figure.removesuffix("_training")
+def drawn(figure: str, studies: Studies) -> bool:
+    """Whether there are rows that a figure is drawn from."""
+    sources = (leading.STUDY, "ingredients_photos") if figure == FOREST else (figure.removesuffix("_training"),)
+    return any(studies[study] for study in sources)
 
 
 def draw(folder: Path) -> dict[str, str]:
     """File name -> SVG, for every study that has results."""
     studies = measures.load(folder)
-    return {f"{name}.svg": figure(studies) for name, figure in FIGURES.items() if studies[study_of(name)]}
+    return {f"{name}.svg": figure(studies) for name, figure in FIGURES.items() if drawn(name, studies)}
 
 
 if __name__ == "__main__":

@@ -1,22 +1,24 @@
-"""What the rows of the studies say, as numbers: the effects, races and gains that figures and claims are made of."""
+"""What the rows of the studies say, as estimates: the effects, races and gains that figures and claims are made of."""
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.evaluation.intervals import Interval, mean_interval
+import numpy as np
+
 from alexnet.experiments import results
-from alexnet.experiments.ablation import Effect, effects
+from alexnet.experiments.inference import Estimate, estimate
 from alexnet.experiments.results import Row
-from alexnet.recipes.ingredients import BASE, Variant
+from alexnet.experiments.samples import blocks_of, by_place, values_of, views_of
+from alexnet.recipes.ingredients import BASE
 
 Rows = Sequence[Row]
 Studies = Mapping[str, Rows]
 
 NAMES = (
-    *("figure_1", "lrn_cifar", "ingredients_cifar", "ingredients_photos", "ten_views", "overfitting", "will_it_train"),
+    *("evidence_cifar", "figure_1", "lrn_cifar", "ingredients_photos", "ten_views", "overfitting", "will_it_train"),
     *("lenet_alexnet", "ensemble"),
 )
 
@@ -31,93 +33,99 @@ def split_of(found: Rows) -> str:
     return results.reported_split([row for row in found if row.get("results")])
 
 
-def effects_of(found: Rows, base: str | None = None) -> list[Effect]:
-    """The paired effects of a study's variants, in the order of their first rows; ten views last.
+def arm_and_base(found: Rows, variant: str, base: str = BASE) -> tuple[list[Row], list[Row]]:
+    """The rows of a variant, and those that it is compared with."""
+    return [row for row in found if row["variant"] == variant], [row for row in found if row["variant"] == base]
+
+
+def effect(found: Rows, variant: str, recipe: str | None = None, base: str = BASE) -> Estimate | None:
+    """What a variant adds to the top-1 error of the base, in [-1, 1]; runs are not pairs.
 
     Args:
-        base: only the rows of this recipe.
+        recipe: only the rows of this recipe.
     """
-    mine = [row for row in found if base is None or row["base"] == base]
-    names = dict.fromkeys(row["variant"] for row in mine if row["variant"] != BASE)
-    variants = [Variant(name, tuple()) for name in names]
-    if any(results.error(row, "top1_error", split_of(mine), 10) is not None for row in mine):
-        variants.append(Variant("ten-views", (), views=10))
-    return effects(mine, variants, split_of(mine))
+    mine, theirs = arm_and_base([row for row in found if recipe in (None, row["base"])], variant, base)
+    return estimate(blocks_of(mine, theirs, split_of([*mine, *theirs])))
 
 
-def effect(found: Rows, variant: str, base: str | None = None) -> Effect | None:
-    """The effect of one variant, or None."""
-    return next((e for e in effects_of(found, base) if e.variant == variant), None)
+def difference(found: Rows, variant: str, value: Callable[[Row], float | None], base: str = BASE) -> Estimate | None:
+    """The difference of any figure of the finished runs of a variant and the base."""
+    mine, theirs = arm_and_base([row for row in found if row["results"]], variant, base)
+    return estimate(values_of(mine, theirs, value))
 
 
-def races(found: Rows) -> dict[str, dict[int, tuple[int, bool]]]:
-    """figure_1: activation -> seed -> (epochs to the training error, whether it was reached).
+def ten_views(found: Rows) -> Estimate | None:
+    """What ten views add to the error of one, on the same networks of one variant."""
+    return estimate(views_of(found, split_of(found), 10))
 
-    One that never got there, or diverged, counts with one epoch more than it was given: at least so many.
+
+def view_gains(studies: Studies) -> dict[str, Estimate]:
+    """ "base, variant (study)" -> what ten views add to the error of one, for every network that was looked at so."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for study, found in studies.items():
+        for row in found:
+            if row.get("results") and row.get("seed") is not None:
+                groups[f"{row['base']}, {row['variant']} ({study})"].append(row)
+    gains = {name: ten_views(mine) for name, mine in groups.items()}
+    return {name: found for name, found in gains.items() if found is not None}
+
+
+def races(found: Rows) -> dict[str, list[tuple[Row, int, bool]]]:
+    """figure_1: activation -> of each run its row, the epochs to the training error, and whether it was reached.
+
+    One that never got there, or diverged, is censored: it needs more epochs than it was given.
     """
-    out: dict[str, dict[int, tuple[int, bool]]] = defaultdict(dict)
+    out: dict[str, list[tuple[Row, int, bool]]] = defaultdict(list)
     for row in found:
         error = row["until_train_error"]
         if error is None:
             continue
         reached = [e["epoch"] for e in row["curve"] if e["train_top1_error"] <= error]
         cap = int(row["settings"]["epochs"])
-        out[row["variant"]][row["seed"]] = (reached[0], True) if reached else (cap + 1, False)
+        out[row["variant"]].append((row, reached[0], True) if reached else (row, cap + 1, False))
     return dict(out)
 
 
-def race_ratio(found: Rows, slow: str, fast: str = "relu") -> tuple[Interval, bool] | None:
-    """How many times as many epochs `slow` needs: the geometric mean and its interval, and whether all got there."""
+def race_ratio(found: Rows, slow: str, fast: str = "relu") -> Estimate | float | None:
+    """How many times as many epochs `slow` needs, as the logarithm of the ratio of the geometric means.
+
+    Returns:
+        A number where runs of `slow` are censored: the logarithm is at least that, and no interval can be had.
+    """
     times = races(found)
-    seeds = sorted(set(times.get(slow, {})) & set(times.get(fast, {})))
-    if not seeds:
+    if slow not in times or fast not in times:
         return None
-    logs = mean_interval([math.log(times[slow][s][0] / times[fast][s][0]) for s in seeds])
-    ends = [None if end is None else math.exp(end) for end in (logs.low, logs.high)]
-    exact = all(times[name][s][1] for name in (slow, fast) for s in seeds)
-    return Interval(math.exp(logs.mean), *ends, logs.count), exact
+    if not all(done for name in (slow, fast) for _, _, done in times[name]):
+        if not all(done for _, _, done in times[fast]):
+            return None
+        logs = [[math.log(epochs) for _, epochs, _ in times[name]] for name in (slow, fast)]
+        return float(np.mean(logs[0]) - np.mean(logs[1]))
+    epochs = {id(row): count for name in (slow, fast) for row, count, _ in times[name]}
+    mine, theirs = ([row for row, _, _ in times[name]] for name in (slow, fast))
+    return estimate(values_of(mine, theirs, lambda row: math.log(epochs[id(row)])))
 
 
-def view_gains(studies: Studies) -> dict[str, dict[str, Interval]]:
-    """ "base, variant (study)" -> measure -> what ten views add to the error of one, over the seeds of that network."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for study, found in studies.items():
-        for row in found:
-            if row.get("results") and row.get("seed") is not None:
-                groups[f"{row['base']}, {row['variant']} ({study})"].append(row)
-    out: dict[str, dict[str, Interval]] = {}
-    for name, mine in groups.items():
-        split = split_of(mine)
-        for measure in ("top1_error", "top5_error"):
-            pairs = [(results.error(r, measure, split, 10), results.error(r, measure, split, 1)) for r in mine]
-            values = [ten - one for ten, one in pairs if ten is not None and one is not None]
-            if values:
-                out.setdefault(name, {})[measure] = mean_interval(values)
-    return out
+def places(found: Rows) -> list[str]:
+    """The machines and precisions of rows."""
+    return [", ".join(place) for place in by_place(found)]
 
 
-def paired(found: Rows, variant: str, value: Any, base: str = BASE) -> Interval | None:
-    """The paired difference of any figure: `value(row)` of a variant less that of the base, over common seeds."""
-    mine = {row["seed"]: row for row in found if row["variant"] == variant and row["results"]}
-    theirs = {row["seed"]: row for row in found if row["variant"] == base and row["results"]}
-    seeds = sorted(set(mine) & set(theirs))
-    return mean_interval([value(mine[s]) - value(theirs[s]) for s in seeds]) if seeds else None
+def uncommitted(found: Rows) -> int:
+    """How many rows were made by sources that were not committed as they were."""
+    return sum(str(row.get("commit")).endswith("-dirty") for row in found)
 
 
-def overfit(row: Row) -> float:
+def overfit(row: Row) -> float | None:
     """Held-out error less training error at the end, both looked at as test images are; in [-1, 1]."""
     held_out, own = (results.error(row, "top1_error", split) for split in (split_of([row]), "train"))
-    assert held_out is not None
-    assert own is not None
-    return held_out - own
+    return None if held_out is None or own is None else held_out - own
 
 
-def rise(row: Row) -> float:
-    """How far the held-out error at the end lies above its lowest value on the way; in [0, 1]."""
-    errors = [epoch["val_top1_error"] for epoch in row["curve"] if "val_top1_error" in epoch]
-    return float(errors[-1] - min(errors))
+def train_error(row: Row) -> float | None:
+    """The error on the training images at the end, looked at as test images are; in [0, 1]."""
+    return results.error(row, "top1_error", "train")
 
 
-def first_loss(row: Row) -> float:
+def first_loss(row: Row) -> float | None:
     """The training loss of the first epoch."""
-    return float(row["curve"][0]["train_loss"])
+    return float(row["curve"][0]["train_loss"]) if row["curve"] else None

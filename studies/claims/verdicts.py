@@ -1,223 +1,220 @@
 """How a claim is judged: from the rows of a study to a result in words and a verdict, by the rule of `claims.py`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import exp, log
 
 import numpy as np
 
 from alexnet.data.augment import crop_offsets
-from alexnet.evaluation.intervals import Interval
 from alexnet.experiments import results
 from alexnet.experiments.ablation import claimed
+from alexnet.experiments.distributions import clopper_pearson
+from alexnet.experiments.inference import Estimate, holm
+from alexnet.experiments.verdicts import AIM, MATTERS, Judged, Verdict, judge
 from alexnet.models.build import build_model
 from alexnet.models.summary import Summary, summarize
 from alexnet.recipes.ingredients import BY_NAME
 from alexnet.recipes.named import find_recipe
 from studies.claims import measures
-from studies.claims.measures import Studies
+from studies.claims.measures import Rows, Studies
 
-REPRODUCED, NOT, OPPOSITE = "reproduced", "not reproduced", "not reproduced: the opposite"
-UNTESTABLE, WAITING = "not testable at this scale", "not measured yet"
+SECONDARY = "interval only: a secondary measure of the plan"
 Found = tuple[str, str]  # result, verdict
 
 
 @dataclass(frozen=True)
+class Sign:
+    """A sign that is claimed, and how it is estimated."""
+
+    estimate: Callable[[Rows], Estimate | None]
+    study: str  # its claims are a family, for the correction of p values
+    direction: int  # +1 that the effect is above zero, -1 below
+    smallest: float = MATTERS
+    unit: str = "points"
+    what: str = ""  # precedes the figures
+    secondary: bool = False  # gets an interval and no verdict
+    paper: float | None = None  # in the unit of the effect
+
+
+@dataclass(frozen=True)
 class Claim:
-    """One line of the table."""
+    """One line of the table: either what a test says, or what `count` finds."""
 
     text: str
     section: str
     recorded: str  # what the paper or its notebook has
     command: str  # of our experiment; empty if there is none
-    judge: Callable[[Studies], Found]
+    test: Sign | None = None
+    count: Callable[[Studies], Found] | None = None
 
 
-def signed(value: Interval | None, direction: int, text: str) -> Found:
-    """The verdict on a claimed direction: +1 that the difference is above zero, -1 below."""
-    if value is None or value.low is None or value.high is None:
-        return (text if value is not None else "", WAITING)
-    above, below = value.low > 0, value.high < 0
-    right, wrong = (above, below) if direction > 0 else (below, above)
-    return text, REPRODUCED if right else OPPOSITE if wrong else NOT
-
-
-def shown(value: Interval | None, unit: str = "points", scale: float = 100) -> str:
-    """A difference with its interval and how many seeds it is of."""
+def shown(value: Estimate | None, unit: str = "points", digits: int = 2) -> str:
+    """An effect with its interval and how many runs it is of: of the arm and of the base."""
     if value is None:
         return ""
-    if value.low is None or value.high is None:
-        return f"{scale * value.mean:+.2f} {unit}, one seed"
-    ends = f"[{scale * value.low:+.2f}, {scale * value.high:+.2f}]"
-    return f"{scale * value.mean:+.2f} {ends} {unit}, {value.count} seeds"
+    change, scale = (exp, 1.0) if unit == "times" else (float, 100.0 if unit == "points" else 1.0)
+    sign = "" if unit == "times" else "+"
+    runs = " against ".join(map(str, value.counts))
+    mean, *ends = (
+        None if v is None else f"{scale * change(v):{sign}.{digits}f}" for v in (value.effect, value.low, value.high)
+    )
+    interval = "" if None in ends else f" [{', '.join(map(str, ends))}]"
+    return f"{mean}{interval} {unit}, {runs} runs"
+
+
+def family_of(studies: Studies, tests: Mapping[str, Sign]) -> dict[str, tuple[Estimate | None, Judged]]:
+    """Judges the claims of all studies, each study with Holm's correction for those of its claims that are tested."""
+    found = {name: test.estimate(studies[test.study]) for name, test in tests.items()}
+    adjusted: dict[str, float] = {}
+    for study in {test.study for test in tests.values()}:
+        mine = [name for name, test in tests.items() if test.study == study and not test.secondary]
+        ps = {name: value.p if (value := found[name]) is not None else None for name in mine}
+        adjusted |= holm(ps)
+    return {
+        name: (
+            found[name],
+            judge(found[name], test.direction, test.smallest, adjusted.get(name), AIM * test.smallest),
+        )
+        for name, test in tests.items()
+    }
 
 
 def study_command(study: str) -> str:
     """What repeats a study."""
-    cifar = study in ("figure_1", "lrn_cifar", "ingredients_cifar")
+    if study == "evidence_cifar":
+        return "`python -m studies.paper.evidence CIFAR10`"
+    cifar = study in ("figure_1", "lrn_cifar")
     data = '"CIFAR10 PHOTOS"' if study == "lenet_alexnet" else "CIFAR10" if cifar else "PHOTOS"
     return f"`make study NAME={study} DATA={data}`"
 
 
-def ingredient(name: str, study: str, direction: int = 1, measure: str = "top1_error", claim: str = "") -> Claim:
-    """What the change of an ingredient adds to an error, in a study of ingredients."""
+def ingredient(name: str, claim: str = "", value: Callable[[results.Row], float | None] | None = None) -> Claim:
+    """What the change of an ingredient adds to an error, in the study of ingredients on photos."""
     known = BY_NAME[name]
-
-    def judge(studies: Studies) -> Found:
-        found = measures.effect(studies[study], name)
-        value = found.differences.get(measure) if found else None
-        return signed(value, direction, shown(value))
-
     also = f" (these nets differ also in: {known.besides})" if known.besides else ""
     figures = [f"{claimed(known.paper)} points" if known.paper else "", known.recorded + also]
     recorded = "; ".join(part for part in figures if part)
-    where = "CIFAR-10" if study.endswith("cifar") else "photos"
-    text = f"{claim or known.claim or known.what} ({name}, {where})"
-    return Claim(text, known.section or "notebook", recorded, study_command(study), judge)
+    study = "ingredients_photos"
+
+    def found(rows: Rows) -> Estimate | None:
+        return measures.effect(rows, name) if value is None else measures.difference(rows, name, value)
+
+    paper = None if known.paper is None or known.paper.top1 is None else known.paper.top1 / 100
+    text = f"{claim or known.claim or known.what} ({name}, photos)"
+    return Claim(text, known.section or "notebook", recorded, study_command(study), Sign(found, study, 1, paper=paper))
 
 
-def race(slow: str) -> Callable[[Studies], Found]:
+def compared(
+    text: str,
+    section: str,
+    recorded: str,
+    study: str,
+    variant: str,
+    value: Callable[[results.Row], float | None] | None = None,
+    *,
+    base: str = "base",
+    recipe: str | None = None,
+    **options: object,
+) -> Claim:
+    """A claim that a variant has more of something than the base."""
+
+    def found(rows: Rows) -> Estimate | None:
+        if value is None:
+            return measures.effect(rows, variant, recipe, base)
+        return measures.difference(rows, variant, value, base)
+
+    test = Sign(found, study, 1, **options)  # type: ignore[arg-type]
+    return Claim(text, section, recorded, study_command(study), test)
+
+
+def race(slow: str) -> Claim:
     """ReLU needs fewer epochs than another function."""
 
-    def judge(studies: Studies) -> Found:
-        found = measures.race_ratio(studies["figure_1"], slow)
-        if found is None:
-            return "", WAITING
-        ratio, exact = found
-        least = "" if exact else "at least "
-        text = f"{slow} needs {least}{_times(ratio, ' the epochs of ReLU')}"
-        if ratio.low is None:
-            return text, WAITING
-        return text, REPRODUCED if ratio.low > 1 else NOT
+    def exact(rows: Rows) -> Estimate | None:
+        ratio = measures.race_ratio(rows, slow)
+        return ratio if isinstance(ratio, Estimate) else None
 
-    return judge
+    def bound(studies: Studies) -> Found:
+        ratio = measures.race_ratio(studies["figure_1"], slow)
+        if not isinstance(ratio, float):
+            return "", Verdict.NOT_MEASURED
+        times = measures.races(studies["figure_1"])
+        ended = sum(not done for _, _, done in times[slow])
+        runs = f"{ended} of {len(times[slow])} runs ended before 25 %"
+        return f"{slow} needs at least {exp(ratio):.2f} times the epochs: a bound, for {runs}", Verdict.UNDECIDED
+
+    recorded = "figure 1" if slow == "tanh" else "saturating units are slower"
+    name = {"tanh": "tanh", "sigmoid": "the logistic function"}[slow]
+    test = Sign(exact, "figure_1", 1, log(1.1), "times", f"epochs of {slow} against ReLU")
+    return Claim(
+        f"ReLU reaches 25 % training error sooner than {name}", "3.1", recorded, study_command("figure_1"), test, bound
+    )
 
 
 def six_times(studies: Studies) -> Found:
     """Whether the interval of the factor holds six."""
-    found = measures.race_ratio(studies["figure_1"], "tanh")
-    if found is None or found[0].low is None or found[0].high is None:
-        return "", WAITING
-    ratio, exact = found
-    text = _times(ratio)
-    if not exact:
-        return f"at least {text}; some runs with tanh ended before 25 %", UNTESTABLE
-    return text, REPRODUCED if ratio.low <= 6 <= ratio.high else NOT
-
-
-def _times(ratio: Interval, what: str = "") -> str:
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.mean:.2f} times{what}, one seed"
-    return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times{what}, {ratio.count} seeds"
-
-
-def lrn(base: str) -> Callable[[Studies], Found]:
-    """Leaving normalisation out of a net for CIFAR-10 costs points."""
-
-    def judge(studies: Studies) -> Found:
-        found = measures.effect(studies["lrn_cifar"], "no-lrn", base)
-        value = found.differences.get("top1_error") if found else None
-        return signed(value, 1, shown(value))
-
-    return judge
-
-
-def views(studies: Studies) -> Found:
-    """Ten views against one on photos of 224 pixels."""
-    gains = [g["top1_error"] for n, g in measures.view_gains({"ten_views": studies["ten_views"]}).items()]
-    value = gains[0] if gains else None
-    return signed(value, -1, shown(value))
+    ratio = measures.race_ratio(studies["figure_1"], "tanh")
+    if ratio is None or (isinstance(ratio, Estimate) and ratio.low is None):
+        return "", Verdict.NOT_MEASURED
+    if isinstance(ratio, float):
+        return f"at least {exp(ratio):.2f} times; some runs with tanh ended before 25 %", Verdict.UNDECIDED
+    verdict = Verdict.SUPPORTED if ratio.holds(log(6)) else Verdict.CONTRADICTED
+    return shown(ratio, "times"), f"{verdict}, for this network and these rates"
 
 
 def every_view(studies: Studies) -> Found:
-    """How many of the networks of all studies gain."""
-    gains = [g["top1_error"] for g in measures.view_gains(studies).values()]
-    judged = [g for g in gains if g.low is not None]
-    if not judged:
-        return "", WAITING
-    better = sum(g.high is not None and g.high < 0 for g in judged)
-    worse = sum(g.low is not None and g.low > 0 for g in judged)
-    text = f"of {len(judged)} networks {better} gain, {worse} lose, {len(judged) - better - worse} neither"
-    return text, REPRODUCED if better == len(judged) else NOT
-
-
-def overfits(variant: str, base: str = "base") -> Callable[[Studies], Found]:
-    """Without a remedy the gap between held-out and training error is wider."""
-
-    def judge(studies: Studies) -> Found:
-        value = measures.paired(studies["overfitting"], variant, measures.overfit, base)
-        return signed(value, 1, f"gap between held-out and training error {shown(value)}" if value else "")
-
-    return judge
-
-
-def early(study: str) -> Callable[[Studies], Found]:
-    """Biases of 0 leave the loss of the first epoch higher."""
-
-    def judge(studies: Studies) -> Found:
-        value = measures.paired(studies[study], "bias-0", measures.first_loss)
-        return signed(value, 1, f"loss of the first epoch {shown(value, 'nats', 1)}" if value else "")
-
-    return judge
-
-
-def plain_pooling_overfits(study: str) -> Callable[[Studies], Found]:
-    """Plain pooling widens the gap between held-out and training error."""
-
-    def judge(studies: Studies) -> Found:
-        value = measures.paired(studies[study], "plain-pooling", measures.overfit)
-        return signed(value, 1, f"gap between held-out and training error {shown(value)}" if value else "")
-
-    return judge
+    """How many of the networks of all studies gain, corrected for their number."""
+    gains = {name: gain for name, gain in measures.view_gains(studies).items() if gain.p is not None}
+    if not gains:
+        return "", Verdict.NOT_MEASURED
+    adjusted = holm({name: gain.p for name, gain in gains.items()})
+    sure = [gain.effect for name, gain in gains.items() if adjusted[name] < 0.05]
+    better, worse = sum(e < 0 for e in sure), sum(e > 0 for e in sure)
+    lower = sum(gain.effect < 0 for gain in gains.values())
+    text = f"of {len(gains)} networks {lower} err less with ten; beyond chance {better} gain and {worse} lose"
+    return text, Verdict.SUPPORTED if better == len(gains) else Verdict.UNDECIDED
 
 
 def start_of_the_text(studies: Studies) -> Found:
-    """Whether the start values of the text leave the plateau in every run."""
+    """Whether the initial weights of the text leave the plateau."""
     found = studies["will_it_train"]
     epochs = {
         kind: [row["leaves_plateau_in_epoch"] for row in found if row["start"].startswith(kind)]
         for kind in ("paper: sigma .01, biases 1", "source")
     }
-    text, source = epochs.values()
-    if len(text) < 2 or len(source) < 2:
-        return "", WAITING
-    told = [", ".join("never" if e is None else str(e) for e in part) for part in (text, source)]
-    result = f"leaves the plateau in epochs {told[0]} of 20; the start of the source in epochs {told[1]}"
-    return result, REPRODUCED if None not in text else NOT
+    if min(map(len, epochs.values())) < 2:
+        return "", Verdict.NOT_MEASURED
+    told = []
+    for part in epochs.values():
+        low, high = clopper_pearson(sum(e is not None for e in part), len(part))
+        when = ", ".join("never" if e is None else str(e) for e in part)
+        told.append(f"in epochs {when} of 20 ({100 * low:.0f} to {100 * high:.0f} % of all runs would)")
+    left = any(e is not None for e in epochs["paper: sigma .01, biases 1"])
+    verdict = f"{Verdict.SUPPORTED}: seen to learn, and later" if left else Verdict.UNDECIDED
+    return f"leaves the plateau {told[0]}; the weights of the source {told[1]}", verdict
 
 
 def together(studies: Studies) -> Found:
-    """Five networks together err less than each of them."""
-    found = studies["ensemble"]
-    members = [
-        e for row in found if row["variant"] == "member" and (e := results.error(row, "top1_error", "test")) is not None
-    ]
-    joint = [
-        e
-        for row in found
-        if row["variant"] == "together" and (e := results.error(row, "top1_error", "test")) is not None
-    ]
-    if not joint or len(members) < 2:
-        return "", WAITING
-    mean = sum(members) / len(members)
-    text = (
-        f"{100 * joint[0]:.1f} % together, {100 * mean:.1f} % on average, {100 * min(members):.1f} % the best of "
-        f"{len(members)} (top-1, photos)"
-    )
-    return text, REPRODUCED if joint[0] < min(members) else NOT
+    """Five networks together against their mean and the best of them, with one view and with ten."""
 
+    def errors(variant: str, views: int) -> list[float]:
+        mine = [row for row in studies["ensemble"] if row["variant"] == variant]
+        found = [results.error(row, "top1_error", "test", views) for row in mine]
+        return [e for e in found if e is not None]
 
-def larger(kind: str) -> Callable[[Studies], Found]:
-    """LeNet with ReLU errs more than AlexNet."""
-
-    def judge(studies: Studies) -> Found:
-        def error(row: results.Row) -> float:
-            return results.error(row, "top1_error", measures.split_of([row])) or 0.0
-
-        value = measures.paired(studies["lenet_alexnet"], f"LeNet, ReLU, {kind}", error, f"AlexNet, {kind}")
-        return signed(value, 1, f"LeNet with ReLU {shown(value)}" if value else "")
-
-    return judge
+    told = []
+    for views in (1, 10):
+        members, joint = errors("member", views), errors("together", views)
+        if joint and len(members) >= 2:
+            told.append(
+                f"{100 * joint[0]:.1f} % together, {100 * np.mean(members):.1f} % the mean and "
+                f"{100 * min(members):.1f} % the best of {len(members)} ({views} view{'s' * (views > 1)})"
+            )
+    if not told:
+        return "", Verdict.NOT_MEASURED
+    return "; ".join(told), f"{Verdict.UNDECIDED}: one group of five, 372 photos, no interval"
 
 
 @cache
@@ -230,22 +227,42 @@ def size(studies: Studies) -> Found:
     """Parameters and neurons, in the millions and tens of thousands that the paper names."""
     counted = counts()
     right = round(counted.parameters, -7) == 60_000_000 and round(counted.neurons, -4) in (650_000, 660_000)
-    return f"{counted.parameters:,} parameters, {counted.neurons:,} neurons", REPRODUCED if right else NOT
+    text = f"{counted.parameters:,} parameters, {counted.neurons:,} neurons"
+    return text, Verdict.SUPPORTED if right else Verdict.CONTRADICTED
 
 
 def small_convolutions(studies: Studies) -> Found:
     """The share of the parameters that each convolution holds."""
     shares = {row.name: row.parameters / counts().parameters for row in counts().layers if row.name.startswith("conv")}
     text = ", ".join(f"{name} {100 * share:.2f} %" for name, share in shares.items())
-    return text, REPRODUCED if max(shares.values()) <= 0.01 else NOT
+    return text, Verdict.SUPPORTED if max(shares.values()) <= 0.01 else Verdict.CONTRADICTED
 
 
 def windows(studies: Studies) -> Found:
     """In how many ways an image of 256 pixels can be cut to 224 and mirrored."""
     places = len(np.unique(crop_offsets(0, 1, np.arange(20_000), 256 - 224)[:, 0]))
-    return f"{places} x {places} x 2 = {2 * places * places:,} in the code", REPRODUCED if places == 32 else NOT
+    text = f"{places} x {places} x 2 = {2 * places * places:,} in the code"
+    return text, Verdict.SUPPORTED if places == 32 else Verdict.CONTRADICTED
 
 
 def beyond(why: str) -> Callable[[Studies], Found]:
     """A claim that nothing here can test."""
-    return lambda studies: (why, UNTESTABLE)
+    return lambda studies: (why, Verdict.UNTESTABLE)
+
+
+def lacking(studies: Studies) -> Found:
+    """A claim whose study is planned."""
+    return "", Verdict.NOT_MEASURED
+
+
+def remarks(test: Sign, rows: Sequence[results.Row], found: Estimate | None) -> str:
+    """What a reader must know besides: blocks, and rows of sources that were not committed as they were."""
+    texts = []
+    if found is not None and found.blocks > 1:
+        texts.append(f"{found.blocks} machines, heterogeneity p = {found.heterogeneity or 0:.2f}")
+    if found is not None and len(found.counts) > 1 and found.spread and found.spread[0] == 0:
+        texts.append("all its runs end at one error, as networks do that learn nothing")
+    changed = measures.uncommitted(rows)
+    if changed:
+        texts.append(f"{changed} of the study's {len(rows)} rows are of uncommitted sources")
+    return "; ".join(texts)

@@ -2,7 +2,7 @@
 
 python -m studies.paper.ingredients_photos PHOTOS [--jobs 2]
 
-PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 an eighth as
+PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 a quarter as
 wide, on images of 64 pixels, with a short schedule; three paired seeds.
 
 About 30 minutes of one core (Xeon, Sapphire Rapids).

@@ -1,21 +1,28 @@
 """The studies: their plans, the verdicts of made-up rows, and that what is committed is what the rows give."""
 
-import importlib
+import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from alexnet.evaluation.intervals import mean_interval
+from alexnet.experiments import answers
+from alexnet.experiments.inference import Estimate
+from alexnet.experiments.verdicts import Verdict
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override, to_json
 from harness import ROOT
-from studies.claims import claims, figures, measures, verdicts
-from studies.paper import study
+from studies.claims import claims, figures, leading, measures, verdicts
+from studies.paper import evidence, ingredients_photos, study
+
+PAGE = (ROOT / "docs/claims.md").read_text()
 
 
 def test_the_claims_are_those_of_the_rows():
-    assert (ROOT / "docs/claims.md").read_text() == claims.document(measures.load(ROOT / "results"))
+    assert claims.document(measures.load(ROOT / "results")) == PAGE
 
 
 def test_the_figures_are_those_of_the_rows():
@@ -28,23 +35,6 @@ def test_the_figures_are_those_of_the_rows():
 def test_no_row_names_a_place_on_a_machine():
     for path in (ROOT / "results").glob("*.jsonl"):
         assert '"/' not in path.read_text(), path  # no value is an absolute path
-
-
-@pytest.mark.parametrize(
-    ("values", "direction", "verdict"),
-    [
-        ([1.0, 1.1, 1.2], 1, verdicts.REPRODUCED),
-        ([1.0, 1.1, 1.2], -1, verdicts.OPPOSITE),
-        ([-1.0, -1.1, -1.2], -1, verdicts.REPRODUCED),
-        ([-1.0, -1.1, -1.2], 1, verdicts.OPPOSITE),
-        ([-1.0, 0.1, 1.2], 1, verdicts.NOT),
-        ([1.0], 1, verdicts.WAITING),
-        ([], 1, verdicts.WAITING),
-    ],
-)
-def test_the_rule_of_the_verdicts(values, direction, verdict):
-    value = mean_interval(values) if values else None
-    assert verdicts.signed(value, direction, "text")[1] == verdict
 
 
 def race_rows(**epochs: tuple[int, ...]):
@@ -61,25 +51,147 @@ def race_rows(**epochs: tuple[int, ...]):
 
 def test_how_many_times_as_many_epochs():
     found = measures.race_ratio(race_rows(relu=(2, 4), tanh=(12, 16)), "tanh")
-    assert found is not None
-    assert found[0].mean == pytest.approx((6 * 4) ** 0.5)
-    assert found[1]
-    studies = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(18, 17, 19))}
-    assert verdicts.race("tanh")(studies)[1] == verdicts.REPRODUCED
-    assert verdicts.six_times(studies)[1] == verdicts.REPRODUCED
-    assert verdicts.six_times({"figure_1": race_rows(relu=(3, 3, 3), tanh=(6, 6, 7))})[1] == verdicts.NOT
+    assert isinstance(found, Estimate)
+    assert np.exp(found.effect) == pytest.approx((6 * 4) ** 0.5)
+    six = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(18, 17, 19))}
+    assert verdicts.six_times(six)[1].startswith(Verdict.SUPPORTED)
+    few = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(6, 6, 7))}
+    assert verdicts.six_times(few)[1].startswith(Verdict.CONTRADICTED)
+
+
+def test_a_run_that_ends_before_the_goal_gives_a_bound_and_no_interval():
+    """All wait for the cap: a mean of equal numbers has an interval of no width, which would be false."""
     capped = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(0, 0, 0))}
-    assert verdicts.six_times(capped)[1] == verdicts.UNTESTABLE
-    assert "at least 7.00" in verdicts.race("tanh")(capped)[0]
+    assert verdicts.six_times(capped) == ("at least 7.00 times; some runs with tanh ended before 25 %", "undecided")
+    claim = verdicts.race("tanh")
+    judged = verdicts.family_of(capped, {claim.text: claim.test})
+    text, verdict = claims.found_for(claim, capped, judged)
+    assert verdict == Verdict.UNDECIDED
+    assert text == "tanh needs at least 7.00 times the epochs: a bound, for 3 of 3 runs ended before 25 %"
+    assert measures.race_ratio(race_rows(relu=(0, 3), tanh=(9, 9)), "tanh") is None  # nothing is known of the ratio
 
 
-@pytest.mark.parametrize("name", ["ingredients_cifar", "ingredients_photos"])
-def test_every_variant_of_a_study_changes_its_base(name):
-    module = importlib.import_module(f"studies.paper.{name}")
-    base = override(find_recipe(name.replace("ingredients", "small").replace("_", "-")), module.SCHEDULE)
-    recipes = {v.name: override(base, v.changes) for v in variants_of(module.VARIANTS) if v.views == 1}
+def test_every_variant_of_a_study_changes_its_base():
+    base = override(find_recipe("small-photos"), ingredients_photos.SCHEDULE)
+    variants = variants_of(ingredients_photos.VARIANTS)
+    recipes = {v.name: override(base, v.changes) for v in variants if v.views == 1}
     assert all(recipe != base for recipe in recipes.values())
     assert len(set(map(to_json, recipes.values()))) == len(recipes)
+
+
+def lines_of(page: str, columns: int) -> list[list[str]]:
+    """The cells of the tables of so many columns."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [row for row in rows if len(row) == columns and set(row[0]) != {"-"}]
+
+
+def photo_errors(variant: str) -> list[float]:
+    """Straight from the file: top-1 errors on the test images, one view."""
+    rows = map(json.loads, (ROOT / "results/ingredients_photos.jsonl").read_text().splitlines())
+    return [row["results"]["test"]["1"]["top1_error"] for row in rows if row["variant"] == variant]
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss occurred")  # tanh: three runs that never learn have one error
+def test_intervals_and_verdicts_of_the_page_again_with_scipy():
+    """The study of photos as a family: Welch's test and interval, Holm's correction, and the rule, none of ours."""
+    mine = [(line, re.search(r"\(([a-z0-9-]+), photos\)", line[0])) for line in lines_of(PAGE, 6)]
+    named = {name[1]: line for line, name in mine if name and name[1] not in ("no-decay",)}
+    assert len(named) == 11
+    family = [claim for claim in claims.CLAIMS if claim.test and claim.test.study == "ingredients_photos"]
+    others = [
+        measures_p(c) for c in family if not (m := re.search(r"\(([a-z0-9-]+), photos\)", c.text)) or m[1] not in named
+    ]
+    tests = {name: stats.ttest_ind(photo_errors(name), photo_errors("base"), equal_var=False) for name in named}
+    ordered = sorted([*(t.pvalue for t in tests.values()), *others])
+    assert len(ordered) == len(family)
+    for name, line in named.items():
+        found, ends = tests[name], tests[name].confidence_interval()
+        effect = np.mean(photo_errors(name)) - np.mean(photo_errors("base"))
+        shown = re.match(r"([+-][\d.]+) \[([+-][\d.]+), ([+-][\d.]+)\] points, 3 against 3 runs", line[4])
+        assert shown, line
+        assert [float(v) for v in shown.groups()] == pytest.approx(
+            100 * np.array([effect, ends.low, ends.high]), abs=0.0051
+        )
+        corrected = max(min(1, (len(ordered) - i) * p) for i, p in enumerate(ordered) if p <= found.pvalue)
+        if corrected < 0.05:
+            verdict = "supported" if effect > 0 else "contradicted"
+        else:
+            verdict = "too small to matter here" if ends.low >= -0.01 and ends.high <= 0.01 else "undecided"
+        assert line[5].startswith(verdict), line
+
+
+def measures_p(claim):
+    """The p value of a claim on another figure than the test error."""
+    found = claim.test.estimate(measures.load(ROOT / "results")["ingredients_photos"])
+    return found.p
+
+
+def made_up(seeds: int = 4, images: int = 2_000, effect: float = 0.0, arms=tuple(evidence.ARMS)):
+    """Rows of the plan's study in which one arm is worse by `effect` and all others are as the base."""
+    rng = np.random.default_rng(18)
+    difficulty = rng.standard_normal(images)
+    out = []
+    for variant, count in [("base", 4 * seeds), *((arm, seeds) for arm in arms)]:
+        for seed in range(count):
+            wrong = difficulty + 0.5 * rng.standard_normal(images) > 0.5
+            if variant == "no-lrn":
+                wrong |= rng.random(images) < effect / 0.67
+            both = {"top1_error": float(wrong.mean()), answers.WRONG: answers.pack(wrong)}
+            found = {"val": {"1": both, "10": both}, "train": {"1": {"top1_error": 0.2}}}
+            out.append(
+                {
+                    "base": "small-cifar",
+                    "variant": variant,
+                    "seed": seed,
+                    "outcome": "finished",
+                    "results": found,
+                    "data": {"classes": 10, "pictures": {"val": images}},
+                    "settings": {},
+                    "environment": {"processor": "A"},
+                    "curve": [{"epoch": 1, "train_loss": 2.0}],
+                    "until_train_error": None,
+                    "commit": "1234567",
+                }
+            )
+    return out
+
+
+def test_the_leading_table_again_with_scipy():
+    """The rows of the plan: the effect, the analytic interval, Holm over fourteen, and the verdict."""
+    rows = made_up(effect=0.05)
+    studies = {name: [] for name in measures.NAMES} | {leading.STUDY: rows}
+    table = {line[1].split(" (")[-1].strip(")"): line for line in lines_of(leading.table(studies), 7)}
+    masks = {
+        name: np.array([answers.wrong_of(row, "val") for row in rows if row["variant"] == name], float)
+        for name in ["base", *evidence.ARMS]
+    }
+    expected = {}
+    for arm in evidence.ARMS:
+        a, b = masks[arm], masks["base"]
+        residuals = [y - y.mean(1, keepdims=True) - y.mean(0) + y.mean() for y in (a, b)]
+        noise = sum((r**2).sum() / (len(r) - 1) / (r.shape[1] - 1) / len(r) for r in residuals) / a.shape[1]
+        over_images = max(0.0, (a.mean(0) - b.mean(0)).var(ddof=1) / a.shape[1] - noise)
+        parts = np.array([a.mean(1).var(ddof=1) / len(a), b.mean(1).var(ddof=1) / len(b), over_images])
+        freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1, a.shape[1] - 1]).sum()
+        error = np.sqrt(parts.sum())
+        effect = a.mean() - b.mean()
+        expected[arm] = (effect, stats.t.ppf(0.975, freedom) * error, 2 * stats.t.sf(abs(effect) / error, freedom))
+    ordered = sorted(p for _, _, p in expected.values())
+    for arm, (effect, half, p) in expected.items():
+        line = table[arm]
+        low, high = (float(v) for v in line[3].strip("[]").split(", "))
+        assert float(line[2]) == pytest.approx(100 * effect, abs=0.0051)
+        assert line[4] == "4 / 16"
+        assert (low, high) == pytest.approx((100 * (effect - half), 100 * (effect + half)), abs=15 * half)
+        corrected = max(min(1, (14 - i) * q) for i, q in enumerate(ordered) if q <= p)
+        if corrected < 0.05 and low * high > 0:
+            verdict = "supported" if effect > 0 else "contradicted"
+        else:
+            verdict = "too small to matter here" if max(-low, high) <= 1 else "undecided"
+        assert line[6].startswith(verdict), line
+    assert table["no-lrn"][6].startswith("supported")
+    assert "does not hold the value of 2012" in table["no-lrn"][6]  # 5 points, not 1.4
+    assert table["ten-views"][6].startswith("beside the family; the interval does not hold")
 
 
 def test_a_subset_is_every_nth_image_of_a_class_and_is_made_once(photos, tmp_path):
@@ -92,13 +204,37 @@ def test_a_subset_is_every_nth_image_of_a_class_and_is_made_once(photos, tmp_pat
     assert study.subset(str(tmp_path / "set"), {"train": 3, "test": 5}) == str(out)
 
 
-def test_every_claim_names_a_section_and_a_verdict_of_the_rule():
-    allowed = {verdicts.REPRODUCED, verdicts.NOT, verdicts.UNTESTABLE, verdicts.WAITING}
+def test_without_rows_nothing_is_judged_but_what_is_counted():
     nothing = {name: [] for name in measures.NAMES}
-    for claim in claims.CLAIMS:
-        assert claim.section
-        assert claim.judge(nothing)[1] in allowed
-    settled = {c.text: c.judge(nothing) for c in claims.CLAIMS if not c.command.startswith("`make") and c.command}
-    assert [found[1] for found in settled.values()].count(verdicts.REPRODUCED) == 1
-    assert settled["crops and mirrors multiply the training set by 2,048"][0].startswith("33 x 33 x 2 = 2,178")
-    assert "conv3 1.45 %" in settled["each convolution holds no more than 1 % of the parameters"][0]
+    judged = verdicts.family_of(nothing, {c.text: c.test for c in claims.CLAIMS if c.test})
+    found = {claim.text: claims.found_for(claim, nothing, judged) for claim in claims.CLAIMS}
+    assert len(found) == len(claims.CLAIMS)  # no text twice
+    assert all(claim.section for claim in claims.CLAIMS)
+    counted = {
+        text: verdict
+        for text, (_, verdict) in found.items()
+        if verdict not in (Verdict.NOT_MEASURED, Verdict.UNTESTABLE)
+    }
+    assert counted == {
+        "60 million parameters, 650,000 neurons": Verdict.SUPPORTED,
+        "each convolution holds no more than 1 % of the parameters": Verdict.CONTRADICTED,
+        "crops and mirrors multiply the training set by 2,048": Verdict.CONTRADICTED,
+    }
+    assert found["crops and mirrors multiply the training set by 2,048"][0].startswith("33 x 33 x 2 = 2,178")
+    assert "conv3 1.45 %" in found["each convolution holds no more than 1 % of the parameters"][0]
+    assert all(line[6] == "not measured yet" for line in lines_of(leading.table(nothing), 7)[1:])
+    assert "not reproduced" not in claims.document(nothing)
+
+
+def test_rows_of_uncommitted_sources_are_counted_where_they_are_used():
+    rows = (ROOT / "results/overfitting.jsonl").read_text()
+    changed = rows.count('-dirty"')
+    assert changed > 0
+    assert f"{changed} of the study's {len(rows.splitlines())} rows are of uncommitted sources" in PAGE
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_intervals_of_the_readme_are_those_of_the_claims(name):
+    found = re.findall(r"[+-]?\d+\.\d\d\s\[[^\]]+\]", (ROOT / name).read_text())
+    assert len(found) == 3
+    assert all(" ".join(figure.split()) in PAGE for figure in found)
