@@ -42,6 +42,7 @@ TESTS = {
     "models/alexnet": ("tests/models/test_network.py", "tests/models/test_whole_network.py"),
     "models/fusion": ("tests/kernels/test_operators.py", "tests/models/test_pool_ties.py"),
     "models/shapes": ("tests/models/test_network.py",),
+    "data/augment": ("tests/data/test_augment.py", "tests/recipes/test_switches.py"),
     "data/pixel_statistics": ("tests/data/test_prepare.py",),
     "training/optim": ("tests/training/test_optim.py", "tests/recipes/test_diaries.py"),
     "training/schedule": ("tests/training/test_loop.py",),

@@ -187,6 +187,14 @@ def test_color_shifts_are_eigenvectors_times_square_roots_times_normal_draws():
             assert shifts[n, channel].item() == pytest.approx(by_hand, rel=1e-5, abs=1e-4)
 
 
+def test_color_shifts_of_the_paper_have_the_squares_of_the_standard_deviations():
+    """Section 4.1: eigenvalues, which are squares; here of pixels between 0 and 1, in gray levels."""
+    z = rng.normal(7, 2, np.arange(6), rng.COLOR, 3)
+    expected = [[sum(VECTORS[c, k] * v[k] * STDEVS[k] ** 2 / 255 for k in range(3)) for c in range(3)] for v in z]
+    shifts = augment.color_shifts(7, 2, np.arange(6), STDEVS, VECTORS, "eigenvalue").numpy()
+    assert shifts == pytest.approx(np.array(expected), rel=1e-5)
+
+
 def test_color_shifts_have_the_covariance_of_the_pixels():
     count = 40_000
     shifts = augment.color_shifts(0, 1, np.arange(count), STDEVS, VECTORS).numpy().astype(np.float64)
