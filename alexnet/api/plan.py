@@ -31,6 +31,7 @@ from alexnet.distributed.rendezvous import (
     train_in_workers,
     world_size_of,
 )
+from alexnet.evaluation.run_calibration import calibrate_run
 from alexnet.kernels.device import choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
@@ -174,6 +175,9 @@ class TrainingPlan:
                 allow_inexact=allowed,
                 group=group,
             )
+        if group.is_main:  # only now, since the other processes need not wait for it
+            with progress_callback(progress) as told:
+                calibrate_run(run.record, prepared, device=device, progress=told)
         return run
 
 
