@@ -39,12 +39,11 @@ def calibration_section(shown: Evaluation, raw: Evaluation | None) -> str:
         curves.append(Curve(name, tuple(b.confidence for b in bins), tuple(b.accuracy for b in bins)))
     chart = line_chart(
         "Reliability diagram", curves, x_label="probability of the most probable class", y_label="share that is right"
-    )
+    ).replace(' xmlns="http://www.w3.org/2000/svg"', "")  # within a page it is not needed, and looks like a link
     columns = {"Probabilities": "", "Calibration error (95&nbsp;% interval)": "n", "By chance": "n", "": ""}
-    last = error.distinguishable
     verdict = (
         "The error is larger than chance explains."
-        if last
+        if error.distinguishable
         else "The error is not distinguishable from that of a perfectly calibrated network."
     )
     return (

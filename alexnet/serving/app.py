@@ -40,7 +40,7 @@ from alexnet.serving.routes import router
 from alexnet.serving.service import ClientDisconnected, Service, service_of
 
 TOKEN = "token"  # belongs to `alexnet.serving.access`, on every path
-NUMBERS = ("k", "views")
+NUMBERS = ("k", "views", "min_precision", "coverage")
 SIMILAR = 0.4  # `topk` is that near to `k`
 
 
