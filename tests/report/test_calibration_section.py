@@ -43,7 +43,6 @@ def test_a_split_that_the_temperature_was_fitted_on_is_measured_by_cross_validat
 
 
 def test_a_single_image_has_a_section(stages):
-    shown, raw = stages
     one, other = (
         replace(each, names=("0",), labels=each.labels[:1], probabilities=each.probabilities[:1]) for each in stages
     )

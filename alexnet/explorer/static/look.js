@@ -86,7 +86,13 @@ export function drawLook(main, run, setup, unchanged) {
       h(
         "div",
         { class: "two slim" },
-        h("section", { class: "card" }, h("div", { class: "bar-head" }, h("h2", {}, t("look.title"))), chooser(run), sureChoices(run)),
+        h(
+          "section",
+          { class: "card" },
+          h("div", { class: "bar-head" }, h("h2", {}, t("look.title"))),
+          chooser(run),
+          sureChoices(run),
+        ),
         h(
           "section",
           { class: "card" },

@@ -16,7 +16,7 @@ function choice(key, label) {
   const options = ["", ...SHARES].map((share) =>
     h("option", { value: share }, share ? `${Math.round(100 * Number(share))} %` : t("sure.off")),
   );
-  const select = h("select", { onchange: () => go({ [key]: select.value || null }) }, options);
+  const select = h("select", { id: `choose-${key}`, onchange: () => go({ [key]: select.value || null }) }, options);
   select.value = SHARES.includes(state[key]) ? state[key] : "";
   return h("label", {}, `${label} `, select);
 }
