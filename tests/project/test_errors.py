@@ -748,7 +748,7 @@ def stopped_service(s: Scene) -> object:
 
     begun, go = threading.Event(), threading.Event()
 
-    def waiting(*arguments: object) -> list[object]:
+    def waiting(*arguments: object, **options: object) -> list[object]:
         begun.set()
         assert go.wait(60)
         return [None]
