@@ -34,7 +34,7 @@ class CalibrationError:
     """The expected calibration error of N images, in [0, 1], with what tells it from chance."""
 
     value: float
-    low: float  # 95 % bootstrap interval
+    low: float  # 95 % interval of the pivotal bootstrap
     high: float
     by_chance: float  # a perfectly calibrated network that is as sure exceeds this in 5 of 100 samples of N images
     count: int
@@ -147,9 +147,11 @@ def expected_calibration_error(
         chosen = draws.integers(0, count, count)
         resampled[i] = _binned_error(confidence[chosen], right[chosen], number[chosen], bins)
         chance[i] = _binned_error(confidence, draws.random(count) < confidence, number, bins)
-    low, high = np.quantile(resampled, (0.025, 0.975))
     value = _binned_error(confidence, right, number, bins)
-    return CalibrationError(value, float(low), float(high), float(np.quantile(chance, 0.95)), count)
+    # A resampled set repeats images, so its error is larger; the pivotal interval takes that off again.
+    most, least = 2 * value - np.quantile(resampled, (0.025, 0.975))
+    low, high = max(0.0, float(min(least, value))), float(max(most, value))
+    return CalibrationError(value, low, high, float(np.quantile(chance, 0.95)), count)
 
 
 def brier_score(probabilities: Floats, labels: NDArray[np.int64]) -> float:

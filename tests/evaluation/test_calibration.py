@@ -107,7 +107,8 @@ def test_chance_is_told_from_bad_calibration(sharpness, distinguishable):
     logits, labels = drawn(500, 6, sharpness, seed=3)
     error = expected_calibration_error(softmax(logits), labels, resamples=200)
     assert error.distinguishable == distinguishable
-    assert error.low <= error.value <= error.high or not distinguishable
+    assert 0 <= error.low <= error.value <= error.high <= 1
+    assert (error.low > 0.01) == distinguishable
 
 
 def test_a_calibrated_network_exceeds_chance_in_a_twentieth_of_samples():
