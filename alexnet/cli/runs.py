@@ -91,13 +91,16 @@ def predict(
         Name as well the smallest set of classes that holds the right one for at least this share of images: 0.9.
     """
     from alexnet.cli import tables
-    from alexnet.cli.terminal import note_left_out, refuse_unread
+    from alexnet.cli.terminal import note, note_left_out, refuse_unread
 
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     note_left_out(*named)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
     promise = model.promise(views, min_precision, coverage)
     answers = model.predict_each(named, views=views, k=k, raw=raw, min_precision=min_precision, coverage=coverage)
+    if format != "table":  # a table has them below it
+        for text in promise.notes():
+            note(text)
     unread, count = tables.predictions(answers, format, promise)
     refuse_unread(unread, count)
 

@@ -1,9 +1,11 @@
 """The verbs and the face of the package give the same answers, bit for bit: one test for each pair."""
 
 import hashlib
+import io
 import json
 import shutil
 import signal
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,10 @@ def test_every_face_is_as_sure(sure_run, alexnet, image, asked, views):
     with testclient.TestClient(app, base_url="http://127.0.0.1:8000") as client:
         query = {"views": views, "k": 3, **asked}
         served = client.post("/v1/predict", params=query, content=image.read_bytes()).json()
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(image, "image.png")
+        (batched,) = client.post("/v1/predict/batch", params=query, content=archive.getvalue()).json()["images"]
         page = {name: value for name, value in asked.items() if name != "raw"}
         sent = client.post("/explorer/images", content=image.read_bytes()).json()
         shown = client.get(f"/explorer/run/answers/{sent['image']}", params=page).json()
@@ -166,6 +172,7 @@ def test_every_face_is_as_sure(sure_run, alexnet, image, asked, views):
     top = [[name, probability] for name, probability in answer.top]
     assert [[each["class"], each["probability"]] for each in line["top"]] == top
     assert [[each["name"], each["probability"]] for each in served["top"]] == top
+    assert all(batched[name] == served[name] for name in ("top", "sure", "prediction_set"))
     for name, wanted in (("sure", "min_precision"), ("prediction_set", "coverage")):
         expected = getattr(answer, name) if wanted in asked else None
         expected = list(expected) if isinstance(expected, tuple) else expected
