@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alexnet.api.bars import TrainingBars, progress_callback
+from alexnet.api.bars import TrainingBars, in_notebook, progress_callback
 from alexnet.api.dataset import Data, named_images
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
@@ -176,7 +176,8 @@ class TrainingPlan:
                 group=group,
             )
         if group.is_main:  # only now, since the other processes need not wait for it
-            with progress_callback(progress) as told:
+            # In a notebook the lines of the epochs stay the last thing that is drawn.
+            with progress_callback(progress and not in_notebook()) as told:
                 calibrate_run(run.record, prepared, device=device, progress=told)
         return run
 
