@@ -183,6 +183,11 @@ def notebook_display() -> Callable[[str], None] | None:
     return redraw
 
 
+def in_notebook() -> bool:
+    """Whether what is shown goes into a notebook."""
+    return notebook_display() is not None
+
+
 def _in_notebook(redraw: Callable[[str], None]) -> ProgressCallback:
     last = 0.0
 

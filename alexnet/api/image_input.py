@@ -1,4 +1,4 @@
-"""What may stand for an image in Python: a file, its bytes, an array of pixels, or a Pillow image."""
+"""What may stand for an image in Python: a file, its bytes, an array, a Pillow image; and what for a dataset."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
+from alexnet.api.dataset import Data, named_images
+from alexnet.data.dataset import Prepared
 from alexnet.data.images import Pixels, convert_image
+from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.predict import find_images
 from alexnet.evaluation.predict import left_out as left_out_of_folders
+from alexnet.progress import ProgressCallback
+from alexnet.runs.run import RunFolder
+from alexnet.runs.start import images_of_run
 
 ImageLike = str | Path | bytes | Pixels | Image
 ImagesLike = ImageLike | Iterable[ImageLike]
@@ -49,6 +55,30 @@ def list_images(images: ImageLike | Iterable[ImageLike]) -> list[Path | bytes | 
 def names_of(images: str | Path | Iterable[str | Path]) -> list[str]:
     """Returns one or more names as a list of strings."""
     return [str(images)] if isinstance(images, str | Path) else [str(each) for each in images]
+
+
+def images_for(
+    record: RunFolder,
+    data: Any,
+    progress: ProgressCallback,
+    tell: Any = None,
+    labels: str | Path | None = None,
+    changed: Any = None,
+) -> Prepared:
+    """Opens the images that a network is measured on: those named, or those of its run.
+
+    Args:
+        tell: is given the report of the preparation.
+        labels: as for `alexnet.train`.
+        changed: is given a sentence if the folder of the run's images now holds others.
+    """
+    if isinstance(data, Data):
+        return data.prepared
+    own = record.data.get("source")
+    if data is None or (labels is None and own in (str(data), str(Path(data).expanduser().resolve()))):
+        return images_of_run(record, tell=tell, progress=progress, on_changed=changed)
+    table, size = named_images(data, labels)[1], record.recipe.prepare_size
+    return open_images(str(data), size, tell=tell, progress=progress, val_share=0, labels=table)
 
 
 def left_out(*images: str | Path) -> list[str]:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.api.bars import progress_callback
-from alexnet.api.dataset import Data, named_images
-from alexnet.api.image_input import ImageLike, ImagesLike, as_image, list_images, names_of
+from alexnet.api.dataset import Data
+from alexnet.api.image_input import ImageLike, ImagesLike, as_image, images_for, list_images, names_of
 from alexnet.api.warning import opened
-from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.predict import Prediction, find_images, predict
+from alexnet.evaluation.promises import Promise
+from alexnet.evaluation.run_calibration import calibration_of
 from alexnet.export.write import Exported, export_target
 from alexnet.export.write import export as export_network
 from alexnet.interpret.attribution import Explanation, explain, methods_of
@@ -29,7 +30,6 @@ from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.kernel_history import kernel_history
 from alexnet.runs.run import RunFolder
-from alexnet.runs.start import images_of_run
 
 
 class Model:
@@ -43,7 +43,8 @@ class Model:
 
     def __init__(self, record: RunFolder, network: Network):
         self.record = record  # the run; of weights without one, as if they had been imported
-        self.classifier = Classifier(network, record.class_names, record.recipe.prepare_size, record.recipe.precision)
+        size, precision = record.recipe.prepare_size, record.recipe.precision
+        self.classifier = Classifier(network, record.class_names, size, precision, calibration_of(record, network))
 
     @property
     def network(self) -> Network:
@@ -78,9 +79,7 @@ class Model:
         """The network layer by layer: shapes, parameters, multiply-adds, memory."""
         return summarize(self.network)
 
-    def predict(
-        self, images: ImagesLike, *, views: int = 1, k: int = 5, batch_size: int = 32, max_pixels: int | None = None
-    ) -> list[Prediction]:
+    def predict(self, images: ImagesLike, *, views: int = 1, k: int = 5, **options: Any) -> list[Prediction]:
         """Says what is on images, in order; an image that cannot be read gives its reason.
 
         Args:
@@ -88,27 +87,34 @@ class Model:
                 a (H, W, 3) uint8 array, a Pillow image; or several of these.
             views: 1 (the centre) or 10 (corners, centre and mirrors, probabilities averaged).
             k: classes to name for each image.
-            max_pixels: as for `alexnet.prepare`.
+            options: batch_size; max_pixels, as for `alexnet.prepare`; raw, probabilities without the temperature;
+                min_precision (0.95: `.sure` where the validation split shows that so many answers are right);
+                coverage (0.9: `.prediction_set`, classes that hold the right one so often).
 
         Returns:
             For every image its `k` most probable classes with their probabilities in [0, 1].
 
         Raises:
-            UsageError: no images were given, k is below 1, or views is neither 1 nor 10.
-            DataError: a name stands for nothing.
+            UsageError: no images were given, k is below 1, views is neither 1 nor 10, or a share not between 0 and 1.
+            DataError: a name stands for nothing, or nothing can be promised.
 
         >>> import alexnet
         >>> answers = alexnet.load("runs/last").predict(["cat.jpg", "photos/red"], views=10, k=2)
         >>> len(answers), len(answers[0].top)
         (11, 2)
         """
-        return list(self.predict_each(images, views=views, k=k, batch_size=batch_size, max_pixels=max_pixels))
+        return list(self.predict_each(images, views=views, k=k, **options))
 
-    def predict_each(self, images: ImagesLike, *, views: int = 1, k: int = 5, **limits: Any) -> Iterator[Prediction]:
+    def predict_each(self, images: ImagesLike, *, views: int = 1, k: int = 5, **options: Any) -> Iterator[Prediction]:
         """The same as `predict`, batch by batch, for more images than fit into memory."""
         if k < 1:
             raise UsageError(f"k={k}: at least one class must be named", fix="Use 1 or more: --k 1.", code="E263")
-        return predict(self.classifier, list_images(images), views=views, k=k, **limits)
+        promise = self.promise(views, options.pop("min_precision", None), options.pop("coverage", None))
+        return predict(self.classifier, list_images(images), views=views, k=k, promise=promise, **options)
+
+    def promise(self, views: int = 1, min_precision: float | None = None, coverage: float | None = None) -> Promise:
+        """What `predict` promises with these options, and how often it answers: `.threshold.answered`, `.notes()`."""
+        return self.classifier.promise(views, min_precision, coverage)
 
     def evaluate(
         self,
@@ -117,6 +123,7 @@ class Model:
         split: str | None = None,
         labels: str | Path | None = None,
         views: int = 1,
+        raw: bool = False,
         progress: bool | ProgressCallback = False,
         on_prepared: Any = None,
         on_changed: Any = None,
@@ -129,6 +136,7 @@ class Model:
             labels: as for `train`.
             split: train, val or test; by default test where there is one, else val, else all there is.
             views: 1 (the centre) or 10 (corners, centre and mirrors).
+            raw: probabilities as the network gives them, without the temperature of the run.
             on_changed: is given a sentence if the folder of the run's images now holds others.
 
         Raises:
@@ -139,12 +147,12 @@ class Model:
         30
         """
         with progress_callback(progress) as told:
-            prepared = self._images(data, told, on_prepared, labels, on_changed)
+            prepared = images_for(self.record, data, told, on_prepared, labels, on_changed)
             chosen = split or next(name for name in ("test", "val", "train") if name in prepared.splits)
+            heat = self.classifier.temperature(views, raw)
             names, precision = self.class_names, self.recipe.precision
-            result = evaluate(
-                self.network, prepared, chosen, class_names=names, views=views, precision=precision, progress=told
-            )
+            options: dict[str, Any] = {"views": views, "precision": precision, "temperature": heat, "progress": told}
+            result = evaluate(self.network, prepared, chosen, class_names=names, **options)
         return replace(result, split="all") if list(prepared.splits) == ["train"] else result
 
     def explain(
@@ -295,7 +303,7 @@ class Model:
         """
         target, form = export_target(out, to, self.source.resolve().name)
         with progress_callback(progress) as told:
-            prepared = self._images(data, told, on_prepared)
+            prepared = images_for(self.record, data, told, on_prepared)
             chosen = split or next(name for name in ("val", "test", "train") if name in prepared.splits)
             return export_network(
                 self.record,
@@ -308,15 +316,6 @@ class Model:
                 int8=int8,
                 progress=told,
             )
-
-    def _images(self, data: Any, progress: ProgressCallback, tell: Any, labels: Any = None, changed: Any = None) -> Any:
-        if isinstance(data, Data):
-            return data.prepared
-        own = self.record.data.get("source")
-        if data is None or (labels is None and own in (str(data), str(Path(data).expanduser().resolve()))):
-            return images_of_run(self.record, tell=tell, progress=progress, on_changed=changed)
-        table, size = named_images(data, labels)[1], self.recipe.prepare_size
-        return open_images(str(data), size, tell=tell, progress=progress, val_share=0, labels=table)
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:3]) + (", ..." if len(self.class_names) > 3 else "")

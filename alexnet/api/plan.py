@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alexnet.api.bars import TrainingBars, progress_callback
+from alexnet.api.bars import TrainingBars, in_notebook, progress_callback
 from alexnet.api.dataset import Data, named_images
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
@@ -31,6 +31,7 @@ from alexnet.distributed.rendezvous import (
     train_in_workers,
     world_size_of,
 )
+from alexnet.evaluation.run_calibration import calibrate_run
 from alexnet.kernels.device import check_processes, choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
@@ -176,6 +177,10 @@ class TrainingPlan:
                 fast=fast,
                 group=group,
             )
+        if group.is_main:  # only now, since the other processes need not wait for it
+            # In a notebook the lines of the epochs stay the last thing that is drawn.
+            with progress_callback(progress and not in_notebook()) as told:
+                calibrate_run(run.record, prepared, device=device, progress=told)
         return run
 
 

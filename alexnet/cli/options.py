@@ -25,6 +25,7 @@ __all__ = [
     "Labels",
     "MaxPixels",
     "Names",
+    "Raw",
     "RunPath",
     "Views",
     "refuse_several",
@@ -64,6 +65,7 @@ MaxPixels = Annotated[
     ),
 ]
 Names = Annotated[int, Parameter(name=["--k", "-k"], help="How many answers for each image.")]
+Raw = Annotated[bool, Parameter(help="Probabilities as the network gives them, without the temperature of the run.")]
 RunPath = Annotated[Path, Parameter(help="The run folder; runs/last is the newest.")]
 Views = Annotated[
     Literal[1, 10],

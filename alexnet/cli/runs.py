@@ -10,6 +10,7 @@ from alexnet.cli.options import (
     Images,
     Labels,
     Names,
+    Raw,
     RunPath,
     Views,
 )
@@ -22,6 +23,7 @@ def evaluate(
     split: str | None = None,
     labels: Labels = None,
     views: Views = 1,
+    raw: Raw = False,
     checkpoint: Checkpoint = "best",
     format: Format = "table",
     device: Device = "auto",
@@ -49,6 +51,7 @@ def evaluate(
         split=split,
         labels=labels,
         views=views,
+        raw=raw,
         progress=True,
         on_prepared=tell,
         on_changed=terminal.note,
@@ -66,6 +69,9 @@ def predict(
     *images: Images,
     views: Views = 1,
     k: Names = 5,
+    raw: Raw = False,
+    min_precision: float | None = None,
+    coverage: float | None = None,
     format: Format = "table",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
@@ -75,14 +81,27 @@ def predict(
     For example:
       alexnet predict runs/last cat.jpg holiday/
       find . -name '*.jpg' | alexnet predict runs/photos - --format csv
+      alexnet predict runs/last holiday/ --min-precision 0.95 --coverage 0.9
+
+    Parameters
+    ----------
+    min_precision
+        Say "not sure" unless the validation split shows that at least this share of the answers is right: 0.95.
+    coverage
+        Name as well the smallest set of classes that holds the right one for at least this share of images: 0.9.
     """
     from alexnet.cli import tables
-    from alexnet.cli.terminal import note_left_out, refuse_unread
+    from alexnet.cli.terminal import note, note_left_out, refuse_unread
 
     named = [line.strip() for line in sys.stdin if line.strip()] if list(images) == ["-"] else list(images)
     note_left_out(*named)
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
-    unread, count = tables.predictions(model.predict_each(named, views=views, k=k), format)
+    promise = model.promise(views, min_precision, coverage)
+    answers = model.predict_each(named, views=views, k=k, raw=raw, min_precision=min_precision, coverage=coverage)
+    if format != "table":  # a table has them below it
+        for text in promise.notes():
+            note(text)
+    unread, count = tables.predictions(answers, format, promise)
     refuse_unread(unread, count)
 
 

@@ -12,6 +12,7 @@ from alexnet.data.prepare import PrepareReport
 from alexnet.doctor.examine import PAGE, Examination
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.predict import Prediction
+from alexnet.evaluation.promises import NO_PROMISE, Promise
 from alexnet.text import percent
 
 CLASSES_SHOWN = 30
@@ -103,33 +104,53 @@ def trained(folder: Path) -> Iterator[None]:
         raise
 
 
-def predictions(answers: Iterable[Prediction], form: str) -> tuple[int, int]:
-    """Prints the answers as table, json (one object a line) or csv; returns how many failed, and how many there are."""
+def predictions(answers: Iterable[Prediction], form: str, promise: Promise = NO_PROMISE) -> tuple[int, int]:
+    """Prints the answers as table, json (one object a line) or csv; returns how many failed, and how many there are.
+
+    Args:
+        promise: what was asked for beside the classes; without it there are no columns for that.
+    """
     unread, count, rows, errors = 0, 0, [], []
     block = "█" if has_all_letters() else "#"
     writer = csv.writer(sys.stdout)
     if form == "csv":
-        writer.writerow(["path", "rank", "class", "probability", "error"])
+        writer.writerow(["path", "rank", "class", "probability", "error", *_asked(promise)])
     for answer in answers:
         count += 1
         unread += bool(answer.error)
         if form == "json":
             top = [{"class": name, "probability": p} for name, p in answer.top]
             record = {"path": str(answer.path), "top": top, "error": answer.error or None}
-            print_json(record)
+            print_json(record | {name: getattr(answer, name) for name in _asked(promise)})
         elif form == "csv":
             lines = [(str(rank), name, f"{p:.6f}", "") for rank, (name, p) in enumerate(answer.top, 1)]
-            writer.writerows((answer.path, *line) for line in lines or [("", "", "", answer.error)])
+            more = [_cell(getattr(answer, name)) for name in _asked(promise)]
+            writer.writerows((answer.path, *line, *more) for line in lines or [("", "", "", answer.error)])
         elif answer.error:
             errors.append(answer.error)
         else:
             for rank, (name, p) in enumerate(answer.top):
-                rows.append(("" if rank else str(answer.path), name, block * round(20 * p), percent(p)))
+                best = [] if rank else [_cell(getattr(answer, asked)) for asked in _asked(promise)]
+                more = best or [""] * len(_asked(promise))
+                rows.append(("" if rank else str(answer.path), name, block * round(20 * p), *more, percent(p)))
     if form == "table":
-        print_table("", ("image", "class", "", "probability"), rows, left=3)
+        columns = ("image", "class", "", *(name.replace("_", " ") for name in _asked(promise)), "probability")
+        print_table("", columns, rows, left=len(columns) - 1)
+        for note in promise.notes():
+            say(note)
         for error in errors:
             say(f"not read: {error}")
     return unread, count
+
+
+def _asked(promise: Promise) -> list[str]:
+    """The fields of an answer that are shown because they were asked for."""
+    asked = {"sure": promise.threshold is not None, "prediction_set": promise.coverage is not None}
+    return [name for name, wanted in asked.items() if wanted]
+
+
+def _cell(value: bool | tuple[str, ...] | None) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else {True: "yes", False: "not sure", None: ""}[value]
 
 
 def examination(found: Examination) -> None:

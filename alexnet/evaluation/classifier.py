@@ -13,6 +13,8 @@ from alexnet.data.crops import as_batch
 from alexnet.data.folders import nfc
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import UsageError
+from alexnet.evaluation.calibration import scaled
+from alexnet.evaluation.promises import NO_PROMISE, Calibration, Promise, promise_of
 from alexnet.evaluation.views import central_view, check_size, crop_probabilities, view_probabilities
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
@@ -29,6 +31,15 @@ class ClassProbability:
     probability: float  # in [0, 1]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one image."""
+
+    top: tuple[ClassProbability, ...]  # most probable first
+    sure: bool | None = None  # whether the first of them is an answer; None if no precision was asked for
+    prediction_set: tuple[str, ...] | None = None  # None if no coverage was asked for
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     """A network together with everything that its answers depend on."""
@@ -37,6 +48,7 @@ class Classifier:
     class_names: tuple[str, ...]  # in the order of the outputs
     prepare_size: int  # side of a prepared image in pixels, as in the recipe of the training
     precision: str = "float32"  # or tf32, bfloat16
+    calibration: Calibration | None = None  # None: probabilities are as the network gives them, and nothing is promised
 
     def __repr__(self) -> str:
         network = f"{type(self.network).__name__} for {self.network.config.crop_size} pixels"
@@ -54,21 +66,35 @@ class Classifier:
         """Returns the central view of one prepared image: (1, 3, crop, crop) pixels 0..255, on the network's device."""
         return central_view(self.network, image[None])
 
-    def probabilities(self, images: Pixels, views: int = 1, batch_size: int = 64) -> NDArray[np.float32]:
+    def probabilities(
+        self, images: Pixels, views: int = 1, batch_size: int = 64, raw: bool = False
+    ) -> NDArray[np.float32]:
         """Computes the class probabilities (N, classes) of prepared images (N, size, size, 3).
 
-        One view is the central crop; ten views are averaged.
+        One view is the central crop; ten views are averaged. They are scaled by the temperature of the run.
+
+        Args:
+            raw: as the network gives them, without the temperature.
 
         Raises:
             UsageError: E225, views is neither 1 nor 10; E229, the images are smaller than the network's crop.
         """
-        return predict_probabilities(
+        rows = predict_probabilities(
             self.network, images.__getitem__, len(images), views=views, batch_size=batch_size, precision=self.precision
         )
+        return rows if raw else self.scaled(rows, views)
+
+    def scaled(self, rows: NDArray[np.float32], views: int = 1) -> NDArray[np.float32]:
+        """Scales probabilities (N, classes) that the network gave for so many views by the temperature of the run."""
+        return scaled(rows, self.temperature(views))
+
+    def temperature(self, views: int, raw: bool = False) -> float:
+        """The temperature for answers from so many views; 1 if none was fitted, or none is wanted."""
+        return 1.0 if raw or self.calibration is None else self.calibration.temperature(views)
 
     @torch.inference_mode()
     def crop_probabilities(self, image: Pixels) -> NDArray[np.float32]:
-        """Computes the class probabilities of each crop of one prepared image: (10, classes).
+        """Computes the class probabilities of each crop of one prepared image, not scaled: (10, classes).
 
         (2, classes) if the crop leaves no margin: all five crops are then the same, and so are their mirror images.
         """
@@ -80,6 +106,23 @@ class Classifier:
         """Returns the k most probable classes of one row (classes,), most probable first, ties in output order."""
         best = np.argsort(-probabilities, kind="stable")[:k]
         return tuple(ClassProbability(int(i), self.class_names[i], float(probabilities[i])) for i in best)
+
+    def promise(self, views: int, min_precision: float | None = None, coverage: float | None = None) -> Promise:
+        """Finds what answers from so many views promise; errors as those of `promise_of`."""
+        return promise_of(self.calibration, views, min_precision, coverage)
+
+    def answer(
+        self, row: NDArray[np.float32], views: int, k: int, *, raw: bool = False, promise: Promise = NO_PROMISE
+    ) -> Answer:
+        """Answers for one image from the probabilities (classes,) that the network gave, not scaled.
+
+        Args:
+            raw: name these probabilities instead of those scaled by the temperature; what is sure does not change.
+        """
+        row_scaled = self.scaled(row[None], views)[0]
+        members = promise.prediction_set(row_scaled)
+        names = None if members is None else tuple(self.class_names[i] for i in members)
+        return Answer(self.top(row if raw else row_scaled, k), promise.sure(row_scaled), names)
 
     def index_of(self, name: str) -> int:
         """Returns the index of the output for a class.

@@ -13,6 +13,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.errors import UsageError
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.intervals import mcnemar
+from alexnet.evaluation.run_calibration import calibration_of
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, open_run
@@ -92,19 +93,23 @@ def evaluate_runs(
     progress: ProgressCallback = silent,
 ) -> list[Evaluation]:
     """Evaluates every run on a split; the images are in the same order in every evaluation."""
-    device = device or torch.device("cpu")
-    return [
-        evaluate(
-            load_model(run, checkpoint).place(device),
-            prepared,
-            split,
-            class_names=run.class_names,
-            views=views,
-            precision=run.recipe.precision,
-            progress=progress,
+    device, evaluations = device or torch.device("cpu"), []
+    for run in runs:
+        model = load_model(run, checkpoint).place(device)
+        known = calibration_of(run, model)
+        evaluations.append(
+            evaluate(
+                model,
+                prepared,
+                split,
+                class_names=run.class_names,
+                views=views,
+                precision=run.recipe.precision,
+                progress=progress,
+                temperature=1.0 if known is None else known.temperature(views),
+            )
         )
-        for run in runs
-    ]
+    return evaluations
 
 
 def right(evaluation: Evaluation) -> npt.NDArray[np.bool_]:

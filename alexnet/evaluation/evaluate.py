@@ -11,6 +11,7 @@ import numpy.typing as npt
 from alexnet.data.dataset import Prepared
 from alexnet.data.folders import nfc
 from alexnet.errors import DataError
+from alexnet.evaluation.calibration import brier_score, scaled
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
@@ -56,6 +57,11 @@ class Evaluation:
         return float(-np.log(np.maximum(true_class, 1e-12)).mean())
 
     @cached_property
+    def brier_score(self) -> float:
+        """Mean squared distance between the probabilities and the truth, in [0, 2]."""
+        return brier_score(self.probabilities, self.labels)
+
+    @cached_property
     def confusion(self) -> npt.NDArray[np.int64]:
         """Counts of images (classes, classes): the row is the true class, the column the most probable one."""
         classes = len(self.class_names)
@@ -78,6 +84,7 @@ class Evaluation:
             "top1_error": self.top1_error,
             "top5_error": self.top5_error if len(self.class_names) > 5 else None,
             "log_loss": self.log_loss,
+            "brier_score": self.brier_score,
             "classes": {
                 name: {
                     "images": int(total),
@@ -113,6 +120,8 @@ def evaluate(
     precision: str = "float32",
     progress: ProgressCallback = silent,
     predict: Callable[..., npt.NDArray[np.float32]] = predict_probabilities,
+    temperature: float = 1.0,
+    images: npt.NDArray[np.int64] | None = None,
 ) -> Evaluation:
     """Evaluates a network on every image of a split once.
 
@@ -120,6 +129,8 @@ def evaluate(
         class_names: the classes of the network in the order of its outputs; the dataset may have them in another order
             or lack some.
         predict: computes the probabilities; another function than the default if several processes share the work.
+        temperature: what the probabilities are scaled by; see `alexnet.evaluation.calibration`.
+        images: the numbers of some images; by default all of the split.
 
     Raises:
         DataError: the split is missing or has classes that the network does not know.
@@ -140,10 +151,17 @@ def evaluate(
         )
     data = prepared.splits[split]
     to_output = np.array([outputs[nfc(name)] for name in prepared.class_names], np.int64)
+    names, labels, read = tuple(data.names), to_output[data.labels], data.read
+    if images is not None:
+        names, labels = tuple(data.names[i] for i in images), labels[images]
+
+    def read_some(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        return read(positions if images is None else images[positions])
+
     probabilities = predict(
-        model, data.read, len(data), views=views, batch_size=batch_size, precision=precision, progress=progress
+        model, read_some, len(labels), views=views, batch_size=batch_size, precision=precision, progress=progress
     )
-    return Evaluation(split, views, class_names, tuple(data.names), to_output[data.labels], probabilities)
+    return Evaluation(split, views, class_names, names, labels, scaled(probabilities, temperature))
 
 
 def confused_pairs(confusion: np.ndarray, limit: int) -> list[tuple[int, int, int]]:

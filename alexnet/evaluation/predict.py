@@ -16,6 +16,7 @@ from alexnet.data.image_files import EXTENSIONS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.promises import NO_PROMISE, Promise
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,15 @@ class Prediction:
     top: tuple[tuple[str, float], ...]  # (class, probability in [0, 1]), most probable first
     error: str = ""
     image: Path | bytes | Pixels | None = field(default=None, repr=False, compare=False)
+    sure: bool | None = None  # whether the first class is an answer; None if no precision was asked for
+    prediction_set: tuple[str, ...] | None = None  # classes that hold the true one as often as was asked for
 
     def __str__(self) -> str:
         name = "image" if self.path is None else str(self.path)
         classes = ", ".join(f"{label} {100 * share:.1f} %" for label, share in self.top)
-        return f"{name}: {self.error or classes}"
+        unsure = "not sure: " if self.sure is False else ""
+        among = "" if self.prediction_set is None else f" (one of: {', '.join(self.prediction_set)})"
+        return f"{name}: {self.error or unsure + classes + among}"
 
     def _repr_html_(self) -> str:
         if self.error or self.image is None:
@@ -46,7 +51,8 @@ class Prediction:
             f'<td><div style="background:#1f6fb4;height:.8em;width:{200 * share:.0f}px"></div></td></tr>'
             for label, share in self.top
         )
-        return f"<div>{_thumbnail(self.image)}<table>{rows}</table></div>"
+        unsure = "<p>not sure</p>" if self.sure is False else ""
+        return f"<div>{_thumbnail(self.image)}{unsure}<table>{rows}</table></div>"
 
 
 def _thumbnail(image: Path | bytes | Pixels) -> str:
@@ -136,12 +142,16 @@ def predict(
     k: int = 5,
     batch_size: int = 32,
     max_pixels: int | None = None,
+    raw: bool = False,
+    promise: Promise = NO_PROMISE,
 ) -> Iterator[Prediction]:
     """Predicts the k most probable classes of each image, in order; one that cannot be read gives the reason.
 
     Args:
         images: paths, the bytes of files, or (H, W, 3) uint8 pixels.
         max_pixels: see `alexnet.data.images.prepare_image`.
+        raw: probabilities as the network gives them, without the temperature.
+        promise: when an answer is sure, and which classes a set holds; found by `promise_of`.
     """
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
@@ -151,12 +161,15 @@ def predict(
                 squares[number] = classifier.prepare(image, max_pixels)
             except AlexNetError as error:
                 errors[number] = error.what
-        rows = classifier.probabilities(np.stack(list(squares.values())), views, batch_size) if squares else ()
+        rows = (
+            classifier.probabilities(np.stack(list(squares.values())), views, batch_size, raw=True) if squares else ()
+        )
         probabilities = dict(zip(squares, rows, strict=True))
         for number, image in enumerate(batch):
             path = image if isinstance(image, Path) else None
             if number in errors:
                 yield Prediction(path, (), errors[number], image)
             else:
-                top = classifier.top(probabilities[number], k)
-                yield Prediction(path, tuple((each.name, each.probability) for each in top), image=image)
+                answer = classifier.answer(probabilities[number], views, k, raw=raw, promise=promise)
+                top = tuple((each.name, each.probability) for each in answer.top)
+                yield Prediction(path, top, image=image, sure=answer.sure, prediction_set=answer.prediction_set)

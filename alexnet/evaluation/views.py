@@ -67,16 +67,19 @@ class CentralView(nn.Module):
     """A network that cuts the central view itself: takes prepared images (N, 3, side, side), pixels 0..255 of any type.
 
     Returns logits and probabilities, (N, classes) each.
+
+    Args:
+        temperature: what the logits are divided by before the softmax.
     """
 
-    def __init__(self, network: Network):
+    def __init__(self, network: Network, temperature: float = 1.0):
         super().__init__()
-        self.network = network
+        self.network, self.temperature = network, temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         config = self.network.config
         logits = self.network(center_crop(shrink(pixels, config.test_size), config.crop_size), check_range=False)
-        return logits, torch.softmax(logits, 1)
+        return logits, torch.softmax(logits / self.temperature, 1)
 
 
 def crop_boxes(image_size: int, test_size: int | None, crop: int) -> list[tuple[float, float, float]]:

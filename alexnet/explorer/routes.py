@@ -22,6 +22,7 @@ from alexnet.runs.kernel_history import effective_kernels, kernel_history
 from alexnet.runs.status import ask, progress
 from alexnet.serving.models import ServedModel
 from alexnet.serving.problems import no_such_path
+from alexnet.serving.routes import Coverage, Precision
 from alexnet.serving.service import Service, service_of
 
 router = APIRouter(include_in_schema=False)
@@ -75,22 +76,34 @@ async def image_png(request: Request, run: str, name: str) -> Response:
 
 
 @router.get("/explorer/{run}/answers/{name}")
-async def answers(request: Request, run: str, name: str) -> Response:
-    """The most probable classes by one view, by the mean of ten views, and by each of the ten."""
+async def answers(
+    request: Request, run: str, name: str, min_precision: Precision = None, coverage: Coverage = None
+) -> Response:
+    """The most probable classes by one view, by the mean of ten views, and by each of the ten.
+
+    With `min_precision` it is said whether one view is sure; with `coverage` which classes hold the right one.
+    """
     service, explorer, served, image = await _image(request, run, name)
-    rows = await _compute(request, service, lambda: served.classifier.crop_probabilities(image))
+    classifier = served.classifier
+    raw = await _compute(request, service, lambda: classifier.crop_probabilities(image))
+    rows, ten = classifier.scaled(raw), raw.mean(0)
+    promise = classifier.promise(1, min_precision, coverage)
+    central = raw[2 if len(raw) == 10 else 0]
+    one = classifier.answer(central, 1, 5, promise=promise)
     config = served.model.config
     boxes = crop_boxes(image.shape[0], config.test_size, config.crop_size)
     crops = [
         {"box": boxes[i % len(boxes)], "mirrored": i >= len(boxes), "top": _top(served, row, 1)[0]}
         for i, row in enumerate(rows)
     ]
-    central = rows[2 if len(rows) == 10 else 0]
     return JSONResponse(
         {
             **explorer.about(served, name),
-            "one": _top(served, central),
-            "ten": _top(served, rows.mean(0)),
+            "one": [asdict(each) for each in one.top],
+            "sure": one.sure,
+            "prediction_set": one.prediction_set,
+            "promise": promise.notes(),
+            "ten": _top(served, classifier.scaled(ten[None], 10)[0]),
             "crops": crops,
             "mirrors": served.run.recipe.augment.flip,
         }
@@ -333,4 +346,5 @@ def _describe_run(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
         "samples": [explorer.about(served, name) for name in samples],
         "counts": {collection.kind: len(collection) for collection in collections},
         "missing": explorer.missing.get(served.name),
+        "calibrated": served.classifier.calibration is not None,
     }

@@ -65,6 +65,11 @@ def model_card(run: RunFolder, model: Network, about: dict[str, Any]) -> str:
         f"The input is pixels in 0..255: {about['preprocessing']['before']}. Inside the network: "
         f"{about['preprocessing']['inside']}. `transformers.AutoModel` cannot load this network.",
         "",
+        *(
+            [f"Probabilities are the softmax of the logits divided by {about['temperature']:.6g}, the temperature.", ""]
+            if about["temperature"] != 1
+            else []
+        ),
         "## Training",
         "",
         f"- classes: {shown}",

@@ -46,7 +46,7 @@ def need_onnx() -> Any:
     return onnx
 
 
-def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any]) -> bytes:
+def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any], temperature: float = 1.0) -> bytes:
     """Converts the network to the bytes of an ONNX file.
 
     The graph takes `pixels` (batch, 3, side, side) in 0..255, as data preparation crops them, and returns `logits` and
@@ -56,6 +56,7 @@ def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any
         side: side of the input images in pixels.
         pixels: type of the input pixels, uint8 or float32.
         about: written into the metadata, each value as JSON.
+        temperature: what the logits are divided by before the softmax; the output `logits` is not divided.
 
     Raises:
         UsageError: the package onnx is missing, or a layer has no exact counterpart.
@@ -75,7 +76,10 @@ def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any
         value = _layer(graph, name, layer, value, shape, after, extra)
         shape, extra = after, (0, 0)
     graph.nodes[-1].output[0] = LOGITS
-    graph.add("Softmax", "softmax", [LOGITS], output=PROBABILITIES, axis=1)
+    cooled = LOGITS
+    if temperature != 1:
+        cooled = graph.add("Div", "calibrated", [LOGITS, graph.store("temperature", np.float32(temperature))])
+    graph.add("Softmax", "softmax", [cooled], output=PROBABILITIES, axis=1)
     onnx_file = graph.model(side, pixels, shape[0], about)
     onnx.checker.check_model(onnx_file, full_check=True)
     return bytes(onnx_file.SerializeToString())

@@ -20,6 +20,7 @@ import torch
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.evaluation.evaluate import top_k_error
+from alexnet.evaluation.run_calibration import calibration_of
 from alexnet.evaluation.views import CentralView
 from alexnet.export.backends import (
     ABOUT,
@@ -186,13 +187,20 @@ def about_run(run: RunFolder, model: Network, side: int) -> dict[str, Any]:
             f"input_norm {config.input_norm}",
         },
         "weights_sha256": fingerprint(model),
+        "temperature": temperature_of(run, model),  # the probabilities are the softmax of the logits divided by it
     }
+
+
+def temperature_of(run: RunFolder, model: Network) -> float:
+    """The temperature that was fitted for these weights; 1 if none was."""
+    known = calibration_of(run, model)
+    return 1.0 if known is None else known.temperature(1)
 
 
 def _files(run: RunFolder, model: Network, side: int, form: str, pixels: str) -> dict[str, bytes]:
     about = about_run(run, model, side)
     if form == "onnx":
-        return {"": onnx_model(model, side, pixels, about)}
+        return {"": onnx_model(model, side, pixels, about, about["temperature"])}
     if form == "torch-export":
         return {"": program_bytes(model, side, about)}
     return folder_files(run, model, about)
@@ -205,7 +213,7 @@ def program_bytes(model: Network, side: int, about: dict[str, Any]) -> bytes:
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
     shapes = {"pixels": {0: torch.export.Dim("batch")}}
     with torch.no_grad():
-        program = torch.export.export(CentralView(model), (example,), dynamic_shapes=shapes)
+        program = torch.export.export(CentralView(model, about["temperature"]), (example,), dynamic_shapes=shapes)
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(about, ensure_ascii=False)})
     return buffer.getvalue()

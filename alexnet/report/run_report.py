@@ -6,6 +6,7 @@ gives the same bytes. Its sections are built in `sections`, its appearance in `h
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import torch
 
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError
+from alexnet.evaluation.calibration import scaled
 from alexnet.evaluation.evaluate import Evaluation, confused_pairs, evaluate, examples_of, worst_mistakes
+from alexnet.evaluation.run_calibration import calibration_of
 from alexnet.progress import ProgressCallback, silent
 from alexnet.report import sections
+from alexnet.report.calibration_section import calibration_section
 from alexnet.report.figures import thumbnail
 from alexnet.report.html import page
 from alexnet.runs.checkpoint import load_model
@@ -29,7 +33,11 @@ WORST = 25
 
 
 def write_report(
-    run: Path, evaluations: Sequence[Evaluation], images: Callable[[np.ndarray], np.ndarray], conv1: np.ndarray
+    run: Path,
+    evaluations: Sequence[Evaluation],
+    images: Callable[[np.ndarray], np.ndarray],
+    conv1: np.ndarray,
+    raw: Evaluation | None = None,
 ) -> Path:
     """Writes `report.html` into the run folder and returns its path.
 
@@ -38,6 +46,7 @@ def write_report(
         evaluations: the first is shown in detail, all of them in the headline table.
         images: indices (n,) of images of the first evaluation -> uint8 (n, H, W, 3).
         conv1: weights of the first layer (filters, 1 or 3 channels, kh, kw).
+        raw: the first evaluation with probabilities as the network gave them, if they were scaled since.
     """
     if not evaluations:
         raise ValueError("a report needs at least one evaluation; evaluate the run first")
@@ -56,6 +65,7 @@ def write_report(
         "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
         "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
         "confusion": ("Confused classes", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
+        "probabilities": ("Probabilities", calibration_section(shown, raw)),
         "classes": ("Results per class", sections.per_class(shown.confusion, names)),
         "mistakes": ("Most confident mistakes", sections.mistaken_images(shown, names, worst, pixels)),
         "filters": ("Filters of the first layer", sections.first_layer(conv1, recipe)),
@@ -100,23 +110,26 @@ def report_run(
     """
     model = load_model(run).place(device or torch.device("cpu"))
     splits: list[str] = [name for name in ("test", "val") if name in prepared.splits] or ["train"]
-    evaluations = []
+    known = calibration_of(run, model)
+    evaluations, raw = [], None
     for split in splits:
         for views in (1, 10) if run.recipe.augment.flip else (1,):
-            evaluations.append(
-                evaluate(
-                    model,
-                    prepared,
-                    split,
-                    class_names=run.class_names,
-                    views=views,
-                    precision=run.recipe.precision,
-                    progress=progress,
-                )
+            found = evaluate(
+                model,
+                prepared,
+                split,
+                class_names=run.class_names,
+                views=views,
+                precision=run.recipe.precision,
+                progress=progress,
             )
+            if known is not None:
+                raw = raw or found
+                found = replace(found, probabilities=scaled(found.probabilities, known.temperature(views)))
+            evaluations.append(found)
     summaries = json.dumps([e.summary() for e in evaluations], indent=1, ensure_ascii=False)
     with sealing(run, "evaluation.json", "report.html"):
         write_file(run.folder / "evaluation.json", summaries.encode())
         conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
-        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1)
+        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1, raw)
     return evaluations, page

@@ -5,6 +5,7 @@ RUN/SHA256SUMS                                            checksums of these, an
 RUN/metrics.jsonl                                         one JSON object per line, appended
 RUN/checkpoints/step-00000240/ RUN/LAST RUN/BEST          see `alexnet.runs.checkpoint`
 RUN/conv1/epoch-00003.npy                                 see `alexnet.runs.kernel_history`
+RUN/calibration.json                                      see `alexnet.evaluation.run_calibration`
 RUN/evaluation.json report.html                           written at the end
 """
 
@@ -110,6 +111,18 @@ def open_run(folder: Path) -> RunFolder:
     contents = {name: _verified(folder / name, sums.get(name)) for name in IDENTITY}
     classes, data = (json.loads(contents[name]) for name in ("classes.json", "data.json"))
     return RunFolder(folder, from_json(contents["recipe.json"].decode()), tuple(classes), data)
+
+
+def read_sealed(run: RunFolder, name: str) -> bytes | None:
+    """Reads a file that was written within `sealing`; None if there is none, or none that was finished.
+
+    Raises:
+        UntrustedFileError: E651, it is damaged.
+    """
+    if not (run.folder / SUMS).is_file() or not (run.folder / name).is_file():
+        return None
+    expected = read_sums(run.folder).get(name)
+    return None if expected is None else _verified(run.folder / name, expected)
 
 
 def _verified(path: Path, expected: str | None) -> bytes:

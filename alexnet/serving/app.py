@@ -40,7 +40,7 @@ from alexnet.serving.routes import router
 from alexnet.serving.service import ClientDisconnected, Service, service_of
 
 TOKEN = "token"  # belongs to `alexnet.serving.access`, on every path
-NUMBERS = ("k", "views")
+NUMBERS = ("k", "views", "min_precision", "coverage")
 MOST_QUERY = 4096  # bytes; a query of all parameters has a few dozen
 SIMILAR = 0.4  # `topk` is that near to `k`
 

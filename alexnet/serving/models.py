@@ -70,13 +70,18 @@ class ServedModels:
         """
         with self._loading:
             loaded = {name: self._load(name) for name in self._folders}
-            changed = [name for name in loaded if loaded[name].model_id != self._served[name].model_id]
+            changed = [name for name in loaded if _state(loaded[name]) != _state(self._served[name])]
             self._served = {name: loaded[name] if name in changed else self._served[name] for name in loaded}
             return changed
 
     def _load(self, name: str) -> ServedModel:
         model = load(self._folders[name], checkpoint=self._checkpoint, device=self._device)
         return ServedModel(name, model.record, model.classifier, model.fingerprint)
+
+
+def _state(served: ServedModel) -> tuple[object, ...]:
+    """What the answers depend on."""
+    return served.model_id, served.classifier.calibration
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """The routes for programs, /v1/..., and those for monitoring."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -74,29 +75,55 @@ RunName = Annotated[str | None, Query(description="Which run; by default the fir
 Views = Annotated[
     schemas.Views, Query(description="1: the center; 10: the corners, the center and their horizontal flips")
 ]
+Raw = Annotated[bool, Query(description="Probabilities as the network gives them, without the temperature")]
+Precision = Annotated[
+    float | None, Query(gt=0, lt=1, description="An answer is sure where at least this share of answers is right")
+]
+Coverage = Annotated[
+    float | None, Query(gt=0, lt=1, description="The set of classes holds the right one for this share of images")
+]
 K = Annotated[int, Query(ge=1, le=1000, description="How many to return")]
 
 
 @router.post("/v1/predict", response_model=schemas.Prediction, responses=ERRORS, openapi_extra=IMAGE)
-async def predict(request: Request, run: RunName = None, views: Views = schemas.Views.ONE, k: K = 5) -> Any:
+async def predict(
+    request: Request,
+    run: RunName = None,
+    views: Views = schemas.Views.ONE,
+    k: K = 5,
+    raw: Raw = False,
+    min_precision: Precision = None,
+    coverage: Coverage = None,
+) -> Any:
     """Classifies an image."""
     service = service_of(request)
     served = service.models.get(run)
+    promise = served.classifier.promise(views, min_precision, coverage)
     data = await service.image(request)
     async with service.queue.reserve() as places:
         image = await _image(service, served, data)
         key = (served, views)
         rows = await service.compute_batched(
-            request, places, key, [image], lambda batch: served.classifier.probabilities(np.stack(batch), views)
+            request, places, key, [image], lambda batch: _probabilities(served, batch, views)
         )
-    return {**_from(served), "views": views, "top": _top(served, rows[0], k)}
+    answer = asdict(served.classifier.answer(rows[0], views, k, raw=raw, promise=promise))
+    return {**_from(served), "views": views, **answer, "promise": promise.notes()}
 
 
 @router.post("/v1/predict/batch", response_model=schemas.Predictions, responses=ERRORS, openapi_extra=TAR)
-async def predict_batch(request: Request, run: RunName = None, views: Views = schemas.Views.ONE, k: K = 5) -> Any:
+async def predict_batch(
+    request: Request,
+    run: RunName = None,
+    views: Views = schemas.Views.ONE,
+    k: K = 5,
+    raw: Raw = False,
+    min_precision: Precision = None,
+    coverage: Coverage = None,
+) -> Any:
     """Classifies each image of a tar archive; an image that cannot be read has an error instead of classes."""
     service = service_of(request)
     served = service.models.get(run)
+    promise = served.classifier.promise(views, min_precision, coverage)
     files, notes = read_archive(await service.body(request), service.settings.max_batch)
     predictions: list[dict[str, Any]] = [{"name": name} for name, _ in files]
     images: dict[int, Pixels] = {}
@@ -110,11 +137,12 @@ async def predict_batch(request: Request, run: RunName = None, views: Views = sc
             items = list(images.values())
             key = (served, views)
             rows = await service.compute_batched(
-                request, places, key, items, lambda batch: served.classifier.probabilities(np.stack(batch), views)
+                request, places, key, items, lambda batch: _probabilities(served, batch, views)
             )
             for number, row in zip(images, rows, strict=True):
-                predictions[number]["top"] = _top(served, row, k)
-    return {**_from(served), "views": views, "images": predictions, "notes": notes}
+                predictions[number] |= asdict(served.classifier.answer(row, views, k, raw=raw, promise=promise))
+    about = {**_from(served), "views": views, "promise": promise.notes()}
+    return {**about, "images": predictions, "notes": notes}
 
 
 @router.post("/v1/similar", response_model=schemas.Neighbors, responses=ERRORS, openapi_extra=IMAGE)
@@ -246,8 +274,9 @@ async def _image(service: Service, served: ServedModel, data: bytes) -> Pixels:
     return image
 
 
-def _top(served: ServedModel, row: Any, k: int) -> list[dict[str, Any]]:
-    return [asdict(entry) for entry in served.classifier.top(row, k)]
+def _probabilities(served: ServedModel, batch: Sequence[Pixels], views: int) -> Any:
+    """As the network gives them: requests of one batch may want them scaled or raw."""
+    return served.classifier.probabilities(np.stack(batch), views, raw=True)
 
 
 def _from(served: ServedModel) -> dict[str, str]:

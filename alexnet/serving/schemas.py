@@ -50,6 +50,9 @@ class Prediction(From):
 
     views: Views
     top: list[ClassProbability]
+    sure: bool | None = None  # whether the first is an answer; null unless min_precision was given
+    prediction_set: list[str] | None = None  # classes that hold the right one; null unless coverage was given
+    promise: list[str] = []  # what min_precision and coverage promise, and how often there is an answer
 
 
 class ImagePrediction(ResponseModel):
@@ -57,6 +60,8 @@ class ImagePrediction(ResponseModel):
 
     name: str
     top: list[ClassProbability] | None = None
+    sure: bool | None = None
+    prediction_set: list[str] | None = None
     error: Problem | None = None
 
 
@@ -65,6 +70,7 @@ class Predictions(From):
 
     views: Views
     images: list[ImagePrediction]
+    promise: list[str] = []
     notes: list[str] = []  # what is in the archive and was not looked at: hidden files, folders of systems, runs
 
 

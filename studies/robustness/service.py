@@ -145,7 +145,7 @@ def reload(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         def keep_asking() -> None:
             with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
                 while len(answers) < 1000 or len(expected) < 11:
-                    told = client.post("/v1/predict?k=10", content=PHOTO)
+                    told = client.post("/v1/predict?k=10&raw=true", content=PHOTO)
                     row = told.json()
                     with lock:
                         answers.append((told.status_code, row["model"], [each["probability"] for each in row["top"]]))

@@ -1,9 +1,11 @@
 """The verbs and the face of the package give the same answers, bit for bit: one test for each pair."""
 
 import hashlib
+import io
 import json
 import shutil
 import signal
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 import alexnet as face
-from harness.small_runs import TINY
+from harness.small_runs import TINY, reseal
 
 # Times, versions and the like differ between two calls of the same program.
 CHANGES_WITH_TIME = {"seconds", "images_per_second"}
@@ -44,6 +46,21 @@ def rows_of(run: Path) -> list[dict]:
 @pytest.fixture
 def image(trained) -> Path:
     return trained / "photos" / "red" / "3.png"
+
+
+@pytest.fixture(scope="module")
+def sure_run(trained, tmp_path_factory) -> Path:
+    """The run, with a calibration that says its answers are right and 3 in 10 of its probabilities too large."""
+    run = shutil.copytree(trained / "run", tmp_path_factory.mktemp("sure") / "run")
+    stored = json.loads((run / "calibration.json").read_text())
+    confidence = [round(0.2 + 0.8 * n / 200, 4) for n in range(200)]
+    right = [n > 20 for n in range(200)]
+    for views, temperature in (("1", 1.3), ("10", 0.7)):
+        stored["views"][views] = {"temperature": temperature, "confidence": confidence, "right": right}
+        stored["views"][views]["true_class"] = confidence
+    (run / "calibration.json").write_text(json.dumps(stored))
+    reseal(run)
+    return run
 
 
 @pytest.fixture
@@ -116,6 +133,59 @@ def test_predict(trained, alexnet, model, image, views):
     for answer in model.predict(forms, views=views, k=2):
         assert [list(each) for each in answer.top] == [[each["class"], each["probability"]] for each in line["top"]]
     assert len(model.predict(image.parent, k=1)) == 10
+
+
+@pytest.mark.parametrize("views", [1, 10])
+@pytest.mark.parametrize(
+    "asked",
+    [{"min_precision": 0.9}, {"coverage": 0.6}, {"min_precision": 0.3, "coverage": 0.9, "raw": True}, {"raw": True}],
+)
+def test_every_face_is_as_sure(sure_run, alexnet, image, asked, views):
+    """The shell, Python, the service and the page: probabilities, what is sure, sets and promises, bit for bit."""
+    testclient = pytest.importorskip("fastapi.testclient", reason="the extra serve is not installed")
+    from alexnet.explorer.routes import add_explorer
+    from alexnet.serving.app import create_app
+    from alexnet.serving.models import ServedModels
+    from alexnet.serving.service import Service
+    from alexnet.serving.settings import Settings
+
+    flags = ["--raw"] if asked.get("raw") else []
+    flags += [part for name, value in asked.items() if name != "raw" for part in (f"--{name.replace('_', '-')}", value)]
+    more = ("--views", views, "--k", 3, "--format", "json", "--device", "cpu")
+    line = json.loads(typed(alexnet, "predict", sure_run, image, *flags, *more))
+    model = face.load(sure_run, device="cpu")
+    (answer,) = model.predict(image, views=views, k=3, **asked)
+    service = Service(ServedModels([sure_run], device="cpu"), Settings())
+    app = create_app(service)
+    add_explorer(app, service)
+    with testclient.TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        query = {"views": views, "k": 3, **asked}
+        served = client.post("/v1/predict", params=query, content=image.read_bytes()).json()
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(image, "image.png")
+        (batched,) = client.post("/v1/predict/batch", params=query, content=archive.getvalue()).json()["images"]
+        page = {name: value for name, value in asked.items() if name != "raw"}
+        sent = client.post("/explorer/images", content=image.read_bytes()).json()
+        shown = client.get(f"/explorer/run/answers/{sent['image']}", params=page).json()
+    service.stop()
+    top = [[name, probability] for name, probability in answer.top]
+    assert [[each["class"], each["probability"]] for each in line["top"]] == top
+    assert [[each["name"], each["probability"]] for each in served["top"]] == top
+    assert all(batched[name] == served[name] for name in ("top", "sure", "prediction_set"))
+    for name, wanted in (("sure", "min_precision"), ("prediction_set", "coverage")):
+        expected = getattr(answer, name) if wanted in asked else None
+        expected = list(expected) if isinstance(expected, tuple) else expected
+        assert (wanted in asked) == (expected is not None) == (name in line)
+        assert line.get(name) == served[name] == expected
+        assert views == 10 or shown[name] == expected
+    promised = model.promise(views, asked.get("min_precision"), asked.get("coverage")).notes()
+    assert served["promise"] == promised
+    if views == 1:
+        assert shown["promise"] == promised
+        if "raw" not in asked:
+            assert [[each["name"], each["probability"]] for each in sent["one"]] == top
+            assert [each["name"] for each in shown["one"]] == [name for name, _ in top]
 
 
 def test_predict_says_which_image_cannot_be_read(trained, model, image, tmp_path):

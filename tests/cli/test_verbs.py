@@ -84,7 +84,7 @@ def test_a_run_folder_holds_the_complete_record(trained):
     run = trained / "run"
     assert in_files(run) >= {
         *("recipe.json", "environment.json", "classes.json", "data.json", "metrics.jsonl"),
-        *("LAST", "BEST", "evaluation.json", "report.html"),
+        *("LAST", "BEST", "calibration.json", "evaluation.json", "report.html"),
     }
     last = run / "checkpoints" / (run / "LAST").read_text().split()[0]
     whole = {"model.safetensors", "training.safetensors", "state.json", "metrics.jsonl", "SHA256SUMS"}

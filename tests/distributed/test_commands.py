@@ -28,7 +28,7 @@ SMALL = (
 EPOCHS = 2
 COMPLETE = {
     *("recipe.json", "classes.json", "data.json", "environment.json", "SHA256SUMS", "metrics.jsonl"),
-    *("LAST", "BEST", "checkpoints", "conv1", "evaluation.json", "report.html"),
+    *("LAST", "BEST", "checkpoints", "conv1", "calibration.json", "evaluation.json", "report.html"),
 }
 
 

@@ -164,6 +164,30 @@ def test_a_dropped_image_is_answered_and_a_reload_restores_everything(watched, t
     assert seen.wrong == []
 
 
+def test_what_was_asked_for_is_answered_or_not_and_stands_in_the_address(watched):
+    seen = watched()
+    page = seen.open("#look?lang=en")
+    assert "ure" not in page.inner_text("#answers")
+    page.select_option("#choose-sure", "0.95")
+    page.wait_for_function("() => location.hash.includes('sure=0.95')")
+    seen.settled()
+    said = page.inner_text("#answers")
+    assert "Not sure. Best guesses:" in said
+    assert "6 validation images do not prove a precision of 95 %" in said
+    page.select_option("#choose-set", "0.8")
+    page.wait_for_function("() => location.hash.includes('set=0.8')")
+    seen.settled()
+    page.reload()
+    seen.settled()
+    assert "One of: " in page.inner_text("#answers")
+    assert page.locator("#choose-set").input_value() == "0.8"
+    page.select_option("#choose-sure", "")
+    page.wait_for_function("() => !location.hash.includes('sure=')")
+    seen.settled()
+    assert "ot sure" not in page.inner_text("#answers")
+    assert seen.wrong == []
+
+
 def test_keys_alone_lead_from_the_image_to_a_unit(watched):
     seen = watched()
     page = seen.open("#look?lang=en")

@@ -339,7 +339,9 @@ def test_the_routes_tell_what_the_functions_find(client, trained):
     assert (shown == image).all()
     answers = client.get(f"/explorer/run/answers/{name['image']}").json()
     assert answers["truth"] == prepared.class_names[prepared.splits[kind].labels[int(number)]]
-    expected = predict_probabilities(model, image[None].__getitem__, 1)[0]
+    temperature = json.loads((run.folder / "calibration.json").read_text())["views"]["1"]["temperature"]
+    powers = predict_probabilities(model, image[None].__getitem__, 1)[0].astype(np.float64) ** (1 / temperature)
+    expected = powers / powers.sum()
     assert [x["probability"] for x in answers["one"]] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
     maps = client.get(f"/explorer/run/maps/{name['image']}/conv2").json()
     assert np.allclose(

@@ -89,6 +89,17 @@ def test_onnxruntime_gives_the_logits_of_the_network_for_batches_of_any_size(con
         np.testing.assert_allclose(probabilities, torch.softmax(torch.tensor(expected), 1), atol=2e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.7, 20.0])
+def test_the_probabilities_of_a_file_are_scaled_by_the_temperature_and_its_logits_are_not(temperature):
+    model, images = network(NETWORKS["2012"]), make_images(2)
+    expected = eager(model, images)
+    logits, probabilities = session(onnx_model(model, SIDE, "uint8", {}, temperature)).run(
+        None, {"pixels": images.transpose(0, 3, 1, 2)}
+    )
+    np.testing.assert_allclose(logits, expected, atol=2e-5 * max(1, np.abs(expected).max()))
+    np.testing.assert_allclose(probabilities, torch.softmax(torch.tensor(expected) / temperature, 1), atol=2e-5)
+
+
 @pytest.mark.parametrize("name", ["2012", "cifar, within maps"])
 def test_the_reference_evaluator_of_onnx_agrees(name):
     from onnx.reference import ReferenceEvaluator

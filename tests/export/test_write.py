@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import alexnet.export.write as exporting
+from alexnet.api.model import Model
 from alexnet.data.dataset import open_prepared
 from alexnet.errors import UntrustedFileError
 from alexnet.evaluation.classifier import predict_probabilities
@@ -93,6 +94,27 @@ def test_an_exported_program_takes_batches_of_any_size(trained):
     for count in (1, 5):
         np.testing.assert_allclose(softmax(asked.logits(images[:count])), expected[:count], atol=1e-5)
     assert asked.class_names == run.class_names
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_probabilities_of_every_format_are_those_that_predict_shows(trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    run, model, prepared = opened(trained)
+    shown = Model(run, model).classifier
+    images = prepared.splits["val"].read(range(4))
+    expected, raw = shown.probabilities(images), shown.probabilities(images, raw=True)
+    assert np.abs(expected - raw).max() > 1e-4  # the temperature is not 1
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    export(run, model, prepared, tmp_path / "a.onnx", form="onnx", split="val")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["probabilities"], {"pixels": pixels})[0], expected, atol=2e-6)
+    export(run, model, prepared, tmp_path / "a.pt2", form="torch-export", split="val")
+    program = torch.export.load(tmp_path / "a.pt2").module()
+    np.testing.assert_allclose(program(torch.from_numpy(pixels))[1].detach(), expected, atol=2e-6)
+    export(run, model, prepared, tmp_path / "hf", form="hf", split="val")
+    config = json.loads((tmp_path / "hf/config.json").read_text())
+    assert config["alexnet"]["temperature"] == shown.temperature(1)
+    assert "temperature" in (tmp_path / "hf/README.md").read_text()
 
 
 def test_a_folder_holds_the_same_weights_and_a_card_of_the_records(trained, tmp_path, alexnet):

@@ -45,6 +45,7 @@ from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.ensemble import check_splits
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images
+from alexnet.evaluation.promises import promise_of
 from alexnet.experiments.ablation import jobs_of
 from alexnet.experiments.runner import run_jobs
 from alexnet.export.backends import of_onnx, of_program, open_backend
@@ -753,7 +754,7 @@ def stopped_service(s: Scene) -> object:
 
     begun, go = threading.Event(), threading.Event()
 
-    def waiting(*arguments: object) -> list[object]:
+    def waiting(*arguments: object, **options: object) -> list[object]:
         begun.set()
         assert go.wait(60)
         return [None]
@@ -787,6 +788,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E202", lambda s: s.cli("serve")),
     ("E203", lambda s: s.cli("evaluate", "RUN", "--views", "many")),
     ("E203", lambda s: s.cli("prepare", "DATA", "OUT", "--max-pixels", "0")),
+    ("E203", lambda s: promise_of(None, 1, 95.0, None)),
     ("E204", lambda s: s.cli("diff", "a", "b", "c")),
     ("E205", lambda s: s.cli("evaluate", "RUN", "--views", "1", "--views", "10")),
     ("E206", lambda s: alexnet.identify(s.own(), mean=0.5)),
@@ -1000,6 +1002,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E386", paged(f"/explorer/RUN/answers/{32 * '0'}")),
     ("E387", imported_only),
     ("E388", lambda s: paged("/explorer/RUN/answers/index-0", index=s.tree("photos/1.jpg") / "photos")(s)),
+    ("E389", lambda s: promise_of(None, 1, 0.95, None)),
     ("E390", lambda s: searched(s, s.tree("photos/1.jpg") / "photos")),
     ("E391", lambda s: searched(s, s / "nowhere")),
     ("E392", paged("/explorer/RUN/filters?epoch=99")),

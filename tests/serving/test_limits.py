@@ -126,7 +126,7 @@ def test_every_answer_has_the_headers_of_a_careful_page(ask, path):
 def test_a_bug_is_reported_without_its_traceback(trained, monkeypatch):
     from alexnet.evaluation.classifier import Classifier
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **options: object) -> None:
         raise ZeroDivisionError("secret")
 
     with in_a_thread(trained / "run") as other:

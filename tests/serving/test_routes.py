@@ -277,11 +277,11 @@ class Held:
         self.calls: list[int] = []
         answer = Classifier.probabilities
 
-        def waiting(classifier: Classifier, images: np.ndarray, views: int) -> np.ndarray:
+        def waiting(classifier: Classifier, images: np.ndarray, views: int, **options: bool) -> np.ndarray:
             self.begun.set()
             assert self.go.wait(60)
             self.calls.append(len(images))
-            return answer(classifier, images, views)
+            return answer(classifier, images, views, **options)
 
         monkeypatch.setattr(Classifier, "probabilities", waiting)
 

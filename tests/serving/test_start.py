@@ -281,7 +281,7 @@ def test_a_request_that_outlasts_the_end_is_answered_and_is_no_fault(trained, mo
     service = Service(ServedModels([trained / "run"], device="cpu"), settings)
     begun, go, listening = threading.Event(), threading.Event(), threading.Event()
 
-    def waiting(*arguments: object) -> list[object]:
+    def waiting(*arguments: object, **options: object) -> list[object]:
         begun.set()
         assert go.wait(60)
         return [None]

@@ -114,7 +114,7 @@ async function draw() {
   currentRun = run;
   state.img ??= run.samples[0]?.image;
   // Choosing a unit must not scroll the page back to its top, so only the parts that have changed are drawn.
-  const key = JSON.stringify([state.tab, run.name, words.lang, applyTheme(), state.img]);
+  const key = JSON.stringify([state.tab, run.name, words.lang, applyTheme(), state.img, state.sure, state.set]);
   const focus = document.activeElement?.id;
   if (leaveTab) leaveTab();
   const frame = JSON.stringify([state.tab, run.name, words.lang, applyTheme()]);

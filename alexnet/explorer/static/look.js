@@ -3,6 +3,7 @@
 import { chips, errorMessage, fetchJson, go, h, number, percent, route, show, state, t } from "./base.js";
 import { chooser, photo, topBars } from "./image.js";
 import { drawUnit, mapGrid } from "./maps.js";
+import { sureAnswer, sureChoices, sureQuery } from "./sure.js";
 import { featureMaps, fillStage, network, stages } from "./network.js";
 
 function cropFrames(crops, chosen) {
@@ -60,6 +61,7 @@ function drawAnswers(run, main, data) {
     ...[
       data.truth && h("p", { class: "muted" }, `${t("truth")}: `, h("b", {}, data.truth)),
       h("h3", {}, t("one")),
+      ...sureAnswer(data),
       topBars(data.one, data.truth),
       h("h3", {}, noMargin ? t("two") : t("ten")),
       topBars(data.ten, data.truth),
@@ -84,7 +86,13 @@ export function drawLook(main, run, setup, unchanged) {
       h(
         "div",
         { class: "two slim" },
-        h("section", { class: "card" }, h("div", { class: "bar-head" }, h("h2", {}, t("look.title"))), chooser(run)),
+        h(
+          "section",
+          { class: "card" },
+          h("div", { class: "bar-head" }, h("h2", {}, t("look.title"))),
+          chooser(run),
+          sureChoices(run),
+        ),
         h(
           "section",
           { class: "card" },
@@ -121,7 +129,7 @@ export function drawLook(main, run, setup, unchanged) {
         h("section", { class: "card stick", id: "unit", "aria-live": "off" }),
       ),
     );
-    fetchJson(route(run.name, "answers", img))
+    fetchJson(route(run.name, "answers", img) + sureQuery())
       .then((data) => drawAnswers(run, main, data))
       .catch((error) => main.querySelector("#answers")?.replaceChildren(errorMessage(error)));
   }
