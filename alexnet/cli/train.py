@@ -23,6 +23,7 @@ def train(
     save_seconds: float = 60.0,
     check: bool = False,
     dry_run: bool = False,
+    no_cues: bool = False,
     division: Divided = ALONE,
 ) -> None:
     """Train a network on your images. Nothing but the path is needed.
@@ -58,6 +59,9 @@ def train(
         First say whether the network will train, as alexnet check does.
     dry_run
         Show the plan and an estimate from a few real steps, then stop; only the prepared images stay.
+    no_cues
+        Do not first measure, in seconds, what color and shape alone reach, and whether image size, file size,
+        compression or borders give the classes away. It changes nothing in the training.
     """
     from alexnet.cli import tables, tables_networks, terminal
     from alexnet.text import duration
@@ -74,6 +78,7 @@ def train(
         progress=True,
         on_prepared=tables.prepared,
         changes=changes,
+        cues=not no_cues,
     )
     if plan.speaks:
         tables.plan(plan.lines())
@@ -143,7 +148,7 @@ def verify(run: RunPath, *, replay: bool = False, device: Device = "auto") -> No
 
 def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = False) -> None:
     """Trains, says how to go on where it was stopped, and shows the results at the end."""
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     run = plan.start()
     if plan.announces:
@@ -161,3 +166,5 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
         with tables.trained(run.folder):
             evaluations, page = run.evaluate_and_report(progress=True, allow_changed=allow_inexact)
         tables.results(run.folder, evaluations, page)
+        for line in run.verdict_lines(evaluations):
+            terminal.say(line)

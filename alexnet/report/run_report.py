@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.cues.measure import Cues
+from alexnet.cues.store import read_cues
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError
 from alexnet.evaluation.evaluate import Evaluation, confused_pairs, evaluate, examples_of, worst_mistakes
 from alexnet.progress import ProgressCallback, silent
 from alexnet.report import sections
+from alexnet.report.cue_section import beside_cues
 from alexnet.report.figures import thumbnail
 from alexnet.report.html import page
 from alexnet.runs.checkpoint import load_model
@@ -28,7 +31,11 @@ WORST = 25
 
 
 def write_report(
-    run: Path, evaluations: Sequence[Evaluation], images: Callable[[np.ndarray], np.ndarray], conv1: np.ndarray
+    run: Path,
+    evaluations: Sequence[Evaluation],
+    images: Callable[[np.ndarray], np.ndarray],
+    conv1: np.ndarray,
+    cues: Cues | None = None,
 ) -> Path:
     """Writes `report.html` into the run folder and returns its path.
 
@@ -37,6 +44,7 @@ def write_report(
         evaluations: the first is shown in detail, all of them in the headline table.
         images: indices (n,) of images of the first evaluation -> uint8 (n, H, W, 3).
         conv1: weights of the first layer (filters, 1 or 3 channels, kh, kw).
+        cues: what simple cues know; None if they were not measured.
     """
     if not evaluations:
         raise ValueError("a report needs at least one evaluation; evaluate the run first")
@@ -53,6 +61,7 @@ def write_report(
     thumbnails = ["".join(thumbnail(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
     parts = {
         "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
+        **({} if cues is None else {"cues": ("Beside simple cues", beside_cues(cues, evaluations))}),
         "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
         "confusion": ("Confused classes", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
         "classes": ("Results per class", sections.per_class(shown.confusion, names)),
@@ -117,5 +126,5 @@ def report_run(
     with sealing(run, "evaluation.json", "report.html"):
         write_file(run.folder / "evaluation.json", summaries.encode())
         conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
-        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1)
+        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1, read_cues(run))
     return evaluations, page
