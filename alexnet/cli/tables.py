@@ -152,6 +152,8 @@ def examination(found: Examination) -> None:
         say(f"note: {remark}")
     if len(remarks) > 5:
         say(f"note: {len(remarks) - 5} more classes of which there are too few images")
+    for name, line in found.cue_lines().items():
+        say(f"{name + ':':<7} {line}")
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:
