@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet.cues import judge
 from alexnet.cues.measure import Cues
 from alexnet.data.images import read_image
 from alexnet.doctor.findings import IMBALANCE, Findings, Group, Remark, Suspect
