@@ -159,6 +159,9 @@ def balanced_weights(counts: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArr
     """
     totals = np.asarray(counts, np.float64)
     has_images = totals > 0
-    counted = np.where(has_images, np.maximum(totals, totals.max(initial=0) / MOST_WEIGHT), 0.0)
-    weights = np.where(has_images, 1 / np.maximum(counted, 1e-300), 0.0)
-    return np.asarray(weights * (totals.sum() / max((weights * totals).sum(), 1e-300)), np.float64)
+    weights = np.where(has_images, totals.sum() / (has_images.sum() * np.maximum(totals, 1)), 0.0)
+    most = MOST_WEIGHT * weights[has_images].min(initial=np.inf)
+    if weights.max(initial=0.0) > most:
+        weights = np.minimum(weights, most)
+        weights = weights * (totals.sum() / (weights * totals).sum())
+    return np.asarray(weights, np.float64)
