@@ -11,6 +11,10 @@ from alexnet.api.dataset import Data, named_images
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.api.warning import warn_of_assumed
+from alexnet.cues.judge import lines as cue_lines
+from alexnet.cues.look import cues_of_prepared
+from alexnet.cues.measure import Cues
+from alexnet.cues.store import write_cues
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded, read_exclusions
 from alexnet.data.open import fitted, open_images
@@ -82,6 +86,8 @@ class TrainingPlan:
     out: Path | None = None  # the run folder, where it was named
     resumed: Run | None = None  # the run that goes on
     labels: Path | None = None  # a table of files and labels
+    cues: Cues | None = None  # what simple cues know; see `alexnet.cues`
+    cues_missing: str = ""  # why they were not measured
 
     @property
     def recipe(self) -> Recipe:
@@ -108,7 +114,7 @@ class TrainingPlan:
 
     def lines(self) -> dict[str, str]:
         """What is about to happen, in a few lines."""
-        return self.schedule.lines()
+        return {**self.schedule.lines(), **cue_lines(self.cues, self.cues_missing)}
 
     def check(self) -> Check:
         """Whether the network will train: signal and gradient of every layer on the first images."""
@@ -135,6 +141,8 @@ class TrainingPlan:
         else:
             record = RunFolder(check_out(self.out), recipe, prepared.class_names, {})
         if self.speaks:
+            if self.cues is not None:
+                write_cues(record, self.cues)
             note_last(record.folder)
         return Run(record)
 
@@ -197,6 +205,7 @@ def plan(
     progress: bool | ProgressCallback = False,
     on_prepared: OnPrepared | None = None,
     changes: Sequence[str] = (),
+    cues: bool = True,
     **fields: Any,
 ) -> TrainingPlan:
     """Decides and prepares everything for a run, and trains nothing; arguments as for `train`.
@@ -205,6 +214,7 @@ def plan(
         division: how the work is divided among processes.
         on_prepared: is given what preparing the images did.
         changes: fields to change as one types them: "epochs=20".
+        cues: measure what color, shape, and what should not know tell of the classes; takes seconds, changes no result.
 
     Raises:
         AlexNetError: the recipe or the data cannot be used.
@@ -243,7 +253,14 @@ def plan(
     chosen = for_classes(chosen, len(prepared.class_names))
     check_recipe(chosen, prepared)
     schedule = Schedule(chosen, base, prepared, place)
-    return TrainingPlan(spec, schedule, excluded, division, rendezvous, folder, labels=table)
+    known: Cues | None = None
+    missing = ""
+    if cues and is_speaker(rendezvous):
+        with progress_callback(progress) as told:
+            known, missing = cues_of_prepared(prepared, spec, table, told)
+    return TrainingPlan(
+        spec, schedule, excluded, division, rendezvous, folder, labels=table, cues=known, cues_missing=missing
+    )
 
 
 @contextmanager

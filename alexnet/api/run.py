@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from alexnet.api.bars import progress_callback
+from alexnet.cues.store import verdict_lines
 from alexnet.data.dataset import verify as verify_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.distributed.launchers import refuse_several
@@ -133,6 +134,10 @@ class Run:
                 if failure := failure_of(error):
                     raise failure from error
                 raise self._without_report(error) from error
+
+    def verdict_lines(self, evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
+        """How the network stands against the baseline of simple cues, and what to try if it is not clearly better."""
+        return verdict_lines(self.record, evaluations)
 
     def _without_report(self, error: Exception) -> AlexNetError:
         """What to raise where a report could not be made: the mistake in words, which never is the network's."""

@@ -10,6 +10,7 @@ from alexnet.cli.terminal import has_all_letters, print_json, print_table, say
 from alexnet.data.dataset import SPLITS
 from alexnet.data.prepare import PrepareReport
 from alexnet.doctor.examine import PAGE, Examination
+from alexnet.evaluation.compare import balanced_accuracy, is_uneven
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.predict import Prediction
 from alexnet.evaluation.promises import NO_PROMISE, Promise
@@ -87,6 +88,11 @@ def results(folder: Path, evaluations: Sequence[Evaluation], page: Path) -> None
         for e in evaluations
     ]
     print_table("", ("split", "views", "images", "top-1 accuracy", "top-5 error", "log loss"), rows)
+    first = evaluations[0]
+    if is_uneven(first):
+        shares = {name: row["top1_error"] for name, row in first.summary()["classes"].items() if row["images"]}
+        recalls = ", ".join(f"{name} {percent(1 - error)}" for name, error in list(shares.items())[:CLASSES_SHOWN])
+        say(f"balanced accuracy on {first.split}: {percent(balanced_accuracy(first))}; right of each class: {recalls}")
     say(f"report: {page}")
     say(f"next:   alexnet predict {folder} IMAGE.jpg")
 
@@ -173,6 +179,8 @@ def examination(found: Examination) -> None:
         say(f"note: {remark}")
     if len(remarks) > 5:
         say(f"note: {len(remarks) - 5} more classes of which there are too few images")
+    for name, line in found.cue_lines().items():
+        say(f"{name + ':':<7} {line}")
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:

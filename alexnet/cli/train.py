@@ -24,6 +24,7 @@ def train(
     check: bool = False,
     dry_run: bool = False,
     fast: Fast = False,
+    no_cues: bool = False,
     division: Divided = ALONE,
 ) -> None:
     """Train a network on your images. Nothing but the path is needed.
@@ -59,6 +60,9 @@ def train(
         First say whether the network will train, as alexnet check does.
     dry_run
         Show the plan and an estimate from a few real steps, then stop; only the prepared images stay.
+    no_cues
+        Do not first measure, in seconds, what color and shape alone reach, and whether image size, file size,
+        compression or borders give the classes away. It changes nothing in the training.
     """
     from alexnet.cli import tables, tables_networks, terminal
     from alexnet.text import duration
@@ -75,6 +79,7 @@ def train(
         progress=True,
         on_prepared=tables.prepared,
         changes=changes,
+        cues=not no_cues,
     )
     if plan.speaks:
         tables.plan(plan.lines())
@@ -145,7 +150,7 @@ def verify(run: RunPath, *, replay: bool = False, device: Device = "auto") -> No
 
 def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = False, fast: bool = False) -> None:
     """Trains, says how to go on where it was stopped, and shows the results at the end."""
-    from alexnet.cli import tables
+    from alexnet.cli import tables, terminal
 
     run = plan.start()
     if plan.announces:
@@ -165,3 +170,5 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
                 progress=True, allow_changed=allow_inexact, device=plan.schedule.device
             )
         tables.results(run.folder, evaluations, page)
+        for line in run.verdict_lines(evaluations):
+            terminal.say(line)

@@ -17,6 +17,8 @@ from alexnet.text import listed
 
 Labels = NDArray[np.int64]
 
+MOST_WEIGHT = 10.0  # of one image over that of another class
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -151,8 +153,15 @@ def balanced_weights(counts: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArr
     """Computes class weights n / (classes * n_c), where n_c of n images are in class c: (classes,).
 
     The mean of the weights over all images is 1. A class without images gets 0. This is "balanced" in scikit-learn,
-    after King and Zeng 2001.
+    after King and Zeng 2001. No class counts more than `MOST_WEIGHT` times as much as another, as if rarer classes had
+    a tenth of the images of the largest: one image of a very rare class would decide the step of its whole batch, and
+    the network would end with calling everything that class.
     """
     totals = np.asarray(counts, np.float64)
     has_images = totals > 0
-    return np.where(has_images, totals.sum() / (has_images.sum() * np.maximum(totals, 1)), 0.0)
+    weights = np.where(has_images, totals.sum() / (has_images.sum() * np.maximum(totals, 1)), 0.0)
+    most = MOST_WEIGHT * weights[has_images].min(initial=np.inf)
+    if weights.max(initial=0.0) > most:
+        weights = np.minimum(weights, most)
+        weights = weights * (totals.sum() / (weights * totals).sum())
+    return np.asarray(weights, np.float64)

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.cues.judge import leaks, lines
+from alexnet.cues.look import cues_of_squares
+from alexnet.cues.measure import Cues
 from alexnet.data.dataset import PREPARED
 from alexnet.data.exclusions import write_exclusions
 from alexnet.data.folders import nfc
@@ -42,6 +45,8 @@ class Examination:
     inspection: Inspection
     findings: Findings
     suspects: tuple[Suspect, ...] | None  # None if no network was used
+    cues: Cues | None = None  # what simple cues know of the classes
+    cues_missing: str = ""  # why they were not measured
 
     def summary(self) -> dict[str, int]:
         """Counts the findings of each kind, leaks first."""
@@ -58,6 +63,8 @@ class Examination:
             "remarks on classes": len(findings.class_remarks),
             "hidden or empty places": len(findings.junk),
         }
+        if self.cues is not None and leaks(self.cues):
+            counts = {"cues that give the classes away": len(leaks(self.cues)), **counts}
         if suspects is not None:
             counts["likely wrong labels"] = len(suspects)
         return counts
@@ -78,6 +85,10 @@ class Examination:
             steps.append(f"read {manifest}, delete the lines of images to keep, then")
         steps.append(f"alexnet train {self.data}{options}")
         return tuple(steps)
+
+    def cue_lines(self) -> dict[str, str]:
+        """What simple cues know of the classes, as `alexnet train` says it; leaks under "warning"."""
+        return lines(self.cues, self.cues_missing)
 
     def record(self) -> dict[str, Any]:
         """Returns all findings as plain values; the same images give the same record."""
@@ -116,6 +127,8 @@ class Examination:
             "hidden_or_empty": findings.junk,
             "notes": findings.notes,
             "likely_wrong_labels": None if suspects is None else [asdict(each) for each in suspects],
+            "cues": None if self.cues is None else self.cues.record(),
+            "cues_missing": self.cues_missing,
             "excluded": [asdict(each) for each in findings.excluded],
             "next": self.next_steps(),
         }
@@ -152,12 +165,15 @@ def examine(
     inspection = inspect(source, progress=progress)
     findings = find(inspection)
     suspects = None if opened is None else doubted_labels(inspection, data, opened, progress)
-    examination = Examination(data, out, inspection, findings, suspects)
+    images = inspection.images
+    squares = {(images[row].split, images[row].index): square for row, square in inspection.looked.items()}
+    cues, missing = cues_of_squares(source, squares)
+    examination = Examination(data, out, inspection, findings, suspects, cues, missing)
     with disk_errors(f"writing {out}"):
         out.mkdir(parents=True, exist_ok=True)
     write_exclusions(out / MANIFEST, findings.excluded)
     text = json.dumps(examination.record(), indent=1, ensure_ascii=False)
-    page = doctor_page(Path(data).name or data, inspection, findings, suspects, examination.next_steps())
+    page = doctor_page(Path(data).name or data, inspection, findings, suspects, examination.next_steps(), cues)
     with disk_errors(f"writing {out}"):
         write_file(out / RECORD, text.encode("utf-8", "backslashreplace"))
         write_file(out / PAGE, page.encode("utf-8", "backslashreplace"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from alexnet.data.exclusions import Excluded
 from alexnet.data.folders import Entries, Tree
-from alexnet.data.samples import Source
+from alexnet.data.samples import Source, balanced_weights
 from alexnet.doctor.duplicates import connected, near_pairs, same
 from alexnet.doctor.inspection import ImageFacts, Inspection
 from alexnet.evaluation.evaluate import Evaluation
@@ -71,7 +71,7 @@ class ClassCounts:
 
     name: str
     counts: dict[str, int]  # split -> number of images that can be read
-    weight: float  # n / (classes * n_c) over train
+    weight: float  # with class_weights=balanced; see `balanced_weights`
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def count_classes(source: Source, images: tuple[ImageFacts, ...]) -> tuple[Class
     """Counts the readable images of every class in every split, and computes the weight of every class."""
     counts = Counter((facts.split, facts.label) for facts in images if not facts.error)
     train = np.array([counts["train", label] for label in range(len(source.class_names))])
-    weights = np.where(train > 0, train.sum() / (max((train > 0).sum(), 1) * np.maximum(train, 1)), 0.0)
+    weights = balanced_weights(train)
     return tuple(
         ClassCounts(name, {split: counts[split, label] for split in source.splits}, float(weights[label]))
         for label, name in enumerate(source.class_names)

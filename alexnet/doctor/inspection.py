@@ -7,13 +7,15 @@ import hashlib
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet.cues.look import rows_to_look_at
+from alexnet.cues.pixels import small_square
 from alexnet.data.exclusions import image_sha256
 from alexnet.data.image_files import format_of
 from alexnet.data.images import Pixels, prepare_image, read_image_noting
@@ -57,6 +59,7 @@ class Inspection:
     hashes: Hashes  # (N, 2)
     mirrored: Hashes  # (N, 2)
     small: Pixels  # (N, 16, 16, 3)
+    looked: dict[int, Pixels] = field(default_factory=dict)  # squares for `alexnet.cues`, by index of the image
 
 
 def inspect(source: Source, *, workers: int | None = None, progress: ProgressCallback = silent) -> Inspection:
@@ -69,6 +72,7 @@ def inspect(source: Source, *, workers: int | None = None, progress: ProgressCal
     indices = [(split, index) for split, samples in source.splits.items() for index in range(len(samples))]
     hashes, mirrored = np.zeros((2, len(indices), 2), np.uint64)
     small = np.zeros((len(indices), CELLS, CELLS, 3), np.uint8)
+    wanted, looked = rows_to_look_at({split: samples.labels for split, samples in source.splits.items()}), {}
 
     def read_chunk(start: int) -> list[ImageFacts]:
         chunk = []
@@ -78,6 +82,8 @@ def inspect(source: Source, *, workers: int | None = None, progress: ProgressCal
             if square is not None:
                 hashes[row], mirrored[row] = difference_hash(square)
                 small[row] = small_image(square)
+                if (split, index) in wanted:
+                    looked[row] = small_square(square)
         return chunk
 
     images: list[ImageFacts] = []
@@ -91,7 +97,7 @@ def inspect(source: Source, *, workers: int | None = None, progress: ProgressCal
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Inspection(source, tuple(images), hashes, mirrored, small)
+    return Inspection(source, tuple(images), hashes, mirrored, small, looked)
 
 
 def examine_image(source: Source, split: str, index: int) -> tuple[ImageFacts, Pixels | None]:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet.cues import judge
+from alexnet.cues.measure import Cues
 from alexnet.data.images import read_image
 from alexnet.doctor.findings import IMBALANCE, Findings, Group, Remark, Suspect
 from alexnet.doctor.inspection import Inspection
 from alexnet.errors import DataError
+from alexnet.report.cue_section import beside_cues
 from alexnet.report.figures import thumbnail
 from alexnet.report.html import bar, page, percent, plural, table
 
@@ -25,6 +28,7 @@ def doctor_page(
     findings: Findings,
     suspects: tuple[Suspect, ...] | None,
     next_steps: Sequence[str],
+    cues: Cues | None = None,
 ) -> str:
     """Builds the whole page as HTML.
 
@@ -32,6 +36,7 @@ def doctor_page(
         title: name of the dataset.
         suspects: None if no network was used.
         next_steps: sentences, then one command.
+        cues: what simple cues know; None if they were not measured.
     """
     leaks = [group for group in findings.groups if group.leak]
     conflicts = [group for group in findings.groups if group.conflict and not group.leak]
@@ -41,6 +46,8 @@ def doctor_page(
         "leaks": (_headed("Leaks between splits", leaks), _leaks(inspection, leaks)),
         "conflicts": (_headed("Copies in two classes", conflicts), _conflicts(inspection, conflicts)),
     }
+    if cues is not None:
+        parts["cues"] = (_headed("Cues that give the classes away", judge.leaks(cues)), beside_cues(cues))
     if suspects is not None:
         parts["labels"] = (_headed("Likely wrong labels", suspects), _suspects(inspection, suspects))
     parts |= {
@@ -199,12 +206,12 @@ def _classes(inspection: Inspection, findings: Findings) -> str:
     columns = {"Class": "names", **dict.fromkeys(splits, "n"), "Weight": "n", "In train": "share"}
     remarks = "".join(f"<li>{escape(text)}</li>" for text in findings.class_remarks[:LISTED])
     imbalanced = findings.imbalance >= IMBALANCE
-    advice = " With class_weights=balanced, all classes count equally." if imbalanced else ""
+    advice = " With class_weights=balanced, rare classes count more, at most ten times." if imbalanced else ""
     return (
         (f"<ul>{remarks}</ul>{_more(findings.class_remarks, LISTED)}" if remarks else "")
         + f'<div class="tall">{table(columns, rows, "sortable")}</div><p class="note">The largest class of train has '
         f"{findings.imbalance:.1f} times as many images as the smallest.{advice} Weight: images of train / classes / "
-        "images of the class. Only readable images are counted.</p>"
+        "images of the class, and at most ten times that of another class. Only readable images are counted.</p>"
     )
 
 

@@ -19,6 +19,8 @@ from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run
 
+UNEVEN = 3  # images of the largest class over those of the smallest
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -115,6 +117,18 @@ def evaluate_runs(
 def right(evaluation: Evaluation) -> npt.NDArray[np.bool_]:
     """Whether the most probable class of each image is the true one: (N,)."""
     return np.asarray(evaluation.probabilities.argmax(1) == evaluation.labels)
+
+
+def balanced_accuracy(evaluation: Evaluation) -> float:
+    """The mean over the classes of the share of their images that are right, in [0, 1]; empty classes do not count."""
+    counts = evaluation.confusion.sum(1)
+    return float((evaluation.confusion.diagonal()[counts > 0] / counts[counts > 0]).mean())
+
+
+def is_uneven(evaluation: Evaluation) -> bool:
+    """Whether the largest class has at least three times as many images as the smallest that has any."""
+    counts = evaluation.confusion.sum(1)
+    return bool(counts.max() >= UNEVEN * counts[counts > 0].min())
 
 
 def pairs(evaluations: Sequence[Evaluation]) -> list[Pair]:

@@ -220,7 +220,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
         "Szegedy et al. 2016",
     ),
     "class_weights": (
-        "balanced: the loss of rare classes counts more; the log loss on held-out images rises",
+        "balanced: the loss of rare classes counts more, at most ten times; the log loss on held-out images rises",
         "[ours]",
     ),
     "growing_crops": ("small crops first: the first epochs are cheaper", "[ours]"),

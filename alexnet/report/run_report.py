@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet.cues.measure import Cues
+from alexnet.cues.store import read_cues
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError
 from alexnet.evaluation.calibration import scaled
@@ -22,6 +24,7 @@ from alexnet.evaluation.run_calibration import calibration_of
 from alexnet.progress import ProgressCallback, silent
 from alexnet.report import sections
 from alexnet.report.calibration_section import calibration_section
+from alexnet.report.cue_section import beside_cues
 from alexnet.report.figures import thumbnail
 from alexnet.report.html import page
 from alexnet.runs.checkpoint import load_model
@@ -38,6 +41,7 @@ def write_report(
     images: Callable[[np.ndarray], np.ndarray],
     conv1: np.ndarray,
     raw: Evaluation | None = None,
+    cues: Cues | None = None,
 ) -> Path:
     """Writes `report.html` into the run folder and returns its path.
 
@@ -47,6 +51,7 @@ def write_report(
         images: indices (n,) of images of the first evaluation -> uint8 (n, H, W, 3).
         conv1: weights of the first layer (filters, 1 or 3 channels, kh, kw).
         raw: the first evaluation with probabilities as the network gave them, if they were scaled since.
+        cues: what simple cues know; None if they were not measured.
     """
     if not evaluations:
         raise ValueError("a report needs at least one evaluation; evaluate the run first")
@@ -63,6 +68,7 @@ def write_report(
     thumbnails = ["".join(thumbnail(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
     parts = {
         "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
+        **({} if cues is None else {"cues": ("Beside simple cues", beside_cues(cues, evaluations))}),
         "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
         "confusion": ("Confused classes", sections.confused_classes(shown.confusion, names, pairs, thumbnails)),
         "probabilities": ("Probabilities", calibration_section(shown, raw)),
@@ -131,5 +137,6 @@ def report_run(
     with sealing(run, "evaluation.json", "report.html"):
         write_file(run.folder / "evaluation.json", summaries.encode())
         conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
-        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1, raw)
+        cues = read_cues(run)
+        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1, raw, cues)
     return evaluations, page

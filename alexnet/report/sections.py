@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.evaluation.compare import balanced_accuracy, is_uneven
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.intervals import wilson_interval
 from alexnet.report.figures import curves, filter_grid, thumbnail
@@ -54,6 +55,7 @@ def _facts(first: Evaluation, rows: Rows, known: Mapping[str, Any]) -> dict[str,
     return {
         "Data": plain(known["source"]) if "source" in known else "",
         "Classes": f"{len(first.class_names):,}",
+        "Balanced accuracy": percent(balanced_accuracy(first)) if is_uneven(first) else "",
         "Images evaluated": f"{first.count:,} ({escape(first.split)})",
         "Parameters": f"{parameters:,.0f}" if math.isfinite(parameters) else "",
         "Epochs": f"{rows[-1]['epoch']:,}{best_text}" if rows else "",

@@ -19,7 +19,7 @@ from alexnet.runs.kernel_history import damaged_kernels
 from alexnet.runs.run import IDENTITY, RunFolder
 from alexnet.storage.checksums import SUMS, broken, read_sums
 
-AT_THE_END = ("calibration.json", "evaluation.json", "report.html")  # files of a run that are written after the training
+AT_THE_END = ("calibration.json", "cues.json", "evaluation.json", "report.html")  # that may be missing
 
 
 def damage_of(run: RunFolder) -> list[str]:

@@ -20,6 +20,7 @@ from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted, Monitor, Progress
 from alexnet.training.trainer import Trainer
 
+MANY_PASSES = 200  # over the same images; more than this learn them by heart, and nothing of others
 FEW_STEPS = 1000  # with fewer steps a network trained from scratch learns little; the plan says so
 
 
@@ -50,10 +51,13 @@ class Plan:
             "training": f"{recipe.epochs} epochs of {count} of {recipe.batch_size} images on {self.device}",
         }
         if recipe.weights is None and steps * recipe.epochs < FEW_STEPS:
-            lines["note"] = (
-                f"{steps * recipe.epochs} steps may be too few to learn much from so few images: "
-                f"try epochs={math.ceil(FEW_STEPS / steps)}, or a smaller batch_size"
+            passes = math.ceil(FEW_STEPS / steps)
+            more = (
+                f"try epochs={passes}, or a smaller batch_size"
+                if passes <= MANY_PASSES
+                else "more epochs gain little there; more images do, or pretrained weights (--weights imagenet)"
             )
+            lines["note"] = f"{steps * recipe.epochs} steps may be too few to learn much from so few images: {more}"
         return lines
 
     def check(self, count: int = 32) -> Check:

@@ -84,7 +84,9 @@ class Trainer:
             )
         new_layers = () if recipe.weights is None else (last_layer(model),)
         self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
-        self.watchdog = Watchdog.of(recipe, self.loader.labels, self.clock.steps_per_epoch)
+        self.watchdog = Watchdog.of(
+            recipe, self.loader.labels, self.clock.steps_per_epoch, _validation_images(prepared)
+        )
         self.state = TrainingState(step=0)
         self.class_weights: Tensor | None = None
         if recipe.class_weights == "balanced":
@@ -309,3 +311,8 @@ class Trainer:
             {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": batch},
             recipe.optim.lr,
         )
+
+
+def _validation_images(prepared: Prepared) -> int | None:
+    split = validation_split(prepared)
+    return None if split is None else len(prepared.splits[split])

@@ -11,9 +11,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from alexnet.cues.measure import binomial_tail
+from alexnet.data.samples import balanced_weights
 from alexnet.recipes.recipe import Recipe
 from alexnet.training.check import STEP, Check, entropy_of, fastest_layer, plateau_fix
 
@@ -22,6 +25,7 @@ NEAR = 0.02  # share of the entropy: a loss this near has learned the class freq
 PATIENCE = (200, 2000)  # steps after the warm-up until a flat loss is suspicious: two epochs, within these bounds
 HIGH = 1.3  # too high a loss over RECENT steps, as a multiple of ln(classes); the transient of 2012 is over by then
 SOARING = 3.0  # the same over 20 steps, for a loss that rises fast
+PROOF = 0.01  # probability of the errors in validation, below which they mean something
 TOPICS = ("plateau", "dead units", "labels", "rate")  # first words of notes in metrics.jsonl; stored, so they stay
 
 
@@ -30,17 +34,20 @@ class Watchdog:
 
     Args:
         class_counts: training images of each class.
+        held_out: validation images; None if their number is not known.
     """
 
-    def __init__(self, recipe: Recipe, class_counts: Sequence[int], steps_per_epoch: int):
+    def __init__(self, recipe: Recipe, class_counts: Sequence[int], steps_per_epoch: int, held_out: int | None = None):
         total = sum(class_counts)
         classes, smoothing = len(class_counts), recipe.label_smoothing
         frequencies = [count / total for count in class_counts]
-        self.recipe = recipe
+        self.recipe, self.held_out = recipe, held_out
         self.uniform = math.log(classes)
         self.entropy = entropy_of([(1 - smoothing) * f + smoothing / classes for f in frequencies])
         if recipe.class_weights == "balanced":
-            self.entropy = self.uniform  # all classes count the same, so their frequencies do not help
+            # Where all classes count the same, their frequencies do not help.
+            shares = balanced_weights(class_counts) * np.asarray(class_counts) / total
+            self.entropy = entropy_of([(1 - smoothing) * f + smoothing / classes for f in shares.tolist()])
         self.chance = 1 - sum(f * f for f in frequencies)  # error of predictions drawn with the class frequencies
         slow = 1 if recipe.model.activation == "relu" else 3  # sigmoids learn to distinguish images slowly at first
         self.patience = slow * min(max(PATIENCE[0], 2 * steps_per_epoch), PATIENCE[1])
@@ -55,9 +62,10 @@ class Watchdog:
         self.reported: set[str] = set()  # topics
 
     @classmethod
-    def of(cls, recipe: Recipe, labels: Tensor, steps_per_epoch: int) -> "Watchdog":
-        """A watchdog for a run on training images with these labels, (N,)."""
-        return cls(recipe, torch.bincount(labels, minlength=recipe.model.num_classes).tolist(), steps_per_epoch)
+    def of(cls, recipe: Recipe, labels: Tensor, steps_per_epoch: int, held_out: int | None = None) -> "Watchdog":
+        """A watchdog for a run on training images with these labels, (N,), and this number of validation images."""
+        counts = torch.bincount(labels, minlength=recipe.model.num_classes).tolist()
+        return cls(recipe, counts, steps_per_epoch, held_out)
 
     def memory(self) -> Tensor:
         """What a checkpoint stores of the watchdog: a few float64 numbers and the recent losses."""
@@ -120,6 +128,7 @@ class Watchdog:
         if validation is None:
             return None
         useless = training < 0.5 * self.chance and validation >= 0.95 * self.chance
+        useless = useless and self._proves(training, validation)
         self.useless_epochs = self.useless_epochs + 1 if useless else 0
         if self.useless_epochs < 2:
             return None
@@ -129,6 +138,16 @@ class Watchdog:
             "images, no better than chance: the labels do not follow from the images, or the two splits are labeled "
             "differently. Look at some images of each class in both.",
         )
+
+    def _proves(self, training: float, validation: float) -> bool:
+        """Whether there are enough validation images to say that what was learned does not help there.
+
+        If it helped half as much as in training, so many errors must be improbable.
+        """
+        if self.held_out is None:
+            return True
+        wrong, helped = round(validation * self.held_out), (training + self.chance) / 2
+        return binomial_tail(wrong, self.held_out, helped) < PROOF
 
     def _explain(self, mean: float, check: Check, *, patient: bool) -> str | None:
         """A note on the cause of a flat loss, or None; `patient`: it has been flat too long for a slow start."""

@@ -253,16 +253,19 @@ def test_a_set_that_is_small_throughout_is_not_called_small_or_blurred():
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=8).filter(any))
-def test_balanced_weights_make_all_classes_count_alike(counts):
+def test_balanced_weights_make_classes_count_alike_and_no_image_more_than_ten_times(counts):
     weights = balanced_weights(counts)
-    shares = weights * counts
-    assert shares[shares > 0] == pytest.approx(sum(counts) / np.count_nonzero(counts))
+    shares, present = weights * counts, [n for n in counts if n]
+    assert shares.sum() == pytest.approx(sum(counts))
+    # As if no class had less than a tenth of the images of the largest.
+    raised = [max(n, max(present) / 10) for n in present]
+    assert weights[weights > 0] * raised == pytest.approx((weights[weights > 0] * raised)[0])
     assert [w == 0 for w in weights] == [n == 0 for n in counts]
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
     sklearn = pytest.importorskip("sklearn.utils.class_weight")
-    labels = np.repeat([0, 1, 2], [5, 50, 500])
+    labels = np.repeat([0, 1, 2], [50, 100, 500])
     expected = sklearn.compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert balanced_weights(np.bincount(labels)) == pytest.approx(expected)
 

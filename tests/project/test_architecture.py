@@ -24,6 +24,7 @@ ORDER = [
     "runs",
     "distributed",
     "evaluation",
+    "cues",
     "training",
     "report",
     "interpret",

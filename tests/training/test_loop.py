@@ -15,6 +15,7 @@ from torch import nn
 import alexnet.training.loop
 import alexnet.training.plan
 import alexnet.training.trainer
+from alexnet.data.samples import balanced_weights
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.recipes.config import OptimConfig
@@ -472,3 +473,21 @@ def test_the_run_folder_tells_the_seconds_of_all_calls(start, fit):
     first = json.loads((run.folder / "checkpoints" / "step-00000005" / "state.json").read_text())["seconds"]
     fit(open_run(run.folder))
     assert read_metrics(run)[-1]["seconds"] > first >= read_metrics(run)[0]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "ratio"),
+    [
+        ((50, 50), 1),
+        ((100, 20), 5),
+        ((100, 10), 10),
+        ((500, 10), 10),
+        ((5000, 1), 10),
+        ((500, 20, 10), 10),
+        ((7, 0), 0),
+    ],
+)
+def test_balanced_weights_are_in_the_ratio_of_the_classes_up_to_ten(counts, ratio):
+    weights = balanced_weights(counts)
+    assert weights[-1] / weights[0] == pytest.approx(ratio)
+    assert (weights * counts).sum() / sum(counts) == pytest.approx(1)

@@ -52,7 +52,12 @@ def watchdog(*changes: str, counts=TEN, per_epoch: int = 20, recipe=DEMO) -> Wat
 def test_classes_of_equal_weight_have_the_entropy_of_equal_classes():
     counts = [900, 90, 10]
     frequencies = [n / 1000 for n in counts]
-    assert watchdog("class_weights=balanced", counts=counts).entropy == pytest.approx(math.log(3))
+    assert watchdog("class_weights=balanced", counts=[500, 90, 50]).entropy == pytest.approx(math.log(3))
+    # At most ten times as much each: 900 * 1, 90 * 10 and 10 * 10 images, as if 9, 9 and 1 of 19.
+    capped = [9 / 19, 9 / 19, 1 / 19]
+    assert watchdog("class_weights=balanced", "label_smoothing=0", counts=counts).entropy == pytest.approx(
+        -sum(f * math.log(f) for f in capped)
+    )
     assert watchdog("label_smoothing=0", counts=counts).entropy == pytest.approx(
         -sum(f * math.log(f) for f in frequencies)
     )
@@ -231,3 +236,27 @@ def test_training_is_the_same_to_the_bit_whether_the_watchdog_checks_or_not(norm
         tensors, state = load_checkpoint(run)[:2]
         results.append(({n: t.numpy().tobytes() for n, t in tensors.items()}, dataclasses.replace(state, seconds=0)))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "training", "validation", "said"),
+    [
+        (8, 0.1, 0.5, False),  # four of eight are wrong: of a coin, and of a network that is right on three of four
+        (8, 0.0, 0.5, False),
+        (4, 0.0, 0.75, False),
+        (2, 0.0, 1.0, False),
+        (10, 0.05, 0.5, False),
+        (6, 0.2, 0.5, False),
+        (8, 0.0, 1.0, True),  # all eight are wrong
+        (40, 0.0, 0.5, True),
+        (200, 0.1, 0.5, True),
+        (1000, 0.2, 0.49, True),
+        (1000, 0.2, 0.30, False),
+        (8, 0.4, 0.5, False),
+    ],
+)
+def test_labels_are_blamed_only_if_the_validation_images_prove_it(held_out, training, validation, said):
+    watching = Watchdog(DEMO, [16, 16], 1, held_out)
+    row = {"train_top1_error": training, "val_top1_error": validation}
+    notes = [watching.epoch(row), watching.epoch(row)]
+    assert [note is not None for note in notes] == [False, said]
