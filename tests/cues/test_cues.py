@@ -19,7 +19,7 @@ from alexnet.cues.measure import BORDER, COMPRESSION, FILE_SIZE, SIZE, Cues, bin
 from alexnet.cues.store import read_cues
 from alexnet.data.open import open_images
 from alexnet.errors import UntrustedFileError
-from alexnet.runs.checkpoint import damage_of
+from alexnet.runs.damage import damage_of
 from alexnet.runs.run import open_run
 from harness.small_runs import TINY
 

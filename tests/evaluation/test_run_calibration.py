@@ -10,7 +10,7 @@ import alexnet as face
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.evaluation.calibration import fit_temperature, logarithms, scaled
 from alexnet.evaluation.promises import Calibration, promise_of, view_calibration
-from alexnet.runs.checkpoint import damage_of
+from alexnet.runs.damage import damage_of
 from harness.small_runs import reseal
 
 FILE = "calibration.json"

@@ -219,6 +219,9 @@ CHANGES = [
     ("processor", "another"),
     ("instructions", "DEFAULT"),
     ("device", "NVIDIA GeForce GTX 580"),
+    ("precision", "bfloat16"),
+    ("algorithms", "fast"),
+    ("masks", "another hash"),
     ("threads", "64"),
     ("processes", "2, data"),
     ("pictures", "0" * 64),
@@ -227,11 +230,11 @@ CHANGES = [
 
 @pytest.mark.parametrize(("name", "value"), CHANGES)
 def test_what_makes_exactness_impossible_is_refused_or_recorded(start, fit, prepared, monkeypatch, name, value):
-    run, shown = start("run", "epochs=1"), "images" if name == "pictures" else name
+    run, shown = start("run", "epochs=1"), {"pictures": "images", "masks": "dropout masks"}.get(name, name)
     with pytest.raises(Interrupted):
         fit(run, 2)
-    here = conditions(prepared, CPU)
-    monkeypatch.setattr(alexnet.training.loop, "conditions", lambda *a: {**here, name: value})
+    here = conditions(prepared, CPU, recipe=run.recipe)
+    monkeypatch.setattr(alexnet.training.loop, "conditions", lambda *a, **b: {**here, name: value})
     with pytest.raises(UsageError, match=rf"E255 the rest of this run cannot be exact: {shown} .* -> {value[:12]}"):
         fit(open_run(run.folder))
     assert load_checkpoint(run).state.step == 2
@@ -244,8 +247,8 @@ def test_what_makes_exactness_impossible_is_refused_or_recorded(start, fit, prep
     fit(open_run(run.folder))  # from here on that is what it was made with
 
 
-def test_the_conditions_are_all_there_and_a_missing_one_counts(prepared):
-    here = conditions(prepared, CPU)
+def test_the_conditions_are_all_there_and_a_missing_one_counts(prepared, tiny):
+    here = conditions(prepared, CPU, recipe=tiny)
     assert sorted(here) == sorted(name for name, _ in CHANGES)
     assert here["threads"] == str(torch.get_num_threads())
     assert here["torch"] == torch.__version__
