@@ -38,7 +38,10 @@ DECORATOR = re.compile(r"^@compiled\(.*\)\n", re.MULTILINE)
 TESTS = {
     "kernels/norm_pool_loops": ("tests/kernels/test_loops.py",),
     "kernels/crop_loops": ("tests/data/test_crop_loops.py",),
-    "models/layers": ("tests/models/test_layers.py", "tests/models/test_pool_ties.py"),
+    "models/layers": (
+        *("tests/models/test_layers.py", "tests/models/test_pool_ties.py", "tests/models/test_devices.py"),
+        "tests/kernels/test_masks.py",
+    ),
     "models/alexnet": ("tests/models/test_network.py", "tests/models/test_whole_network.py"),
     "models/fusion": ("tests/kernels/test_operators.py", "tests/models/test_pool_ties.py"),
     "models/shapes": ("tests/models/test_network.py",),
