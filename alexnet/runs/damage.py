@@ -19,7 +19,12 @@ from alexnet.runs.kernel_history import damaged_kernels
 from alexnet.runs.run import IDENTITY, RunFolder
 from alexnet.storage.checksums import SUMS, broken, read_sums
 
-AT_THE_END = ("calibration.json", "cues.json", "evaluation.json", "report.html")  # that may be missing
+AT_THE_END = (
+    "calibration.json",
+    "cues.json",
+    "evaluation.json",
+    "report.html",
+)  # written after the training, where there are any
 
 
 def damage_of(run: RunFolder) -> list[str]:
