@@ -20,7 +20,7 @@ class AlexNetError(Exception):
     Args:
         what: what is wrong and where (paths, field names, numbers).
         fix: what to do about it; printed on a separate line.
-        code: E and three digits; the first digit is the exit code. docs/errors.md explains each code.
+        code: E and three digits, or four; the first digit is the exit code. docs/errors.md explains each code.
 
     >>> import alexnet
     >>> try:
