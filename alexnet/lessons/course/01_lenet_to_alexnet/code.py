@@ -11,6 +11,7 @@ import alexnet
 
 image, kernel, stride = 224, 11, 4  # conv1 as in the paper, section 3.5
 paper_side = 55  # what Figure 2 of the paper draws after conv1
+card_gigabytes = 3  # of a GTX 580, the paper, section 3.2
 said_gigabytes = 1  # what textbooks say the parameters take
 bytes_each = 4  # of a number in float32
 batch = 128  # of the paper, section 5
@@ -27,7 +28,8 @@ def learned(network):
 print(f"{'':8}{labels['output']:<16}{labels['parameters']:>14}")
 for network in (lenet, large):
     for layer in learned(network):
-        print(f"{layer.name:8}{' x '.join(map(str, layer.shape)):<16}{layer.parameters:>14,}")
+        shape = " x ".join(map(str, layer.shape))
+        print(f"{layer.name:8}{shape:<16}{layer.parameters:>14,}")
     print()
 
 # %% [counts]
@@ -38,10 +40,12 @@ lenet_parameters, large_parameters = lenet.parameters, large.parameters
 
 # %% [sides]
 convolution = torch.nn.Conv2d(3, 96, kernel, stride=stride)
-sides = {side: convolution(torch.zeros(1, 3, side, side)).shape[-1] for side in range(image, image + 4)}
+sides = {}
+for side in range(image, image + 4):
+    sides[side] = convolution(torch.zeros(1, 3, side, side)).shape[-1]
 for side, output in sides.items():
     print(side, "->", output)
-exact = (image - kernel) / stride + 1  # how many windows fit, were there fractions of a window
+exact = (image - kernel) / stride + 1  # windows, were there fractions of one
 bare_side = sides[image]
 padded = min(side for side, output in sides.items() if output == paper_side)
 missing = padded - image
@@ -82,21 +86,23 @@ plt.show()
 megabytes = large_parameters * bytes_each / 1e6
 copies = {"weights": 1, "gradients": 1, "momentum": 1}
 training_megabytes = megabytes * sum(copies.values())
-adam_megabytes = megabytes * (sum(copies.values()) + 1)  # Adam keeps two averages for each weight, not one
+adam_megabytes = megabytes * 4  # Adam keeps two averages for each weight, not one
 activations = sum(int(np.prod(layer.shape)) for layer in large.layers)
 activation_megabytes = batch * activations * bytes_each / 1e6
+together = (training_megabytes + 2 * activation_megabytes) / 1e3  # with their gradients
 
 # %% [memory]
-figure, axes = plt.subplots(figsize=(7, 2.4))
-parts = {"weights": megabytes, "gradients": megabytes, "momentum": megabytes, "activations": activation_megabytes}
+figure, axes = plt.subplots(figsize=(7, 2.4), layout="constrained")
+parts = {name: megabytes for name in copies} | {"activations": activation_megabytes}
 left = 0
 for name, size in parts.items():
-    axes.barh([0], [size], left=left, label=f"{labels[name]}: {size:,.0f} MB", edgecolor="white")
+    label = f"{labels[name]}: {size:,.0f} MB"
+    axes.barh([0], [size], left=left, label=label, edgecolor="white")
     left += size
 axes.axvline(said_gigabytes * 1000, color="black", linestyle="--", label=labels["said"])
 axes.set_yticks([])
 axes.set_xlabel("MB")
-axes.legend(loc="upper right", fontsize=8)
+figure.legend(loc="outside upper center", ncols=3, fontsize=9)
 plt.show()
 
 # %% [bandwidth]
