@@ -12,7 +12,7 @@ MINUTES ?= 10
 comma := ,
 space := $(subst x,,x x)
 
-.PHONY: demo test check format coverage pinned mutation bench bench-photos study figures gpu-pack clean
+.PHONY: demo test check format coverage pinned mutation lessons bench bench-photos study figures gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -40,6 +40,9 @@ pinned: .venv/.dev  ## ingredients of 2012 made wrong one by one: the tests that
 mutation: .venv/.dev  ## which mutants of the PROVEN and FAITHFUL modules their own tests kill; results/mutation.json; hours, goes on where it ended
 	$(BIN)/python -m studies.robustness.mutation $(PROVEN)
 	$(BIN)/python -m studies.robustness.mutation --minutes $(MINUTES) --work build/mutation $(FAITHFUL)
+
+lessons: .venv/.dev  ## execute all lessons: notebooks and pages in both languages, build/lessons; SMALL=1: a quick look
+	$(BIN)/python -m alexnet.lessons.build --out build/lessons $(if $(SMALL),--small)
 
 bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour; with PHOTOS=folder (which has train/) the data path too
 	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done

@@ -71,7 +71,8 @@ def run_demo(out: Path) -> None:
     folder = folders["AlexNet"]
     print(f"Look:  {folder / 'report.html'}  (open it in a browser)")
     print(f"       alexnet explore {folder} {folders['LeNet']}")
-    print("Next:  alexnet train PHOTOS          your own images, one folder for each class")
+    print("Next:  alexnet learn 1               the first lesson: from LeNet to AlexNet")
+    print("       alexnet train PHOTOS          your own images, one folder for each class")
     print(f"       alexnet evaluate {folder}")
     print("       alexnet summary               the network of 2012, layer by layer")
     print("       alexnet train digits --recipe demo model.norm=none    switch an ingredient off")

@@ -18,7 +18,7 @@ from cyclopts import (
 )
 
 from alexnet.api.warning import as_notes
-from alexnet.cli import data, demo, experiments, export, interpret, networks, runs, serve, train
+from alexnet.cli import data, demo, experiments, export, interpret, learn, networks, runs, serve, train
 from alexnet.cli.options import with_max_pixels
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.kernels.device import failure_of, keep_memory
@@ -27,6 +27,7 @@ OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.
 
   alexnet demo                        LeNet and AlexNet on digits, two minutes
+  alexnet learn                       lessons: AlexNet by running it, in English and Chinese
   alexnet train photos/               a network for your images
   alexnet predict runs/last cat.jpg   what is on an image
 
@@ -35,7 +36,7 @@ alexnet VERB --help explains a verb; alexnet --help has a line for each.
 """
 
 VERBS = {
-    "Start here": (demo.demo, train.train, runs.predict),
+    "Start here": (demo.demo, learn.learn, train.train, runs.predict),
     "Train": (train.resume, networks.check, networks.bench, train.verify),
     "Judge": (runs.evaluate, runs.report, experiments.compare, experiments.ensemble),
     "Look inside": (

@@ -1,7 +1,7 @@
 """Executes the lessons and writes what is published: `python -m alexnet.lessons.build`, or `make lessons`.
 
-    python -m alexnet.lessons.build --out build/lessons     all of them, whole
-    python -m alexnet.lessons.build 1 2 --small             two of them, a quick look
+python -m alexnet.lessons.build --out build/lessons     all of them, whole
+python -m alexnet.lessons.build 1 2 --small             two of them, a quick look
 """
 
 import argparse

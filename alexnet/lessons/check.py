@@ -35,7 +35,7 @@ def check_answers(
 
 
 def _by_one_process(lesson: Lesson, answers: Mapping[str, Cell], seconds: float) -> Iterator[Judgement]:
-    """Judges until all are done, or one took too long or ended the process; at least one, so that the rest can go on."""
+    """Judges until all are done, or one took too long or ended the process; at least one."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_work, args=(there, lesson.name), daemon=True)

@@ -5,7 +5,7 @@ from typing import Any
 from alexnet.lessons.execute import Executed, Output
 from alexnet.lessons.prose import filled, unwrap
 from alexnet.lessons.words import words_of
-from alexnet.lessons.working_copy import preamble, code_cell, markdown_cell, notebook
+from alexnet.lessons.working_copy import code_cell, markdown_cell, notebook, preamble
 
 
 def executed_notebook(executed: Executed, language: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def record_file() -> Path:
 
 
 def read_record() -> dict[str, list[str]]:
-    """By the name of a lesson, its exercises that were answered right; nothing if there is no record, or a damaged one."""
+    """By the name of a lesson, its exercises that were answered right; nothing where the record is damaged."""
     try:
         record = json.loads(record_file().read_text(encoding="utf-8"))
         return {str(lesson): [str(name) for name in names] for lesson, names in record.items()}

@@ -1,6 +1,7 @@
 """The lessons as pages that open from a folder: no server, no script, nothing from elsewhere."""
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
@@ -8,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.lessons.execute import Executed, Output
-from alexnet.lessons.lesson import LANGUAGES
+from alexnet.lessons.lesson import COURSE, LANGUAGES
 from alexnet.lessons.prose import filled, unwrap
-from alexnet.lessons.style import STYLE
 from alexnet.lessons.words import words_of
 
 TAGS = {"en": "en", "zh": "zh-Hans"}
@@ -43,7 +43,7 @@ def write_site(lessons: Sequence[Executed], folder: Path) -> Path:
             following = lessons[place + 1] if place + 1 < len(lessons) else None
             page = lesson_page(executed, language, following)
             (folder / language / file_of(executed)).write_text(page, encoding="utf-8")
-    (folder / "style.css").write_text(STYLE, encoding="utf-8")
+    shutil.copy(COURSE / "style.css", folder)
     front = folder / "index.html"
     links = "".join(
         f'<li lang="{TAGS[each]}"><a href="{each}/index.html">{words_of(each)["lessons"]} · '
@@ -82,7 +82,8 @@ def _index(lessons: Sequence[Executed], language: str) -> str:
         for each in lessons
     )
     body = (
-        f"{_header(language, 'index.html', True)}<main><h1>{escape(words['lessons'])}</h1><p>{escape(words['about'])}</p>"
+        f"{_header(language, 'index.html', True)}<main><h1>{escape(words['lessons'])}</h1>"
+        f"<p>{escape(words['about'])}</p>"
         f'<ol class="lessons">\n{items}</ol><p>{escape(words["begin"])}</p>'
         '<pre class="code">alexnet learn</pre></main>'
     )

@@ -60,7 +60,7 @@ def preamble(lesson: Lesson, language: str) -> str:
 
 
 def as_python(lesson: Lesson, language: str) -> str:
-    """The copy as a Python file: prose as comments, what has values as `print`, so that a run tells the reader's own."""
+    """The copy as a Python file: prose as comments, what has values as `print`, so that a run tells its own."""
     parts = []
     for kind, name, text in pieces(lesson, language):
         if kind == "markdown":
@@ -128,7 +128,9 @@ def read_answers(path: Path, lesson: Lesson) -> dict[str, Cell]:
             text = "\n".join(f"{''.join(cell['source'])}\n# %%" for cell in cells if cell["cell_type"] == "code")
         found = split_cells(text)
     except (UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} cannot be read as a lesson ({type(error).__name__})", fix=fix, code="E2053") from error
+        raise UsageError(
+            f"{path} cannot be read as a lesson ({type(error).__name__})", fix=fix, code="E2053"
+        ) from error
     except ValueError as error:  # of JSON, or two cells of one name
         raise UsageError(f"{path} cannot be read as a lesson: {error}", fix=fix, code="E2053") from error
     answers = {name: cell for name in lesson.exercises if (cell := found.get(f"exercise {name}")) is not None}

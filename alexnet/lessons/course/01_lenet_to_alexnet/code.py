@@ -25,6 +25,7 @@ def learned(network):
     return [layer for layer in network.layers if layer.learned]
 
 
+# %% [table]
 print(f"{'':8}{labels['output']:<16}{labels['parameters']:>14}")
 for network in (lenet, large):
     for layer in learned(network):
@@ -104,6 +105,7 @@ axes.set_yticks([])
 axes.set_xlabel("MB")
 figure.legend(loc="outside upper center", ncols=3, fontsize=9)
 plt.show()
+
 
 # %% [bandwidth]
 def fastest(layer, inputs, repeats):

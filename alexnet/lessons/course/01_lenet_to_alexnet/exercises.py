@@ -1,5 +1,6 @@
 """The exercises of lesson 1."""
 
+
 # %% [side start]
 def output_side(image, kernel, stride, padding):
     return ...
@@ -30,6 +31,7 @@ def output_side(image, kernel, stride, padding):
 
 d2l_side = output_side(224, 11, 4, 1)
 torchvision_side = output_side(224, 11, 4, 2)
+
 
 # %% [side nearly plus_one]
 def output_side(image, kernel, stride, padding):
@@ -82,6 +84,7 @@ def conv_parameters(kernel, channels_in, channels_out, groups):
 conv2_two_towers = conv_parameters(5, 96, 256, 2)
 conv2_one_tower = conv_parameters(5, 96, 256, 1)
 
+
 # %% [count nearly bias]
 def conv_parameters(kernel, channels_in, channels_out, groups):
     return kernel * kernel * (channels_in // groups) * channels_out
@@ -100,6 +103,7 @@ def conv_parameters(kernel, channels_in, channels_out, groups):
 # %% [largest start: networks]
 most_parameters = ...  # the name of a layer of the large network, for example "conv1"
 most_products = ...
+
 
 # %% [largest check]
 def check(answer):
@@ -145,6 +149,7 @@ most_products = "conv2"
 weights_megabytes = ...  # the weights alone
 sgd_megabytes = ...  # what training with momentum keeps for them: weights, gradients, momentum
 adam_megabytes = ...  # the same with Adam, which keeps two averages of each gradient
+
 
 # %% [gigabyte check]
 def check(answer):
@@ -198,6 +203,7 @@ weights_megabytes = large.parameters * bytes_each / 1e6
 sgd_megabytes = 3 * weights_megabytes
 adam_megabytes = 8 * weights_megabytes
 
+
 # %% [intensity start: networks]
 def products_per_byte(layer, batch):
     """How often each byte of the layer's parameters is used when a batch goes through."""
@@ -232,6 +238,7 @@ by_name = {layer.name: layer for layer in learned(large)}
 conv2_use = products_per_byte(by_name["conv2"], 1)
 fc6_use = products_per_byte(by_name["fc6"], 1)
 fc6_batch_use = products_per_byte(by_name["fc6"], 128)
+
 
 # %% [intensity nearly batch]
 def products_per_byte(layer, batch):

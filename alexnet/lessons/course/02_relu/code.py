@@ -51,9 +51,7 @@ print(images.shape, held_images.shape)
 # %% [gradients]
 sizes = {}
 for name in functions:
-    network = alexnet.create_model(
-        "demo", data=data, num_classes=10, activation=name, norm="none", dropout=0.0
-    )
+    network = alexnet.create_model("demo", data=data, num_classes=10, activation=name, norm="none", dropout=0.0)
     cross_entropy(network(images[:128]), classes[:128]).backward()
     sizes[name] = {
         parameter.split(".")[1]: (values.grad.norm() / values.norm()).item()
@@ -73,6 +71,7 @@ for name, by_layer in sizes.items():
 axes.set(ylabel=labels["gradient"])
 axes.legend()
 plt.show()
+
 
 # %% [training]
 def train(network, epochs, learning_rate=0.05):

@@ -1,5 +1,6 @@
 """The exercises of lesson 2."""
 
+
 # %% [slope start]
 def sigmoid_slope(x):
     """The derivative of the sigmoid at x, a tensor."""
@@ -32,6 +33,7 @@ def sigmoid_slope(x):
 
 at_zero = sigmoid_slope(torch.tensor(0.0)).item()
 at_eight = sigmoid_slope(torch.tensor(8.0)).item()
+
 
 # %% [slope nearly of_the_input]
 def sigmoid_slope(x):
@@ -128,6 +130,7 @@ modern = alexnet.create_model("lenet", data=data, activation="tanh")
 
 # %% [modern wrong no_network]
 modern = "lenet"
+
 
 # %% [dead start]
 def dead_share(outputs):

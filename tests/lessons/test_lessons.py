@@ -1,0 +1,301 @@
+"""Every lesson: two texts that do not drift, code that runs at reduced size, answers judged as they should be."""
+
+import ast
+import json
+import re
+import sys
+from functools import cache
+from html.parser import HTMLParser
+
+import pytest
+
+from alexnet.lessons.cells import split_cells
+from alexnet.lessons.execute import Executed, needed, run_lesson, uses_labels
+from alexnet.lessons.exercises import asked_names, judge
+from alexnet.lessons.explain import explained
+from alexnet.lessons.lesson import LANGUAGES, Lesson, all_lessons, read_exercises
+from alexnet.lessons.notebook import executed_notebook
+from alexnet.lessons.prose import Block, filled, read_prose, unwrap
+from alexnet.lessons.site import write_site
+from alexnet.lessons.words import WORDS
+from alexnet.lessons.working_copy import as_notebook, as_python
+
+LESSONS = all_lessons()
+BOTH = [(lesson, language) for lesson in LESSONS for language in LANGUAGES]
+every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+every_text = pytest.mark.parametrize(("lesson", "language"), BOTH, ids=lambda each: getattr(each, "name", each))
+
+ANSWERS = [
+    (lesson, exercise, status, reason, cell)
+    for lesson in LESSONS
+    for exercise in lesson.exercises.values()
+    for status, reason, cell in [
+        ("right", "", exercise.right),
+        *(("nearly", reason, cell) for reason, cell in exercise.nearly.items()),
+        *(("wrong", reason, cell) for reason, cell in exercise.wrong.items()),
+    ]
+]
+
+
+@cache
+def before(lesson: Lesson, needs: tuple[str, ...]) -> dict:
+    return needed(next(each for each in LESSONS if each.name == lesson), needs, small=True)
+
+
+@pytest.fixture(scope="module")
+def executed() -> dict[str, Executed]:
+    """Every lesson, run once at reduced size."""
+    return {lesson.name: run_lesson(lesson, small=True) for lesson in LESSONS}
+
+
+# --- two texts, one code ---------------------------------------------------------------------------------------------
+
+
+@every_lesson
+def test_the_texts_have_the_same_blocks_and_refer_to_the_same_values(lesson):
+    english, chinese = ([(b.kind, b.name) for b in lesson.prose[each].blocks] for each in LANGUAGES)
+    assert english == chinese
+    for ours, theirs in zip(lesson.prose["en"].blocks, lesson.prose["zh"].blocks, strict=True):
+        assert sorted(set(ours.values)) == sorted(set(theirs.values)), (ours.line, theirs.line)
+        assert ours.text.count("\n## ") == theirs.text.count("\n## "), (ours.line, theirs.line)
+    assert list(lesson.prose["en"].labels) == list(lesson.prose["zh"].labels)
+
+
+@every_text
+def test_a_text_names_every_cell_question_and_exercise_once(lesson, language):
+    prose = lesson.prose[language]
+    assert prose.names("cell") == list(lesson.cells)
+    assert prose.names("cell")[0] == "setup"
+    assert prose.names("predict") == prose.names("answer") != []
+    names = list(lesson.exercises)
+    assert prose.names("exercise") == prose.names("hint") == prose.names("worked") == names
+    assert len(names) >= 3
+    assert all(prose.of("exercise", name).startswith("### ") for name in names)
+    reasons = {f"{e.name}.{reason}" for e in lesson.exercises.values() for reason in (*e.nearly, *e.wrong)}
+    assert sorted(prose.names("say")) == sorted(reasons)
+    assert all(block.text for block in prose.blocks if block.kind != "cell")
+    order = [(block.kind, block.name) for block in prose.blocks]
+    for name in prose.names("predict"):
+        between = order[order.index(("predict", name)) : order.index(("answer", name))]
+        assert any(kind == "cell" for kind, _ in between), f"nothing runs between the question {name} and its answer"
+
+
+@every_lesson
+def test_every_label_is_used_and_every_used_one_has_words(lesson):
+    drawn = {
+        node.slice.value
+        for cell in lesson.cells.values()
+        for node in ast.walk(ast.parse(cell.code))
+        if isinstance(node, ast.Subscript)
+        and ast.unparse(node.value) == "labels"
+        and isinstance(node.slice, ast.Constant)
+    }
+    assert drawn <= set(lesson.prose["en"].labels)
+    loops = any("labels[name]" in cell.code for cell in lesson.cells.values())
+    assert loops or drawn == set(lesson.prose["en"].labels)
+
+
+@every_lesson
+def test_words_come_from_the_prose_and_a_cell_with_words_computes_nothing(lesson):
+    for name, cell in lesson.cells.items():
+        tree = ast.parse(cell.code)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            called = ast.unparse(call.func).rpartition(".")[2]
+            if called in ("print", "set_xlabel", "set_ylabel", "set_title", "title", "suptitle", "text", "annotate"):
+                typed = [n.value for n in ast.walk(call) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+                assert not [each for each in typed if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", each)], (name, typed)
+        if uses_labels(cell) and name != "setup":
+            stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            stored |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            for other in (each for each in lesson.cells.values() if each.name != name):
+                nodes = [n for n in ast.walk(ast.parse(other.code)) if isinstance(n, ast.Name) and n.id in stored]
+                fresh = {n.id for n in nodes if isinstance(n.ctx, ast.Store)}
+                read = {n.id for n in nodes} - fresh
+                assert not read, f"[{other.name}] reads what [{name}] computes: {read}"
+
+
+@every_lesson
+def test_cells_import_only_what_a_reader_has(lesson):
+    allowed = {"alexnet", "torch", "numpy", "matplotlib", *sys.stdlib_module_names}
+    code = [*lesson.cells.values(), *(e.right for e in lesson.exercises.values())]
+    for cell in code:
+        for node in ast.walk(ast.parse(cell.code)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.split(".")[0] for name in names} <= allowed, cell.name
+            assert not [name for name in names if name.startswith("alexnet.")], "only the public face"
+        assert max(map(len, cell.code.splitlines())) <= 88, cell.name
+
+
+def typed_numbers(text: str) -> list[str]:
+    """The numbers in prose that are no value of a cell, not in code, no part of a name, no year and no place."""
+    text = re.sub(r"`[^`]*`|\{[^{}]*\}|\]\([^)]*\)", "", text)
+    text = re.sub(r"(?<![A-Za-z\d])[A-Za-z]+-?\d+\w*|[图表] ?\d+|第 ?[\d.]+ ?[节章课]", "", text)
+    text = re.sub(r"\b(?:Figure|Table|section|chapter|lesson) \d+(?:\.\d+)*", "", text, flags=re.IGNORECASE)
+    return re.findall(r"\d[\d.,]*", re.sub(r"(?<!\d)(?:19|20)\d\d(?!\d)", "", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It errs on 3.5 % of them", ["3.5"]),
+        ("60,965,224 parameters", ["60,965,224"]),
+        ("六十倍，即 60 倍", ["60"]),
+        ("图像有224个像素", ["224"]),
+        ("about 1 GB", ["1"]),
+        ("2048 crops", ["2048"]),
+        ("conv1, fc6, LeNet-5, CIFAR-10 and float32", []),
+        ("In 1998, Figure 4, section 3.5, lesson 2 and `x + 1`", []),
+        ("2012年的图 1，第 3.3 节，第 2 课", []),
+        ("{ratio:.0f} times, {share:.1%}, [log](docs/2.md)", []),
+    ],
+)
+def test_typed_numbers_are_told_from_names_years_and_places(text, found):
+    assert typed_numbers(text) == found
+
+
+@every_text
+def test_no_number_is_typed(lesson, language):
+    for block in lesson.prose[language].blocks:
+        assert typed_numbers(block.text) == [], f"{language}.md, block at line {block.line}"
+
+
+# --- it runs ---------------------------------------------------------------------------------------------------------
+
+
+@every_text
+def test_every_value_is_computed_and_exactly_the_figures_have_captions(lesson, language, executed):
+    done = executed[lesson.name]
+    for block in lesson.prose[language].blocks:
+        values = done.worked[block.name] if block.kind == "worked" else done.values
+        if block.kind != "say":
+            assert "{" not in re.sub(r"`[^`]*`", "", filled(block.text, values))
+        if block.kind == "worked":  # beside the solution only what it needs has run
+            exercise = lesson.exercises[block.name]
+            known = before(lesson.name, exercise.needs).keys() | done.worked[block.name].keys() - done.values.keys()
+            assert set(block.values) <= known | defined_in(exercise.right.code)
+        if block.kind == "cell":
+            assert bool(block.text) == bool(done.outputs[language][block.name].figures), block.name
+        if block.kind in ("hint", "labels"):
+            assert block.values == []
+    drawn = "".join(figure for output in done.outputs[language].values() for figure in output.figures)
+    assert ("Noto" in drawn or re.search("[\u4e00-\u9fff]", drawn)) if language == "zh" else True
+
+
+def defined_in(code: str) -> set[str]:
+    nodes = ast.walk(ast.parse(code))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+@every_text
+def test_the_readers_copy_is_python_and_its_exercises_are_not_answered(lesson, language):
+    text = as_python(lesson, language)
+    ast.parse(text)
+    cells = split_cells(text)
+    assert [f"exercise {name}" for name in lesson.exercises] == [n for n in cells if n.startswith("exercise ")]
+    for name, exercise in lesson.exercises.items():
+        assert cells[f"exercise {name}"].code == exercise.start.code
+        assert exercise.right.code not in text
+        assert asked_names(exercise)
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+@every_text
+def test_the_notebooks_are_of_the_format(lesson, language, executed):
+    nbformat = pytest.importorskip("nbformat")
+    for notebook in (as_notebook(lesson, language), executed_notebook(executed[lesson.name], language)):
+        nbformat.validate(nbformat.reads(json.dumps(notebook), as_version=4))
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.ids, self.tags = [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for name, value in attrs if name in ("href", "src", "xlink:href")]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+
+def test_the_pages_need_nothing_else_and_their_links_and_names_hold(tmp_path, executed):
+    front = write_site(list(executed.values()), tmp_path)
+    pages = sorted(tmp_path.rglob("*.html"))
+    assert front in pages
+    assert len(pages) == 1 + len(LANGUAGES) * (1 + len(LESSONS))
+    for page in pages:
+        parser = Links()
+        parser.feed(page.read_text(encoding="utf-8"))
+        assert "script" not in parser.tags
+        assert len(parser.ids) == len(set(parser.ids)), page
+        for link in parser.links:
+            assert link[1:] in parser.ids if link.startswith("#") else (page.parent / link).is_file(), (page, link)
+
+
+# --- answers of each kind --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise", "status", "reason", "cell"),
+    ANSWERS,
+    ids=[f"{lesson.name}-{exercise.name}-{reason or status}" for lesson, exercise, status, reason, _ in ANSWERS],
+)
+def test_an_answer_is_judged_as_it_should_be_and_told_in_both_languages(lesson, exercise, status, reason, cell):
+    judgement = judge(exercise, cell, before(lesson.name, exercise.needs))
+    assert (judgement.status, judgement.reason) == (status, reason)
+    for language in LANGUAGES:
+        told = explained(lesson, language, judgement)
+        assert len(told) >= 2 if reason else told == []
+        assert not [each for each in told if "{" in each]
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise"),
+    [(lesson, exercise) for lesson in LESSONS for exercise in lesson.exercises.values()],
+    ids=lambda each: each.name,
+)
+def test_an_exercise_has_answers_of_each_kind_and_begins_unanswered(lesson, exercise):
+    assert exercise.nearly
+    assert exercise.wrong
+    assert set(exercise.needs) <= set(lesson.cells)
+    assert judge(exercise, exercise.start, before(lesson.name, exercise.needs)).status in ("missing", "wrong")
+
+
+# --- what reads them -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no heading", "# T\n\nS\n\n@cel x", "# T\n\nS\n@cell", "# T\n\nS\n@text x", "@text\n# T", "# T\nS", "", "@"],
+)
+def test_prose_that_is_not_of_the_form_is_refused(tmp_path, text):
+    (tmp_path / "en.md").write_text(text)
+    with pytest.raises(ValueError, match=r"en\.md"):
+        read_prose(tmp_path / "en.md")
+
+
+@pytest.mark.parametrize(
+    "header", ["a start]\n# %% [a right", "a begin", "a nearly", "a start x", "start", "a right: b c]\n# %% [a check"]
+)
+def test_exercises_that_are_not_whole_are_refused(tmp_path, header):
+    (tmp_path / "exercises.py").write_text(f"# %% [{header}]\nx = 1\n")
+    with pytest.raises(ValueError, match="exercises"):
+        read_exercises(tmp_path / "exercises.py")
+
+
+def test_a_value_that_no_cell_computes_is_refused():
+    assert filled("{a:.1%} of {b} and { this } {}", {"a": 0.25, "b": 3}) == "25.0% of 3 and { this } {}"
+    with pytest.raises(ValueError, match=r"\{c\}"):
+        filled("{c}", {"a": 1})
+    assert Block("text", "", "{a} {b:,}", 1).values == ["a", "b"]
+
+
+def test_lines_in_chinese_are_joined_without_a_space_and_others_stay():
+    assert unwrap("图像，\n然后 a\nb 卷\n\n积\n- c") == "图像，然后 a\nb 卷\n\n积\n- c"
+
+
+def test_the_words_around_the_lessons_exist_in_both_languages_with_the_same_fields():
+    fields = {each: {name: re.findall(r"{(\w+)", text) for name, text in WORDS[each].items()} for each in LANGUAGES}
+    assert fields["en"].keys() == fields["zh"].keys()
+    for name in fields["en"]:
+        assert sorted(fields["en"][name]) == sorted(fields["zh"][name]), name
