@@ -53,8 +53,8 @@ def preamble(lesson: Lesson, language: str) -> str:
     lines = [f"# {words['preamble']}", "labels = {"]
     lines += [f"    {json.dumps(name)}: {json.dumps(text, ensure_ascii=False)}," for name, text in labels.items()]
     lines += ["}", f"small = False  # {words['small']}", "", "import logging", "", "import matplotlib", ""]
-    fonts = ["DejaVu Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei", "SimHei"]
-    lines += [f'matplotlib.rcParams["font.sans-serif"] = {json.dumps(fonts)}']
+    fonts = ["DejaVu Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "SimHei"]
+    lines += ['matplotlib.rcParams["font.sans-serif"] = [', *(f'    "{font}",' for font in fonts), "]"]
     lines += ['logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)']
     return "\n".join(lines) + "\n"
 

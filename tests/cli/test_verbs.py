@@ -22,7 +22,7 @@ from alexnet.training.monitor import Interrupted
 from harness.small_runs import TINY
 
 VERBS = (
-    *("demo", "prepare", "train", "resume", "evaluate", "predict", "report", "doctor"),
+    *("demo", "learn", "prepare", "train", "resume", "evaluate", "predict", "report", "doctor"),
     *("summary", "recipes", "diff", "check", "bench", "identify", "import"),
     *("ablate", "compare", "ensemble"),
     *("filters", "features", "similar", "why", "export", "parity"),

@@ -27,8 +27,8 @@ def learned(network):
 
 # %% [table]
 print(f"{'':8}{labels['output']:<16}{labels['parameters']:>14}")
-for network in (lenet, large):
-    for layer in learned(network):
+for counted in (lenet, large):
+    for layer in learned(counted):
         shape = " x ".join(map(str, layer.shape))
         print(f"{layer.name:8}{shape:<16}{layer.parameters:>14,}")
     print()
