@@ -110,6 +110,7 @@ def test_words_come_from_the_prose_and_a_cell_with_words_computes_nothing(lesson
             for other in (each for each in lesson.cells.values() if each.name != name):
                 nodes = [n for n in ast.walk(ast.parse(other.code)) if isinstance(n, ast.Name) and n.id in stored]
                 fresh = {n.id for n in nodes if isinstance(n.ctx, ast.Store)}
+                fresh |= {n.arg for n in ast.walk(ast.parse(other.code)) if isinstance(n, ast.arg)}
                 read = {n.id for n in nodes} - fresh
                 assert not read, f"[{other.name}] reads what [{name}] computes: {read}"
 
