@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -35,7 +36,7 @@ alexnet: AlexNet as the system it was, for your own images.
 alexnet VERB --help explains a verb; alexnet --help has a line for each.
 """
 
-VERBS = {
+VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Start here": (demo.demo, learn.learn, train.train, runs.predict),
     "Train": (train.resume, networks.check, networks.bench, train.verify),
     "Judge": (runs.evaluate, runs.report, experiments.compare, experiments.ensemble),

@@ -16,7 +16,7 @@ from alexnet.lessons.cells import Cell
 from alexnet.lessons.lesson import Lesson
 
 # Text stays text, so that a browser finds letters for it in every language; the same drawing gives the same bytes.
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "alexnet",
     "figure.figsize": (7.0, 3.4),

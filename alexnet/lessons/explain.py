@@ -1,6 +1,7 @@
 """A judgement in the reader's words: what is right, what is not and why, and a hint; worked solutions."""
 
 import re
+from typing import Any
 
 from alexnet.lessons.execute import needed, run_cell
 from alexnet.lessons.exercises import Judgement
@@ -25,7 +26,9 @@ def explained(lesson: Lesson, language: str, judgement: Judgement) -> list[str]:
     if judgement.status in ("nearly", "wrong"):
         told = [filled(prose.of("say", f"{exercise.name}.{judgement.reason}"), judgement.values)]
     elif judgement.status != "right":
-        values = {"reason": judgement.reason, "line": judgement.line, "exercise": exercise.name} | judgement.values
+        values: dict[str, Any] = {"reason": judgement.reason, "line": judgement.line, "exercise": exercise.name} | dict(
+            judgement.values
+        )
         told = [words[f"why {judgement.status}"].format(**({"seconds": 0.0} | values))]
         if judgement.reason.startswith("NameError"):
             told.append(words["why NameError"].format(needs=", ".join(exercise.needs)))

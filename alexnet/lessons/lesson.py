@@ -72,7 +72,9 @@ def read_exercises(path: Path) -> dict[str, Exercise]:
         name: Exercise(
             name,
             needs[name],
-            *(found[part] for part in ("start", "check", "right")),
+            found["start"],
+            found["check"],
+            found["right"],
             nearly=answers.get((name, "nearly"), {}),
             wrong=answers.get((name, "wrong"), {}),
         )
