@@ -28,7 +28,7 @@ OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.
 
   alexnet demo                        LeNet and AlexNet on digits, two minutes
-  alexnet learn                       lessons: AlexNet by running it, in English and Chinese
+  alexnet learn                       lessons by running it, 中文 too
   alexnet train photos/               a network for your images
   alexnet predict runs/last cat.jpg   what is on an image
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 _MARK = re.compile(r"^# %% \[([^\]]+)\]\s*$")
@@ -26,7 +27,7 @@ def split_cells(text: str) -> dict[str, Cell]:
     cells: dict[str, Cell] = {}
     lines = text.splitlines()
     starts = [number for number, line in enumerate(lines) if _ANY_MARK.match(line)]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in pairwise([*starts, len(lines)]):
         mark = _MARK.match(lines[start])
         if mark is None or mark[1] == "markdown":
             continue
