@@ -15,6 +15,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.errors import UntrustedFileError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.promises import Calibration, ViewCalibration, view_calibration
+from alexnet.evaluation.run_distribution import measure_distribution
 from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
@@ -29,6 +30,8 @@ def calibrate_run(
     run: RunFolder, prepared: Prepared, *, device: torch.device | None = None, progress: ProgressCallback = silent
 ) -> Calibration | None:
     """Measures the best network of a run on its validation split and writes calibration.json; None without a split.
+
+    Then what its training images are like is measured and written as well, see `run_distribution`.
 
     Ten views are measured if the recipe flips training images, as in the report.
     """
@@ -60,6 +63,7 @@ def calibrate_run(
     }
     with sealing(run, FILE):
         write_file(run.folder / FILE, json.dumps(record, indent=1).encode())
+    measure_distribution(run, model, prepared, progress)
     return calibration
 
 

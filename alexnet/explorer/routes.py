@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from alexnet.errors import DataError
+from alexnet.evaluation.classifier import Look
 from alexnet.evaluation.views import crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import compare_predictions, differing_fields, ingredients_between, recorded_evaluations
@@ -88,8 +89,8 @@ async def answers(
     raw = await _compute(request, service, lambda: classifier.crop_probabilities(image))
     rows, ten = classifier.scaled(raw), raw.mean(0)
     promise = classifier.promise(1, min_precision, coverage)
-    central = raw[2 if len(raw) == 10 else 0]
-    one = classifier.answer(central, 1, 5, promise=promise)
+    likeness = await _compute(request, service, lambda: classifier.likeness(image))
+    one = classifier.answer(Look(raw[2 if len(raw) == 10 else 0], likeness), 1, 5, promise=promise)
     config = served.model.config
     boxes = crop_boxes(image.shape[0], config.test_size, config.crop_size)
     crops = [
@@ -100,6 +101,7 @@ async def answers(
         {
             **explorer.about(served, name),
             "one": [asdict(each) for each in one.top],
+            "none_of_these": one.none_of_these,
             "sure": one.sure,
             "prediction_set": one.prediction_set,
             "promise": promise.notes(),
