@@ -138,7 +138,7 @@ def measure(case: str, seed: int, data: Path, runs: Path) -> dict[str, Any]:
     chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:TRAINING])
     numbers = np.arange(len(val))
     sets = {"train": train.read(chosen), "val": val.read(numbers[::2])}
-    own = prepared.splits["test"] if "test" in prepared.splits else None
+    own = prepared.splits.get("test")
     sets["own"] = val.read(numbers[1::2]) if own is None else own.read(np.arange(len(own)))
     outside = foreign(data, size)
     outside.pop(case.partition("-")[0])
