@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from alexnet.cli.terminal import has_all_letters, print_json, print_table, say
+from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say
 from alexnet.data.dataset import SPLITS
 from alexnet.data.prepare import PrepareReport
 from alexnet.doctor.examine import PAGE, Examination
@@ -24,7 +24,7 @@ def plan(rows: Mapping[str, str]) -> None:
     """What is about to happen."""
     width = max(map(len, rows))
     for name, value in rows.items():
-        say(f"{name:<{width}}  {value}")
+        explain(f"{name:<{width}}  {value}", hang=width + 2)
 
 
 def prepared(report: PrepareReport) -> None:
@@ -93,7 +93,8 @@ def results(folder: Path, evaluations: Sequence[Evaluation], page: Path) -> None
     if is_uneven(first):
         shares = {name: row["top1_error"] for name, row in first.summary()["classes"].items() if row["images"]}
         recalls = ", ".join(f"{name} {percent(1 - error)}" for name, error in list(shares.items())[:CLASSES_SHOWN])
-        say(f"balanced accuracy on {first.split}: {percent(balanced_accuracy(first))}; right of each class: {recalls}")
+        balanced = percent(balanced_accuracy(first))
+        explain(f"balanced accuracy on {first.split}: {balanced}; right of each class: {recalls}")
     say(f"report: {page}")
     say(f"next:   alexnet predict {folder} IMAGE.jpg")
 
@@ -152,9 +153,9 @@ def predictions(
         columns = ("image", "class", "", *(name.replace("_", " ") for name in _asked(promise)), "probability")
         print_table("", columns, rows, left=len(columns) - 1)
         for note in promise.notes():
-            say(note)
+            explain(note)
         if unlike:
-            say(
+            explain(
                 f"none of these: {unlike} of {count} image{'s' * (count > 1)}; of images like those of the training at "
                 f"most {100 * FLAGGED:g} in 100 are called so, and the classes named for them are guesses"
             )
@@ -195,7 +196,7 @@ def examination(found: Examination) -> None:
     if len(remarks) > 5:
         say(f"note: {len(remarks) - 5} more classes of which there are too few images")
     for name, line in found.cue_lines().items():
-        say(f"{name + ':':<7} {line}")
+        explain(f"{name + ':':<7} {line}", hang=8)
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:

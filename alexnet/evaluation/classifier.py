@@ -140,6 +140,11 @@ class Classifier:
         best = np.argsort(-probabilities, kind="stable")[:k]
         return tuple(ClassProbability(int(i), self.class_names[i], float(probabilities[i])) for i in best)
 
+    @property
+    def measured(self) -> bool:
+        """Whether something can be promised about the answers."""
+        return self.calibration is not None and self.calibration.measured
+
     def promise(self, views: int, min_precision: float | None = None, coverage: float | None = None) -> Promise:
         """Finds what answers from so many views promise; errors as those of `promise_of`."""
         return promise_of(self.calibration, views, min_precision, coverage)

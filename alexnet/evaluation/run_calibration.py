@@ -70,12 +70,15 @@ def calibrate_run(
 def calibration_of(run: RunFolder, model: Network) -> Calibration | None:
     """Reads the calibration of a run; None if there is none, or it is of other weights than these.
 
+    Of weights that `alexnet export` wrote only the temperature is known.
+
     Raises:
         UntrustedFileError: E651, the file is damaged.
     """
     content = read_sealed(run, FILE)
     if content is None:
-        return None
+        known = run.data.get("imported", {}).get("temperature")
+        return None if known is None else Calibration("", {1: ViewCalibration(float(known), (), (), ())})
     try:
         record: dict[str, Any] = json.loads(content)
         by_views = {
@@ -98,3 +101,9 @@ def calibration_of(run: RunFolder, model: Network) -> Calibration | None:
             code="E651",
         )
     return calibration if calibration.weights == fingerprint(model) else None
+
+
+def temperature_of(run: RunFolder, model: Network, views: int = 1) -> float:
+    """The temperature for answers from so many views of a run; 1 if none was fitted for these weights."""
+    known = calibration_of(run, model)
+    return 1.0 if known is None else known.temperature(views)

@@ -91,8 +91,7 @@ async def answers(
     promise = classifier.promise(1, min_precision, coverage)
     likeness = await _compute(request, service, lambda: classifier.likeness(image))
     one = classifier.answer(Look(raw[2 if len(raw) == 10 else 0], likeness), 1, 5, promise=promise)
-    config = served.model.config
-    boxes = crop_boxes(image.shape[0], config.test_size, config.crop_size)
+    boxes = crop_boxes(image.shape[0], served.model.config.test_size, served.model.config.crop_size)
     crops = [
         {"box": boxes[i % len(boxes)], "mirrored": i >= len(boxes), "top": _top(served, row, 1)[0]}
         for i, row in enumerate(rows)
@@ -101,9 +100,7 @@ async def answers(
         {
             **explorer.about(served, name),
             "one": [asdict(each) for each in one.top],
-            "none_of_these": one.none_of_these,
-            "sure": one.sure,
-            "prediction_set": one.prediction_set,
+            **{name: getattr(one, name) for name in ("none_of_these", "sure", "prediction_set")},
             "promise": promise.notes(),
             "ten": _top(served, classifier.scaled(ten[None], 10)[0]),
             "crops": crops,
@@ -348,5 +345,5 @@ def _describe_run(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
         "samples": [explorer.about(served, name) for name in samples],
         "counts": {collection.kind: len(collection) for collection in collections},
         "missing": explorer.missing.get(served.name),
-        "calibrated": served.classifier.calibration is not None,
+        "calibrated": served.classifier.measured,
     }
