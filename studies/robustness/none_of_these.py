@@ -16,7 +16,7 @@ About 30 minutes of one core (Xeon, Sapphire Rapids).
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def foreign(data: Path, size: int) -> dict[str, Pixels]:
 def auroc(own: Scores, others: Scores) -> float:
     """The probability that an image of another set has the larger score; ties count half."""
     ordered = np.sort(own)
-    below, up_to = (np.searchsorted(ordered, others, side=side) for side in ("left", "right"))  # type: ignore[call-overload]
+    below, up_to = (np.searchsorted(ordered, others, side=side) for side in ("left", "right"))
     return float((below + up_to).sum() / (2 * len(own) * len(others)))
 
 
@@ -189,6 +189,37 @@ def _views(model: alexnet.Model, images: Pixels) -> list[torch.Tensor]:
 def _area(own: Scores, others: Scores) -> list[float]:
     area = auroc(own, others)
     return [round(each, 4) for each in (area, *interval(area, len(own), len(others)))]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The table of docs/probabilities.md: the mean AUROC of each score over the other sets, and the lowest, in %."""
+    lines = [
+        "| network (accuracy) | " + " | ".join(rows[0]["auroc"]) + " |",
+        "|---" * (len(rows[0]["auroc"]) + 1) + "|",
+    ]
+    for row in rows:
+        cells = []
+        for areas in row["auroc"].values():
+            values = [area for area, _, _ in areas.values()]
+            cells.append(f"{100 * sum(values) / len(values):.0f} ({100 * min(values):.0f})")
+        lines.append(f"| {row['case']} ({100 * row['accuracy']:.0f} %) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table_of_sets(rows: Sequence[dict[str, Any]]) -> str:
+    """The second table: for each set the AUROC of the package with its interval, and the share flagged, in %."""
+    sets = list(dict.fromkeys(name for row in rows for name in row["auroc"]["this package"]))
+    lines = [f"| network | own images | {' | '.join(sets)} |", "|---" * (len(sets) + 2) + "|"]
+    for row in rows:
+        cells = [f"{100 * row['flagged']['own']:.0f}"]
+        for name in sets:
+            if name not in row["auroc"]["this package"]:
+                cells.append("")
+                continue
+            area, low, high = (100 * value for value in row["auroc"]["this package"][name])
+            cells.append(f"{area:.0f} [{low:.0f}-{high:.0f}], {100 * row['flagged'][name]:.0f}")
+        lines.append(f"| {row['case']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
