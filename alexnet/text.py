@@ -1,6 +1,7 @@
 """Formats words and numbers for people: names in messages, times, percentages, parts of file names."""
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -12,6 +13,17 @@ def printable(text: str, keep: str = "") -> str:
         keep: control characters that may stay.
     """
     return "".join(c if c in keep or unicodedata.category(c) not in ("Cc", "Cs") else ascii(c)[1:-1] for c in text)
+
+
+def wrapped(text: str, width: int, hang: int = 0) -> str:
+    """Breaks a text into lines at its spaces; a path or another word that is longer stays whole.
+
+    Args:
+        hang: columns that the lines after the first are indented by.
+    """
+    indent, width = " " * hang, max(width, hang + 20)
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def slug(name: str) -> str:

@@ -21,11 +21,12 @@ from rich.progress import (
 from rich.text import Text
 
 from alexnet.progress import ProgressCallback, silent
-from alexnet.text import clock
+from alexnet.text import clock, wrapped
 from alexnet.training.monitor import Monitor
 from alexnet.training.monitor import Progress as TrainingProgress
 
 PIPE_WIDTH = 160  # columns where there is no terminal to ask
+PROSE_WIDTH = 80
 PLAIN_SECONDS = 30.0  # between two plain lines inside an epoch
 REDRAW_SECONDS = 0.2  # between two drawings in a notebook
 HEAD = "epoch    time crop      lr |  training: loss   error | validation: loss   error"
@@ -35,6 +36,11 @@ def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or 160 columns in a file or a pipe."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def prose_width(out: Console) -> int:
+    """Columns of text: those of the terminal, or 80 in a file or a pipe, where tables may be wider."""
+    return out.width if out.is_terminal else PROSE_WIDTH
 
 
 def progress_callback(progress: bool | ProgressCallback) -> AbstractContextManager[ProgressCallback]:
@@ -160,7 +166,7 @@ class TrainingBars(Monitor):
     def _print(self, line: str) -> None:
         self.lines.append(line)
         if self.redraw is None:
-            self.out.print(Text(line))
+            self.out.print(Text(wrapped(line, prose_width(self.out), len("note: "))), soft_wrap=True)
 
 
 def notebook_display() -> Callable[[str], None] | None:

@@ -16,6 +16,7 @@ from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.predict import Prediction, find_images, predict
 from alexnet.evaluation.promises import Promise
 from alexnet.evaluation.run_calibration import calibration_of
+from alexnet.evaluation.run_distribution import distribution_of
 from alexnet.export.write import Exported, export_target
 from alexnet.export.write import export as export_network
 from alexnet.interpret.attribution import Explanation, explain, methods_of
@@ -44,7 +45,8 @@ class Model:
     def __init__(self, record: RunFolder, network: Network):
         self.record = record  # the run; of weights without one, as if they had been imported
         size, precision = record.recipe.prepare_size, record.recipe.precision
-        self.classifier = Classifier(network, record.class_names, size, precision, calibration_of(record, network))
+        known, images = calibration_of(record, network), distribution_of(record, network)
+        self.classifier = Classifier(network, record.class_names, size, precision, known, images)
 
     @property
     def network(self) -> Network:
@@ -92,7 +94,8 @@ class Model:
                 coverage (0.9: `.prediction_set`, classes that hold the right one so often).
 
         Returns:
-            For every image its `k` most probable classes with their probabilities in [0, 1].
+            For every image its `k` most probable classes with their probabilities in [0, 1]; `.none_of_these` is
+            whether it is unlike the training images, None where that was not measured.
 
         Raises:
             UsageError: no images were given, k is below 1, views is neither 1 nor 10, or a share not between 0 and 1.

@@ -101,7 +101,8 @@ def predict(
     if format != "table":  # a table has them below it
         for text in promise.notes():
             note(text)
-    unread, count = tables.predictions(answers, format, promise)
+    measured = model.classifier.training_images is not None
+    unread, count = tables.predictions(answers, format, promise, measured)
     refuse_unread(unread, count)
 
 

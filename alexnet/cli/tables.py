@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from alexnet.cli.terminal import has_all_letters, print_json, print_table, say
+from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say
 from alexnet.data.dataset import SPLITS
 from alexnet.data.prepare import PrepareReport
 from alexnet.doctor.examine import PAGE, Examination
 from alexnet.evaluation.compare import balanced_accuracy, is_uneven
 from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.out_of_distribution import FLAGGED, NONE_OF_THESE
 from alexnet.evaluation.predict import Prediction
 from alexnet.evaluation.promises import NO_PROMISE, Promise
 from alexnet.text import percent
@@ -23,7 +24,7 @@ def plan(rows: Mapping[str, str]) -> None:
     """What is about to happen."""
     width = max(map(len, rows))
     for name, value in rows.items():
-        say(f"{name:<{width}}  {value}")
+        explain(f"{name:<{width}}  {value}", hang=width + 2)
 
 
 def prepared(report: PrepareReport) -> None:
@@ -92,7 +93,8 @@ def results(folder: Path, evaluations: Sequence[Evaluation], page: Path) -> None
     if is_uneven(first):
         shares = {name: row["top1_error"] for name, row in first.summary()["classes"].items() if row["images"]}
         recalls = ", ".join(f"{name} {percent(1 - error)}" for name, error in list(shares.items())[:CLASSES_SHOWN])
-        say(f"balanced accuracy on {first.split}: {percent(balanced_accuracy(first))}; right of each class: {recalls}")
+        balanced = percent(balanced_accuracy(first))
+        explain(f"balanced accuracy on {first.split}: {balanced}; right of each class: {recalls}")
     say(f"report: {page}")
     say(f"next:   alexnet predict {folder} IMAGE.jpg")
 
@@ -110,40 +112,53 @@ def trained(folder: Path) -> Iterator[None]:
         raise
 
 
-def predictions(answers: Iterable[Prediction], form: str, promise: Promise = NO_PROMISE) -> tuple[int, int]:
+def predictions(
+    answers: Iterable[Prediction], form: str, promise: Promise = NO_PROMISE, measured: bool = False
+) -> tuple[int, int]:
     """Prints the answers as table, json (one object a line) or csv; returns how many failed, and how many there are.
 
     Args:
         promise: what was asked for beside the classes; without it there are no columns for that.
+        measured: the run knows what its training images are like, so that json and csv say of each whether it is.
     """
-    unread, count, rows, errors = 0, 0, [], []
+    fields = [*(["none_of_these"] if measured else []), *_asked(promise)]
+    unread, count, unlike, rows, errors = 0, 0, 0, [], []
     block = "█" if has_all_letters() else "#"
     writer = csv.writer(sys.stdout)
     if form == "csv":
-        writer.writerow(["path", "rank", "class", "probability", "error", *_asked(promise)])
+        writer.writerow(["path", "rank", "class", "probability", "error", *fields])
     for answer in answers:
         count += 1
         unread += bool(answer.error)
         if form == "json":
             top = [{"class": name, "probability": p} for name, p in answer.top]
             record = {"path": str(answer.path), "top": top, "error": answer.error or None}
-            print_json(record | {name: getattr(answer, name) for name in _asked(promise)})
+            print_json(record | {name: getattr(answer, name) for name in fields})
         elif form == "csv":
             lines = [(str(rank), name, f"{p:.6f}", "") for rank, (name, p) in enumerate(answer.top, 1)]
-            more = [_cell(getattr(answer, name)) for name in _asked(promise)]
+            more = [_cell(getattr(answer, name), name) for name in fields]
             writer.writerows((answer.path, *line, *more) for line in lines or [("", "", "", answer.error)])
         elif answer.error:
             errors.append(answer.error)
         else:
+            unlike += bool(answer.none_of_these)
+            if answer.none_of_these:
+                rows.append((str(answer.path), NONE_OF_THESE, "", *("" for _ in _asked(promise)), ""))
             for rank, (name, p) in enumerate(answer.top):
-                best = [] if rank else [_cell(getattr(answer, asked)) for asked in _asked(promise)]
+                best = [] if rank else [_cell(getattr(answer, asked), asked) for asked in _asked(promise)]
                 more = best or [""] * len(_asked(promise))
-                rows.append(("" if rank else str(answer.path), name, block * round(20 * p), *more, percent(p)))
+                path = "" if rank or answer.none_of_these else str(answer.path)
+                rows.append((path, name, block * round(20 * p), *more, percent(p)))
     if form == "table":
         columns = ("image", "class", "", *(name.replace("_", " ") for name in _asked(promise)), "probability")
         print_table("", columns, rows, left=len(columns) - 1)
         for note in promise.notes():
-            say(note)
+            explain(note)
+        if unlike:
+            explain(
+                f"none of these: {unlike} of {count} image{'s' * (count > 1)}; of images like those of the training at "
+                f"most {100 * FLAGGED:g} in 100 are called so, and the classes named for them are guesses"
+            )
         for error in errors:
             say(f"not read: {error}")
     return unread, count
@@ -155,8 +170,9 @@ def _asked(promise: Promise) -> list[str]:
     return [name for name, wanted in asked.items() if wanted]
 
 
-def _cell(value: bool | tuple[str, ...] | None) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else {True: "yes", False: "not sure", None: ""}[value]
+def _cell(value: bool | tuple[str, ...] | None, name: str) -> str:
+    no = "not sure" if name == "sure" else "no"
+    return ", ".join(value) if isinstance(value, tuple) else {True: "yes", False: no, None: ""}[value]
 
 
 def examination(found: Examination) -> None:
@@ -180,7 +196,7 @@ def examination(found: Examination) -> None:
     if len(remarks) > 5:
         say(f"note: {len(remarks) - 5} more classes of which there are too few images")
     for name, line in found.cue_lines().items():
-        say(f"{name + ':':<7} {line}")
+        explain(f"{name + ':':<7} {line}", hang=8)
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:

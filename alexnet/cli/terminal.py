@@ -10,14 +10,24 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from alexnet.api.bars import console
+from alexnet.api.bars import console, prose_width
 from alexnet.errors import DataError
-from alexnet.text import printable
+from alexnet.text import printable, wrapped
 
 
 def say(text: str) -> None:
     """One line, wrapped by the terminal."""
     console().print(Text(printable(text)))
+
+
+def explain(text: str, hang: int = 0) -> None:
+    """A sentence or several, wrapped at words: as wide as the terminal is, in a file or a pipe at 80 columns.
+
+    Args:
+        hang: columns that the lines after the first are indented by.
+    """
+    out = console()
+    out.print(Text(wrapped(printable(text), prose_width(out), hang)), soft_wrap=True)
 
 
 def note(text: str) -> None:

@@ -171,4 +171,7 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
             )
         tables.results(run.folder, evaluations, page)
         for line in run.verdict_lines(evaluations):
-            terminal.say(line)
+            if line.startswith("try:"):
+                print(line)  # not wrapped: it is there to be copied
+            else:
+                terminal.explain(line)

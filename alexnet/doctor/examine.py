@@ -25,8 +25,10 @@ from alexnet.doctor.findings import IMBALANCE, Findings, Group, Remark, Suspect,
 from alexnet.doctor.inspection import Inspection, inspect
 from alexnet.doctor.page import doctor_page
 from alexnet.errors import DataError, UsageError
+from alexnet.evaluation.calibration import scaled
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, open_run
@@ -215,7 +217,7 @@ def _open_run_with_classes(source: Source, data: str, run: Path) -> RunFolder:
 def doubted_labels(
     inspection: Inspection, data: str, opened: RunFolder, progress: ProgressCallback = silent
 ) -> tuple[Suspect, ...]:
-    """Checks the label of every readable image with the best network of a run, using one view.
+    """Checks the label of every readable image with the best network of a run, by its scaled probabilities of one view.
 
     Images of classes that the network does not know are skipped.
     """
@@ -223,6 +225,7 @@ def doubted_labels(
     outputs = {nfc(name): output for output, name in enumerate(opened.class_names)}
     names = tuple(map(nfc, source.class_names))
     model = load_model(opened)
+    temperature = temperature_of(opened, model)
     evaluations = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for split, samples in source.splits.items():
@@ -235,6 +238,7 @@ def doubted_labels(
             probabilities = predict_probabilities(
                 model, read, len(images), precision=opened.recipe.precision, progress=progress
             )
+            probabilities = scaled(probabilities, temperature)
             files = tuple(facts.name for facts in images)
             evaluations.append(Evaluation(split, 1, opened.class_names, files, labels, probabilities))
     trained_on_data = opened.data.get("source") in (data, str(Path(data).expanduser().resolve()))

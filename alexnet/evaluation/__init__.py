@@ -1,5 +1,5 @@
 """Evaluation: what a network answers for images, and how good these answers are.
 
-Reading order: `views`, `calibration`, `abstention`, `promises`, `classifier`, `evaluate`, `run_calibration`, `predict`,
-`intervals`, `compare`, `ensemble`, `assumptions`.
+Reading order: `views`, `calibration`, `abstention`, `promises`, `out_of_distribution`, `classifier`, `evaluate`,
+`run_calibration`, `run_distribution`, `predict`, `intervals`, `compare`, `ensemble`, `assumptions`.
 """

@@ -13,7 +13,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.errors import UsageError
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.intervals import mcnemar
-from alexnet.evaluation.run_calibration import calibration_of
+from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, open_run
@@ -98,7 +98,6 @@ def evaluate_runs(
     device, evaluations = device or torch.device("cpu"), []
     for run in runs:
         model = load_model(run, checkpoint).place(device)
-        known = calibration_of(run, model)
         evaluations.append(
             evaluate(
                 model,
@@ -108,7 +107,7 @@ def evaluate_runs(
                 views=views,
                 precision=run.recipe.precision,
                 progress=progress,
-                temperature=1.0 if known is None else known.temperature(views),
+                temperature=temperature_of(run, model, views),
             )
         )
     return evaluations

@@ -16,6 +16,7 @@ from alexnet.data.image_files import EXTENSIONS
 from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.out_of_distribution import NONE_OF_THESE
 from alexnet.evaluation.promises import NO_PROMISE, Promise
 
 
@@ -35,11 +36,14 @@ class Prediction:
     image: Path | bytes | Pixels | None = field(default=None, repr=False, compare=False)
     sure: bool | None = None  # whether the first class is an answer; None if no precision was asked for
     prediction_set: tuple[str, ...] | None = None  # classes that hold the true one as often as was asked for
+    none_of_these: bool | None = None  # whether it is unlike the training images; None if these were not measured
+    likeness: float | None = None  # share of validation images that are at least as unlike them, in (0, 1]
 
     def __str__(self) -> str:
         name = "image" if self.path is None else str(self.path)
         classes = ", ".join(f"{label} {100 * share:.1f} %" for label, share in self.top)
         unsure = "not sure: " if self.sure is False else ""
+        unsure = f"{NONE_OF_THESE}: " if self.none_of_these else unsure
         among = "" if self.prediction_set is None else f" (one of: {', '.join(self.prediction_set)})"
         return f"{name}: {self.error or unsure + classes + among}"
 
@@ -52,6 +56,7 @@ class Prediction:
             for label, share in self.top
         )
         unsure = "<p>not sure</p>" if self.sure is False else ""
+        unsure = f"<p>{NONE_OF_THESE}</p>" if self.none_of_these else unsure
         return f"<div>{_thumbnail(self.image)}{unsure}<table>{rows}</table></div>"
 
 
@@ -161,15 +166,21 @@ def predict(
                 squares[number] = classifier.prepare(image, max_pixels)
             except AlexNetError as error:
                 errors[number] = error.what
-        rows = (
-            classifier.probabilities(np.stack(list(squares.values())), views, batch_size, raw=True) if squares else ()
-        )
-        probabilities = dict(zip(squares, rows, strict=True))
+        looks = classifier.look(np.stack(list(squares.values())), views, batch_size) if squares else []
+        seen = dict(zip(squares, looks, strict=True))
         for number, image in enumerate(batch):
             path = image if isinstance(image, Path) else None
             if number in errors:
                 yield Prediction(path, (), errors[number], image)
             else:
-                answer = classifier.answer(probabilities[number], views, k, raw=raw, promise=promise)
+                answer = classifier.answer(seen[number], views, k, raw=raw, promise=promise)
                 top = tuple((each.name, each.probability) for each in answer.top)
-                yield Prediction(path, top, image=image, sure=answer.sure, prediction_set=answer.prediction_set)
+                yield Prediction(
+                    path,
+                    top,
+                    image=image,
+                    sure=answer.sure,
+                    prediction_set=answer.prediction_set,
+                    none_of_these=answer.none_of_these,
+                    likeness=answer.likeness,
+                )

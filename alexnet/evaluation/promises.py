@@ -37,6 +37,11 @@ class Calibration:
     weights: str  # fingerprint of the network
     views: Mapping[int, ViewCalibration]
 
+    @property
+    def measured(self) -> bool:
+        """Whether it is known what answers are worth; of an exported network it is only the temperature."""
+        return len(self.views[1].confidence) > 0
+
     def temperature(self, views: int) -> float:
         """The temperature for answers from so many views; where it was not measured that of one view."""
         return self.views.get(views, self.views[1]).temperature
@@ -97,13 +102,14 @@ def promise_of(
             raise UsageError(f"{name} {share:g} is not between 0 and 1", fix="Give a share, such as 0.95.", code="E203")
     if min_precision is None and coverage is None:
         return NO_PROMISE
-    known = None if calibration is None else calibration.views.get(views)
+    measured = calibration if calibration is not None and calibration.measured else None
+    known = None if measured is None else measured.views.get(views)
     if known is None:
         raise DataError(
             "nothing can be promised: it was not measured on a validation split how often "
-            f"{'these weights are' if calibration is None else 'the mean of ten views is'} right",
+            f"{'these weights are' if measured is None else 'the mean of ten views is'} right",
             fix="alexnet resume RUN measures it, where a run has a validation split."
-            if calibration is None
+            if measured is None
             else "Use one view: the recipe flips no images, so that ten views are no fair test.",
             code="E389",
         )

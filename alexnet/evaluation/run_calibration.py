@@ -15,6 +15,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.errors import UntrustedFileError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.promises import Calibration, ViewCalibration, view_calibration
+from alexnet.evaluation.run_distribution import measure_distribution
 from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
@@ -29,6 +30,8 @@ def calibrate_run(
     run: RunFolder, prepared: Prepared, *, device: torch.device | None = None, progress: ProgressCallback = silent
 ) -> Calibration | None:
     """Measures the best network of a run on its validation split and writes calibration.json; None without a split.
+
+    Then what its training images are like is measured and written as well, see `run_distribution`.
 
     Ten views are measured if the recipe flips training images, as in the report.
     """
@@ -60,18 +63,22 @@ def calibrate_run(
     }
     with sealing(run, FILE):
         write_file(run.folder / FILE, json.dumps(record, indent=1).encode())
+    measure_distribution(run, model, prepared, progress)
     return calibration
 
 
 def calibration_of(run: RunFolder, model: Network) -> Calibration | None:
     """Reads the calibration of a run; None if there is none, or it is of other weights than these.
 
+    Of weights that `alexnet export` wrote only the temperature is known.
+
     Raises:
         UntrustedFileError: E651, the file is damaged.
     """
     content = read_sealed(run, FILE)
     if content is None:
-        return None
+        known = run.data.get("imported", {}).get("temperature")
+        return None if known is None else Calibration("", {1: ViewCalibration(float(known), (), (), ())})
     try:
         record: dict[str, Any] = json.loads(content)
         by_views = {
@@ -94,3 +101,9 @@ def calibration_of(run: RunFolder, model: Network) -> Calibration | None:
             code="E651",
         )
     return calibration if calibration.weights == fingerprint(model) else None
+
+
+def temperature_of(run: RunFolder, model: Network, views: int = 1) -> float:
+    """The temperature for answers from so many views of a run; 1 if none was fitted for these weights."""
+    known = calibration_of(run, model)
+    return 1.0 if known is None else known.temperature(views)

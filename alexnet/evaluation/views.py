@@ -10,6 +10,8 @@ from alexnet.errors import UsageError
 from alexnet.kernels.precision import autocast, rounding
 from alexnet.models.network import Network
 
+CENTER = 2  # of the views that `ten_crop` cuts
+
 
 def view_probabilities(network: Network, images: Tensor, views: int, precision: str = "float32") -> Tensor:
     """Computes the class probabilities of a batch: (N, 3, H, W) pixels 0..255 to (N, classes) float32.
@@ -26,14 +28,36 @@ def crop_probabilities(network: Network, images: Tensor, views: int, precision: 
     The views are in the order of `ten_crop`. V is 1 or 10, or 2 if the crop leaves no margin: all five crops are then
     the same, and so are their mirror images.
     """
-    size = network.config.crop_size
-    images = shrink(images, network.config.test_size)
-    crops = center_crop(images, size)[:, None] if views == 1 else ten_crop(images, size)
-    if views > 1 and images.shape[-2:] == (size, size):
-        crops = crops[:, ::5]
+    crops = _crops(network, images, views)
     with rounding(images.device, precision), autocast(images.device, precision):
         logits: Tensor = network(crops.flatten(0, 1), check_range=False)
     return torch.softmax(logits.float(), dim=1).view(len(images), crops.shape[1], -1)
+
+
+def probabilities_and_stages(
+    network: Network, images: Tensor, views: int, precision: str = "float32"
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Computes what `view_probabilities` does, and what the network makes of the central view on the way.
+
+    Returns:
+        The class probabilities (N, classes), the pixels of the central view (N, 3, crop, crop), and what
+        its stages end with, see `Network.stages`.
+    """
+    crops = _crops(network, images, views)
+    count = crops.shape[1]
+    with rounding(images.device, precision), autocast(images.device, precision):
+        logits, maps = network.stages(crops.flatten(0, 1))
+    probabilities = torch.softmax(logits.float(), dim=1).view(len(images), count, -1).mean(1)
+    central = CENTER if count == 10 else 0
+    return probabilities, crops[:, central], [each.float()[central::count] for each in maps]
+
+
+def _crops(network: Network, images: Tensor, views: int) -> Tensor:
+    """Cuts the views of a batch: (N, V, 3, crop, crop)."""
+    size = network.config.crop_size
+    images = shrink(images, network.config.test_size)
+    crops = center_crop(images, size)[:, None] if views == 1 else ten_crop(images, size)
+    return crops[:, ::5] if views > 1 and images.shape[-2:] == (size, size) else crops
 
 
 def central_view(network: Network, images: NDArray[np.uint8]) -> Tensor:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from alexnet.errors import DataError
+from alexnet.evaluation.classifier import Look
 from alexnet.evaluation.views import crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import compare_predictions, differing_fields, ingredients_between, recorded_evaluations
@@ -88,10 +89,9 @@ async def answers(
     raw = await _compute(request, service, lambda: classifier.crop_probabilities(image))
     rows, ten = classifier.scaled(raw), raw.mean(0)
     promise = classifier.promise(1, min_precision, coverage)
-    central = raw[2 if len(raw) == 10 else 0]
-    one = classifier.answer(central, 1, 5, promise=promise)
-    config = served.model.config
-    boxes = crop_boxes(image.shape[0], config.test_size, config.crop_size)
+    likeness = await _compute(request, service, lambda: classifier.likeness(image))
+    one = classifier.answer(Look(raw[2 if len(raw) == 10 else 0], likeness), 1, 5, promise=promise)
+    boxes = crop_boxes(image.shape[0], served.model.config.test_size, served.model.config.crop_size)
     crops = [
         {"box": boxes[i % len(boxes)], "mirrored": i >= len(boxes), "top": _top(served, row, 1)[0]}
         for i, row in enumerate(rows)
@@ -100,8 +100,7 @@ async def answers(
         {
             **explorer.about(served, name),
             "one": [asdict(each) for each in one.top],
-            "sure": one.sure,
-            "prediction_set": one.prediction_set,
+            **{name: getattr(one, name) for name in ("none_of_these", "sure", "prediction_set")},
             "promise": promise.notes(),
             "ten": _top(served, classifier.scaled(ten[None], 10)[0]),
             "crops": crops,
@@ -346,5 +345,5 @@ def _describe_run(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
         "samples": [explorer.about(served, name) for name in samples],
         "counts": {collection.kind: len(collection) for collection in collections},
         "missing": explorer.missing.get(served.name),
-        "calibrated": served.classifier.calibration is not None,
+        "calibrated": served.classifier.measured,
     }

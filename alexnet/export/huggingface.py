@@ -15,10 +15,11 @@ LIBRARY = "alexnet"
 def folder_files(run: RunFolder, model: Network, about: dict[str, Any]) -> dict[str, bytes]:
     """Builds the files of the folder by name.
 
-    model.safetensors also holds the recipe and the class names, so `alexnet import` can read it alone.
+    model.safetensors also holds the recipe, the class names and the temperature, so `alexnet import` can read it alone.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    metadata = json.dumps({"recipe": about["recipe"], "classes": about["class_names"]}, ensure_ascii=False)
+    header = {"recipe": about["recipe"], "classes": about["class_names"], "temperature": about["temperature"]}
+    metadata = json.dumps(header, ensure_ascii=False)
     names = about["class_names"]
     config = {
         "architectures": [type(model).__name__],

@@ -20,7 +20,7 @@ import torch
 from alexnet.data.dataset import Prepared
 from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.evaluation.evaluate import top_k_error
-from alexnet.evaluation.run_calibration import calibration_of
+from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.evaluation.views import CentralView
 from alexnet.export.backends import (
     ABOUT,
@@ -189,12 +189,6 @@ def about_run(run: RunFolder, model: Network, side: int) -> dict[str, Any]:
         "weights_sha256": fingerprint(model),
         "temperature": temperature_of(run, model),  # the probabilities are the softmax of the logits divided by it
     }
-
-
-def temperature_of(run: RunFolder, model: Network) -> float:
-    """The temperature that was fitted for these weights; 1 if none was."""
-    known = calibration_of(run, model)
-    return 1.0 if known is None else known.temperature(1)
 
 
 def _files(run: RunFolder, model: Network, side: int, form: str, pixels: str) -> dict[str, bytes]:

@@ -107,7 +107,8 @@ def explain(
     chosen = int(probabilities.argmax()) if label is None else label
     explained = ClassProbability(chosen, classifier.class_names[chosen], float(probabilities[chosen]))
     view = classifier.view(image)
-    maps = {each: explain_class(classifier.network, view, chosen, each, patch=patch) for each in methods}
+    network, temperature = classifier.network, classifier.temperature(1)
+    maps = {each: explain_class(network, view, chosen, each, patch=patch, temperature=temperature) for each in methods}
     pixels = view[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Explanation(explained, pixels, maps)
 
@@ -127,7 +128,9 @@ def methods_of(name: str) -> tuple[Method, ...]:
     return (name,)
 
 
-def explain_class(model: Network, view: Tensor, label: int, method: Method, *, patch: int | None = None) -> Map:
+def explain_class(
+    model: Network, view: Tensor, label: int, method: Method, *, patch: int | None = None, temperature: float = 1.0
+) -> Map:
     """Computes one of the three maps: (1, 3, crop, crop) pixels 0..255 to (crop, crop).
 
     Args:
@@ -137,12 +140,12 @@ def explain_class(model: Network, view: Tensor, label: int, method: Method, *, p
     model.eval()
     if method == "occlusion":
         side = patch or max(1, view.shape[-1] // PATCH_SHARE)
-        return occlusion(model, view, label, patch=side, stride=max(1, side // 2))
+        return occlusion(model, view, label, patch=side, stride=max(1, side // 2), temperature=temperature)
     return saliency(model, view, label) if method == "saliency" else grad_cam(model, view, label)
 
 
 @torch.inference_mode()
-def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: int) -> Map:
+def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: int, temperature: float = 1.0) -> Map:
     """Measures how much the probability of a class falls under a covered square; negative where covering raises it.
 
     The square moves by `stride` pixels and is always placed at the end of each side too. It is filled with the mean
@@ -150,6 +153,7 @@ def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: i
 
     Args:
         patch: side of the square in pixels, at most the side of the view.
+        temperature: what the logits are divided by, as for every answer of the run.
 
     Returns:
         (H, W), each pixel the mean over all squares that cover it.
@@ -169,7 +173,7 @@ def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: i
     fill = (
         model.input_mean.expand(3, height, width) if bool(model.input_mean.any()) else torch.full_like(view[0], 127.5)
     )
-    uncovered = torch.softmax(model(view, check_range=False), 1)[0, label].item()
+    uncovered = torch.softmax(model(view, check_range=False) / temperature, 1)[0, label].item()
     total, counts = np.zeros((height, width)), np.zeros((height, width))
     for start in range(0, len(corners), BATCH):
         batch = corners[start : start + BATCH]
@@ -177,7 +181,9 @@ def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: i
         for row, (top, left) in enumerate(batch):
             region = (slice(None), slice(top, top + patch), slice(left, left + patch))
             covered[row][region] = fill[region]
-        probabilities = torch.softmax(model(covered, check_range=False), 1)[:, label].cpu().double().numpy()
+        probabilities = (
+            torch.softmax(model(covered, check_range=False) / temperature, 1)[:, label].cpu().double().numpy()
+        )
         for (top, left), probability in zip(batch, probabilities, strict=True):
             total[top : top + patch, left : left + patch] += uncovered - probability
             counts[top : top + patch, left : left + patch] += 1

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from alexnet.errors import UsageError
 from alexnet.kernels.device import memory_format
 from alexnet.models.fusion import run_layers
-from alexnet.models.layers import Dropout
+from alexnet.models.layers import Dropout, LocalConv
 from alexnet.recipes.config import ModelConfig
 from alexnet.rng import DROPOUT, seed_for
 
@@ -92,6 +92,21 @@ class Network(nn.Module):
         if check_range:
             check_pixel_range(images)
         return run_layers(list(self.layers), self.prepare_input(images))
+
+    def stages(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Computes the logits, and what enters every later convolution, is flattened, or enters the last layer.
+
+        The logits are those of `forward` to the last bit: no chain of adjacent layers goes across these places.
+        """
+        layers = list(self.layers)
+        ends = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | LocalConv)][1:]
+        ends += [i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten)]
+        ends += [i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear)][-1:]
+        x, start, maps = self.prepare_input(images), 0, []
+        for end in ends:
+            x, start = run_layers(layers[start:end], x), end
+            maps.append(x)
+        return run_layers(layers[start:], x), maps
 
     def activations(self, images: Tensor, *, check_range: bool = True) -> dict[str, Tensor]:
         """Returns the output of every layer of one forward pass, in order: `conv1`, `norm1`, ... `fc8` (the logits).

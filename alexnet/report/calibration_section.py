@@ -24,11 +24,9 @@ def calibration_section(shown: Evaluation, raw: Evaluation | None) -> str:
     stages = {"as the network gives them": raw or shown}
     note = "This run has no temperature: its probabilities are as the network gives them."
     if raw is not None:
-        after = shown
+        after = as_answered(shown, raw)
         note = "The temperature was fitted on val, and this is another split."
         if shown.split == "val":
-            # On the images that it was fitted on a temperature looks better than it is.
-            after = replace(shown, probabilities=cross_scaled(raw.probabilities, raw.labels))
             note = "Measured on val by cross-validation: every image is scaled as the others ask for."
         stages["with the temperature"] = after
     rows, curves = [], [Curve("perfect", (0.0, 1.0), (0.0, 1.0))]
@@ -53,6 +51,14 @@ def calibration_section(shown: Evaluation, raw: Evaluation | None) -> str:
         f"{plural(error.count, 'image')}; a perfectly calibrated network that is as sure stays below the figure under "
         f'"by chance" in 95 of 100 samples of this size. {note}</p></div></div>'
     )
+
+
+def as_answered(shown: Evaluation, raw: Evaluation | None) -> Evaluation:
+    """The evaluation with probabilities whose calibration can be judged; arguments as for `calibration_section`."""
+    if raw is None or shown.split != "val":
+        return shown
+    # On the images that it was fitted on a temperature looks better than it is.
+    return replace(shown, probabilities=cross_scaled(raw.probabilities, raw.labels))
 
 
 def _cells(error: CalibrationError) -> list[str]:

@@ -5,7 +5,7 @@ gives the same bytes. Its sections are built in `sections`, its appearance in `h
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -26,6 +26,7 @@ from alexnet.report import sections
 from alexnet.report.calibration_section import calibration_section
 from alexnet.report.cue_section import beside_cues
 from alexnet.report.figures import thumbnail
+from alexnet.report.good_for import good_for
 from alexnet.report.html import page
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.metrics import read_epochs
@@ -42,6 +43,7 @@ def write_report(
     conv1: np.ndarray,
     raw: Evaluation | None = None,
     cues: Cues | None = None,
+    counts: Mapping[str, int] | None = None,
 ) -> Path:
     """Writes `report.html` into the run folder and returns its path.
 
@@ -52,6 +54,7 @@ def write_report(
         conv1: weights of the first layer (filters, 1 or 3 channels, kh, kw).
         raw: the first evaluation with probabilities as the network gave them, if they were scaled since.
         cues: what simple cues know; None if they were not measured.
+        counts: training images of each class; None if they are not known.
     """
     if not evaluations:
         raise ValueError("a report needs at least one evaluation; evaluate the run first")
@@ -67,6 +70,7 @@ def write_report(
 
     thumbnails = ["".join(thumbnail(pixels[i], 112, shown.names[i]) for i in group.tolist()) for group in examples]
     parts = {
+        "good-for": ("What it is good for", good_for(evaluations, raw, cues, counts)),
         "result": ("Result", sections.headline(evaluations, rows, {**data, **environment})),
         **({} if cues is None else {"cues": ("Beside simple cues", beside_cues(cues, evaluations))}),
         "curves": ("Learning curves", sections.learning_curves(rows, unreadable)),
@@ -137,6 +141,8 @@ def report_run(
     with sealing(run, "evaluation.json", "report.html"):
         write_file(run.folder / "evaluation.json", summaries.encode())
         conv1 = model.layers.get_parameter("conv1.weight").detach().cpu().numpy()
+        numbers = np.bincount(prepared.splits["train"].labels, minlength=len(prepared.class_names)).tolist()
+        counts = dict(zip(prepared.class_names, numbers, strict=True))
         cues = read_cues(run)
-        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1, raw, cues)
+        page = write_report(run.folder, evaluations, prepared.splits[splits[0]].read, conv1, raw, cues, counts)
     return evaluations, page

@@ -22,6 +22,7 @@ from alexnet.storage.checksums import SUMS, broken, read_sums
 AT_THE_END = (
     "calibration.json",
     "cues.json",
+    "distribution.safetensors",
     "evaluation.json",
     "report.html",
 )  # written after the training, where there are any

@@ -6,6 +6,7 @@ RUN/metrics.jsonl                                         one JSON object per li
 RUN/checkpoints/step-00000240/ RUN/LAST RUN/BEST          see `alexnet.runs.checkpoint`
 RUN/conv1/epoch-00003.npy                                 see `alexnet.runs.kernel_history`
 RUN/calibration.json                                      see `alexnet.evaluation.run_calibration`
+RUN/distribution.safetensors                             see `alexnet.evaluation.run_distribution`
 RUN/evaluation.json report.html                           written at the end
 """
 

@@ -81,7 +81,8 @@ class ServedModels:
 
 def _state(served: ServedModel) -> tuple[object, ...]:
     """What the answers depend on."""
-    return served.model_id, served.classifier.calibration
+    images = served.classifier.training_images
+    return served.model_id, served.classifier.calibration, None if images is None else images.validation.tobytes()
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from alexnet.data.images import Pixels
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.evaluation.classifier import ClassProbability
+from alexnet.evaluation.classifier import ClassProbability, Look
 from alexnet.interpret.attribution import explain as explain_image
 from alexnet.interpret.attribution import methods_of
 from alexnet.interpret.contact_sheet import activation_sheet, png_bytes
@@ -103,10 +103,8 @@ async def predict(
     async with service.queue.reserve() as places:
         image = await _image(service, served, data)
         key = (served, views)
-        rows = await service.compute_batched(
-            request, places, key, [image], lambda batch: _probabilities(served, batch, views)
-        )
-    answer = asdict(served.classifier.answer(rows[0], views, k, raw=raw, promise=promise))
+        looks = await service.compute_batched(request, places, key, [image], lambda batch: _looks(served, batch, views))
+    answer = asdict(served.classifier.answer(looks[0], views, k, raw=raw, promise=promise))
     return {**_from(served), "views": views, **answer, "promise": promise.notes()}
 
 
@@ -136,11 +134,11 @@ async def predict_batch(
         if images:
             items = list(images.values())
             key = (served, views)
-            rows = await service.compute_batched(
-                request, places, key, items, lambda batch: _probabilities(served, batch, views)
+            looks = await service.compute_batched(
+                request, places, key, items, lambda batch: _looks(served, batch, views)
             )
-            for number, row in zip(images, rows, strict=True):
-                predictions[number] |= asdict(served.classifier.answer(row, views, k, raw=raw, promise=promise))
+            for number, look in zip(images, looks, strict=True):
+                predictions[number] |= asdict(served.classifier.answer(look, views, k, raw=raw, promise=promise))
     about = {**_from(served), "views": views, "promise": promise.notes()}
     return {**about, "images": predictions, "notes": notes}
 
@@ -274,9 +272,9 @@ async def _image(service: Service, served: ServedModel, data: bytes) -> Pixels:
     return image
 
 
-def _probabilities(served: ServedModel, batch: Sequence[Pixels], views: int) -> Any:
-    """As the network gives them: requests of one batch may want them scaled or raw."""
-    return served.classifier.probabilities(np.stack(batch), views, raw=True)
+def _looks(served: ServedModel, batch: Sequence[Pixels], views: int) -> list[Look]:
+    """What the answers are made of: requests of one batch may want them scaled or raw."""
+    return served.classifier.look(np.stack(batch), views)
 
 
 def _from(served: ServedModel) -> dict[str, str]:

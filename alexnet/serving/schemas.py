@@ -50,6 +50,8 @@ class Prediction(From):
 
     views: Views
     top: list[ClassProbability]
+    none_of_these: bool | None = None  # whether it is unlike the training images; null if these were not measured
+    likeness: float | None = None  # share of validation images that are at least as unlike them, in (0, 1]
     sure: bool | None = None  # whether the first is an answer; null unless min_precision was given
     prediction_set: list[str] | None = None  # classes that hold the right one; null unless coverage was given
     promise: list[str] = []  # what min_precision and coverage promise, and how often there is an answer
@@ -60,6 +62,8 @@ class ImagePrediction(ResponseModel):
 
     name: str
     top: list[ClassProbability] | None = None
+    none_of_these: bool | None = None
+    likeness: float | None = None
     sure: bool | None = None
     prediction_set: list[str] | None = None
     error: Problem | None = None

@@ -49,6 +49,7 @@ class Identified:
     assumed: tuple[Assumption, ...] = ()  # what the file does not say
     given: dict[str, str] = field(default_factory=dict)  # what the user said in its place, or was chosen by accuracy
     check: dict[str, Any] = field(default_factory=dict)  # images, accuracy, accuracy as it was assumed first
+    temperature: float = 1.0  # of the probabilities; only a file of this package says it
 
     def __repr__(self) -> str:
         counted = f"{len(self.class_names)} classes, {len(self.assumed)} things assumed"
@@ -62,6 +63,7 @@ class Identified:
             "assumed": {each.topic: each.value for each in self.assumed},
             "given": self.given,
             "check": self.check,
+            **({} if self.temperature == 1 else {"temperature": self.temperature}),
         }
 
 
@@ -148,16 +150,19 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         network = build_model(recipe.model)
         network.load_state_dict(safetensors.torch.load_file(path))
         _refuse_not_finite(network, path)
+        temperature = float(json.loads(stored.metadata.get("temperature", "1")))
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"its temperature is {temperature:g}")
     except DivergedError:
         raise
-    except (ValueError, RuntimeError, AlexNetError, safetensors.SafetensorError) as error:
+    except (ValueError, TypeError, RuntimeError, AlexNetError, safetensors.SafetensorError) as error:
         raise UntrustedFileError(
             f"{path} does not hold the network that its header describes: {error}",
             fix="Save it again with alexnet, or restore it from a copy.",
             code="E613",
         ) from None
     names = tuple(json.loads(stored.metadata.get("classes", "[]"))) or class_names_of(recipe.model.num_classes)
-    return Identified("alexnet", recipe.name, recipe, network.eval(), names, ())
+    return Identified("alexnet", recipe.name, recipe, network.eval(), names, (), temperature=temperature)
 
 
 def _refuse_not_finite(network: Network, path: Path) -> None:

@@ -117,6 +117,7 @@ def _safetensors(path: Path) -> StoredNetwork:
         try:
             header = json.loads(metadata["alexnet"])
             own_metadata = {name: json.dumps(header[name]) for name in ("recipe", "classes")}
+            own_metadata["temperature"] = json.dumps(header.get("temperature", 1.0))
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path, error) from None
     layers, facts = paired(path, arrays, in_order=False, partly="recipe" in own_metadata)

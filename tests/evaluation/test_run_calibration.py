@@ -110,3 +110,18 @@ def test_what_a_promise_says():
     assert "at least 90 %" in sets.notes()[0]
     with pytest.raises(DataError, match="ten views"):
         promise_of(measured(), 10, 0.9, None)
+
+
+def test_an_exported_folder_answers_with_the_temperature_and_promises_nothing(trained, run, tmp_path):
+    run.load(device="cpu").export(tmp_path / "net-hf", to="hf")
+    photo = trained / "photos" / "red" / "3.png"
+    face.import_weights(tmp_path / "net-hf" / "model.safetensors", out=tmp_path / "imported")
+    expected = run.load(device="cpu").predict(photo)[0].top
+    raw = run.load(device="cpu").predict(photo, raw=True)[0].top
+    assert expected != raw
+    for model in (face.load(tmp_path / "net-hf", device="cpu"), face.load(tmp_path / "imported", device="cpu")):
+        assert model.predict(photo)[0].top == expected
+        assert model.predict(photo, raw=True)[0].top == raw
+        with pytest.raises(DataError) as caught:
+            model.predict(photo, min_precision=0.9)
+        assert caught.value.code == "E389"

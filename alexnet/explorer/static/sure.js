@@ -31,6 +31,7 @@ export function sureChoices(run) {
 // What the server says of an image, if it was asked for.
 export function sureAnswer(data) {
   return [
+    data.none_of_these && h("p", {}, h("b", {}, t("none")), h("br"), h("small", {}, t("none.note"))),
     data.sure !== null && h("p", {}, h("b", {}, data.sure ? t("sure.yes", { name: data.one[0].name }) : t("sure.no"))),
     data.prediction_set && h("p", {}, `${t("sure.among")}: `, h("b", {}, data.prediction_set.join(", "))),
     ...data.promise.map((each) => h("p", { class: "muted" }, h("small", {}, each))),
