@@ -28,6 +28,7 @@ from alexnet import errors
 from alexnet.api import records
 from alexnet.api import run as api_run
 from alexnet.api.image_input import list_images
+from alexnet.data import image_guard
 from alexnet.data.dataset import open_prepared
 from alexnet.data.images import read_image
 from alexnet.data.open import open_images
@@ -778,6 +779,23 @@ def tar(*names: str) -> bytes:
 
 
 # In the order of errors.txt.
+def guarded_image(name: str, value: object) -> Callable[[Scene], object]:
+    """A TIFF, which another process decodes, while a part of `image_guard` is not what it is."""
+
+    def read(scene: Scene) -> object:
+        scene.get("monkeypatch").setattr(image_guard, name, value)
+        buffer = io.BytesIO()
+        Image.new("L", (4, 4)).save(buffer, "TIFF")
+        return read_image(scene.file("a.tif", buffer.getvalue()))
+
+    return read
+
+
+def dying(process: subprocess.Popen[bytes], _reply: object) -> None:
+    process.kill()
+    raise EOFError
+
+
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
     ("E201", lambda s: s.cli("evaluate", "RUN", "--view", "10")),
@@ -992,6 +1010,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E370", labeled(b"filename,label\n7.jpg,cat\n")),
     ("E371", labeled(b"filename,label\n1.jpg,cat\n1.jpg,dog\n")),
     ("E372", lambda s: s.cli("train", prepared_small(s), "--labels", s.file("labels.csv", b""))),
+    ("E373", guarded_image("CLOCK_SECONDS", 0)),
+    ("E374", guarded_image("_pixels", dying)),
     ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
     ("E380", excluding(b"\xff")),
     ("E381", excluding("red/1.png")),
