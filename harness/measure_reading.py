@@ -1,10 +1,10 @@
 """Reads images one by one, each in its own process, and prints the outcome, the memory and the processor time of each.
 
-    python -m harness.measure_reading FILE ...
+    python -m harness.measure_reading [--once] FILE ...
 
-It prints a line of JSON for each file and function: the outcome ("pixels" or the error message), the megabytes by
-which the peak memory grew, of the process or of one that it has started, whichever is more, and the processor seconds
-of both. For a process that crashes there is no line.
+With --once only `read_image` reads them. It prints a line of JSON for each file and function: the outcome ("pixels"
+or the error message), the megabytes by which the peak memory grew, of the process or of one that it has started,
+whichever is more, and the processor seconds of both. For a process that crashes there is no line.
 """
 
 import json
@@ -57,9 +57,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     Image.init()
     prepare_image(np.zeros((8, 8, 3), np.uint8))
-    prepare_image(saved(Image.new("L", (8, 8)), "PNG"))
-    for name in sys.argv[1:]:
-        for read in (read_image, prepare_image):
+    prepare_image(saved(Image.new("L", (8, 8)), "PNG"))  # before the first measurement
+    once = sys.argv[1:2] == ["--once"]
+    for name in sys.argv[1 + once :]:
+        for read in (read_image,) if once else (read_image, prepare_image):
             child = os.fork()
             if child == 0:
                 measure(Path(name), read)

@@ -2,8 +2,9 @@
 
 No file is trusted before it is decoded. Only formats on an allow-list are tried (none that runs another program).
 Pipes and devices are not opened. Images with too many pixels, and JPEGs with far more pixels than their bytes can
-describe, are refused after reading the header, before memory is allocated. No state of Pillow is changed, so all
-functions may run in many threads.
+describe, are refused after reading the header, before memory is allocated. What may cost more than its header says is
+opened by `image_guard`, in a process with limits. No state of Pillow is changed, so all functions may run in many
+threads.
 """
 
 import io

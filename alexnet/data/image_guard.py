@@ -20,7 +20,7 @@ from PIL import Image
 from alexnet.data.image_bytes import RefusedImage
 from alexnet.data.image_room import room_for
 
-CLOCK_SECONDS = 120  # of one image, if the limit of processor time does not hold or the process is stopped
+CLOCK_SECONDS = 600  # of one image, where there is no limit of processor time, or the process is stopped
 TIME_IS_SPENT = 27  # SIGPROF, which ends a process whose processor time is spent
 SMALLER = "Save it again as JPEG or PNG, or remove it."
 
