@@ -4,6 +4,7 @@ One image may take what its size needs, up to a gigabyte; sixteen of them at onc
 large wait for one another. Ordinary photos never do.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +29,13 @@ def room_for(need: int) -> Iterator[None]:
         with _changed:
             _free += taken
             _changed.notify_all()
+
+
+def _anew() -> None:
+    """In a copy of this process: the threads that held bytes, or the lock, are not there."""
+    global _free, _changed
+    _free, _changed = ROOM, threading.Condition()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)
