@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -131,3 +132,17 @@ def test_output_that_cannot_be_written_is_dropped(monkeypatch):
     monkeypatch.setattr(os, "dup2", lambda old, new: dropped.append(new))
     command_line._drop_output()
     assert dropped == [1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="not on Windows")
+def test_a_warning_of_the_scheduler_ends_no_command(monkeypatch):
+    """Training handles it; what starts before and what reports afterwards must not end of it."""
+    before = signal.getsignal(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    seen = []
+    monkeypatch.setattr(command_line, "app", lambda **_: seen.append(signal.getsignal(signal.SIGUSR1)))
+    try:
+        command_line.main()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [signal.SIG_IGN]
