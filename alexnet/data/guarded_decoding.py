@@ -65,11 +65,12 @@ def _answer(request: dict[str, Any], content: bytes, requests: IO[bytes], answer
                     image.load()
                     orientation = orientation_of(image)
                     reply = {"width": image.width, "height": image.height, "mode": image.mode}
-                    reply |= {"rows": max(1, BAND_BYTES // (4 * image.width)), "orientation": orientation}
+                    rows = max(1, BAND_BYTES // (4 * image.width))
+                    reply |= {"rows": rows, "orientation": orientation}
                     reply |= {"palette": _palette(image), "transparency": _transparency(image)}
                 _send(answers, reply)
-                for top in range(0, image.height, reply["rows"]):
-                    bottom = min(top + reply["rows"], image.height)
+                for top in range(0, image.height, rows):
+                    bottom = min(top + rows, image.height)
                     band = image.crop((0, top, image.width, bottom)).tobytes()
                     _send(answers, {"bytes": len(band)})
                     answers.write(band)

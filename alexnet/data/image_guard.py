@@ -55,7 +55,12 @@ def read_guarded(file: IO[bytes], path: Path | None, max_pixels: int, header_onl
 
 def _read(file: IO[bytes], path: Path | None, max_pixels: int, header_only: bool) -> Image.Image:
     process, late = _take(), threading.Event()
-    clock = threading.Timer(CLOCK_SECONDS, lambda: (late.set(), process.kill()))
+
+    def ring() -> None:
+        late.set()
+        process.kill()
+
+    clock = threading.Timer(CLOCK_SECONDS, ring)
     clock.daemon = True
     clock.start()
     try:

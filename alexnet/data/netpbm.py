@@ -104,4 +104,5 @@ def _stored(file: IO[bytes], count: int, maximum: int) -> NDArray[Any]:
     data = file.read(count * kind.itemsize)
     if len(data) < count * kind.itemsize:
         raise ValueError("the file is cut off")
-    return np.minimum(np.frombuffer(data, kind), maximum)
+    values: NDArray[Any] = np.minimum(np.frombuffer(data, kind), maximum)
+    return values

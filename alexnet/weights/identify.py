@@ -151,7 +151,7 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         _refuse_not_finite(network, path)
     except DivergedError:
         raise
-        names = _class_names(stored.metadata.get("classes", "[]")) or class_names_of(recipe.model.num_classes)
+        classes = _class_names(stored.metadata.get("classes", "[]"))
     except (
         *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, RuntimeError),
         *(AlexNetError, safetensors.SafetensorError),
@@ -161,6 +161,7 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
             fix="Save it again with alexnet, or restore it from a copy.",
             code="E613",
         ) from None
+    names = classes or class_names_of(recipe.model.num_classes)
     return Identified("alexnet", recipe.name, recipe, network.eval(), names, ())
 
 
