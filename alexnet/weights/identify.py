@@ -149,9 +149,9 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         network = build_model(recipe.model)
         network.load_state_dict(safetensors.torch.load_file(path))
         _refuse_not_finite(network, path)
+        classes = _class_names(stored.metadata.get("classes", "[]"))
     except DivergedError:
         raise
-        classes = _class_names(stored.metadata.get("classes", "[]"))
     except (
         *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, RuntimeError),
         *(AlexNetError, safetensors.SafetensorError),
