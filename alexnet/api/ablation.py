@@ -16,6 +16,7 @@ from alexnet.experiments.sequential import Decided
 from alexnet.experiments.verdicts import AIM, MATTERS
 from alexnet.kernels.device import choose_device
 from alexnet.recipes.ingredients import Variant, variants_of
+from alexnet.storage.files import user_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,7 @@ def ablate(
         sequential.check_until(until)
     seeds = seeds if seeds is not None else 3 if until is None else sequential.MOST
     folder = Path(out) if out is not None else Path("ablations") / f"{base}-{Path(data).resolve().name}"
-    table = Path(labels).expanduser() if labels is not None else None
+    table = user_path(labels) if labels is not None else None
     jobs = jobs_of(str(data), base, variants, range(seeds), changes, labels=table)
     place = choose_device(device)
     missing = runner.waiting(jobs, folder / "rows.jsonl", place)

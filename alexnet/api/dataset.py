@@ -24,7 +24,7 @@ from alexnet.doctor.examine import examine as examine_images
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe, for_classes
-from alexnet.storage.files import new_folder
+from alexnet.storage.files import new_folder, user_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -180,7 +180,7 @@ class Data:
 
 def named_images(data: str | Path | Data, labels: str | Path | None) -> tuple[str, Path | None]:
     """What names some images, and the table of their labels, if there is one."""
-    table = None if labels is None else Path(labels).expanduser()
+    table = None if labels is None else user_path(labels)
     return (data.spec, table or data.labels) if isinstance(data, Data) else (str(data), table)
 
 

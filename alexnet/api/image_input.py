@@ -17,6 +17,7 @@ from alexnet.evaluation.predict import left_out as left_out_of_folders
 from alexnet.progress import ProgressCallback
 from alexnet.runs.run import RunFolder
 from alexnet.runs.start import images_of_run
+from alexnet.storage.files import user_path
 
 ImageLike = str | Path | bytes | Pixels | Image
 ImagesLike = ImageLike | Iterable[ImageLike]
@@ -75,7 +76,7 @@ def images_for(
     if isinstance(data, Data):
         return data.prepared
     own = record.data.get("source")
-    if data is None or (labels is None and own in (str(data), str(Path(data).expanduser().resolve()))):
+    if data is None or (labels is None and own in (str(data), str(user_path(data).resolve()))):
         return images_of_run(record, tell=tell, progress=progress, on_changed=changed)
     table, size = named_images(data, labels)[1], record.recipe.prepare_size
     return open_images(str(data), size, tell=tell, progress=progress, val_share=0, labels=table)

@@ -7,6 +7,7 @@ from typing import Any
 from alexnet.recipes.field_notes import Difference, explain
 from alexnet.recipes.named import RECIPES, find_recipe
 from alexnet.recipes.recipe import Recipe, override, with_fields
+from alexnet.storage.files import user_path
 
 
 def recipe(name: str | Path = "photos", *, changes: Sequence[str] = (), **fields: Any) -> Recipe:
@@ -61,8 +62,8 @@ def recipe_of(name: str | Path) -> Recipe:
     Raises:
         UsageError: there is neither.
     """
-    if str(name) not in RECIPES and Path(name).expanduser().is_dir():
+    if str(name) not in RECIPES and user_path(name).is_dir():
         from alexnet.runs.run import open_run  # opening a run needs PyTorch
 
-        return open_run(Path(name).expanduser()).recipe
+        return open_run(user_path(name)).recipe
     return find_recipe(str(name))

@@ -21,7 +21,7 @@ from alexnet.runs.damage import damage_of
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run
-from alexnet.storage.files import disk_errors
+from alexnet.storage.files import disk_errors, user_path
 from alexnet.training.replay import Replay, replay
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Run:
             UsageError: it is none.
             UntrustedFileError: its files are damaged.
         """
-        return cls(open_run(Path(folder).expanduser()))
+        return cls(open_run(user_path(folder)))
 
     @property
     def folder(self) -> Path:

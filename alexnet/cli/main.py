@@ -1,7 +1,9 @@
 """The command line: the verbs in their groups, and how each mistake ends."""
 
+import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -89,6 +91,10 @@ def overview() -> None:
 def main() -> None:
     """Runs the command line; leaves with 0, or with the code of the mistake and one message, never a traceback."""
     _names_in_utf8()
+    _open_streams()
+    if hasattr(signal, "SIGUSR1"):
+        # Schedulers send it before they stop a job, also one that starts or reports; only training acts on it.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -96,7 +102,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with as_notes(_note):
-            app(exit_on_error=False, print_error=False)
+            try:
+                app(exit_on_error=False, print_error=False)
+            finally:
+                sys.stdout.flush()  # here, where a full disk can still be told
     except CycloptsError as error:
         _fail(str(_usage_error(error)), UsageError.exit_code)
     except AlexNetError as error:
@@ -111,6 +120,24 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        from alexnet.storage.files import file_error
+
+        failure_told = file_error(error)
+        _drop_output()
+        _fail(str(failure_told), failure_told.exit_code)
+
+
+def _open_streams() -> None:
+    """Opens what the shell has closed (`>&-`), for nobody: else a file would get its number, and what is printed."""
+    if os.name != "posix":
+        return
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _names_in_utf8() -> None:
@@ -155,6 +182,15 @@ def _note(text: str) -> None:
     note(text)
 
 
+def _drop_output() -> None:
+    """Lets what could not be printed go: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _fail(message: str, code: int) -> None:
-    print(f"alexnet: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody can be told
+        print(f"alexnet: {message}", file=sys.stderr, flush=True)
     sys.exit(code)

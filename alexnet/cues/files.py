@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from PIL import Image, JpegImagePlugin
 from alexnet.cues.pixels import Features
 from alexnet.data.image_bytes import pixel_limit
 from alexnet.data.image_files import open_image
-from alexnet.data.images import ORIENTATION_TAG, Pixels
+from alexnet.data.images import Pixels, orientation_of
 from alexnet.errors import DataError
 
 # Sums of the tables of luma and chroma in annex K of the JPEG standard (ITU-T T.81), at quality 50 by definition.
@@ -40,9 +39,9 @@ class FileFacts:
 def facts_of(path: Path) -> FileFacts | None:
     """Reads the header of a file; None if it cannot be read."""
     try:
-        with open_image(path, pixel_limit()) as image:
+        with open_image(path, pixel_limit(), header_only=True) as image:
             width, height = image.size
-            if _orientation(image) in SIDEWAYS:
+            if orientation_of(image) in SIDEWAYS:
                 width, height = height, width
             luma, chroma, sampling = _compression(image)
             progressive = bool(image.info.get("progressive"))
@@ -50,13 +49,6 @@ def facts_of(path: Path) -> FileFacts | None:
             return FileFacts(width, height, size, str(image.format), luma, chroma, sampling, progressive)
     except (DataError, OSError):
         return None
-
-
-def _orientation(image: Image.Image) -> Any:
-    try:
-        return image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # a damaged EXIF block means nothing, as where images are decoded
-        return 1
 
 
 def _compression(image: Image.Image) -> tuple[float, float, int]:

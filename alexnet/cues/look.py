@@ -17,6 +17,7 @@ from alexnet.data.open import is_prepared
 from alexnet.data.samples import Source
 from alexnet.data.sources import open_source
 from alexnet.progress import ProgressCallback, silent
+from alexnet.storage.files import user_path
 
 NO_FILES = "the original files are not here, so their sizes and compression were not looked at"
 BLOCK = 256  # images read at once, which limits the memory
@@ -48,7 +49,7 @@ def cues_of_prepared(
 
 def _roots(data: str, labels: Path | None) -> Mapping[str, tuple[Path, ...]]:
     """The folders in which files of each split may lie; empty for prepared folders and named datasets."""
-    if is_prepared(data) or not Path(data).expanduser().is_dir():
+    if is_prepared(data) or not user_path(data).is_dir():
         return {}
     source = open_source(data, labels=labels)
     roots = {name: samples.root for name, samples in source.splits.items() if samples.root is not None}

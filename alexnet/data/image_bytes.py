@@ -11,15 +11,17 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
-from alexnet.errors import UsageError
+from alexnet.errors import DataError, UsageError
 
 # A decoded image takes 4 bytes a pixel, at most 16 (WebP), so that no image takes more than a gigabyte.
 MAX_PIXELS = 64_000_000
 PIXELS_VARIABLE = "ALEXNET_MAX_PIXELS"  # set by --max-pixels, so that other processes of a command inherit it
 
 # In the compressed data of a JPEG, 0xFF is followed by 0 or by a restart marker (T.81, B.1.1.5); anything else ends it.
-END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-MARKER = re.compile(rb"\xff+([^\x00\xff])")
+# Any number of 0xFF may stand before it; they are not searched for, since that would take the square of their number.
+END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+MARKER = re.compile(rb"\xff([^\x00\xff])")
+MOST_MARKERS = 20_000  # encoders write some dozens
 START_OF_IMAGE, END_OF_IMAGE, START_OF_SCAN = 0xD8, 0xD9, 0xDA
 ALONE = frozenset({0x01, START_OF_IMAGE, *range(0xD0, 0xD8)})  # markers that no length follows
 
@@ -31,6 +33,10 @@ TEXT_LIMIT = 1 << 20
 ALL_TEXTS_LIMIT = 1 << 26
 MOST_PACKED = 1032  # deflate makes data at most so many times smaller
 TEXT_SUSPICIOUS = TEXT_LIMIT // MOST_PACKED
+
+
+class RefusedImage(DataError):
+    """The reason why an image is refused; `open_image` adds the name of the image."""
 
 
 def pixel_limit(default: int = MAX_PIXELS) -> int:
@@ -54,9 +60,15 @@ def pixel_limit(default: int = MAX_PIXELS) -> int:
 
 
 def count_scans(content: bytes) -> int:
-    """Counts the scans of the first image in a JPEG file; what follows its end, as in a motion photo, is not read."""
-    scans, position = 0, 0
+    """Counts the scans of the first image in a JPEG file; what follows its end, as in a motion photo, is not read.
+
+    Behind `MOST_MARKERS` markers nothing is counted; so many are returned.
+    """
+    scans, position, markers = 0, 0, 0
     while marker := MARKER.search(content, position):
+        markers += 1
+        if markers > MOST_MARKERS:
+            return MOST_MARKERS
         kind, position = marker[1][0], marker.end()
         if kind == END_OF_IMAGE:
             break

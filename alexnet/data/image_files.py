@@ -2,8 +2,9 @@
 
 No file is trusted before it is decoded. Only formats on an allow-list are tried (none that runs another program).
 Pipes and devices are not opened. Images with too many pixels, and JPEGs with far more pixels than their bytes can
-describe, are refused after reading the header, before memory is allocated. No state of Pillow is changed, so all
-functions may run in many threads.
+describe, are refused after reading the header, before memory is allocated. What may cost more than its header says is
+opened by `image_guard`, in a process with limits. No state of Pillow is changed, so all functions may run in many
+threads.
 """
 
 import io
@@ -18,7 +19,17 @@ from typing import IO, Any, cast
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
-from alexnet.data.image_bytes import MAX_PIXELS, brands, count_scans, pixel_limit, without_refused_chunks
+from alexnet.data.image_bytes import (
+    MAX_PIXELS,
+    RefusedImage,
+    brands,
+    count_scans,
+    pixel_limit,
+    without_refused_chunks,
+)
+from alexnet.data.image_guard import read_guarded
+from alexnet.data.image_structure import needs_guard
+from alexnet.data.netpbm import quickly_readable, size_of
 from alexnet.errors import DataError
 
 # A JPEG with more pixels is decoded at half its size. While that is done, one that is written in several passes lies in
@@ -32,6 +43,7 @@ PIXELS_PER_BYTE = 1000
 # Decoding one scan of a progressive JPEG visits the whole image. Encoders write about ten scans; one for each
 # coefficient of each color would be 190.
 MAX_SCANS = 500
+MAX_SEQUENTIAL_SCANS = 4  # without progression, each color is in one scan
 MAX_VISITED_PIXELS = 100 * MAX_PIXELS
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 JPEGS = ("JPEG", "MPO")
@@ -50,12 +62,23 @@ SMALLER = "Save it smaller, or raise the limit with --max-pixels (ALEXNET_MAX_PI
 
 
 @contextmanager
-def open_image(data: bytes | Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Opens an image and reads its header; any error until the end of the `with` block becomes a DataError."""
+def open_image(data: bytes | Path, max_pixels: int, header_only: bool = False) -> Iterator[Image.Image]:
+    """Opens an image and reads its header; any error until the end of the `with` block becomes a DataError.
+
+    Args:
+        data: the bytes of an image file, or the path of one.
+        max_pixels: more are refused.
+        header_only: whether the pixels are not needed; those of some files would be decoded already now.
+    """
     name = data if isinstance(data, Path) else "image"
     try:
         with _file(data) as file:
-            yield _open(file, max_pixels)
+            length = file.seek(0, os.SEEK_END)
+            if needs_guard(_format(file), file, length):
+                path = data if isinstance(data, Path) else None
+                yield read_guarded(file, path, max_pixels, header_only)
+            else:
+                yield open_here(file, max_pixels)
     except RefusedImage as refused:
         raise DataError(f"{name}: {refused.what}", fix=refused.fix, code=refused.code) from None
     except Exception as error:
@@ -69,10 +92,6 @@ def open_image(data: bytes | Path, max_pixels: int) -> Iterator[Image.Image]:
         raise DataError(f"{name}: cannot be read: {_short(error)}", fix=REPLACE, code="E302") from error
 
 
-class RefusedImage(DataError):
-    """The reason why an image is refused; `open_image` adds the name of the image."""
-
-
 def _file(data: bytes | Path) -> IO[bytes]:
     """Opens the file, or the bytes as a file, for reading."""
     if isinstance(data, bytes):
@@ -84,36 +103,55 @@ def _file(data: bytes | Path) -> IO[bytes]:
     return data.open("rb")
 
 
-def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
-    """Reads the header with the first allowed format that accepts the file."""
-    length = file.seek(0, os.SEEK_END)
+def _format(file: IO[bytes]) -> str:
+    """Which of `FORMATS`, or HEIF, the file begins like; raises RefusedImage if none."""
     file.seek(0)
     prefix = file.read(64)
     if not prefix:
         raise RefusedImage("the file is empty", fix=REPLACE, code="E303")
     media = frozenset(brands(prefix + file.read(192)))
     if media & HEIF_BRANDS and not media & AVIF_BRANDS:
-        file.seek(0)
-        image = _open_heif(file)
-        _refuse_bombs(image, file, length, max_pixels)
-        return image
+        if heif_reader() is None:
+            raise RefusedImage(NO_HEIF, fix="Install it, or save the image as JPEG.", code="E304")
+        return "HEIF"
     # Not Image.open: it prints warnings about large images to stderr; here they are refused, with our own limit.
     Image.init()
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
         accepted = factory is not None and (accepts is None or accepts(prefix) is True)
-        if factory is not None and accepted and (name != "AVIF" or media & AVIF_BRANDS):
-            if name == "PNG":
-                file = without_refused_chunks(file)
-            file.seek(0)
-            image = _opened(factory, file)
-            _refuse_bombs(image, file, length, max_pixels)
-            _scale_transparency(image)
-            return image
+        if accepted and (name != "AVIF" or media & AVIF_BRANDS):
+            return name
     if media & AVIF_BRANDS:
         raise RefusedImage(NO_AVIF, fix="Install it, or save the image as JPEG.", code="E304")
     file.seek(0)
     raise RefusedImage(_unknown(file.read(1088)), fix="Save it as JPEG or PNG, or remove it.", code="E304")
+
+
+def open_here(file: IO[bytes], max_pixels: int) -> Image.Image:
+    """Reads the header in this process, with the first allowed format that accepts the file."""
+    name, length = _format(file), file.seek(0, os.SEEK_END)
+    if name == "HEIF":
+        reader = heif_reader()
+        assert reader is not None
+        file.seek(0)
+        image = reader(file, "")
+        _refuse_bombs(image, file, length, max_pixels)
+        return image
+    if name == "PNG":
+        file = without_refused_chunks(file)
+    if name == "PPM" and _is_netpbm(file):
+        _refuse_large(size_of(file), max_pixels)
+        file = quickly_readable(file)
+    file.seek(0)
+    image = _opened(Image.OPEN[name][0], file)
+    _refuse_bombs(image, file, length, max_pixels)
+    _scale_transparency(image)
+    return image
+
+
+def _is_netpbm(file: IO[bytes]) -> bool:
+    file.seek(0)
+    return file.read(2)[1:] in (b"1", b"2", b"3", b"4", b"5", b"6")
 
 
 def _opened(factory: Callable[..., Any], file: IO[bytes]) -> Image.Image:
@@ -143,11 +181,9 @@ def heif_reader() -> Callable[[IO[bytes], str], Image.Image] | None:
     return cast(Callable[[IO[bytes], str], Image.Image], HeifImageFile)
 
 
-def _open_heif(file: IO[bytes]) -> Image.Image:
-    reader = heif_reader()
-    if reader is None:
-        raise RefusedImage(NO_HEIF, fix="Install it, or save the image as JPEG.", code="E304")
-    return reader(file, "")
+def _refuse_large(size: tuple[int, int], limit: int) -> None:
+    if size[0] * size[1] > limit:
+        raise RefusedImage(f"{size[0]} x {size[1]} pixels, more than the limit of {limit:,}", fix=SMALLER, code="E305")
 
 
 def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: int) -> None:
@@ -155,20 +191,20 @@ def _refuse_bombs(image: Image.Image, file: IO[bytes], length: int, max_pixels: 
     width, height = image.size
     pixels, limit, scans = width * height, max_pixels, 1
     is_jpeg = image.format in JPEGS
-    if is_jpeg and (pixels > max_pixels or image.info.get("progressive")):
+    if is_jpeg:
         file.seek(0)
         scans = count_scans(file.read())
-    if is_jpeg:
         in_passes = image.info.get("progressive") or scans > 1
         limit *= REDUCED_TIMES_IN_PASSES if in_passes else REDUCED_TIMES
-    if pixels > limit:
-        raise RefusedImage(f"{width} x {height} pixels, more than the limit of {limit:,}", fix=SMALLER, code="E305")
+    _refuse_large(image.size, limit)
     if is_jpeg and pixels > max(BELIEVED_PIXELS, PIXELS_PER_BYTE * length):
         raise RefusedImage(
             f"{width} x {height} pixels, too many for a JPEG of {length:,} bytes", fix=REPLACE, code="E305"
         )
-    if scans > MAX_SCANS or scans * pixels > MAX_VISITED_PIXELS:
-        most = min(MAX_SCANS, MAX_VISITED_PIXELS // max(1, pixels))
+    most = (
+        min(MAX_SCANS, MAX_VISITED_PIXELS // max(1, pixels)) if image.info.get("progressive") else MAX_SEQUENTIAL_SCANS
+    )
+    if scans > max(1, most):
         raise RefusedImage(
             f"a JPEG of {scans:,} scans, more than the limit of {most}", fix="Save it again.", code="E305"
         )
@@ -226,12 +262,13 @@ def format_of(path: Path) -> tuple[str, bool]:
         One of `FORMATS` and True for several frames; ("", False) if the file cannot be opened.
     """
     try:
-        with open_image(path, pixel_limit()) as image:
+        with open_image(path, pixel_limit(), header_only=True) as image:
             format_name = str(image.format)
             try:
-                return format_name, int(getattr(image, "n_frames", 1)) > 1
+                # Not by `n_frames`, for which all frames of a GIF are read.
+                return format_name, bool(getattr(image, "is_animated", False))
             except Exception:
-                # Counting reads all frames. Damage after the first frame does not matter: only the first is used.
+                # Damage after the first frame does not matter: only the first is used.
                 return format_name, False
     except DataError:
         return "", False

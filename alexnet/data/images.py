@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.image_bytes import pixel_limit
-from alexnet.data.image_files import REPLACE, RefusedImage, open_image, reduce_on_decoding
+from alexnet.data.image_bytes import RefusedImage, pixel_limit
+from alexnet.data.image_files import REPLACE, open_image, reduce_on_decoding
+from alexnet.data.image_room import room_for
+from alexnet.data.image_structure import tags_are_costly
 
 # Images with more pixels than this are converted in bands of about BAND_PIXELS.
 IN_ONE_PIECE = 1 << 22
@@ -75,13 +77,14 @@ def read_image_noting(data: bytes | Path, max_pixels: int | None = None) -> tupl
 
 def convert_image(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     """Converts an image that Pillow has opened, by the rules at the top of this file; also returns its oddities."""
-    image.load()
-    orientation = _orientation(image)
-    convert, oddities = _converter(image)
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top, bottom in _bands(image.width, 0, image.height):
-        band = convert(image.crop((0, top, image.width, bottom)))
-        pixels[top:bottom] = np.asarray(band.convert("RGB"))
+    with room_for(bytes_needed(image)):
+        image.load()
+        orientation = orientation_of(image)
+        convert, oddities = _converter(image)
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        for top, bottom in _bands(image.width, 0, image.height):
+            band = convert(image.crop((0, top, image.width, bottom)))
+            pixels[top:bottom] = np.asarray(band.convert("RGB"))
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
@@ -117,11 +120,13 @@ def prepare_image_noting(
     with open_image(data, limit) as image:
         # JPEGs can be decoded at 1/2, 1/4 or 1/8 of their size, which is faster. As long as at least twice the final
         # size is left, the resized pixels hardly differ.
+        whole = image.width * image.height if image.info.get("progressive") else 0
         reduce_on_decoding(image, limit, 2 * size / min(image.size))
-        image.load()
-        # Only after loading: loading rotates a TIFF and removes its tag, and a PNG may have the tag after the pixels.
-        orientation = _orientation(image)
-        pixels, oddities = _square(image, size)
+        with room_for(bytes_needed(image, whole)):
+            image.load()
+            # Only after loading: a TIFF is rotated then and its tag removed; a PNG may have the tag after the pixels.
+            orientation = orientation_of(image)
+            pixels, oddities = _square(image, size)
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
@@ -162,6 +167,11 @@ def _resized_in_bands(
     return merged.resize((size, size), Image.Resampling.BICUBIC, (0, top - y0, size, bottom - y0))
 
 
+def bytes_needed(image: Image.Image, whole: int = 0) -> int:
+    """How much memory decoding takes, about: for a WebP several copies, for a JPEG in passes its `whole` pixels too."""
+    return image.width * image.height * (20 if image.format == "WEBP" else 8) + 6 * whole
+
+
 def _bands(width: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:
     """Cuts rows top..bottom - 1 of an image `width` wide into bands of about BAND_PIXELS pixels: (start, stop) rows."""
     rows = max(1, BAND_PIXELS // width)
@@ -169,9 +179,14 @@ def _bands(width: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, bottom)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """Reads the EXIF orientation tag; 1 (upright) if it is missing or not valid."""
     try:
+        exif = image.info.get("exif")
+        if exif is None and (profile := image.info.get("Raw profile type exif")):
+            exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+        if exif and tags_are_costly(exif):
+            return 1
         value = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:
         # A damaged EXIF block does not damage the pixels: every viewer shows such an image without rotation.

@@ -16,7 +16,7 @@ from alexnet.errors import DataError, UsageError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe
 from alexnet.storage.download import is_address
-from alexnet.storage.files import cache_folder
+from alexnet.storage.files import cache_folder, user_path
 from alexnet.text import slug
 
 NOTHING_TO_COMPARE = ("E313", "E320")  # a folder without images, as where a disk is not mounted, or one not readable
@@ -103,12 +103,12 @@ def changes_since(
 
 def is_prepared(data: str) -> bool:
     """Whether `data` is a prepared folder, or an address, which is always that of a prepared folder."""
-    return is_address(data) or (Path(data).expanduser() / PREPARED).is_file()
+    return is_address(data) or (user_path(data) / PREPARED).is_file()
 
 
 def original_files(data: str, labels: Path | None = None) -> Samples | None:
     """Lists the original training images of a folder; None for a prepared folder and for named datasets."""
-    if is_prepared(data) or not Path(data).expanduser().is_dir():
+    if is_prepared(data) or not user_path(data).is_dir():
         return None
     return open_source(data, labels=labels).splits["train"]
 

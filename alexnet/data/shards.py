@@ -8,6 +8,7 @@ train-0000.json    names and labels of the n images, offsets of the JPEGs, sha25
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ from alexnet.errors import DataError
 from alexnet.storage.files import file_sha256, writing
 
 SUFFIXES = {"raw": ".npy", "jpeg": ".jpegs"}
+
+_compared: set[tuple[Path, str]] = set()
+_comparing = threading.Lock()
 
 # For fewer images, starting threads takes longer than they save.
 THREADS_FROM = 16
@@ -126,6 +130,7 @@ def mapped(shard: Shard, size: int) -> Shard:
 
 def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int = 1) -> NDArray[np.uint8]:
     """Reads the images at `indices` (n,) of one shard: (n, size, size, 3). `threads` threads decode JPEGs."""
+    _compare_once(shard)
     if shard.pixels is not None:
         raw: NDArray[np.uint8] = shard.pixels[indices]
         return raw
@@ -153,6 +158,22 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(decode, range(len(indices))))
     return images
+
+
+def _compare_once(shard: Shard) -> None:
+    """Compares a data file with its sha256 when this process first reads it: a flipped bit would train on in silence.
+
+    A file that is gone was fetched, compared when it came, and may be deleted while it is mapped.
+
+    Raises:
+        DataError: it is not what was written.
+    """
+    key = (shard.path, shard.sha256)
+    with _comparing:
+        if key not in _compared and shard.path.exists():
+            if file_sha256(shard.path) != shard.sha256:
+                raise damaged(shard.path, "its sha256 is not the one that was written")
+            _compared.add(key)
 
 
 def as_stored(pixels: NDArray[np.uint8], jpeg_quality: int | None) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from alexnet.data.class_folders import open_folder
 from alexnet.data.samples import Source
 from alexnet.errors import DataError, UsageError
 from alexnet.storage.download import is_address
-from alexnet.storage.files import cache_folder
+from alexnet.storage.files import cache_folder, user_path
 
 
 def open_source(
@@ -52,7 +52,7 @@ def open_source(
             fix="Give the folder of the images; alexnet prepare IMAGES FOLDER writes a folder that can be uploaded.",
             code="E276",
         )
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     if path.is_dir():
         return open_folder(path, seed, val_share, empty_classes, labels)
     refuse_labels(labels, str(spec))

@@ -32,7 +32,7 @@ from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, open_run
-from alexnet.storage.files import disk_errors, write_file
+from alexnet.storage.files import disk_errors, user_path, write_file
 from alexnet.text import listed
 
 PAGE, RECORD, MANIFEST = "doctor.html", "doctor.json", "exclude.jsonl"
@@ -161,7 +161,7 @@ def examine(
         UsageError: `out` cannot be used, or `data` is a prepared folder.
         DataError: `data` cannot be read at all, or the network knows none of its classes.
     """
-    _check_paths(Path(data).expanduser(), out)
+    _check_paths(user_path(data), out)
     source = open_source(data, empty_classes=True, labels=labels)
     opened = None if run is None else _open_run_with_classes(source, data, run)
     inspection = inspect(source, progress=progress)
@@ -241,7 +241,7 @@ def doubted_labels(
             probabilities = scaled(probabilities, temperature)
             files = tuple(facts.name for facts in images)
             evaluations.append(Evaluation(split, 1, opened.class_names, files, labels, probabilities))
-    trained_on_data = opened.data.get("source") in (data, str(Path(data).expanduser().resolve()))
+    trained_on_data = opened.data.get("source") in (data, str(user_path(data).resolve()))
     return find_suspects(evaluations, trained_on=trained_on_data)
 
 

@@ -1,6 +1,6 @@
 """Nearest neighbours of an image in two spaces: features of the last hidden layer, and raw pixels for comparison."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,6 +188,12 @@ class LiveIndex:
             self._indexes[weights] = update_index(network, self.folder, layer=last_hidden(network), prepare_size=size)
             self._seen[weights] = stamps
         return self._indexes[weights]
+
+    def keep(self, weights: Collection[str]) -> None:
+        """Forgets the indexes of other networks than these, which nobody asks any more."""
+        for known in [known for known in self._indexes if known not in weights]:
+            self._seen.pop(known, None)
+            del self._indexes[known]
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -11,7 +11,7 @@ from alexnet.recipes.named import FINETUNE
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.checkpoint import TrainingState, load_model, save_checkpoint
 from alexnet.runs.run import RunFolder, create_run, open_run
-from alexnet.storage.files import file_sha256
+from alexnet.storage.files import file_sha256, user_path
 from alexnet.weights.identify import Identified, identify
 from alexnet.weights.published import IMAGENET, published_weights
 
@@ -58,7 +58,7 @@ def open_network(source: str, checkpoint: str = "best") -> tuple[RunFolder, Netw
         DataError, UntrustedFileError: see `identify`.
         ResourceError: the published weights cannot be downloaded.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     exported = path / "model.safetensors"  # as `export --to hf` writes it
     if path.is_dir() and not exported.is_file():
         run = open_run(path)
@@ -142,7 +142,7 @@ def fine_tuning(weights: str) -> tuple[Recipe, dict[str, str]]:
     """
     if weights == IMAGENET and not Path(weights).exists():
         return FINETUNE, {}
-    path = Path(weights).expanduser().resolve()
+    path = user_path(weights).resolve()
     source = open_run(path) if (path / "recipe.json").is_file() else open_network(str(path))[0]
     model, size = source.recipe.model, source.recipe.prepare_size
     return replace(FINETUNE, model=model, prepare_size=size, weights=str(path)), assumed_of(source)

@@ -21,6 +21,7 @@ from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.pretrained import assumed_of, open_network
 from alexnet.runs.run import RunFolder, create_run, open_run
+from alexnet.storage.files import user_path
 from alexnet.text import listed
 
 LAST = "last"  # in the folder runs, a link to the newest run
@@ -115,7 +116,7 @@ def start_run(
     Args:
         device: on which it will be trained.
     """
-    path = Path(data).expanduser()
+    path = user_path(data)
     about: dict[str, Any] = {
         "source": str(path.resolve()) if path.exists() else data,
         "prepared": prepared.address or str(prepared.folder.resolve()),

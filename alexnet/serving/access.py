@@ -139,8 +139,8 @@ class Access:
             and not self.address_without_token(scope)
             and not is_preflight(scope["method"], headers)  # browsers send no token with it
         ):
-            token = headers.get("authorization", "").removeprefix("Bearer ") or _cookie(headers.get("cookie", ""))
-            if not secrets.compare_digest(token.encode(), self.settings.token.encode()):
+            token = _bearer(headers.get("authorization", "")) or _cookie(headers.get("cookie", ""))
+            if not secrets.compare_digest(token.encode("latin-1"), self.settings.token.encode()):
                 raise UntrustedFileError(
                     "the access token of this server is missing or wrong",
                     fix="Send the token that it printed when it started: curl -H 'Authorization: Bearer TOKEN' ...",
@@ -244,6 +244,12 @@ async def respond(send: Send, status: int, headers: list[tuple[str, str]], body:
 
 async def _redirect(send: Send, location: str, cookie: str) -> None:
     await respond(send, 303, [("location", location), ("set-cookie", cookie), ("content-length", "0")], b"")
+
+
+def _bearer(header: str) -> str:
+    """The token of an Authorization header; the name of the scheme may be in small letters (RFC 9110, 11.1)."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _cookie(header: str) -> str:

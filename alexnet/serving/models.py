@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.api.model import load
-from alexnet.errors import UsageError
+from alexnet.errors import UntrustedFileError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.models.network import Network
 from alexnet.runs.run import RunFolder
@@ -44,6 +44,7 @@ class ServedModels:
         self._device = device
         self._loading = threading.Lock()
         self._folders = dict(zip(_names(folders), folders, strict=True))
+        self._served: dict[str, ServedModel] = {}
         self._served = {name: self._load(name) for name in self._folders}
 
     def __iter__(self) -> Iterator[ServedModel]:
@@ -75,7 +76,13 @@ class ServedModels:
             return changed
 
     def _load(self, name: str) -> ServedModel:
-        model = load(self._folders[name], checkpoint=self._checkpoint, device=self._device)
+        try:
+            model = load(self._folders[name], checkpoint=self._checkpoint, device=self._device)
+        except UsageError as error:
+            if name not in self._served:
+                raise
+            # The request is in order; the run is not there any more.
+            raise UntrustedFileError(error.what, fix=error.fix, code="E674") from None
         return ServedModel(name, model.record, model.classifier, model.fingerprint)
 
 

@@ -37,6 +37,7 @@ STATUS = {
     "E364": 413,
     "E365": 408,
     "E366": 400,
+    "E376": 413,
     "E520": 503,
     "E521": 503,
     "E522": 503,
@@ -129,6 +130,13 @@ def too_many_connections(limit: int) -> ResourceError:
     """More connections are open than allowed."""
     return ResourceError(
         f"more than {limit} connections are open", fix="Send the request again in a second.", code="E522"
+    )
+
+
+def too_many_chunks() -> DataError:
+    """A body comes in pieces of a few bytes, each of which takes as long as a large one."""
+    return DataError(
+        "the body comes in chunks of a few bytes", fix="Send it whole, with its Content-Length.", code="E376"
     )
 
 

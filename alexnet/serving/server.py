@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import signal
 import socket
 import threading
@@ -27,9 +28,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alexnet.errors import AlexNetError
 from alexnet.serving.access import SECURITY_HEADERS
-from alexnet.serving.problems import encode_problem, not_available, not_http, too_many_connections, too_slow
+from alexnet.serving.problems import (
+    encode_problem,
+    not_available,
+    not_http,
+    too_many_chunks,
+    too_many_connections,
+    too_slow,
+)
 from alexnet.serving.settings import Settings
 
+SLOWEST_BYTES_PER_SECOND = 10_000  # at which a client may take a response
+SPARE_FILES = 100  # descriptors for everything but connections
+BACKLOG = 128  # connections that may wait; asyncio accepts as many at once
+# A chunk of a body takes some lines; more than one in so many bytes is work without content.
+CHUNK_LINES, BYTES_PER_LINE = 500, 64
 GONE = (errno.ENOTCONN, errno.EHOSTUNREACH, errno.ENETUNREACH)  # of a connection whose client is no longer there
 
 
@@ -53,7 +66,7 @@ class _Lingering:
         if self.closing:
             return
         self.closing = True
-        self._lingering = asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+        self._lingering = asyncio.get_running_loop().call_later(self._seconds, self._abort, self._unsent())
         if self._uploading() and self._transport.can_write_eof() and not self._transport.is_closing():
             try:
                 self._transport.write_eof()
@@ -62,6 +75,17 @@ class _Lingering:
                 self._transport.abort()
         else:
             self._transport.close()
+
+    def _unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def _abort(self, before: int) -> None:
+        """Ends the connection, unless its client has taken enough of the response since the last look."""
+        unsent = self._unsent()
+        if 0 < unsent <= before - self._seconds * SLOWEST_BYTES_PER_SECOND:
+            self._lingering = asyncio.get_running_loop().call_later(self._seconds, self._abort, unsent)
+        else:
+            self._transport.abort()
 
     def lost(self) -> None:
         """Ends the timer of a connection that is gone: asyncio cannot always abort one that is (python/cpython)."""
@@ -77,17 +101,20 @@ class _Lingering:
 def protocol(settings: Settings) -> type[H11Protocol]:
     """The HTTP protocol class for uvicorn with the deadlines of these settings."""
 
+    most = most_connections(settings.connections)
+
     class Protocol(H11Protocol):
         def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(*args, **kwargs)
             self._timer: asyncio.TimerHandle | None = None
             self._phase: tuple[str, int] | None = None
             self._requests = 0
+            self._chunked = False  # whether a body of the connection may come in chunks
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(_Lingering(transport, settings.linger_seconds, self._uploading))  # type: ignore[arg-type]
-            if len(self.connections) > settings.connections:
-                self._refuse(too_many_connections(settings.connections))
+            if len(self.connections) > most:
+                self._refuse(too_many_connections(most))
             else:
                 self._start_phase("headers", settings.header_seconds)
 
@@ -96,6 +123,10 @@ def protocol(settings: Settings) -> type[H11Protocol]:
                 return
             if self._phase is None:
                 self._start_phase("headers", settings.header_seconds)
+            self._chunked = self._chunked or b"chunked" in data[:65536].lower()
+            if self._chunked and data.count(b"\r\n") > CHUNK_LINES + len(data) // BYTES_PER_LINE:
+                self._refuse(too_many_chunks())
+                return
             super().data_received(data)
 
         def handle_events(self) -> None:
@@ -158,6 +189,16 @@ def protocol(settings: Settings) -> type[H11Protocol]:
                 cycle.message_event.set()
 
     return Protocol
+
+
+def most_connections(limit: int) -> int:
+    """As many connections as are allowed and as this process may have open files, some left for everything else."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return limit
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limit if files == resource.RLIM_INFINITY else max(1, min(limit, files - SPARE_FILES - BACKLOG))
 
 
 class Server(uvicorn.Server):
@@ -228,12 +269,32 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class _OncePerSecond:
+    """Lets a line into the log once a second: what the system refuses, it refuses for each of a thousand clients."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def may_write(self, now: float) -> bool:
+        if now - self._last < 1:
+            return False
+        self._last = now
+        return True
+
+
+_LOG = _OncePerSecond()
+
+
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Writes an error in a callback to the log: not that a client is gone, and in one line what the system refuses."""
     error = context.get("exception")
     if not isinstance(error, OSError):
         loop.default_exception_handler(context)
-    elif not isinstance(error, ConnectionError | TimeoutError) and error.errno not in GONE:
+    elif (
+        not isinstance(error, ConnectionError | TimeoutError)
+        and error.errno not in GONE
+        and _LOG.may_write(loop.time())
+    ):
         logging.getLogger("uvicorn.error").error("%s: %s", context.get("message"), error.strerror)
 
 
@@ -258,6 +319,7 @@ def server(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the address that a client claims is not trusted
+        backlog=BACKLOG,
         timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=settings.stop_seconds,
     )

@@ -97,6 +97,8 @@ class Service:
     def reload(self) -> list[str]:
         """Loads the weights of all runs again and returns the names of those that changed; takes seconds."""
         changed = self.models.reload()
+        if self.similar is not None:
+            self.similar.keep({served.model_id for served in self.models})
         self.counters.add("alexnet_reloads_total")
         return changed
 

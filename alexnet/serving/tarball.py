@@ -13,6 +13,7 @@ from alexnet.errors import DataError
 from alexnet.text import printable
 
 BLOCK = 512
+MAX_NAME = 1 << 16  # bytes of a header that holds a long name; systems allow 4096 in a path
 MAX_ENTRIES = 1000  # of any type, so that an archive of headers alone ends soon
 
 
@@ -47,6 +48,8 @@ def read_archive(data: bytes, limit: int) -> Archive:
             raise _damaged(offset)
         offset += BLOCK + -(-size // BLOCK) * BLOCK
         kind = header[156:157]
+        if kind in (b"L", b"x") and size > MAX_NAME:
+            raise _damaged(offset - size)
         if kind == b"L":
             long_name = _text(content)
         elif kind == b"x":

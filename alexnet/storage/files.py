@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from alexnet.errors import ResourceError, UsageError
+from alexnet.errors import AlexNetError, DataError, ResourceError, UsageError
 from alexnet.text import slug
 
 FULL_DISK_FIX = "Make room on the disk, then run the command again; what was saved before is complete."
@@ -22,7 +22,73 @@ TEMPORARY = ".tmp"  # suffix of a file that is not complete yet
 def cache_folder() -> Path:
     """Returns the folder for prepared images and downloads: $ALEXNET_CACHE, else alexnet in the user's cache."""
     cache = os.environ.get("ALEXNET_CACHE")
-    return Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+    if cache:
+        return Path(cache)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+    except RuntimeError:
+        raise UsageError(
+            "there is no home folder, so none in which prepared images and downloads could be kept",
+            fix="Set ALEXNET_CACHE to a folder in which you may write.",
+            code="E2040",
+        ) from None
+
+
+def user_path(text: str | Path) -> Path:
+    """Returns a path with ~ for the folder of a user; as it is, if it is there or there is no such user."""
+    path = Path(text)
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except (RuntimeError, ValueError):
+        return path
+
+
+NAMES_NO_FILE = {
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+}
+
+
+def file_error(error: OSError, doing: str = "") -> AlexNetError:
+    """Returns an error of the file system that nothing else has explained as a message for people."""
+    where = printable_path(error.filename)
+    after = f" while {doing}" if doing else ""
+    said = (error.strerror or str(error) or type(error).__name__).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(f"disk full{after}: {where or said}{_free(error)}", fix=FULL_DISK_FIX, code="E501")
+    if error.errno == errno.EFBIG:
+        return ResourceError(
+            f"{where or 'a file'} would be larger than the limit for files of this process{after}",
+            fix="Raise it: ulimit -f unlimited. Or the file system takes no larger files: use another one.",
+            code="E544",
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return ResourceError(f"too many open files{after}", fix="Raise the limit: ulimit -n 4096", code="E545")
+    if error.errno in NAMES_NO_FILE:
+        return UsageError(
+            f"{where or 'a path'}: {NAMES_NO_FILE[error.errno]}{after}", fix="Check the path with ls -l.", code="E2041"
+        )
+    if isinstance(error, FileNotFoundError | IsADirectoryError | FileExistsError):
+        return UsageError(f"{where or 'a file'}: {said}{after}", fix="Check the path with ls -l.", code="E2042")
+    if isinstance(error, PermissionError):
+        return DataError(
+            f"{where or 'a file'}: you may not read or write it{after}",
+            fix="Check the permissions of it and of the folders above it: namei -l PATH.",
+            code="E375",
+        )
+    return ResourceError(
+        f"{where + ': ' if where else ''}{said}{after}",
+        fix="Check the disk and the permissions of the folder, then run the command again; what was saved before is "
+        "complete.",
+        code="E502",
+    )
+
+
+def printable_path(filename: object) -> str:
+    """Returns the path that an error of the system names, or nothing; one that is too long is cut."""
+    text = os.fsdecode(filename) if isinstance(filename, str | bytes | os.PathLike) else ""
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def temporary_for(path: Path) -> Path:
@@ -118,7 +184,9 @@ def disk_errors(doing: str, fix: str = FULL_DISK_FIX) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno == errno.EFBIG:
+            raise file_error(error, doing) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(
                 f"disk full while {doing}: no space left{_free(error)}", fix=fix, code="E501"
             ) from error

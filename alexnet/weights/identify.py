@@ -147,22 +147,45 @@ def class_names_of(count: int) -> tuple[str, ...]:
 def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
     try:
         recipe = from_json(stored.metadata["recipe"])
+        _compare_shapes(recipe, path)  # before memory is taken for what the header says
         network = build_model(recipe.model)
         network.load_state_dict(safetensors.torch.load_file(path))
         _refuse_not_finite(network, path)
         temperature = float(json.loads(stored.metadata.get("temperature", "1")))
         if not 0 < temperature < float("inf"):
             raise ValueError(f"its temperature is {temperature:g}")
+        classes = _class_names(stored.metadata.get("classes", "[]"))
     except DivergedError:
         raise
-    except (ValueError, TypeError, RuntimeError, AlexNetError, safetensors.SafetensorError) as error:
+    except (
+        *(ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, RuntimeError),
+        *(AlexNetError, safetensors.SafetensorError),
+    ) as error:
         raise UntrustedFileError(
             f"{path} does not hold the network that its header describes: {error}",
             fix="Save it again with alexnet, or restore it from a copy.",
             code="E613",
         ) from None
-    names = tuple(json.loads(stored.metadata.get("classes", "[]"))) or class_names_of(recipe.model.num_classes)
+    names = classes or class_names_of(recipe.model.num_classes)
     return Identified("alexnet", recipe.name, recipe, network.eval(), names, (), temperature=temperature)
+
+
+def _compare_shapes(recipe: Recipe, path: Path) -> None:
+    """Raises ValueError unless the file has the tensors of the network of a recipe; allocates none of them."""
+    with torch.device("meta"):
+        expected = {name: list(values.shape) for name, values in build_model(recipe.model).state_dict().items()}
+    with safetensors.safe_open(path, framework="pt") as file:
+        present = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    for name in sorted(expected.keys() | present.keys()):
+        if expected.get(name) != present.get(name):
+            raise ValueError(f"{name} is {present.get(name)} there, {expected.get(name)} in its recipe")
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its classes are no list of names")
+    return tuple(names)
 
 
 def _refuse_not_finite(network: Network, path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from alexnet.errors import AlexNetError, UntrustedFileError, UsageError
 from alexnet.weights.batch_norm import place_norm
-from alexnet.weights.onnx_graph import LRN_DEFAULTS, SIMPLE, Graph, Weights, decimal, described
+from alexnet.weights.onnx_graph import LRN_DEFAULTS, MOST_DIMENSIONS, SIMPLE, Graph, Weights, decimal, described
 from alexnet.weights.onnx_lrn import find_lrn
 from alexnet.weights.protobuf import printable
 from alexnet.weights.stored import StoredNorm
@@ -162,7 +162,9 @@ class _Walk(Graph):
         def number(name: str) -> float | None:
             tensor = self.origin(name)[0]
             return (
-                decimal(self.array(tensor, name).item()) if tensor is not None and math.prod(tensor.dims) == 1 else None
+                decimal(self.array(tensor, name).item())
+                if tensor is not None and len(tensor.dims) <= MOST_DIMENSIONS and math.prod(tensor.dims) == 1
+                else None
             )
 
         found = find_lrn(value, following, self.producers.get, number, self.attributes, self.pads)

@@ -10,6 +10,8 @@ from alexnet.errors import DataError, UntrustedFileError
 from alexnet.weights.protobuf import printable
 
 MOST_NUMBERS = 1 << 28  # of all weights together; AlexNet has 61 million weights
+MOST_DIMENSIONS = 8
+MOST_REPEATED = 1 << 20  # biases and norms that an exporter left out; they would fill memory
 MOST_NODES = 10_000
 
 SIMPLE = {"Relu": "relu", "Dropout": "dropout", "Softmax": "softmax", "LogSoftmax": "softmax"}
@@ -39,6 +41,7 @@ class Graph:
     def __init__(self, graph: Any, where: str):
         self.graph, self.where = graph, where
         self.numbers = 0  # of all weights so far
+        self.repeated = 0  # of those that the file describes by one number
         if len(graph.node) > MOST_NODES:
             raise UntrustedFileError(
                 f"{where} has {len(graph.node)} nodes; no network of layers has so many",
@@ -65,6 +68,13 @@ class Graph:
         value = self.floats(attributes["value"], name) if "value" in attributes else np.zeros(1, np.float32)
         sizes = [int(size) for size in self.array(shape, name).reshape(-1)]
         self.check_size(sizes, name)
+        self.repeated += math.prod(sizes)
+        if self.repeated > MOST_REPEATED:
+            raise UntrustedFileError(
+                f"{self.where}: {name!r} repeats one number {math.prod(sizes):,} times",
+                fix=f"Weights that the file does not hold are read up to {MOST_REPEATED:,} numbers; export it again.",
+                code="E611",
+            )
         return np.broadcast_to(value.reshape(()), sizes)  # a broadcast view: one number takes no more memory
 
     def origin(self, name: str) -> tuple[Any, Any]:
@@ -127,8 +137,10 @@ class Graph:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
 
     def check_size(self, sizes: list[int], name: str) -> None:
-        self.numbers += math.prod(sizes)
-        if len(sizes) > 8 or any(size < 0 for size in sizes) or self.numbers > MOST_NUMBERS:
+        # The product of a million sizes is a number of millions of digits, so their number comes first.
+        many = len(sizes) > MOST_DIMENSIONS or any(size < 0 for size in sizes)
+        self.numbers += 0 if many else math.prod(sizes)
+        if many or self.numbers > MOST_NUMBERS:
             raise UntrustedFileError(
                 f"{self.where}: with {name!r} of {' x '.join(map(str, sizes[:9]))} the weights are too large",
                 fix=f"Up to {MOST_NUMBERS:,} numbers are read; AlexNet has 61 million.",

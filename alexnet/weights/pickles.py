@@ -7,6 +7,7 @@ with limits of time, memory and disk, which returns a safetensors file.
 """
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-SECONDS = 120  # time limit of the child, with the start of PyTorch
-SPARE = 4 << 30  # bytes of memory that the child may use in addition to four times the size of the file
+SECONDS = 120  # time limit of the child on the clock, with the start of PyTorch
+CPU_SECONDS, BYTES_PER_CPU_SECOND = 5, 20_000_000  # limit of processor time, and how much more a large file gets
+SPARE = 1 << 30  # bytes of memory that the child may use in addition to four times the size of the file
+TIME_IS_SPENT = 24  # SIGXCPU, with which the system ends a process over its limit of processor time
 REFUSED = 3  # exit code of a child that prints the reason
 
 # Where training scripts put the weights; without one of these names they are in the only dictionary of tensors.
@@ -71,6 +74,8 @@ def read_pickle(path: Path) -> dict[str, NDArray[Any]]:
             raise _refusal(path, f"reading it took more than {SECONDS} seconds") from None
         if child.returncode:
             message = child.stdout.decode(errors="replace")
+            if child.returncode == -TIME_IS_SPENT:
+                raise _refusal(path, "reading it takes far more time than weights of its size")
             crash = f"reading it in a separate process ended with code {child.returncode}"
             raise _refusal(path, message if child.returncode == REFUSED else crash)
         try:
@@ -129,7 +134,7 @@ def main(arguments: list[str]) -> int:
         print(error)
         return REFUSED
     except MemoryError:
-        print("it needs more memory than four times its size plus 4 GiB")
+        print("it needs more memory than four times its size plus 1 GiB")
         return REFUSED
     except Exception as error:  # any other error comes from a damaged or hostile file
         print(f"it is damaged: {type(error).__name__}: {error}")
@@ -143,14 +148,28 @@ def _limit(size: int) -> None:
         import resource
     except ImportError:
         return
-    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_FSIZE, 4 * size + (1 << 20))]
+    limits = [
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, _cpu_limit(size)),
+        (resource.RLIMIT_FSIZE, 4 * size + (1 << 20)),
+    ]
     if os.path.exists("/proc/self/statm"):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         limits.append((resource.RLIMIT_AS, used + SPARE + 4 * size))
     for which, most in limits:
         _, hard = resource.getrlimit(which)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if which == resource.RLIMIT_CPU:
+            hard = most + 5 if hard == resource.RLIM_INFINITY else hard  # at the hard limit the signal is another
+            resource.setrlimit(which, (most, max(most, hard)))
+            continue
         resource.setrlimit(which, (most, most))
+
+
+def _cpu_limit(size: int) -> int:
+    """The processor time that this process may have used when it ends: what it has used, and what the file needs."""
+    times = os.times()
+    return math.ceil(times.user + times.system) + CPU_SECONDS + size // BYTES_PER_CPU_SECOND
 
 
 def load_tensors(path: Path) -> "dict[str, Tensor]":

@@ -404,7 +404,7 @@ def test_whatever_a_decoder_raises_is_told_in_a_few_words(monkeypatch, error, re
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(image_files, "_open", broken)
+    monkeypatch.setattr(image_files, "open_here", broken)
     with pytest.raises(DataError) as caught:
         prepare_image(JPEG)
     assert caught.value.what == f"image: cannot be read: {reason}"

@@ -1,6 +1,7 @@
 """Every mistake has a code, a fix and a page: each is made for real, and the whole message is compared."""
 
 import ast
+import errno
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ from alexnet import errors
 from alexnet.api import records
 from alexnet.api import run as api_run
 from alexnet.api.image_input import list_images
+from alexnet.data import image_guard
 from alexnet.data.dataset import open_prepared
 from alexnet.data.images import read_image
 from alexnet.data.open import open_images
@@ -70,10 +72,12 @@ from alexnet.runs.pretrained import check_fingerprint, import_weights, start_fro
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.runs.start import images_of_run, start_or_continue
 from alexnet.runs.status import ask as ask_training
+from alexnet.serving.models import ServedModels
+from alexnet.serving.problems import too_many_chunks
 from alexnet.serving.start import check_installed
 from alexnet.storage import download
 from alexnet.storage.checksums import SUMS, lines, read_sums
-from alexnet.storage.files import disk_errors, file_sha256
+from alexnet.storage.files import cache_folder, disk_errors, file_error, file_sha256
 from alexnet.storage.locks import only_one
 from alexnet.training import replay
 from alexnet.training.check import check_network
@@ -778,6 +782,45 @@ def tar(*names: str) -> bytes:
 
 
 # In the order of errors.txt.
+def without_home(s: Scene) -> object:
+    def no_home(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("ALEXNET_CACHE", "XDG_CACHE_HOME"):
+        s.get("monkeypatch").delenv(name, raising=False)
+    s.get("monkeypatch").setattr(Path, "expanduser", no_home)
+    return cache_folder()
+
+
+def told_by_main(number: int) -> Callable[[Scene], str]:
+    """What the command line says of an error of the system that no verb has explained."""
+    return lambda s: str(file_error(OSError(number, os.strerror(number), str(s / "photos"))))
+
+
+def run_that_is_gone(s: Scene) -> object:
+    folder = Path(shutil.copytree(trained_run(s), s / "run"))
+    models = ServedModels([folder])
+    shutil.rmtree(folder)
+    return models.reload()
+
+
+def guarded_image(name: str, value: object) -> Callable[[Scene], object]:
+    """A TIFF, which another process decodes, while a part of `image_guard` is not what it is."""
+
+    def read(scene: Scene) -> object:
+        scene.get("monkeypatch").setattr(image_guard, name, value)
+        buffer = io.BytesIO()
+        Image.new("L", (4, 4)).save(buffer, "TIFF")
+        return read_image(scene.file("a.tif", buffer.getvalue()))
+
+    return read
+
+
+def dying(process: subprocess.Popen[bytes], _reply: object) -> None:
+    process.kill()
+    raise EOFError
+
+
 MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E200", lambda s: s.cli("evalute")),
     ("E201", lambda s: s.cli("evaluate", "RUN", "--view", "10")),
@@ -909,6 +952,9 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E298", lambda s: run_jobs([], s / "rows", s / "runs", processes=0)),
     ("E299", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E299", lambda s: check_scheme(override(DEMO, ["towers_talk=false"]), "hybrid", 2, exact=False)),
+    ("E2040", without_home),
+    ("E2041", told_by_main(errno.ELOOP)),
+    ("E2042", told_by_main(errno.ENOENT)),
     ("E2050", lambda s: s.cli("learn", "99")),
     ("E2050", lambda s: s.cli("learn", "check")),
     ("E2051", lambda s: s.cli("learn", "check", 1)),
@@ -1003,6 +1049,10 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E370", labeled(b"filename,label\n7.jpg,cat\n")),
     ("E371", labeled(b"filename,label\n1.jpg,cat\n1.jpg,dog\n")),
     ("E372", lambda s: s.cli("train", prepared_small(s), "--labels", s.file("labels.csv", b""))),
+    ("E373", guarded_image("CLOCK_SECONDS", 0)),
+    ("E374", guarded_image("_pixels", dying)),
+    ("E375", told_by_main(errno.EACCES)),
+    ("E376", lambda s: too_many_chunks()),
     ("E380", lambda s: s.cli("prepare", write_photos(s / "photos"), s / "out", "--exclude", s / "none")),
     ("E380", excluding(b"\xff")),
     ("E381", excluding("red/1.png")),
@@ -1053,6 +1103,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E542", lambda s: build_model(AlexNetConfig(fc_features=(10**9, 10**9)))),
     ("E542", lambda s: build_model(AlexNetConfig(width=1e38))),
     ("E543", broken_card),
+    ("E544", lambda s: refused_by_disk(errno.EFBIG)),
+    ("E545", told_by_main(errno.EMFILE)),
     ("E601", hostile_pickle),
     ("E610", lambda s: read_stored(s.file("w", b"\xa2\x06\x7f"))),
     ("E610", lambda s: read_stored(s.file("w.npz", b"PK\x03\x04"))),
@@ -1077,6 +1129,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E671", asked("GET", "/v1/runs", headers={"origin": "http://evil.example"})),
     ("E672", asked("GET", "/v1/runs", token="secret")),
     ("E673", lambda s: s.cli("serve", trained_run(s), "--cors-origin", "*", "--token", "secret")),
+    ("E674", run_that_is_gone),
 ]
 
 

@@ -1,0 +1,171 @@
+"""What slows a service down is bounded: slow readers, small pieces, many connections, long names, old indexes."""
+
+import asyncio
+import logging
+import resource
+from types import SimpleNamespace
+
+import pytest
+
+from alexnet.errors import DataError
+from alexnet.interpret.similar import LiveIndex
+from alexnet.serving import server
+from alexnet.serving.access import _bearer
+from alexnet.serving.settings import Settings
+from alexnet.serving.tarball import MAX_NAME, read_archive
+
+
+class Transport:
+    """One whose client takes so many bytes between two looks."""
+
+    def __init__(self, unsent: int, taken: int):
+        self.unsent, self.taken, self.ended = unsent, taken, ""
+
+    def get_write_buffer_size(self) -> int:
+        return max(0, self.unsent)
+
+    def is_closing(self) -> bool:
+        return bool(self.ended)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.ended = self.ended or "closing"
+
+    def abort(self) -> None:
+        self.ended = "aborted"
+
+
+@pytest.mark.parametrize(
+    ("unsent", "taken", "looks"),
+    [
+        (3_850_000, 600_000, 7),  # 300 kB/s: to the end
+        (3_850_000, 20_000, 193),  # as slowly as is allowed
+        (3_850_000, 19_999, 1),
+        (3_850_000, 0, 1),  # a client that takes nothing
+        (10, 10, 1),
+        (0, 0, 1),
+    ],
+)
+def test_a_response_is_sent_as_long_as_its_client_takes_it(monkeypatch, unsent, taken, looks):
+    timers = []
+    loop = SimpleNamespace(call_later=lambda seconds, what, *args: timers.append((what, args)))
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    transport = Transport(unsent, taken)
+    lingering = server._Lingering(transport, 2.0, lambda: False)
+    lingering.close()
+    assert transport.ended == "closing"
+    seen = 0
+    while timers:
+        seen += 1
+        transport.unsent -= taken
+        what, args = timers.pop()
+        what(*args)
+    assert seen == looks
+    assert transport.ended == "aborted"
+    assert transport.unsent <= 0 or taken < 20_000
+
+
+@pytest.mark.parametrize(
+    ("files", "most"),
+    [(1024, 1024 - 228), (256, 28), (64, 1), (100_000, 1000), (resource.RLIM_INFINITY, 1000)],
+)
+def test_there_are_no_more_connections_than_files(monkeypatch, files, most):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert server.most_connections(1000) == most
+
+
+def test_what_the_system_refuses_is_logged_once_a_second(monkeypatch, caplog):
+    monkeypatch.setattr(server, "_LOG", server._OncePerSecond())
+    error = OSError(24, "Too many open files")
+    with caplog.at_level(logging.ERROR, "uvicorn.error"):
+        for now in (0, 0.1, 0.9, 1.0, 1.5, 2.1):
+            loop = SimpleNamespace(time=lambda now=now: now)
+            server._on_loop_error(loop, {"message": "accept", "exception": error})
+    assert [each.getMessage() for each in caplog.records] == ["accept: Too many open files"] * 3
+
+
+def chunks(body: bytes, size: int) -> bytes:
+    pieces = [body[i : i + size] for i in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+
+
+HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "refused"),
+    [
+        ([HEAD + chunks(bytes(20_000), 1)], True),
+        ([HEAD, chunks(bytes(20_000), 1)], True),
+        ([HEAD, chunks(bytes(20_000), 8)], True),
+        ([HEAD, chunks(bytes(100), 1)], False),
+        ([HEAD, chunks(bytes(60_000), 4096)], False),
+        ([HEAD, chunks(bytes(60_000), 256)], False),
+        ([HEAD.replace(b"transfer-encoding: chunked", b"content-length: 60000"), b"a\r\n" * 20_000], False),
+    ],
+)
+def test_a_body_in_pieces_of_a_byte_is_refused(monkeypatch, data, refused):
+    made = server.protocol(Settings())
+    refusals, passed = [], []
+    monkeypatch.setattr(server.H11Protocol, "data_received", lambda self, data: passed.append(data))
+    protocol = made.__new__(made)
+    protocol.__dict__.update(transport=Transport(0, 0), _phase=("body", 0), _chunked=False)
+    protocol._refuse = refusals.append
+    for each in data:
+        protocol.data_received(each)
+    assert [each.code for each in refusals] == (["E376"] if refused else [])
+    assert len(passed) + len(refusals) == len(data)
+
+
+def tar_entry(name: bytes, content: bytes, kind: bytes = b"0") -> bytes:
+    header = bytearray(512)
+    header[: len(name)] = name
+    header[124:136] = b"%011o\0" % len(content)
+    header[156:157] = kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize("kind", [b"L", b"x"])
+@pytest.mark.parametrize(("length", "read"), [(100, True), (4096, True), (MAX_NAME - 30, True), (19_000_000, False)])
+def test_a_name_in_an_archive_is_no_longer_than_a_name(kind, length, read):
+    name = b"a" * length
+    if kind == b"x":
+        record = b" path=" + name + b"\n"
+        digits = len(str(len(record) + 8))
+        name = b"%d" % (len(record) + digits) + record
+        name = name if int(name.split(b" ")[0]) == len(name) else b"%d" % len(name) + record
+    archive = tar_entry(b"long", name, kind) + tar_entry(b"b.png", b"pixels") + bytes(1024)
+    if read:
+        assert [content for _, content in read_archive(archive, 10).files] == [b"pixels"]
+    else:
+        with pytest.raises(DataError) as caught:
+            read_archive(archive, 10)
+        assert caught.value.code == "E362"
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer secret", "secret"),
+        ("bearer secret", "secret"),
+        ("BEARER  secret", "secret"),
+        ("Basic secret", ""),
+        ("secret", ""),
+        ("Bearer", ""),
+        ("", ""),
+    ],
+)
+def test_the_scheme_of_a_token_is_written_as_one_likes(header, token):
+    assert _bearer(header) == token
+
+
+def test_the_indexes_of_networks_that_are_gone_are_forgotten(tmp_path):
+    index = LiveIndex(tmp_path)
+    index._indexes.update(old=object(), new=object())
+    index._seen.update(old=frozenset(), new=frozenset())
+    index.keep({"new"})
+    assert (set(index._indexes), set(index._seen)) == ({"new"}, {"new"})

@@ -1,0 +1,37 @@
+"""What docs/reliability.md says of the worst files was measured on the modules as they are, within the limits."""
+
+import pytest
+
+from studies.robustness import worst_cases
+
+
+def test_no_row_is_older_than_the_modules_that_it_measures():
+    stale = [row["name"] for row in worst_cases.rows() if row["modules"] != worst_cases.fingerprint()]
+    assert stale == [], "python -m studies.robustness.worst_cases measures them anew"
+
+
+def test_the_page_is_what_the_rows_say():
+    page = worst_cases.PAGE.read_text()
+    assert worst_cases.with_table(page) == page
+
+
+@pytest.mark.parametrize("row", worst_cases.rows(), ids=lambda row: row["name"])
+def test_every_file_is_within_the_limits(row):
+    if not row["innocent"]:
+        assert row["cpu"] <= worst_cases.MOST_SECONDS
+    else:
+        assert row["outcome"] == "pixels"
+
+
+def test_another_byte_in_a_module_is_noticed(tmp_path, monkeypatch):
+    before = worst_cases.fingerprint()
+    for name in worst_cases.MEASURED:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((worst_cases.ROOT / name).read_bytes())
+    monkeypatch.setattr(worst_cases, "ROOT", tmp_path)
+    assert worst_cases.fingerprint() == before
+    for name in worst_cases.MEASURED:
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole + b"\n")
+        assert worst_cases.fingerprint() != before
+        (tmp_path / name).write_bytes(whole)

@@ -1,0 +1,117 @@
+"""Weights that describe much in few bytes are refused before memory or time is spent on them."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from alexnet.errors import AlexNetError, UntrustedFileError
+from alexnet.models.build import build_model
+from alexnet.recipes.named import DEMO
+from alexnet.recipes.recipe import to_json
+from alexnet.weights import identify as module
+from alexnet.weights import pickles
+from alexnet.weights.identify import identify
+
+onnx = pytest.importorskip("onnx")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from alexnet.weights.onnx_graph import MOST_REPEATED, Graph  # noqa: E402
+
+
+def graph(*nodes: object) -> Graph:
+    return Graph(helper.make_graph(list(nodes), "net", [], []), "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "read"),
+    [
+        ([2] * 8, True),
+        ([], True),
+        ([1] * 9, False),
+        ([2] * 1_000_000, False),
+        ([10**9] * 1_000_000, False),
+        ([-1, 2], False),
+        ([2**40], False),
+    ],
+)
+def test_dimensions_are_counted_before_they_are_multiplied(sizes, read):
+    if read:
+        graph().check_size(sizes, "w")
+        return
+    with pytest.raises(UntrustedFileError) as caught:
+        graph().check_size(sizes, "w")
+    assert caught.value.code == "E611"
+    assert len(caught.value.what) < 500
+
+
+@pytest.mark.parametrize(("count", "read"), [(8, True), (MOST_REPEATED, True), (MOST_REPEATED + 1, False)])
+def test_one_number_is_not_repeated_without_end(count, read):
+    shape = helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.array([count]), "s"))
+    node = helper.make_node("ConstantOfShape", ["s"], ["w"])
+    taken = helper.make_node("Add", ["x", "w"], ["y"])
+    made = graph(shape, node, taken)
+    if read:
+        assert made.constant(taken, 1).shape == (count,)
+        return
+    with pytest.raises(UntrustedFileError) as caught:
+        made.constant(taken, 1)
+    assert caught.value.code == "E611"
+
+
+def test_a_million_dimensions_in_a_tensor_are_refused():
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT)
+    tensor.dims.extend([3] * 1_000_000)
+    with pytest.raises(UntrustedFileError):
+        graph().array(tensor, "w")
+
+
+def saved(path, classes: object = (), recipe: object = None):
+    """A file as a checkpoint is, with these in its header."""
+    network = build_model(DEMO.model)
+    header = {"recipe": json.loads(to_json(DEMO)) if recipe is None else recipe, "classes": classes}
+    safetensors.torch.save_file(network.state_dict(), path, {"alexnet": json.dumps(header)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [{}, "abc", [1, 2], 7, [None], [[]], {"a": 1}, [{}], [True], 1.5],
+)
+def test_a_malformed_list_of_classes_is_told(tmp_path, classes):
+    with pytest.raises(AlexNetError) as caught:
+        identify(saved(tmp_path / "w.safetensors", classes))
+    assert caught.value.code in ("E613", "E610")
+
+
+@pytest.mark.parametrize("recipe", ["", [], {}, 7, {"model": 3}, {"name": []}, "x" * 5000, [[]]])
+def test_a_malformed_recipe_is_told(tmp_path, recipe):
+    with pytest.raises(AlexNetError) as caught:
+        identify(saved(tmp_path / "w.safetensors", recipe=recipe))
+    assert caught.value.code in ("E613", "E610")
+
+
+def test_what_a_header_describes_is_compared_before_it_is_built(tmp_path, monkeypatch):
+    wide = json.loads(to_json(DEMO))
+    wide["model"]["fc_features"] = [16384, 16384] if isinstance(wide["model"]["fc_features"], list) else 16384
+    path = saved(tmp_path / "w.safetensors", recipe=wide)
+    devices = []
+    real = module.build_model
+
+    def build(config):
+        devices.append(torch.empty(0).device.type)
+        return real(config)
+
+    monkeypatch.setattr(module, "build_model", build)
+    with pytest.raises(UntrustedFileError) as caught:
+        identify(path)
+    assert (caught.value.code, devices) == ("E613", ["meta"])
+
+
+def test_the_limit_of_time_grows_with_the_file():
+    used = sum(os.times()[:2])
+    assert used + 4 < pickles._cpu_limit(0) < used + 8
+    assert pickles._cpu_limit(240_000_000) - pickles._cpu_limit(0) in (12, 13)
