@@ -116,12 +116,12 @@ def end_to_end(session: Session, prepared: Prepared, recipe: Recipe, folder: Pat
     trainer = Trainer(RunFolder(folder / "run", recipe, prepared.class_names, {}), prepared, session.device)
     steps, uncounted = (3, 1) if session.tiny else (STEPS, UNCOUNTED)
     count, began = 0, 0.0
-    with prefetch(trainer.batches(0, steps), PREFETCHED) as batches:
+    with prefetch(trainer.arrivals(0, steps), PREFETCHED) as arrivals:
         for number in range(steps):
             if number == uncounted:
                 finish(session.device)
                 began = time.perf_counter()
-            images, targets = next(batches)
+            images, targets = next(arrivals).wait()
             result = trainer.take_step(images, targets, trainer.clock.at(number))
             trainer.advance(result, 0.0)
             count += result.count * (number >= uncounted)

@@ -1,0 +1,282 @@
+"""The chain ReLU - LRN - within-map normalization - max pooling - ReLU in Triton; imported only where Triton is.
+
+All feature maps are (N, H, W, C) in memory, so the channels of a pixel are adjacent. A program computes some pixels of
+a row and all channels of one tower. Values are read as they are stored and summed in float32. The backward pass reads
+the input again and recomputes what it needs; each number of the gradient gathers its parts in a fixed order, so there
+is no atomic addition, and the same input gives the same bytes.
+
+With both normalizations the one within maps needs its neighbors complete, so LRN is written to memory first.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+PIXELS = 16  # of a row that one program computes, at most
+VALUES = 2048  # that one program computes, at most
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _read(x: Any, pixel: Any, inside: Any, channel: Any, first: Any, last: Any, RELU: tl.constexpr) -> Any:
+    """Values at pixels (P, 1) and channels (1, C) of a tower, as float32; 0 outside of either."""
+    mask = inside & (channel >= first) & (channel < last)
+    value = tl.load(x + pixel + channel, mask=mask, other=0.0).to(tl.float32)
+    if RELU:
+        value = tl.where(value <= 0.0, 0.0, value)  # NaN stays NaN
+    return value
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _lrn_sum(x: Any, pixel: Any, inside: Any, channel: Any, first: Any, last: Any, RELU: tl.constexpr) -> Any:
+    """Sums of squares over five channels of the tower around each."""
+    total = tl.zeros_like(pixel + channel).to(tl.float32)
+    for step in tl.static_range(-2, 3):
+        value = _read(x, pixel, inside, channel + step, first, last, RELU)
+        total += value * value
+    return total
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _map_sum(
+    x: Any, image: Any, i: Any, j: Any, inside: Any, channel: Any, first: Any, last: Any,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr, SQUARE: tl.constexpr,
+) -> Any:  # fmt: skip
+    """Sums over five times five pixels around (i, j), of squares or as they are."""
+    total = tl.zeros_like(j + channel).to(tl.float32)
+    for down in tl.static_range(-2, 3):
+        for right in tl.static_range(-2, 3):
+            y, z = i + down, j + right
+            there = inside & (y >= 0) & (y < H) & (z >= 0) & (z < W)
+            value = _read(x, ((image * H + y) * W + z) * C, there, channel, first, last, RELU)
+            total += value * value if SQUARE else value
+    return total
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _normed(
+    x: Any, image: Any, i: Any, j: Any, inside: Any, channel: Any, first: Any, last: Any, scale: Any, k: Any,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, MAP: tl.constexpr,
+) -> Any:  # fmt: skip
+    """Values at pixels (i, j) after ReLU and one of the normalizations, or none."""
+    pixel = ((image * H + i) * W + j) * C
+    value = _read(x, pixel, inside, channel, first, last, RELU)
+    if LRN:
+        root = tl.rsqrt(k + scale * _lrn_sum(x, pixel, inside, channel, first, last, RELU))
+        value = value * root * tl.sqrt(root)
+    if MAP:
+        total = _map_sum(x, image, i, j, inside, channel, first, last, H, W, C, RELU, True)
+        root = tl.rsqrt(k + scale * total)
+        value = value * root * tl.sqrt(root)
+    return value
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def forward_kernel(
+    x: Any, out: Any, places: Any, scale: Any, k: Any,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    TOWERS: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, MAP: tl.constexpr, POOL: tl.constexpr,
+    STRIDE: tl.constexpr, LAST: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Writes some pixels of a row of the output, and with pooling where in its window each maximum is."""
+    row, some, tower = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    image, i = (row // ROWS).to(tl.int64), row % ROWS
+    first, last = tower * (C // TOWERS), (tower + 1) * (C // TOWERS)
+    channel = first + tl.arange(0, CHANNELS)[None, :]
+    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
+    written = (j < COLUMNS) & (channel < last)
+    if POOL == 0:
+        best = _normed(x, image, i, j, j < COLUMNS, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
+    else:
+        y, z = i * STRIDE, j * STRIDE
+        best = _normed(x, image, y, z, j < COLUMNS, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
+        place = tl.zeros_like(j + channel)
+        for window in tl.static_range(1, POOL * POOL):
+            down, right = y + window // POOL, z + window % POOL
+            there = (j < COLUMNS) & (down < H) & (right < W)
+            value = _normed(x, image, down, right, there, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
+            larger = there & ((value > best) | (value != value))  # as in PyTorch the first maximum counts, and NaN wins
+            best, place = tl.where(larger, value, best), tl.where(larger, window, place)
+    target = ((image * ROWS + i) * COLUMNS + j) * C + channel
+    if LAST:
+        if POOL > 0:
+            place = tl.where(best <= 0.0, 255, place)
+        best = tl.where(best <= 0.0, 0.0, best)
+    tl.store(out + target, best.to(out.dtype.element_ty), mask=written)
+    if POOL > 0:
+        tl.store(places + target, place.to(tl.uint8), mask=written)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _gradient(
+    grad: Any, places: Any, image: Any, i: Any, j: Any, inside: Any, channel: Any, first: Any, last: Any,
+    C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr,
+) -> Any:  # fmt: skip
+    """The gradient at pixels (i, j) before pooling: the sum over the windows whose maximum they are."""
+    if POOL == 0:
+        total = _read(grad, ((image * ROWS + i) * COLUMNS + j) * C, inside, channel, first, last, False)
+    else:
+        total = tl.zeros_like(j + channel).to(tl.float32)
+        for down in tl.static_range(0, (POOL + STRIDE - 1) // STRIDE):
+            for right in tl.static_range(0, (POOL + STRIDE - 1) // STRIDE):
+                y, z = i // STRIDE - down, j // STRIDE - right
+                a, b = i - y * STRIDE, j - z * STRIDE  # where in that window the pixel is
+                there = inside & (y >= 0) & (y < ROWS) & (z >= 0) & (z < COLUMNS) & (a < POOL) & (b < POOL)
+                there = there & (channel >= first) & (channel < last)
+                source = ((image * ROWS + y) * COLUMNS + z) * C + channel
+                place = tl.load(places + source, mask=there, other=255).to(tl.int32)
+                value = tl.load(grad + source, mask=there, other=0.0).to(tl.float32)
+                total += tl.where(place == a * POOL + b, value, 0.0)
+    return total
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def lrn_backward_kernel(
+    x: Any, grad: Any, places: Any, out: Any, scale: Any, k: Any,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    TOWERS: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Writes the gradient for x of ReLU, LRN and pooling, of which each may be missing.
+
+    With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4.
+    """
+    row, some, tower = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    image, i = (row // H).to(tl.int64), row % H
+    first, last = tower * (C // TOWERS), (tower + 1) * (C // TOWERS)
+    channel = first + tl.arange(0, CHANNELS)[None, :]
+    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
+    inside, pixel = j < W, ((image * H + i) * W + j) * C
+    value = _read(x, pixel, inside, channel, first, last, RELU)
+    result = _gradient(grad, places, image, i, j, inside, channel, first, last, C, ROWS, COLUMNS, POOL, STRIDE)
+    if LRN:
+        total, direct = tl.zeros_like(result), tl.zeros_like(result)
+        for step in tl.static_range(-2, 3):
+            near = channel + step
+            g = _gradient(grad, places, image, i, j, inside, near, first, last, C, ROWS, COLUMNS, POOL, STRIDE)
+            a = _read(x, pixel, inside, near, first, last, RELU)
+            root = tl.rsqrt(k + scale * _lrn_sum(x, pixel, inside, near, first, last, RELU))
+            here = g * root * tl.sqrt(root)
+            if step == 0:
+                direct = here
+            total += tl.where((near >= first) & (near < last), here * root * root * a, 0.0)
+        result = direct - 1.5 * scale * value * total
+    if RELU:
+        stored = _read(x, pixel, inside, channel, first, last, False)
+        result = tl.where(stored <= 0.0, 0.0, result)
+    tl.store(out + pixel + channel, result.to(out.dtype.element_ty), mask=inside & (channel < last))
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def map_terms_kernel(
+    x: Any, grad: Any, places: Any, direct: Any, terms: Any, scale: Any,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    RELU: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Writes g d ^ -3/4 and g a d ^ -7/4 of the normalization within maps, in float32."""
+    row, some, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    image, i = (row // H).to(tl.int64), row % H
+    channel = block * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
+    inside, pixel = j < W, ((image * H + i) * W + j) * C
+    value = _read(x, pixel, inside, channel, 0, C, RELU)
+    root = tl.rsqrt(1.0 + scale * _map_sum(x, image, i, j, inside, channel, 0, C, H, W, C, RELU, True))
+    g = _gradient(grad, places, image, i, j, inside, channel, 0, C, C, ROWS, COLUMNS, POOL, STRIDE)
+    g = g * root * tl.sqrt(root)
+    mask = inside & (channel < C)
+    tl.store(direct + pixel + channel, g, mask=mask)
+    tl.store(terms + pixel + channel, g * root * root * value, mask=mask)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def map_backward_kernel(
+    x: Any, direct: Any, terms: Any, out: Any, scale: Any,
+    H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Writes the gradient for x of ReLU and the normalization within maps from what `map_terms_kernel` wrote."""
+    row, some, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    image, i = (row // H).to(tl.int64), row % H
+    channel = block * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
+    inside, pixel = j < W, ((image * H + i) * W + j) * C
+    value = _read(x, pixel, inside, channel, 0, C, RELU)
+    total = _map_sum(terms, image, i, j, inside, channel, 0, C, H, W, C, False, False)
+    result = _read(direct, pixel, inside, channel, 0, C, False) - 1.5 * scale * value * total
+    if RELU:
+        stored = _read(x, pixel, inside, channel, 0, C, False)
+        result = tl.where(stored <= 0.0, 0.0, result)
+    tl.store(out + pixel + channel, result.to(out.dtype.element_ty), mask=inside & (channel < C))
+
+
+def forward(x: Tensor, out: Tensor, places: Tensor, chain: Any) -> None:
+    """Applies a chain to x and writes the result and the positions of the maxima; all channels_last, on one device.
+
+    Args:
+        chain: an `alexnet.kernels.operators.Chain` with beta 3/4 and normalizations over five.
+    """
+    relu = chain.relu_first
+    if chain.lrn_size and chain.map_size:
+        x, relu = _lrn_alone(x, chain), False
+    _, c, h, w = x.shape
+    n, _, rows, columns = out.shape
+    towers = 1 if chain.map_size else chain.towers
+    scale, k = (chain.map_scale, 1.0) if chain.map_size else (chain.lrn_scale, chain.lrn_k)
+    lrn = chain.lrn_size > 0 and not chain.map_size
+    grid, blocks = _grid(n * rows, columns, c // towers, towers)
+    forward_kernel[grid](
+        x, out, places, scale, k, h, w, c, rows, columns, towers, relu, lrn, chain.map_size > 0, chain.pool,
+        chain.stride, chain.relu_last, *blocks
+    )  # fmt: skip
+
+
+def _lrn_alone(x: Tensor, chain: Any) -> Tensor:
+    n, c, h, w = x.shape
+    out = torch.empty_like(x)
+    grid, blocks = _grid(n * h, w, c // chain.towers, chain.towers)
+    forward_kernel[grid](
+        x, out, out, chain.lrn_scale, chain.lrn_k, h, w, c, h, w, chain.towers, chain.relu_first, True, False, 0, 1,
+        False, *blocks
+    )  # fmt: skip
+    return out
+
+
+def backward(x: Tensor, grad: Tensor, places: Tensor, out: Tensor, chain: Any) -> None:
+    """Writes the gradient of a chain for x; see `forward`."""
+    n, c, h, w = x.shape
+    rows, columns = grad.shape[-2:]
+    relu, pool, stride = chain.relu_first, chain.pool, chain.stride
+    if chain.map_size:
+        both = chain.lrn_size > 0
+        a, inner = (_lrn_alone(x, chain), False) if both else (x, relu)
+        direct, terms = torch.empty_like(x, dtype=torch.float32), torch.empty_like(x, dtype=torch.float32)
+        before = torch.empty_like(x) if both else out
+        grid, blocks = _grid(n * h, w, c, None)
+        shape = (h, w, c)
+        map_terms_kernel[grid](
+            a, grad, places, direct, terms, chain.map_scale, *shape, rows, columns, inner, pool, stride, *blocks
+        )
+        map_backward_kernel[grid](a, direct, terms, before, chain.map_scale, *shape, inner, *blocks)
+        if not both:
+            return
+        grad, rows, columns, pool, stride = before, h, w, 0, 1
+    grid, blocks = _grid(n * h, w, c // chain.towers, chain.towers)
+    lrn_backward_kernel[grid](
+        x, grad, places, out, chain.lrn_scale, chain.lrn_k, h, w, c, rows, columns, chain.towers, relu,
+        chain.lrn_size > 0, pool, stride, *blocks
+    )  # fmt: skip
+
+
+def _grid(rows: int, columns: int, channels: int, towers: int | None) -> tuple[tuple[int, int, int], tuple[int, int]]:
+    """Returns how many programs there are, and how many pixels and channels each computes.
+
+    Args:
+        channels: that a program may not divide, because it needs its neighbors as its own.
+        towers: None: the channels are independent, and may be divided.
+    """
+    size = triton.next_power_of_2(channels) if towers is not None else min(triton.next_power_of_2(channels), 128)
+    pixels = max(1, min(PIXELS, VALUES // size, triton.next_power_of_2(columns)))
+    parts = towers if towers is not None else -(-channels // size)
+    return (rows, -(-columns // pixels), parts), (pixels, size)
