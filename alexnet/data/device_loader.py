@@ -5,7 +5,7 @@ The random choices are drawn on the CPU, some numbers for each image, as in `ale
 bits are the same; other augmentations are the same functions of `alexnet.data.augment`, rounded as the device does.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from alexnet.rng import Indices
 class DeviceLoader(Loader):
     """Makes the same batches as `Loader`, on a device."""
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     placement: Placement = "memory"
 
     @cached_property

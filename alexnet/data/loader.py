@@ -173,9 +173,7 @@ class Loader:
     def views(self, samples: NDArray[np.int64], *, epoch: int, size: int) -> Tensor:
         """The augmented images, before those of a batch are blended with each other: (n, 3, size, size)."""
         recipe = self.recipe
-        return read_views(
-            self.split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples
-        )
+        return read_views(self.split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
 
     def batch(
         self,

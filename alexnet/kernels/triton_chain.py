@@ -1,7 +1,7 @@
 """The chain ReLU - LRN - within-map normalization - max pooling - ReLU in Triton; imported only where Triton is.
 
-All feature maps are (N, H, W, C) in memory, so the channels of a pixel are adjacent. A program computes some pixels of
-a row and all channels of one tower. Values are read as they are stored and summed in float32. The backward pass reads
+All feature maps are (N, H, W, C) in memory, so the channels of a pixel are adjacent. A program computes some adjacent
+pixels and all channels of one tower. Values are read as they are stored and summed in float32. The backward pass reads
 the input again and recomputes what it needs; each number of the gradient gathers its parts in a fixed order, so there
 is no atomic addition, and the same input gives the same bytes.
 
@@ -15,8 +15,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PIXELS = 16  # of a row that one program computes, at most
+PIXELS = 64  # that one program computes, at most
 VALUES = 2048  # that one program computes, at most
+INDEPENDENT = 128  # channels that one program computes where none needs its neighbors, at most
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _pixels(count: Any, H: tl.constexpr, W: tl.constexpr, PIXELS: tl.constexpr) -> Any:
+    """Image, row and column of the pixels of this program, each (P, 1), and which of them there are."""
+    place = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)[:, None]
+    return (place // (H * W)).to(tl.int64), place // W % H, place % W, place < count
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -75,27 +83,26 @@ def _normed(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def forward_kernel(
-    x: Any, out: Any, places: Any, scale: Any, k: Any,
+    x: Any, out: Any, places: Any, scale: Any, k: Any, pixels: Any,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     TOWERS: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, MAP: tl.constexpr, POOL: tl.constexpr,
     STRIDE: tl.constexpr, LAST: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Writes some pixels of a row of the output, and with pooling where in its window each maximum is."""
-    row, some, tower = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    image, i = (row // ROWS).to(tl.int64), row % ROWS
+    """Writes some pixels of the output, and with pooling where in its window each maximum is."""
+    image, i, j, inside = _pixels(pixels, ROWS, COLUMNS, PIXELS)
+    tower = tl.program_id(1)
     first, last = tower * (C // TOWERS), (tower + 1) * (C // TOWERS)
     channel = first + tl.arange(0, CHANNELS)[None, :]
-    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
-    written = (j < COLUMNS) & (channel < last)
+    written = inside & (channel < last)
     if POOL == 0:
-        best = _normed(x, image, i, j, j < COLUMNS, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
+        best = _normed(x, image, i, j, inside, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
     else:
         y, z = i * STRIDE, j * STRIDE
-        best = _normed(x, image, y, z, j < COLUMNS, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
+        best = _normed(x, image, y, z, inside, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
         place = tl.zeros_like(j + channel)
         for window in tl.static_range(1, POOL * POOL):
             down, right = y + window // POOL, z + window % POOL
-            there = (j < COLUMNS) & (down < H) & (right < W)
+            there = inside & (down < H) & (right < W)
             value = _normed(x, image, down, right, there, channel, first, last, scale, k, H, W, C, RELU, LRN, MAP)
             larger = there & ((value > best) | (value != value))  # as in PyTorch the first maximum counts, and NaN wins
             best, place = tl.where(larger, value, best), tl.where(larger, window, place)
@@ -134,7 +141,7 @@ def _gradient(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def lrn_backward_kernel(
-    x: Any, grad: Any, places: Any, out: Any, scale: Any, k: Any,
+    x: Any, grad: Any, places: Any, out: Any, scale: Any, k: Any, pixels: Any,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     TOWERS: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
@@ -143,12 +150,11 @@ def lrn_backward_kernel(
 
     With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4.
     """
-    row, some, tower = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    image, i = (row // H).to(tl.int64), row % H
+    image, i, j, inside = _pixels(pixels, H, W, PIXELS)
+    tower = tl.program_id(1)
     first, last = tower * (C // TOWERS), (tower + 1) * (C // TOWERS)
     channel = first + tl.arange(0, CHANNELS)[None, :]
-    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
-    inside, pixel = j < W, ((image * H + i) * W + j) * C
+    pixel = ((image * H + i) * W + j) * C
     value = _read(x, pixel, inside, channel, first, last, RELU)
     result = _gradient(grad, places, image, i, j, inside, channel, first, last, C, ROWS, COLUMNS, POOL, STRIDE)
     if LRN:
@@ -171,16 +177,15 @@ def lrn_backward_kernel(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def map_terms_kernel(
-    x: Any, grad: Any, places: Any, direct: Any, terms: Any, scale: Any,
+    x: Any, grad: Any, places: Any, direct: Any, terms: Any, scale: Any, pixels: Any,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     RELU: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ) -> None:  # fmt: skip
     """Writes g d ^ -3/4 and g a d ^ -7/4 of the normalization within maps, in float32."""
-    row, some, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    image, i = (row // H).to(tl.int64), row % H
+    image, i, j, inside = _pixels(pixels, H, W, PIXELS)
+    block = tl.program_id(1)
     channel = block * CHANNELS + tl.arange(0, CHANNELS)[None, :]
-    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
-    inside, pixel = j < W, ((image * H + i) * W + j) * C
+    pixel = ((image * H + i) * W + j) * C
     value = _read(x, pixel, inside, channel, 0, C, RELU)
     root = tl.rsqrt(1.0 + scale * _map_sum(x, image, i, j, inside, channel, 0, C, H, W, C, RELU, True))
     g = _gradient(grad, places, image, i, j, inside, channel, 0, C, C, ROWS, COLUMNS, POOL, STRIDE)
@@ -192,16 +197,15 @@ def map_terms_kernel(
 
 @triton.jit  # type: ignore[untyped-decorator]
 def map_backward_kernel(
-    x: Any, direct: Any, terms: Any, out: Any, scale: Any,
+    x: Any, direct: Any, terms: Any, out: Any, scale: Any, pixels: Any,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ) -> None:  # fmt: skip
     """Writes the gradient for x of ReLU and the normalization within maps from what `map_terms_kernel` wrote."""
-    row, some, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    image, i = (row // H).to(tl.int64), row % H
+    image, i, j, inside = _pixels(pixels, H, W, PIXELS)
+    block = tl.program_id(1)
     channel = block * CHANNELS + tl.arange(0, CHANNELS)[None, :]
-    j = some * PIXELS + tl.arange(0, PIXELS)[:, None]
-    inside, pixel = j < W, ((image * H + i) * W + j) * C
+    pixel = ((image * H + i) * W + j) * C
     value = _read(x, pixel, inside, channel, 0, C, RELU)
     total = _map_sum(terms, image, i, j, inside, channel, 0, C, H, W, C, False, False)
     result = _read(direct, pixel, inside, channel, 0, C, False) - 1.5 * scale * value * total
@@ -225,20 +229,20 @@ def forward(x: Tensor, out: Tensor, places: Tensor, chain: Any) -> None:
     towers = 1 if chain.map_size else chain.towers
     scale, k = (chain.map_scale, 1.0) if chain.map_size else (chain.lrn_scale, chain.lrn_k)
     lrn = chain.lrn_size > 0 and not chain.map_size
-    grid, blocks = _grid(n * rows, columns, c // towers, towers)
+    grid, blocks = _grid(n * rows * columns, c // towers, towers)
     forward_kernel[grid](
-        x, out, places, scale, k, h, w, c, rows, columns, towers, relu, lrn, chain.map_size > 0, chain.pool,
-        chain.stride, chain.relu_last, *blocks
+        x, out, places, scale, k, n * rows * columns, h, w, c, rows, columns, towers, relu, lrn, chain.map_size > 0,
+        chain.pool, chain.stride, chain.relu_last, *blocks
     )  # fmt: skip
 
 
 def _lrn_alone(x: Tensor, chain: Any) -> Tensor:
     n, c, h, w = x.shape
     out = torch.empty_like(x)
-    grid, blocks = _grid(n * h, w, c // chain.towers, chain.towers)
+    grid, blocks = _grid(n * h * w, c // chain.towers, chain.towers)
     forward_kernel[grid](
-        x, out, out, chain.lrn_scale, chain.lrn_k, h, w, c, h, w, chain.towers, chain.relu_first, True, False, 0, 1,
-        False, *blocks
+        x, out, out, chain.lrn_scale, chain.lrn_k, n * h * w, h, w, c, h, w, chain.towers, chain.relu_first, True,
+        False, 0, 1, False, *blocks
     )  # fmt: skip
     return out
 
@@ -253,8 +257,8 @@ def backward(x: Tensor, grad: Tensor, places: Tensor, out: Tensor, chain: Any) -
         a, inner = (_lrn_alone(x, chain), False) if both else (x, relu)
         direct, terms = torch.empty_like(x, dtype=torch.float32), torch.empty_like(x, dtype=torch.float32)
         before = torch.empty_like(x) if both else out
-        grid, blocks = _grid(n * h, w, c, None)
-        shape = (h, w, c)
+        grid, blocks = _grid(n * h * w, c, None)
+        shape = (n * h * w, h, w, c)
         map_terms_kernel[grid](
             a, grad, places, direct, terms, chain.map_scale, *shape, rows, columns, inner, pool, stride, *blocks
         )
@@ -262,21 +266,23 @@ def backward(x: Tensor, grad: Tensor, places: Tensor, out: Tensor, chain: Any) -
         if not both:
             return
         grad, rows, columns, pool, stride = before, h, w, 0, 1
-    grid, blocks = _grid(n * h, w, c // chain.towers, chain.towers)
+    grid, blocks = _grid(n * h * w, c // chain.towers, chain.towers)
     lrn_backward_kernel[grid](
-        x, grad, places, out, chain.lrn_scale, chain.lrn_k, h, w, c, rows, columns, chain.towers, relu,
+        x, grad, places, out, chain.lrn_scale, chain.lrn_k, n * h * w, h, w, c, rows, columns, chain.towers, relu,
         chain.lrn_size > 0, pool, stride, *blocks
     )  # fmt: skip
 
 
-def _grid(rows: int, columns: int, channels: int, towers: int | None) -> tuple[tuple[int, int, int], tuple[int, int]]:
+def _grid(count: int, channels: int, towers: int | None) -> tuple[tuple[int, int], tuple[int, int]]:
     """Returns how many programs there are, and how many pixels and channels each computes.
 
     Args:
-        channels: that a program may not divide, because it needs its neighbors as its own.
+        count: pixels in all images.
+        channels: that a program may not divide, because each needs its neighbors.
         towers: None: the channels are independent, and may be divided.
     """
-    size = triton.next_power_of_2(channels) if towers is not None else min(triton.next_power_of_2(channels), 128)
-    pixels = max(1, min(PIXELS, VALUES // size, triton.next_power_of_2(columns)))
+    size = triton.next_power_of_2(channels)
+    size = size if towers is not None else min(size, INDEPENDENT)
+    pixels = max(1, min(PIXELS, VALUES // size))
     parts = towers if towers is not None else -(-channels // size)
-    return (rows, -(-columns // pixels), parts), (pixels, size)
+    return (-(-count // pixels), parts), (pixels, size)

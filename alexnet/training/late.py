@@ -18,6 +18,7 @@ from alexnet.kernels.precision import autocast, rounding
 from alexnet.models.network import Network
 from alexnet.recipes.recipe import Recipe
 from alexnet.training.divergence import highest_loss
+from alexnet.training.graphs import Recorder, StepGraphs
 from alexnet.training.optim import update_average
 from alexnet.training.schedule import Moment
 from alexnet.training.step import weighted_loss
@@ -74,6 +75,7 @@ class LateSteps:
 
     Args:
         lag: how many steps may be begun before the loss of one is read.
+        recorder: records passes, which are repeated from then on; None: each is computed operation by operation.
     """
 
     def __init__(
@@ -84,19 +86,28 @@ class LateSteps:
         recipe: Recipe,
         class_weights: Tensor | None,
         lag: int = LAG,
+        recorder: Recorder | None = None,
     ):
         self.lag = lag
         self._model, self._optimizer, self._average = model, optimizer, average
         self._recipe, self._class_weights = recipe, class_weights
         self._stopped = torch.zeros((), device=model.input_mean.device)  # above 0 after a loss that is too high
+        self._graphs: StepGraphs | None = None
+        if recorder is not None:
+            changed = (self._stopped,)
+            self._graphs = StepGraphs(model, recorder, recipe.batch_size, self.gradients, changed)
+        self._noted = False
         self._averaged: int | None = None  # how often the average was updated; None: the average knows
 
     def take(self, images: Tensor, targets: Tensor) -> Reading:
         """Begins a step on a batch; arguments as for `train_step`."""
         optimizer: Any = self._optimizer
         with rounding(images.device, self._recipe.precision):
-            optimizer.zero_grad(set_to_none=True)
-            numbers = self.gradients(images, targets)
+            if self._graphs is not None and self._graphs.fits(images):
+                numbers = self._graphs.run(images, targets)
+            else:
+                optimizer.zero_grad(set_to_none=True)
+                numbers = self.gradients(images, targets)
             optimizer.found_inf, optimizer.grad_scale = self._stopped, None
             optimizer.step()
         if self._average is not None:
@@ -105,6 +116,14 @@ class LateSteps:
             update_average(self._average, self._model, self._recipe.average_decay, self._averaged)
             self._averaged += 1
         return Reading(numbers)
+
+    def take_note(self) -> str | None:
+        """Returns once why no pass is recorded; None if all that could be were."""
+        failure = None if self._graphs is None else self._graphs.failure
+        if failure is None or self._noted:
+            return None
+        self._noted = True
+        return f"graph: steps are computed operation by operation, which may be slower: {failure}"
 
     def gradients(self, images: Tensor, targets: Tensor) -> Tensor:
         """Computes loss and gradients, sets the flag if the loss is too high, and returns loss and errors: (2,)."""

@@ -181,7 +181,10 @@ def update_average(average: AveragedModel, model: nn.Module, decay: float, updat
     """
     pairs = [
         (old.detach(), new.detach())
-        for own, other in ((average.module.parameters(), model.parameters()), (average.module.buffers(), model.buffers()))
+        for own, other in (
+            (average.module.parameters(), model.parameters()),
+            (average.module.buffers(), model.buffers()),
+        )
         for old, new in zip(own, other, strict=True)
     ]
     update = moving_average(decay)

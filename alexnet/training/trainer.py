@@ -1,6 +1,5 @@
 """The object that owns everything that changes in a run: network, average, optimizer, watchdog and state."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,6 @@ from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.launch import divide
 from alexnet.distributed.tensor_parallel import own_parts, whole_tensors
 from alexnet.errors import DivergedError
-from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.kernels.device import memory_format
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, last_layer
@@ -34,11 +32,13 @@ from alexnet.runs.pretrained import check_fingerprint, start_from, trained_netwo
 from alexnet.runs.run import RunFolder
 from alexnet.training.check import Check, check_network
 from alexnet.training.divergence import SLOWER, diverged, first_bad, first_bad_tensor, runs_away
+from alexnet.training.graphs import recorder_for
 from alexnet.training.late import BegunStep, LateSteps, Reading, lag_for
 from alexnet.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rates
 from alexnet.training.schedule import Clock, Moment, check_recipe, crop_size_at
 from alexnet.training.state import load_state, state_tensors
-from alexnet.training.step import RunawayLoss, StepResult, group_predictor, group_step, train_step
+from alexnet.training.step import RunawayLoss, StepResult, group_step, train_step
+from alexnet.training.validation import validated, validation_images
 from alexnet.training.watchdog import Watchdog
 
 WATCHDOG = "guard"  # the name of its memory among the tensors of a checkpoint; stored, so it stays
@@ -92,9 +92,7 @@ class Trainer:
             )
         new_layers = () if recipe.weights is None else (last_layer(model),)
         self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
-        self.watchdog = Watchdog.of(
-            recipe, self.loader.labels, self.clock.steps_per_epoch, _validation_images(prepared)
-        )
+        self.watchdog = Watchdog.of(recipe, self.loader.labels, self.clock.steps_per_epoch, validation_images(prepared))
         self.state = TrainingState(step=0)
         self.class_weights: Tensor | None = None
         if recipe.class_weights == "balanced":
@@ -102,7 +100,8 @@ class Trainer:
             self.class_weights = torch.from_numpy(balanced_weights(counts).astype(np.float32)).to(device)
         self.late: LateSteps | None = None
         if (lag := lag_for(device, self.group) if lag is None else lag) > 0:
-            self.late = LateSteps(self.model, self.optimizer, self.average, recipe, self.class_weights, lag)
+            parts = (self.model, self.optimizer, self.average, recipe, self.class_weights)
+            self.late = LateSteps(*parts, lag, recorder_for(device))
         if stored is not None:
             self._restore(stored.tensors, stored.state)
             self.watchdog.restore(stored.tensors.get(WATCHDOG), read_metrics(run))
@@ -265,7 +264,8 @@ class Trainer:
         split, best = validation_split(self.prepared), False
         state = replace(state, loss_sum=0.0, errors=0.0, images=0)
         if split is not None and (at.epoch % recipe.evaluate_every == 0 or at.epoch == recipe.epochs):
-            result = self._evaluated(split, at)
+            facts = {"step": self.state.step, "epoch": at.epoch}
+            result = validated(self.trained, self.prepared, split, self.run, self.group, facts)
             row |= {
                 "val_loss": result.log_loss,
                 "val_top1_error": result.top1_error,
@@ -332,22 +332,6 @@ class Trainer:
         self.loader = replace(self.loader, colors=colors)
         self.state = state
 
-    def _evaluated(self, split: str, at: Moment) -> Evaluation:
-        result = evaluate(
-            self.trained,
-            self.prepared,
-            split,
-            class_names=self.run.class_names,
-            precision=self.run.recipe.precision,
-            predict=group_predictor(self.group),
-        )
-        if not math.isfinite(result.log_loss):
-            what = f"the predictions on {split} are not finite after epoch {at.epoch}"
-            bad = first_bad_tensor(dict(self.trained.named_parameters()))
-            facts = {"step": self.state.step, "epoch": at.epoch}
-            raise diverged(self.run.folder, what, bad, facts, self.run.recipe.optim.lr)
-        return result
-
     def _diverged(self, loss: float, images: Tensor, at: Moment, lr: float) -> DivergedError:
         recipe = self.run.recipe
         self.model.seed_dropout(recipe.seed, at.step)
@@ -360,8 +344,3 @@ class Trainer:
             {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": batch},
             recipe.optim.lr,
         )
-
-
-def _validation_images(prepared: Prepared) -> int | None:
-    split = validation_split(prepared)
-    return None if split is None else len(prepared.splits[split])

@@ -92,9 +92,7 @@ class Watchdog:
         """
         if self.entropy <= 0:
             return False
-        return step == 1 or (
-            self.flat_steps + waiting >= self.next_check and not self.reported.issuperset(TOPICS[:3])
-        )
+        return step == 1 or (self.flat_steps + waiting >= self.next_check and not self.reported.issuperset(TOPICS[:3]))
 
     def step(self, step: int, loss: float, error: float, examine: Callable[[], Check]) -> str | None:
         """Processes a step; returns a note on what is wrong, or None.
