@@ -83,7 +83,7 @@ RUNS = {
     "adamw": ("algorithm=adamw", "lr=0.002", "schedule=one-cycle", "warmup=0.3", "average_decay=0.9", "norm=batch"),
     "mixing": ("mixup=0.5", "cutmix=0.4", "average_decay=0.5", "pool_ties=all"),
     "growing": ("pool5_grid=1", "input_norm=standardise", "growing_crops=[[0, 16], [0.4, 20]]", "algorithm=adamw"),
-    "labels without information": ("lr=0.0", "epochs=40"),
+    "labels without information": ("lr=0.0", "epochs=16"),
 }
 
 
@@ -100,7 +100,7 @@ def test_a_run_ends_the_same_whenever_losses_are_read_and_passes_are_recorded(st
         steps = [[(p.step, p.loss, p.top1_error, p.lr) for p in monitor.steps] for monitor in (told, seen)]
         assert steps[0] == steps[1]
     assert recorder.recorded == (2 if "growing_crops" in str(changes) else 1)
-    assert recorder.repeated == 3 * len(read_metrics(run)) or "epochs=40" in changes  # the fourth batch is shorter
+    assert recorder.repeated == 3 * len(read_metrics(run)) or "epochs=16" in changes  # the fourth batch is shorter
 
 
 @pytest.mark.parametrize("changes", [RUNS["nesterov"], RUNS["adamw"], RUNS["growing"]])
@@ -112,10 +112,9 @@ def test_a_run_that_is_interrupted_ends_as_one_that_is_not(start, fit, monkeypat
     for _ in range(20):
         try:
             fit(open_run(pieces.folder), length)
-        except Interrupted as stopped:
-            assert stopped.step == load_checkpoint(pieces).state.step
-        else:
-            break
+        except Interrupted:
+            continue
+        break
     assert_same(ended(pieces), ended(whole))
 
 
@@ -168,14 +167,18 @@ def test_a_run_that_diverges_says_the_same_and_changes_nothing_after_that_step(
     for lag in (0, LAG):
         run = start(f"lag {lag}", f"algorithm={algorithm}", "lr=0.001")
         owner = Trainer(run, prepared, CPU, lag=lag)
-        begun = []
-        with pytest.raises(DivergedError) as error:
+
+        def take_six(owner=owner):
+            begun = []
             for step, (images, targets) in enumerate(owner.batches(0, 6)):
                 if step == 3:
                     spoil(owner.model, images)
                 begun.append(owner.begin_step(images, targets, owner.clock.at(step)))
             for each in begun:
                 owner.result(each)
+
+        with pytest.raises(DivergedError) as error:
+            take_six()
         record = json.loads((run.folder / "diverged.json").read_text())
         told.append((str(error.value).replace(str(run.folder), ""), record))
         weights.append({name: p.detach().clone() for name, p in owner.model.named_parameters()})
