@@ -8,6 +8,9 @@ is no atomic addition, and the same input gives the same bytes.
 With both normalizations the one within maps needs its neighbors complete, so LRN is written to memory first.
 """
 
+# Triton reads the annotations of a kernel as names of its own, so kernels have none but constexpr.
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, allow-incomplete-defs
+
 from typing import Any
 
 import torch
@@ -20,15 +23,15 @@ VALUES = 2048  # that one program computes, at most
 INDEPENDENT = 128  # channels that one program computes where none needs its neighbors, at most
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _pixels(count: Any, H: tl.constexpr, W: tl.constexpr, PIXELS: tl.constexpr) -> Any:
+@triton.jit
+def _pixels(count, H: tl.constexpr, W: tl.constexpr, PIXELS: tl.constexpr):
     """Image, row and column of the pixels of this program, each (P, 1), and which of them there are."""
     place = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)[:, None]
     return (place // (H * W)).to(tl.int64), place // W % H, place % W, place < count
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _read(x: Any, pixel: Any, inside: Any, channel: Any, first: Any, last: Any, RELU: tl.constexpr) -> Any:
+@triton.jit
+def _read(x, pixel, inside, channel, first, last, RELU: tl.constexpr):
     """Values at pixels (P, 1) and channels (1, C) of a tower, as float32; 0 outside of either."""
     mask = inside & (channel >= first) & (channel < last)
     value = tl.load(x + pixel + channel, mask=mask, other=0.0).to(tl.float32)
@@ -37,8 +40,8 @@ def _read(x: Any, pixel: Any, inside: Any, channel: Any, first: Any, last: Any, 
     return value
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _lrn_sum(x: Any, pixel: Any, inside: Any, channel: Any, first: Any, last: Any, RELU: tl.constexpr) -> Any:
+@triton.jit
+def _lrn_sum(x, pixel, inside, channel, first, last, RELU: tl.constexpr):
     """Sums of squares over five channels of the tower around each."""
     total = tl.zeros_like(pixel + channel).to(tl.float32)
     for step in tl.static_range(-2, 3):
@@ -47,11 +50,11 @@ def _lrn_sum(x: Any, pixel: Any, inside: Any, channel: Any, first: Any, last: An
     return total
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _map_sum(
-    x: Any, image: Any, i: Any, j: Any, inside: Any, channel: Any, first: Any, last: Any,
+    x, image, i, j, inside, channel, first, last,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr, SQUARE: tl.constexpr,
-) -> Any:  # fmt: skip
+):  # fmt: skip
     """Sums over five times five pixels around (i, j), of squares or as they are."""
     total = tl.zeros_like(j + channel).to(tl.float32)
     for down in tl.static_range(-2, 3):
@@ -63,11 +66,11 @@ def _map_sum(
     return total
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _normed(
-    x: Any, image: Any, i: Any, j: Any, inside: Any, channel: Any, first: Any, last: Any, scale: Any, k: Any,
+    x, image, i, j, inside, channel, first, last, scale, k,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, MAP: tl.constexpr,
-) -> Any:  # fmt: skip
+):  # fmt: skip
     """Values at pixels (i, j) after ReLU and one of the normalizations, or none."""
     pixel = ((image * H + i) * W + j) * C
     value = _read(x, pixel, inside, channel, first, last, RELU)
@@ -81,13 +84,13 @@ def _normed(
     return value
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def forward_kernel(
-    x: Any, out: Any, places: Any, scale: Any, k: Any, pixels: Any,
+    x, out, places, scale, k, pixels,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     TOWERS: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, MAP: tl.constexpr, POOL: tl.constexpr,
     STRIDE: tl.constexpr, LAST: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """Writes some pixels of the output, and with pooling where in its window each maximum is."""
     image, i, j, inside = _pixels(pixels, ROWS, COLUMNS, PIXELS)
     tower = tl.program_id(1)
@@ -116,11 +119,11 @@ def forward_kernel(
         tl.store(places + target, place.to(tl.uint8), mask=written)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _gradient(
-    grad: Any, places: Any, image: Any, i: Any, j: Any, inside: Any, channel: Any, first: Any, last: Any,
+    grad, places, image, i, j, inside, channel, first, last,
     C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr,
-) -> Any:  # fmt: skip
+):  # fmt: skip
     """The gradient at pixels (i, j) before pooling: the sum over the windows whose maximum they are."""
     if POOL == 0:
         total = _read(grad, ((image * ROWS + i) * COLUMNS + j) * C, inside, channel, first, last, False)
@@ -139,13 +142,13 @@ def _gradient(
     return total
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def lrn_backward_kernel(
-    x: Any, grad: Any, places: Any, out: Any, scale: Any, k: Any, pixels: Any,
+    x, grad, places, out, scale, k, pixels,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     TOWERS: tl.constexpr, RELU: tl.constexpr, LRN: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """Writes the gradient for x of ReLU, LRN and pooling, of which each may be missing.
 
     With d = k + scale * sum a_j^2:  da_i = g_i d_i ^ -3/4 - 3/2 scale a_i * sum of g_j a_j d_j ^ -7/4.
@@ -175,12 +178,12 @@ def lrn_backward_kernel(
     tl.store(out + pixel + channel, result.to(out.dtype.element_ty), mask=inside & (channel < last))
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def map_terms_kernel(
-    x: Any, grad: Any, places: Any, direct: Any, terms: Any, scale: Any, pixels: Any,
+    x, grad, places, direct, terms, scale, pixels,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     RELU: tl.constexpr, POOL: tl.constexpr, STRIDE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """Writes g d ^ -3/4 and g a d ^ -7/4 of the normalization within maps, in float32."""
     image, i, j, inside = _pixels(pixels, H, W, PIXELS)
     block = tl.program_id(1)
@@ -195,12 +198,12 @@ def map_terms_kernel(
     tl.store(terms + pixel + channel, g * root * root * value, mask=mask)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def map_backward_kernel(
-    x: Any, direct: Any, terms: Any, out: Any, scale: Any, pixels: Any,
+    x, direct, terms, out, scale, pixels,
     H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, RELU: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """Writes the gradient for x of ReLU and the normalization within maps from what `map_terms_kernel` wrote."""
     image, i, j, inside = _pixels(pixels, H, W, PIXELS)
     block = tl.program_id(1)

@@ -26,7 +26,8 @@ def trusted(device: torch.device, trial: Trial) -> bool:
     key = (str(device), f"{trial.__module__}.{trial.__qualname__}")
     if key not in _found:
         try:
-            with torch.cuda.device(device):
+            # The first use may be a prediction, in which nothing has a gradient.
+            with torch.cuda.device(device), torch.inference_mode(False), torch.enable_grad():
                 _found[key] = trial(device) <= LARGEST
         except Exception:  # whatever a compiler of kernels raises, the twin computes the same
             _found[key] = False

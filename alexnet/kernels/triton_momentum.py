@@ -4,8 +4,10 @@ One pass reads weight, gradient and momentum and writes weight and momentum. Lea
 update are read from the memory of the device.
 """
 
+# Triton reads the annotations of a kernel as names of its own, so kernels have none but constexpr.
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, allow-incomplete-defs
+
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import triton
@@ -16,8 +18,8 @@ BLOCK = 4096  # numbers that one program updates
 FIELDS = 4  # of a weight in the table: addresses of weight, gradient and momentum buffer, and how many numbers
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def momentum_kernel(table: Any, parts: Any, rates: Any, stopped: Any, BLOCK: tl.constexpr) -> None:
+@triton.jit
+def momentum_kernel(table, parts, rates, stopped, BLOCK: tl.constexpr):
     """Updates BLOCK numbers of one weight, unless `stopped` is above zero.
 
     Args:

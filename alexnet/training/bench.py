@@ -203,7 +203,12 @@ def _time_one_size(trainer: Trainer, planned: list[Any], progress: float, second
         finish(trainer.device)
 
     next_batch = _cycle(planned)
-    fetching = repeated(lambda: trainer.batch(next_batch(), at), 0.2 * seconds)
+
+    def fetch() -> None:
+        trainer.batch(next_batch(), at)
+        finish(trainer.device)
+
+    fetching = repeated(fetch, 0.2 * seconds)
     return fetching, repeated(step, 0.8 * seconds)
 
 

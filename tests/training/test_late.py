@@ -13,12 +13,13 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from alexnet.errors import DivergedError
-from alexnet.kernels import momentum, operators
+from alexnet.kernels import masks, momentum, operators
 from alexnet.models.layers import Dropout
+from alexnet.runs import environment
 from alexnet.runs.checkpoint import load_checkpoint
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import open_run
-from alexnet.training import late, trainer
+from alexnet.training import late, loop, trainer
 from alexnet.training.graphs import StepGraphs
 from alexnet.training.late import LAG, LateSteps, Reading, lag_for
 from alexnet.training.loop import train
@@ -277,6 +278,24 @@ def test_a_card_that_cannot_record_computes_operation_by_operation_and_says_so_o
     assert all(torch.equal(tensor, found[0][name]) for name, tensor in answer[0].items())
 
 
+def test_a_compiled_network_draws_new_masks_at_every_step_without_being_compiled_again():
+    layer, compilations = Dropout(0.5, scale_at_test=True), []
+
+    def backend(graph, inputs):
+        compilations.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(layer, backend=backend, dynamic=False)
+    x = torch.ones(4, 50)
+    for key in (1, 2, 2**60):
+        layer.key = torch.tensor(masks.start_of(key))
+        expected = layer(x)
+        assert torch.equal(compiled(x), expected)
+        layer.key = key
+        assert torch.equal(layer(x), expected)
+    assert len(compilations) == 1
+
+
 # --- updates that a flag stops ---------------------------------------------------------------------------------------
 
 
@@ -353,3 +372,20 @@ def test_the_watchdog_knows_which_steps_may_lead_to_a_check(start, prepared):
 def test_the_loss_from_which_no_run_recovers_is_one_number():
     assert late.highest_loss(10) == pytest.approx(1e6 * math.log(10))
     assert late.highest_loss(2) == 1e6
+
+
+# --- --fast ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("first", "then", "noted"), [(True, False, 1), (True, True, 1), (False, False, 0)])
+def test_a_run_trained_fast_says_so_when_it_resumes(start, prepared, monkeypatch, first, then, noted):
+    for place in (environment, loop):  # as on a CUDA card
+        monkeypatch.setattr(place, "algorithms", lambda device, fast: "fast" if fast else "deterministic")
+    run, monitor = start("run"), Recording()
+    with pytest.raises(Interrupted):
+        train(run, prepared, device=CPU, max_steps=2, fast=first, monitor=monitor)
+    assert not [note for note in monitor.notes if "--fast" in note]
+    train(run, prepared, device=CPU, fast=then, monitor=monitor)
+    found = [row["text"] for row in read_metrics(run) if row["kind"] == "note" and "--fast" in row["text"]]
+    assert len(found) == len([note for note in monitor.notes if "--fast" in note]) == noted
+    assert load_checkpoint(run).conditions["algorithms"] == ("fast" if first else "deterministic")
