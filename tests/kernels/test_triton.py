@@ -39,6 +39,23 @@ def test_kernels_compute_what_their_twins_compute(distances, name):
     assert distances.keys() == set(NAMES)
 
 
+KERNELS = (
+    *("layer 1, float32, forward_kernel", "layer 1, float32, lrn_backward_kernel", "layer 2, bfloat16, forward_kernel"),
+    *("layer 2, bfloat16, map_terms_kernel", "layer 2, bfloat16, map_backward_kernel"),
+    *("layer 2, bfloat16, lrn_backward_kernel", "update, float32, momentum_kernel"),
+)
+
+
+@needs_triton
+def test_kernels_compile_for_a_card_that_is_not_there():
+    command = [sys.executable, "-m", "harness.compiled_kernels", "layer 1, float32", "layer 2, bfloat16", "update"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    sizes = dict(json.loads(line) for line in ended.stdout.splitlines())
+    assert sizes.keys() == set(KERNELS)
+    assert min(sizes.values()) > 0
+
+
 # --- which of them is used -------------------------------------------------------------------------------------------
 
 
