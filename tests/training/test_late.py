@@ -208,8 +208,8 @@ def test_a_reading_is_of_the_moment_it_began():
 # --- recorded passes -------------------------------------------------------------------------------------------------
 
 
-def recorded(start, prepared, recorder, *changes):
-    owner = Trainer(start("run", "norm=batch", *changes), prepared, CPU)
+def recorded(start, prepared, recorder, name="run"):
+    owner = Trainer(start(name, "norm=batch"), prepared, CPU)
     flag = torch.zeros(())
     steps = LateSteps(owner.model, owner.optimizer, None, owner.run.recipe, None)
     graphs = StepGraphs(owner.model.train(), recorder, 8, steps.gradients, (flag,))
@@ -219,7 +219,7 @@ def recorded(start, prepared, recorder, *changes):
 
 def test_recording_changes_no_buffer_and_a_repetition_changes_them_once(start, prepared):
     owner, graphs = recorded(start, prepared, Repeating())
-    plain, _ = recorded(start, prepared, Repeating())
+    plain, _ = recorded(start, prepared, Repeating(), "plain")
     images, targets = next(owner.batches(0, 1))
     graphs.run(images, targets)
     plain.model(images, check_range=False)
