@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from alexnet.data.device_images import side_stream
 from alexnet.models.layers import Dropout
 from alexnet.models.network import Network
 
@@ -35,7 +36,7 @@ class CudaRecorder:
 
     def record(self, work: Callable[[], list[Tensor]]) -> tuple[Replay, list[Tensor]]:
         """Does the work some times beside the current stream, then records it."""
-        current, beside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)
+        current, beside = torch.cuda.current_stream(self._device), side_stream(self._device)
         beside.wait_stream(current)
         with torch.cuda.stream(beside):
             for _ in range(WARM_UPS):
@@ -136,8 +137,8 @@ class StepGraphs:
                 layer.key = key
             replay, (numbers, *gradients) = self._recorder.record(work)
         finally:
-            for layer, key in zip(self._dropouts(), drawn, strict=True):
-                layer.key = key
+            for layer, old in zip(self._dropouts(), drawn, strict=True):
+                layer.key = old
             with torch.no_grad():
                 for tensor, value in zip(changed, before, strict=True):
                     tensor.copy_(value)
