@@ -35,7 +35,7 @@ def momentum_kernel(table, parts, rates, stopped, BLOCK: tl.constexpr):
     buffers = tl.load(table + 4 * which + 2).to(tl.pointer_type(tl.float32))
     count = tl.load(table + 4 * which + 3)
     momentum, rate, decay = tl.load(rates + 3 * which), tl.load(rates + 3 * which + 1), tl.load(rates + 3 * which + 2)
-    inside = (place < count) & (tl.load(stopped) <= 0.0)
+    inside = place < tl.where(tl.load(stopped) <= 0.0, count, 0)
     w = tl.load(weights + place, mask=inside, other=0.0)
     g = tl.load(gradients + place, mask=inside, other=0.0)
     v = tl.load(buffers + place, mask=inside, other=0.0)

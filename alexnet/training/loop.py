@@ -126,7 +126,7 @@ def _take_steps(
         begun.popleft()
         monitor.step(Progress.of(trainer.state, clock, step.at, result, seconds))
         _note(trainer, monitor, warning)
-        _note(trainer, monitor, trainer.late and trainer.late.take_note())
+        _note(trainer, monitor, None if trainer.late is None else trainer.late.take_note())
 
     with (
         arriving(trainer.prepared, trainer.upcoming()),
