@@ -145,7 +145,7 @@ def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) 
     """Construction, a step, restoring and evaluation; every tensor must be where it belongs.
 
     Args:
-        everything: also a check, a step after restoring, ten views, and explanations.
+        everything: also a check, a step after restoring as a CUDA card takes it, ten views, and explanations.
     """
     prepared = images_of(recipe.prepare_size)
     run = RunFolder(Path(), recipe, CLASSES, {})
@@ -159,7 +159,8 @@ def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) 
         check_network(trainer.alone(), *batch, recipe)
     on_device(trainer.tensors(), device)
     stored = {name: tensor.detach().cpu() for name, tensor in trainer.tensors().items()}
-    resumed = counting(Trainer(run, prepared, device))
+    # With batches made on the device and losses that are read later, as on a CUDA card.
+    resumed = counting(Trainer(run, prepared, device, images="memory", lag=2))
     resumed._restore(stored, trainer.state)
     on_device(resumed.tensors(), device)
     network = trainer.trained.eval()
@@ -167,7 +168,9 @@ def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) 
     predict_probabilities(network, split.read, 1, precision=recipe.precision)
     if not everything:
         return
-    resumed.take_step(*batch, at)
+    made = resumed.batch(resumed.loader.samples(1, 0), at)
+    on_device(dict(zip(("images", "targets"), made, strict=True)), device)
+    resumed.take_step(*made, at)
     assert resumed.tensors().keys() == trainer.tensors().keys()
     predict_probabilities(network, split.read, len(split), views=10, precision=recipe.precision)
     classifier = Classifier(network, CLASSES, recipe.prepare_size, recipe.precision)

@@ -192,12 +192,12 @@ def bench(
             code="E202",
         )
     if spec is None:
-        return time_layers(build_model(chosen.model), chosen.batch_size, place)
+        return time_layers(build_model(chosen.model), chosen.batch_size, place, precision=chosen.precision)
     with progress_callback(progress) as told:
         prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
     chosen = for_classes(chosen, len(prepared.class_names))
     if layers:
-        return time_layers(build_model(chosen.model), chosen.batch_size, place)
+        return time_layers(build_model(chosen.model), chosen.batch_size, place, precision=chosen.precision)
     return measure(chosen, prepared, place, original_files(spec, table))
 
 

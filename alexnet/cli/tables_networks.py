@@ -163,6 +163,8 @@ def rates(found: Rates, name: str) -> None:
         (part, f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}", MEANING[part]) for part, rate in found.parts.items()
     ]
     print_table(f"{name}, batches of {found.batch_size}, {found.device}", ("part", "images/s", "what"), rows)
+    if found.images is not None:
+        say(f"images     {found.images}")
     say(f"limit      {found.limit}")
     say(f"estimate   {duration(found.training_seconds)} for the whole recipe on this machine, evaluations included")
 
@@ -174,7 +176,7 @@ def layers(found: LayerTimes, name: str) -> None:
         counted = layer.forward_flops > 0
         speed = (f"{layer.gflops():,.0f}", percent(found.share_of_peak(layer))) if counted else ("", "")
         rows.append((layer.name, f"{layer.forward_ms:.2f}", f"{layer.backward_ms:.2f}", *speed))
-    title = f"{name}, batches of {found.batch_size}, {found.device}, {found.threads} threads"
+    title = f"{name}, batches of {found.batch_size}, {found.device}, {found.threads} threads, {found.precision}"
     print_table(title, ("layer", "forward ms", "backward ms", "GFLOP/s", "of peak"), rows)
     each = (found.forward_ms + found.backward_ms) / found.batch_size
     say(f"peak       {found.peak_gflops:,.0f} GFLOP/s in a product of 2048 x 2048 matrices")

@@ -46,7 +46,7 @@ def crop_offsets(seed: int, epoch: int, samples: Indices, margin: int) -> Indice
 def crop(images: Tensor, offsets: Indices, size: int) -> Tensor:
     """Cuts one size x size crop out of each image: (N, 3, H, W), (N, 2) offsets (top, left) -> (N, 3, size, size)."""
     shape = (len(images), images.shape[1], size, size)
-    out = torch.empty(shape, dtype=images.dtype, memory_format=torch.channels_last)
+    out = torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=torch.channels_last)
     for i, (top, left) in enumerate(offsets.tolist()):
         out[i] = images[i, :, top : top + size, left : left + size]
     return out
@@ -59,7 +59,7 @@ def flips(seed: int, epoch: int, samples: Indices) -> npt.NDArray[np.bool_]:
 
 def flip(images: Tensor, flipped: npt.NDArray[np.bool_]) -> Tensor:
     """Flips the images where `flipped` (N,) is True from left to right; the others stay as they are."""
-    condition = torch.from_numpy(flipped).view(-1, 1, 1, 1)
+    condition = torch.from_numpy(flipped).to(images.device).view(-1, 1, 1, 1)
     return torch.where(condition, images.flip(-1), images)
 
 
@@ -103,7 +103,9 @@ def color_noise(images: Tensor, shifts: Tensor, coefficient: float, mean: Tensor
         (N, 3, H, W) float32, not clipped.
     """
     noise = coefficient * shifts.view(-1, 3, 1, 1)
-    return mean + (images.float() - mean + noise) / (1.0 + coefficient)
+    # A tensor: CUDA multiplies by the reciprocal of a number, which rounds otherwise.
+    divisor = torch.full((), 1.0 + coefficient, dtype=torch.float32, device=images.device)
+    return mean + (images.float() - mean + noise) / divisor
 
 
 def zoom(images: Tensor, size: int, seed: int, epoch: int, samples: Indices, config: AugmentConfig) -> Tensor:
@@ -129,7 +131,7 @@ def zoom(images: Tensor, size: int, seed: int, epoch: int, samples: Indices, con
         torch.stack([flip_sign * width * angle.cos(), -height * angle.sin(), x], dim=1),
         torch.stack([flip_sign * width * angle.sin(), height * angle.cos(), y], dim=1),
     )
-    grid = F.affine_grid(torch.stack(rows, dim=1), [len(images), 3, size, size], align_corners=False)
+    grid = F.affine_grid(torch.stack(rows, dim=1).to(images.device), [len(images), 3, size, size], align_corners=False)
     return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -138,7 +140,7 @@ def jitter(images: Tensor, strength: float, seed: int, epoch: int, samples: Indi
 
     The three factors of an image are uniform in [1 - strength, 1 + strength]; the result is clipped to 0..255.
     """
-    u = torch.from_numpy(rng.uniform(seed, epoch, samples, rng.JITTER, count=3).astype(np.float32))
+    u = torch.from_numpy(rng.uniform(seed, epoch, samples, rng.JITTER, count=3).astype(np.float32)).to(images.device)
     brightness, contrast, saturation = ((1.0 + strength * (2.0 * u - 1.0))[:, i].view(-1, 1, 1, 1) for i in range(3))
     x = images * brightness
     mean = x.mean((1, 2, 3), keepdim=True)
@@ -155,7 +157,7 @@ def windows(
     Returns:
         (n, 2) top and left of each crop, and (n,) True where it is flipped.
     """
-    first_samples = _first_of_chunk(samples, config.chunk)
+    first_samples = first_of_chunk(samples, config.chunk)
     if config.view == "crop":
         offsets = crop_offsets(seed, epoch, first_samples, side - size)
     else:
@@ -191,14 +193,22 @@ def training_views(
         samples: (N,) positions of the images in the training split, in the order of the batch.
     """
     if config.view == "zoom":
-        views = zoom(images, size, seed, epoch, _first_of_chunk(samples, config.chunk), config)
+        views = zoom(images, size, seed, epoch, first_of_chunk(samples, config.chunk), config)
     else:
         offsets, flipped = windows(images.shape[-1], size, config, seed=seed, epoch=epoch, samples=samples)
         views = flip(crop(images, offsets, size), flipped)
+    return recolored(views, config, colors, seed=seed, epoch=epoch, samples=samples)
+
+
+def recolored(
+    views: Tensor, config: AugmentConfig, colors: ColorStatistics, *, seed: int, epoch: int, samples: Indices
+) -> Tensor:
+    """Changes the colors of views as the recipe says; arguments as for `training_views`, the mean on their device."""
     if config.jitter:
         views = jitter(views.float(), config.jitter, seed, epoch, samples)
     shifts = shifts_at(config, colors, seed=seed, epoch=epoch, samples=samples)
     if shifts is not None:
+        shifts = shifts.to(views.device, non_blocking=True)
         if config.color_shrink:
             views = color_noise(views, shifts, config.color_noise, colors.mean)
         else:
@@ -206,7 +216,7 @@ def training_views(
     return views
 
 
-def _first_of_chunk(samples: Indices, chunk: int) -> Indices:
+def first_of_chunk(samples: Indices, chunk: int) -> Indices:
     """Returns for each sample the first sample of its chunk, whose random numbers the whole chunk uses: (n,).
 
     In 2012 one crop and one flip were used for 32 consecutive images.
@@ -241,7 +251,8 @@ def fade(images: Tensor, config: AugmentConfig, *, seed: int, step: int) -> Tens
         return images
     # The shift is at least one chunk in both directions, so a chunk is never blended with itself.
     shifts = np.repeat(chunk + (u[:, 1] * (count - 2 * chunk + 1)).astype(np.int64), chunk)[:count]
-    rows, others = torch.from_numpy(is_blended), torch.from_numpy((np.arange(count) + shifts)[is_blended] % count)
+    places = np.stack([np.flatnonzero(is_blended), (np.arange(count) + shifts)[is_blended] % count])
+    rows, others = torch.from_numpy(places).to(images.device)
     blended = images.float() if images.dtype == torch.uint8 else images.clone()
     blended[rows] = torch.lerp(images[rows].float(), images[others].float(), config.fade_share)
     return blended
@@ -264,7 +275,7 @@ def mix(images: Tensor, targets: Tensor, config: AugmentConfig, *, seed: int, st
     choice = generator.random()
     if choice >= config.cutmix + config.mixup:
         return images, targets
-    partner = torch.from_numpy(generator.permutation(len(images)))
+    partner = torch.from_numpy(generator.permutation(len(images))).to(images.device)
     if choice < config.cutmix:
         share = generator.beta(config.cutmix_alpha, config.cutmix_alpha)
         height, width = images.shape[-2:]

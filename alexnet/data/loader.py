@@ -166,6 +166,15 @@ class Loader:
             self._epochs.pop(number - 2, None)
         return self._epochs[number]
 
+    def targets(self, samples: NDArray[np.int64]) -> Tensor:
+        """One-hot targets: (n, classes)."""
+        return F.one_hot(self.labels[samples], self.recipe.model.num_classes).float()
+
+    def views(self, samples: NDArray[np.int64], *, epoch: int, size: int) -> Tensor:
+        """The augmented images, before those of a batch are blended with each other: (n, 3, size, size)."""
+        recipe = self.recipe
+        return read_views(self.split, size, recipe.augment, self.colors, seed=recipe.seed, epoch=epoch, samples=samples)
+
     def batch(
         self,
         samples: NDArray[np.int64],
@@ -187,10 +196,10 @@ class Loader:
             all_targets: whether to return the targets of all rows nevertheless.
         """
         augment, seed = self.recipe.augment, self.recipe.seed
-        targets = F.one_hot(self.labels[samples], self.recipe.model.num_classes).float()
+        targets = self.targets(samples)
         independent = augment.chunk == 1 and not (augment.fade or augment.mixup or augment.cutmix)
         needed = samples[rows] if independent else samples
-        views = read_views(self.split, size, augment, self.colors, seed=seed, epoch=epoch, samples=needed)
+        views = self.views(needed, epoch=epoch, size=size)
         if not independent:
             views = fade(views, augment, seed=seed, step=step)
             views, targets = mix(views, targets, augment, seed=seed, step=step)

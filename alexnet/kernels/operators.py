@@ -1,14 +1,15 @@
 """ReLU - LRN - within-map normalization - max pooling - ReLU as one operator, and the update of 2012 as one pass.
 
 Each stage of the chain may be left out. On a CPU in float32 the operator is a compiled loop (see `norm_pool_loops`)
-that reads and writes the feature maps once. On other devices, in other precisions, without numba, and in an exported
-network, the same formulas run in PyTorch, with gradients in closed form. In both cases the backward pass needs only the
-input and, for the compiled loop with pooling, one byte for each pooled value.
+that reads and writes the feature maps once; on a CUDA card it is Triton kernels (`triton_chain`). On other devices, in
+other precisions, without numba or Triton, and in an exported network, the same formulas run in PyTorch, with gradients
+in closed form. In all cases the backward pass needs only the input and, where it is compiled, one byte for each pooled
+value.
 """
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, cast
@@ -17,6 +18,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from alexnet.kernels import card_chain
+from alexnet.kernels.triton_choice import trusted
+from alexnet.kernels.ways import chosen
 
 # The fields of a chain in the order in which the operators take them; beta is always 3/4 there.
 STAGES = (
@@ -59,10 +64,18 @@ class Chain:
 
 def run_chain(x: Tensor, chain: Chain) -> Tensor:
     """Applies a chain: (N, C, H, W) to (N, C, H', W')."""
-    if is_compiled(x, chain):
+    if (way := chosen(plain_chain)) is not None:
+        return cast(Tensor, way(x, chain))
+    on_card = x.device.type == "cuda" and card_chain.fits(x, chain) and trusted(x.device, chain_trial)
+    if on_card or is_compiled(x, chain):
         if is_plain_call(x):
-            return _forward(x, chain)[0]
+            return (_card_forward if on_card else _forward)(x, chain)[0]
         return cast(Tensor, norm_chain(x, *(getattr(chain, name) for name in NAMES))[0])
+    return plain_chain(x, chain)
+
+
+def plain_chain(x: Tensor, chain: Chain) -> Tensor:
+    """Applies a chain with the operations of PyTorch, as everywhere where no loop and no kernel is compiled."""
     if chain.relu_first:
         x = F.relu(x)
     if chain.lrn_size:
@@ -154,6 +167,24 @@ def _forward(x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
     return out, positions
 
 
+@norm_chain.register_kernel("cuda")
+def _(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
+    return _card_forward(x, _chain(stages))
+
+
+def _card_forward(x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
+    out, positions = _empty_outputs(x, chain)
+    card_chain.forward(x, out, positions, chain)
+    return out, positions
+
+
+def chain_trial(device: torch.device) -> float:
+    """Returns how far the kernels of a card are from `plain_chain`, for the two chains of the network of 2012."""
+    first = Chain(lrn_size=5, lrn_scale=0.02, lrn_k=2.0, towers=2, pool=3, stride=2, ceil=True, relu_last=True)
+    second = replace(first, relu_first=True, map_size=5, map_scale=0.004, relu_last=False)
+    return max(card_chain.farthest(device, chain, plain_chain, _empty_outputs) for chain in (first, second))
+
+
 @norm_chain.register_fake
 def _(x: Tensor, *stages: Any) -> tuple[Tensor, Tensor]:
     return _empty_outputs(x, _chain(stages))
@@ -174,6 +205,11 @@ def norm_chain_backward(x: Tensor, grad: Tensor, positions: Tensor, *stages: Any
         arrays = (_channels_last(x), _channels_last(grad), _channels_last(positions), _channels_last(out))
         module.chain_backward(*arrays, _relu_floor(chain.relu_first), *_loop_arguments(chain), _set_threads(module))
     return out
+
+
+@norm_chain_backward.register_kernel("cuda")
+def _(x: Tensor, grad: Tensor, positions: Tensor, *stages: Any) -> Tensor:
+    return card_chain.backward(x, grad, positions, _chain(stages))
 
 
 @norm_chain_backward.register_fake

@@ -79,7 +79,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float, scale_at_test: bool):
         super().__init__()
         self.p, self.scale_at_test = p, scale_at_test
-        self.key: int | None = None  # of seed, step and layer
+        self.key: int | Tensor | None = None  # of seed, step and layer; see `alexnet.kernels.masks.mask`
         # Where a process has only a part of the batch (rows) or of the units (columns), which of them; None: all.
         self.rows: slice | Tensor | None = None
         self.columns: slice | None = None
@@ -91,7 +91,7 @@ class Dropout(nn.Module):
         drawn = torch.empty_like(x).bernoulli_(keep) if self.key is None else self._mask(self.key, keep, x)
         return x * drawn if self.scale_at_test else x * drawn.div_(keep)
 
-    def _mask(self, key: int, keep: float, x: Tensor) -> Tensor:
+    def _mask(self, key: int | Tensor, keep: float, x: Tensor) -> Tensor:
         rows = slice(0, len(x)) if self.rows is None else self.rows
         if isinstance(rows, slice):
             rows = torch.arange(rows.start, rows.stop, device=x.device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from alexnet.errors import UsageError
 from alexnet.kernels.device import memory_format
+from alexnet.kernels.masks import start_of
 from alexnet.models.fusion import run_layers
 from alexnet.models.layers import Dropout, LocalConv
 from alexnet.recipes.config import ModelConfig
@@ -127,8 +128,11 @@ class Network(nn.Module):
 
     def seed_dropout(self, seed: int, step: int) -> None:
         """Makes the dropout masks of the next forward pass, of a whole batch, a function of (seed, step)."""
-        for part, layer in enumerate(m for m in self.modules() if isinstance(m, Dropout)):
-            layer.key, layer.rows = seed_for(seed, step, DROPOUT, part), None
+        layers = [m for m in self.modules() if isinstance(m, Dropout)]
+        numbers = [start_of(seed_for(seed, step, DROPOUT, part)) for part in range(len(layers))]
+        starts = torch.tensor(numbers, dtype=torch.int64).to(self.input_mean.device, non_blocking=True)
+        for layer, start in zip(layers, starts, strict=True):
+            layer.key, layer.rows = start, None
 
 
 def check_pixel_range(images: Tensor) -> None:

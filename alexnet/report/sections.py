@@ -61,8 +61,15 @@ def _facts(first: Evaluation, rows: Rows, known: Mapping[str, Any]) -> dict[str,
         "Epochs": f"{rows[-1]['epoch']:,}{best_text}" if rows else "",
         "Training time": duration(seconds) if math.isfinite(seconds) else "",
         "Training speed": f"{speed:,.0f} images/s" if math.isfinite(speed) else "",
-        "Device": plain(known["device"]) if "device" in known else "",
+        "Device": plain(_device(known)) if "device" in known else "",
     }
+
+
+def _device(known: Mapping[str, Any]) -> str:
+    """Names what computed a run: the kind of device, its card and, of a card, how exactly it computed."""
+    card, precision = known.get("card"), known.get("precision")
+    described = f"{known['device']} ({card})" if card else str(known["device"])
+    return f"{described}, {precision}" if precision and (card or precision != "float32") else described
 
 
 def learning_curves(rows: Rows, unreadable: int) -> str:

@@ -17,8 +17,10 @@ import torch
 from alexnet import __version__
 from alexnet.data.dataset import Prepared
 from alexnet.errors import UsageError
-from alexnet.kernels.operators import compiled
+from alexnet.kernels.momentum import update_trial
+from alexnet.kernels.operators import chain_trial, compiled
 from alexnet.kernels.precision import FAST, algorithms
+from alexnet.kernels.triton_choice import described
 from alexnet.recipes.recipe import Recipe
 
 MASKS = "a function of seed, step, layer, row and unit"
@@ -54,7 +56,7 @@ def conditions(
         "device": card_name(device) or device.type,
         "precision": "float32" if recipe is None else recipe.precision,
         "algorithms": algorithms(device, fast),
-        **(_cuda_versions() if device.type == "cuda" else {}),
+        **(_card_versions(device) if device.type == "cuda" else {}),
         **({"masks": MASKS} if recipe is not None and getattr(recipe.model, "dropout", 0.0) > 0 else {}),
         "threads": str(torch.get_num_threads()),
         "processes": processes,
@@ -66,9 +68,10 @@ def card_name(device: torch.device) -> str | None:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
-def _cuda_versions() -> dict[str, str]:
+def _card_versions(device: torch.device) -> dict[str, str]:
     cudnn: Any = torch.backends.cudnn
-    return {"cuda": str(torch.version.cuda), "cudnn": str(cudnn.version())}
+    kernels = described(device, chain_trial, update_trial)
+    return {"cuda": str(torch.version.cuda), "cudnn": str(cudnn.version()), "kernels": kernels}
 
 
 _WORDS = {"pictures": "images", "masks": "dropout masks"}  # names in checkpoints that people read otherwise
@@ -124,7 +127,7 @@ def environment(device: torch.device | None = None, precision: str | None = None
 
     computing = {} if device is None else {"device": device.type, "card": card_name(device), "precision": precision}
     if device is not None and device.type == "cuda":
-        computing |= _cuda_versions()
+        computing |= _card_versions(device)
 
     return {
         "alexnet": __version__,

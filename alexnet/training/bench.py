@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from alexnet.data.dataset import Prepared, Split, validation_split
+from alexnet.data.device_images import described
 from alexnet.data.images import prepare_image
 from alexnet.data.loader import epoch_order
 from alexnet.data.samples import Samples
@@ -43,6 +44,7 @@ class Rates:
     training_seconds: float  # of the whole recipe, evaluations included
     batch_size: int
     device: str
+    images: str | None = None  # where they are, if batches are made on the device
 
 
 def repeated(call: Callable[[], Any], seconds: float) -> float:
@@ -56,12 +58,16 @@ def repeated(call: Callable[[], Any], seconds: float) -> float:
     return statistics.median(times)
 
 
-def verdict(parts: dict[str, float]) -> str:
+def verdict(parts: dict[str, float], *, once: bool = False) -> str:
     """Which part limits training, in words, from images per second.
 
     The speed of the data is that of reading, decoding and augmentation one after the other.
+
+    Args:
+        once: whether images are read only once in a run, and then stay on the device.
     """
-    seconds = {name: 1.0 / parts[name] for name in DATA_PARTS if name in parts}
+    each = ("augmentation",) if once else DATA_PARTS
+    seconds = {name: 1.0 / parts[name] for name in each if name in parts}
     ratio = 1.0 / sum(seconds.values()) / parts["model"]
     if ratio >= 1.0:
         return f"model-bound: data could feed {times(ratio)} more"
@@ -96,10 +102,11 @@ def measure(
     parts["evaluation"] = evaluation_rate(trainer, share)
     return Rates(
         parts=parts,
-        limit=verdict(parts),
+        limit=verdict(parts, once=getattr(trainer.loader, "placement", None) == "memory"),
         training_seconds=step_total * trainer.clock.steps + evaluating_seconds(recipe, prepared, parts["evaluation"]),
         batch_size=len(planned[0]),
         device=str(device),
+        images=described(train, len(planned[0]), device),
     )
 
 
@@ -186,13 +193,22 @@ def _time_one_size(trainer: Trainer, planned: list[Any], progress: float, second
 
     def step() -> None:
         trainer.model.seed_dropout(recipe.seed, 0)
+        if trainer.late is not None:
+            trainer.late.take(images, targets)
+            finish(trainer.device)
+            return
         train_step(trainer.model, trainer.optimizer, images, targets, recipe, trainer.class_weights)
         if trainer.average is not None:
             trainer.average.update_parameters(trainer.model)
         finish(trainer.device)
 
     next_batch = _cycle(planned)
-    fetching = repeated(lambda: trainer.batch(next_batch(), at), 0.2 * seconds)
+
+    def fetch() -> None:
+        trainer.batch(next_batch(), at)
+        finish(trainer.device)
+
+    fetching = repeated(fetch, 0.2 * seconds)
     return fetching, repeated(step, 0.8 * seconds)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alexnet.kernels.device import finish, memory_format
 from alexnet.kernels.operators import run_chain
+from alexnet.kernels.precision import autocast, rounding
 from alexnet.models.fusion import chain_from
 from alexnet.models.network import Network
 from alexnet.models.summary import summarize
@@ -41,10 +42,11 @@ class LayerTimes:
     """Times of all layers of a network."""
 
     layers: tuple[LayerTime, ...]
-    peak_gflops: float  # of a product of two PEAK_SIDE x PEAK_SIDE matrices, float32, same device and threads
+    peak_gflops: float  # of a product of two PEAK_SIDE x PEAK_SIDE matrices, same precision, device and threads
     batch_size: int
     threads: int
     device: str
+    precision: str = "float32"
 
     def __repr__(self) -> str:
         total = f"{self.forward_ms:.1f} ms forward, {self.backward_ms:.1f} ms backward"
@@ -86,19 +88,27 @@ def layer_flops(model: Network, batch_size: int) -> dict[str, tuple[int, int]]:
     return flops
 
 
-def peak_gflops(device: torch.device, seconds: float = 1.0) -> float:
+def peak_gflops(device: torch.device, seconds: float = 1.0, precision: str = "float32") -> float:
     """Speed of a large matrix product on the device, in 10^9 operations per second."""
-    a, b = torch.randn(2, PEAK_SIDE, PEAK_SIDE, device=device).unbind()
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b = torch.randn(2, PEAK_SIDE, PEAK_SIDE, device=device, dtype=dtype).unbind()
 
     def product() -> None:
         torch.mm(a, b)
         finish(device)
 
-    return 2 * PEAK_SIDE**3 / repeated(product, seconds) / 1e9
+    with rounding(device, precision):
+        return 2 * PEAK_SIDE**3 / repeated(product, seconds) / 1e9
 
 
-def time_layers(model: Network, batch_size: int, device: torch.device, seconds: float = 20.0) -> LayerTimes:
-    """Times every layer of a network on the output of the layer before, in training mode."""
+def time_layers(
+    model: Network, batch_size: int, device: torch.device, seconds: float = 20.0, precision: str = "float32"
+) -> LayerTimes:
+    """Times every layer of a network on the output of the layer before, in training mode.
+
+    Args:
+        precision: that of the recipe, in which the layers and the peak are computed.
+    """
     flops = layer_flops(model, batch_size)
     model = model.place(device).train()
     size = model.config.crop_size
@@ -107,16 +117,29 @@ def time_layers(model: Network, batch_size: int, device: torch.device, seconds: 
     groups = grouped(model)
     rows = []
     learned_before = False
-    for names, run in groups:
+    for names, layer_run in groups:
+        run = in_precision(layer_run, device, precision)
         layers = [model.layers.get_submodule(name) for name in names]
         weights = [p for layer in layers for p in layer.parameters()]
         x = x.detach().requires_grad_(learned_before)
         inputs = [*weights, *([x] if learned_before else [])]
-        forward, backward, x = _time_one(run, x, inputs, seconds / len(groups) / 2)
+        with rounding(device, precision):
+            forward, backward, x = _time_one(run, x, inputs, seconds / len(groups) / 2)
         learned_before = learned_before or bool(weights)
         forward_flops, backward_flops = (sum(flops[name][i] for name in names) for i in (0, 1))
         rows.append(LayerTime(" ".join(names), 1e3 * forward, 1e3 * backward, forward_flops, backward_flops))
-    return LayerTimes(tuple(rows), peak_gflops(device), batch_size, torch.get_num_threads(), str(device))
+    peak = peak_gflops(device, precision=precision)
+    return LayerTimes(tuple(rows), peak, batch_size, torch.get_num_threads(), str(device), precision)
+
+
+def in_precision(run: Callable[[Tensor], Tensor], device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:
+    """The function of an operator under the casts with which training calls it."""
+
+    def cast_and_run(x: Tensor) -> Tensor:
+        with autocast(device, precision):
+            return run(x)
+
+    return cast_and_run
 
 
 def grouped(model: Network) -> list[tuple[tuple[str, ...], Callable[[Tensor], Tensor]]]:

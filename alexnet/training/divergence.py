@@ -20,7 +20,12 @@ RECORD = "diverged.json"
 
 def runs_away(loss: float, classes: int) -> bool:
     """Whether a loss is not finite, or so large that the run cannot recover."""
-    return not loss <= RUNAWAY * max(1.0, math.log(classes))
+    return not loss <= highest_loss(classes)
+
+
+def highest_loss(classes: int) -> float:
+    """The highest loss from which a run may recover."""
+    return RUNAWAY * max(1.0, math.log(classes))
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ the same steps as a run without interruption.
 
 import signal
 import time
+from collections import deque
 from collections.abc import Collection
 
 import torch
@@ -23,6 +24,7 @@ from alexnet.runs.metrics import append_metrics
 from alexnet.runs.run import RunFolder
 from alexnet.storage.locks import only_one
 from alexnet.training.divergence import ROLLBACKS, SLOWER
+from alexnet.training.late import BegunStep
 from alexnet.training.monitor import SILENT, Interrupted, Monitor, Progress, Requests, stop_signals
 from alexnet.training.state import shared_checkpoint
 from alexnet.training.trainer import Trainer
@@ -111,19 +113,32 @@ def _take_steps(
     """
     clock, first, saved = trainer.clock, trainer.state.step, time.monotonic()
     last = clock.steps if end is None else min(clock.steps, end)
+    begun: deque[BegunStep] = deque()  # steps whose losses have not been read
+    started = saved
+
+    def read_one() -> None:
+        nonlocal started
+        step = begun[0]
+        result = trainer.result(step)
+        warning = trainer.watch(result, step.images, step.targets, step.at)
+        seconds, started = max(time.monotonic() - started, 1e-9), time.monotonic()
+        trainer.advance(result, seconds)
+        begun.popleft()
+        monitor.step(Progress.of(trainer.state, clock, step.at, result, seconds))
+        _note(trainer, monitor, warning)
+        _note(trainer, monitor, None if trainer.late is None else trainer.late.take_note())
+
     with (
         arriving(trainer.prepared, trainer.upcoming()),
-        prefetch(trainer.batches(first, last), PREFETCHED) as batches,
+        prefetch(trainer.arrivals(first, last), PREFETCHED) as arrivals,
     ):
         while trainer.state.step < last and not trainer.out_of_patience:
-            started, at = time.monotonic(), clock.at(trainer.state.step)
-            images, targets = next(batches)
-            result = trainer.take_step(images, targets, at)
-            warning = trainer.watch(result, images, targets, at)
-            seconds = max(time.monotonic() - started, 1e-9)
-            trainer.advance(result, seconds)
-            monitor.step(Progress.of(trainer.state, clock, at, result, seconds))
-            _note(trainer, monitor, warning)
+            if not begun:
+                started = time.monotonic()
+            at = clock.at(trainer.state.step + len(begun))
+            begun.append(trainer.begin_step(*next(arrivals).wait(), at))
+            while begun and (at.ends_epoch or at.step + 1 == last or not trainer.may_wait(begun)):
+                read_one()
             best = False
             if at.ends_epoch:
                 row, best = trainer.end_epoch(at)
@@ -135,6 +150,8 @@ def _take_steps(
             stop, save = trainer.group.all_reduce_max(requests.stop or 0, due)
             stopping = stop > 0 or trainer.state.step == end
             if best or done or stopping or save:
+                while begun:
+                    read_one()
                 trainer.save(current, best=best)
                 saved = time.monotonic()
             if stopping and not done:

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from alexnet.errors import UsageError
+from alexnet.kernels.momentum import momentum_steps
 from alexnet.kernels.operators import momentum_step
 from alexnet.recipes.config import OptimConfig
 
@@ -27,7 +29,12 @@ class SGD2012(torch.optim.Optimizer):
     The momentum buffer holds steps that are already multiplied by the learning rate. torch.optim.SGD multiplies its
     buffer by the current learning rate instead, so the two differ for some steps after every change of the learning
     rate. Source: [code] src/weights.cu:146-198 and section 5 of the paper.
+
+    As in PyTorch's fused optimizers, `found_inf` may be set to a tensor on the device of the weights: if it is not zero
+    the step writes nothing, and the host need not wait for the device to know.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
@@ -36,6 +43,12 @@ class SGD2012(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Updates all parameters that have a gradient and a learning rate above zero."""
         assert closure is None
+        stopped = self.found_inf
+        if stopped is not None and stopped.device.type == "cpu":
+            if bool(stopped):
+                return
+            stopped = None
+        steps: list[tuple[Tensor, Tensor, float, float, float]] = []
         for group in self.param_groups:
             lr, decay = group["lr"], group["weight_decay"]
             weights = [w for w in group["params"] if w.grad is not None]
@@ -45,6 +58,9 @@ class SGD2012(torch.optim.Optimizer):
                 if "momentum_buffer" not in self.state[w]:
                     self.state[w]["momentum_buffer"] = torch.zeros_like(w)
             momentum = group["momentum"]
+            if stopped is not None:
+                steps += [(w, self.state[w]["momentum_buffer"], momentum, lr, decay) for w in weights]
+                continue
             weights = [
                 w for w in weights if not momentum_step(w, self.state[w]["momentum_buffer"], momentum, lr, decay)
             ]
@@ -56,6 +72,9 @@ class SGD2012(torch.optim.Optimizer):
             if decay:
                 torch._foreach_add_(buffers, weights, alpha=-lr * decay)
             torch._foreach_add_(weights, buffers)
+        if steps:
+            assert stopped is not None
+            momentum_steps(steps, stopped)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig, new_layers: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -151,6 +170,32 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, ep
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, group["name"], epoch, progress)
     return learning_rate(config, "new_weights", epoch, progress)
+
+
+def update_average(average: AveragedModel, model: nn.Module, decay: float, updates: int) -> None:
+    """Updates an average whose number of updates is known, which `AveragedModel` reads from its device.
+
+    Args:
+        average: with buffers, and `moving_average(decay)` as its update.
+        updates: those before this one.
+    """
+    pairs = [
+        (old.detach(), new.detach())
+        for own, other in (
+            (average.module.parameters(), model.parameters()),
+            (average.module.buffers(), model.buffers()),
+        )
+        for old, new in zip(own, other, strict=True)
+    ]
+    update = moving_average(decay)
+    for floating in (True, False):
+        averages = [old for old, _ in pairs if old.is_floating_point() == floating]
+        values = [new for old, new in pairs if old.is_floating_point() == floating]
+        if averages and updates == 0:
+            torch._foreach_copy_(averages, values)
+        elif averages:
+            update(averages, values, updates)
+    average.n_averaged += 1
 
 
 def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:

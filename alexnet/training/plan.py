@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from alexnet.data.dataset import SPLITS, Prepared
+from alexnet.data.device_images import described
 from alexnet.data.loader import steps_per_epoch
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.run import RunFolder, create_run
@@ -50,6 +51,8 @@ class Plan:
             + "".join(f", {field}={new!r} (was {old!r})" for field, (old, new) in overrides.items()),
             "training": f"{recipe.epochs} epochs of {count} of {recipe.batch_size} images on {self.device}",
         }
+        if (images := described(prepared.splits["train"], recipe.batch_size, self.device)) is not None:
+            lines["images"] = images
         if recipe.weights is None and steps * recipe.epochs < FEW_STEPS:
             passes = math.ceil(FEW_STEPS / steps)
             more = (

@@ -1,9 +1,9 @@
 """The object that owns everything that changes in a run: network, average, optimizer, watchdog and state."""
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -14,13 +14,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from alexnet.data.augment import ColorStatistics
 from alexnet.data.dataset import Prepared, validation_split
+from alexnet.data.device_images import Arrival, side_stream
+from alexnet.data.device_loader import loader_for
 from alexnet.data.loader import Loader
 from alexnet.data.samples import balanced_weights
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.launch import divide
 from alexnet.distributed.tensor_parallel import own_parts, whole_tensors
 from alexnet.errors import DivergedError
-from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.kernels.device import memory_format
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, last_layer
@@ -30,11 +31,14 @@ from alexnet.runs.metrics import read_metrics
 from alexnet.runs.pretrained import check_fingerprint, start_from, trained_network
 from alexnet.runs.run import RunFolder
 from alexnet.training.check import Check, check_network
-from alexnet.training.divergence import SLOWER, diverged, first_bad, first_bad_tensor
+from alexnet.training.divergence import SLOWER, diverged, first_bad, first_bad_tensor, runs_away
+from alexnet.training.graphs import recorder_for
+from alexnet.training.late import BegunStep, LateSteps, Reading, lag_for
 from alexnet.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rates
 from alexnet.training.schedule import Clock, Moment, check_recipe, crop_size_at
 from alexnet.training.state import load_state, state_tensors
-from alexnet.training.step import RunawayLoss, StepResult, group_predictor, group_step, train_step
+from alexnet.training.step import RunawayLoss, StepResult, group_step, train_step
+from alexnet.training.validation import validated, validation_images
 from alexnet.training.watchdog import Watchdog
 
 WATCHDOG = "guard"  # the name of its memory among the tensors of a checkpoint; stored, so it stays
@@ -46,6 +50,8 @@ class Trainer:
     Args:
         stored: the checkpoint to resume from; None: start with the first step.
         group: the processes that train the run together; None: a single process.
+        images: where batches are made; see `alexnet.data.device_loader.loader_for`.
+        lag: after how many more steps the loss of a step is read; None: as is best on the device.
 
     Raises:
         UsageError: the recipe cannot be trained on these images.
@@ -60,6 +66,8 @@ class Trainer:
         *,
         stored: Checkpoint | None = None,
         group: ProcessGroup | None = None,
+        images: str = "auto",
+        lag: int | None = None,
     ):
         self.run, self.prepared, self.device = run, prepared, device
         self.group = group or ProcessGroup()
@@ -73,7 +81,7 @@ class Trainer:
             check_fingerprint(trained, run.data.get("weights"), recipe.weights)
             start_from(model, trained)
         colors = ColorStatistics(model.input_mean.clone(), prepared.color_stdevs, prepared.color_vectors)
-        self.loader = Loader(prepared.splits["train"], recipe, colors)
+        self.loader = loader_for(Loader(prepared.splits["train"], recipe, colors), device, images)
         self.clock = Clock(self.loader.steps_per_epoch, recipe.epochs)
         self.divided = divide(model, self.group)
         self.model = model.place(device)
@@ -84,14 +92,16 @@ class Trainer:
             )
         new_layers = () if recipe.weights is None else (last_layer(model),)
         self.optimizer = build_optimizer(self.model, recipe.optim, new_layers)
-        self.watchdog = Watchdog.of(
-            recipe, self.loader.labels, self.clock.steps_per_epoch, _validation_images(prepared)
-        )
+        self.watchdog = Watchdog.of(recipe, self.loader.labels, self.clock.steps_per_epoch, validation_images(prepared))
         self.state = TrainingState(step=0)
         self.class_weights: Tensor | None = None
         if recipe.class_weights == "balanced":
             counts = np.bincount(prepared.splits["train"].labels, minlength=recipe.model.num_classes)
             self.class_weights = torch.from_numpy(balanced_weights(counts).astype(np.float32)).to(device)
+        self.late: LateSteps | None = None
+        if (lag := lag_for(device, self.group) if lag is None else lag) > 0:
+            parts = (self.model, self.optimizer, self.average, recipe, self.class_weights)
+            self.late = LateSteps(*parts, lag, recorder_for(device))
         if stored is not None:
             self._restore(stored.tensors, stored.state)
             self.watchdog.restore(stored.tensors.get(WATCHDOG), read_metrics(run))
@@ -111,9 +121,19 @@ class Trainer:
 
     def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The images and targets of the steps from `first` up to `end`, without it; see `batch`."""
+        for arrival in self.arrivals(first, end):
+            yield arrival.wait()
+
+    def arrivals(self, first: int, end: int) -> Iterator[Arrival]:
+        """The batches of the steps from `first` up to `end`, on their way to the device; for a thread that makes them.
+
+        They are made on a stream of their own, beside the steps on those before.
+        """
+        stream = side_stream(self.device)
         for step in range(first, end):
             at = self.clock.at(step)
-            yield self.batch(self.loader.samples(at.epoch, at.position), at)
+            samples = self.loader.samples(at.epoch, at.position)
+            yield Arrival(partial(self.batch, samples, at), stream)
 
     def batch(self, samples: NDArray[np.int64], at: Moment, *, whole: bool = False) -> tuple[Tensor, Tensor]:
         """The images and targets of one step, on the device; in a process group, those of this process.
@@ -150,6 +170,14 @@ class Trainer:
         Raises:
             DivergedError: the loss is not finite; a report is in the run folder.
         """
+        return self.result(self.begin_step(images, targets, at))
+
+    def begin_step(self, images: Tensor, targets: Tensor, at: Moment) -> BegunStep:
+        """Begins to update the weights and their average; on some devices the loss is read later, by `result`.
+
+        Raises:
+            DivergedError: as for `take_step`, where the loss is read at once.
+        """
         recipe = self.run.recipe
         slower = SLOWER**self.state.rollbacks
         lr = slower * set_learning_rates(self.optimizer, recipe.optim, at.epoch, at.progress)
@@ -157,11 +185,14 @@ class Trainer:
             parameters["lr"] *= slower
         self.model.train()
         self.model.seed_dropout(recipe.seed, at.step)
+        count = len(images)
+        if self.late is not None:
+            return BegunStep(at, images, targets, count, lr, self.late.take(images, targets))
         parts = (self.model, self.optimizer, images, targets, recipe, self.class_weights)
         try:
             if self.group.is_single:
                 loss, logits = train_step(*parts)
-                count, value = len(images), float(loss)
+                value = float(loss)
                 wrong = float((logits.argmax(1) != targets.argmax(1)).sum())
             else:
                 count = len(self.loader.samples(at.epoch, at.position))
@@ -170,7 +201,24 @@ class Trainer:
             raise self._diverged(error.loss, images, at, lr) from None
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return StepResult(value, wrong, count, lr)
+        return BegunStep(at, images, targets, count, lr, Reading((value, wrong)))
+
+    def result(self, begun: BegunStep) -> StepResult:
+        """The result of a step; waits for the device where it must.
+
+        Raises:
+            DivergedError: as for `take_step`. Steps that were begun after it have changed no weight.
+        """
+        loss, wrong = begun.reading.values()
+        if runs_away(loss, self.run.recipe.model.num_classes):
+            raise self._diverged(loss, begun.images, begun.at, begun.lr)
+        return StepResult(loss, wrong, begun.count, begun.lr)
+
+    def may_wait(self, begun: Sequence[BegunStep]) -> bool:
+        """Whether the losses of these steps, the newest last, may be read later."""
+        if self.late is None or not begun:
+            return False
+        return len(begun) <= self.late.lag and not self.watchdog.may_check(begun[-1].at.step + 1, len(begun))
 
     def watch(self, result: StepResult, images: Tensor, targets: Tensor, at: Moment) -> str | None:
         """The warning of the watchdog after a step, or None."""
@@ -216,7 +264,8 @@ class Trainer:
         split, best = validation_split(self.prepared), False
         state = replace(state, loss_sum=0.0, errors=0.0, images=0)
         if split is not None and (at.epoch % recipe.evaluate_every == 0 or at.epoch == recipe.epochs):
-            result = self._evaluated(split, at)
+            facts = {"step": self.state.step, "epoch": at.epoch}
+            result = validated(self.trained, self.prepared, split, self.run, self.group, facts)
             row |= {
                 "val_loss": result.log_loss,
                 "val_top1_error": result.top1_error,
@@ -283,22 +332,6 @@ class Trainer:
         self.loader = replace(self.loader, colors=colors)
         self.state = state
 
-    def _evaluated(self, split: str, at: Moment) -> Evaluation:
-        result = evaluate(
-            self.trained,
-            self.prepared,
-            split,
-            class_names=self.run.class_names,
-            precision=self.run.recipe.precision,
-            predict=group_predictor(self.group),
-        )
-        if not math.isfinite(result.log_loss):
-            what = f"the predictions on {split} are not finite after epoch {at.epoch}"
-            bad = first_bad_tensor(dict(self.trained.named_parameters()))
-            facts = {"step": self.state.step, "epoch": at.epoch}
-            raise diverged(self.run.folder, what, bad, facts, self.run.recipe.optim.lr)
-        return result
-
     def _diverged(self, loss: float, images: Tensor, at: Moment, lr: float) -> DivergedError:
         recipe = self.run.recipe
         self.model.seed_dropout(recipe.seed, at.step)
@@ -311,8 +344,3 @@ class Trainer:
             {"step": at.step + 1, "epoch": at.epoch, "rate": lr, "pictures": batch},
             recipe.optim.lr,
         )
-
-
-def _validation_images(prepared: Prepared) -> int | None:
-    split = validation_split(prepared)
-    return None if split is None else len(prepared.splits[split])

@@ -83,6 +83,17 @@ class Watchdog:
             if row.get("kind") == "note":
                 self.reported.add(str(row.get("text", "")).partition(":")[0])
 
+    def may_check(self, step: int, waiting: int) -> bool:
+        """Whether a step that waits to be processed may lead to a check of the network.
+
+        Args:
+            step: the last of them, counted from 1.
+            waiting: how many there are.
+        """
+        if self.entropy <= 0:
+            return False
+        return step == 1 or (self.flat_steps + waiting >= self.next_check and not self.reported.issuperset(TOPICS[:3]))
+
     def step(self, step: int, loss: float, error: float, examine: Callable[[], Check]) -> str | None:
         """Processes a step; returns a note on what is wrong, or None.
 

@@ -7,6 +7,7 @@ the loop of `alexnet train` without its evaluations: batches made ahead by a thr
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,12 +20,14 @@ import torch
 
 from alexnet.data.crops import as_batch
 from alexnet.data.dataset import Prepared, open_prepared
+from alexnet.data.device_images import described
 from alexnet.data.loader import prefetch, read_views
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.kernels.device import finish, keep_memory
 from alexnet.recipes.recipe import Recipe, for_classes
 from alexnet.runs.run import RunFolder
+from alexnet.training.late import BegunStep
 from alexnet.training.loop import PREFETCHED
 from alexnet.training.trainer import Trainer
 from studies.gpu.ladder import our_recipe
@@ -102,6 +105,7 @@ def parts(session: Session, trainer: Trainer) -> None:
         variants["uint8 images to the device, pinned"] = (lambda: held.to(session.device, non_blocking=True), 1)
     seconds = in_turns(session, "data", {name: timed(call, session.device) for name, (call, _) in variants.items()})
     pool.shutdown()
+    session.facts["images"] = described(split, batch, session.device) or "batches are made on the host"
     first = seconds.get("augmented, one thread")
     for name, value in seconds.items():
         row = {"what": name, "against": "augmented, one thread", "images/s": variants[name][1] * batch / value}
@@ -116,17 +120,26 @@ def end_to_end(session: Session, prepared: Prepared, recipe: Recipe, folder: Pat
     trainer = Trainer(RunFolder(folder / "run", recipe, prepared.class_names, {}), prepared, session.device)
     steps, uncounted = (3, 1) if session.tiny else (STEPS, UNCOUNTED)
     count, began = 0, 0.0
-    with prefetch(trainer.batches(0, steps), PREFETCHED) as batches:
+    begun: deque[BegunStep] = deque()
+
+    def read_one() -> None:
+        trainer.advance(trainer.result(begun[0]), 0.0)
+        begun.popleft()
+
+    with prefetch(trainer.arrivals(0, steps), PREFETCHED) as arrivals:
         for number in range(steps):
             if number == uncounted:
                 finish(session.device)
                 began = time.perf_counter()
-            images, targets = next(batches)
-            result = trainer.take_step(images, targets, trainer.clock.at(number))
-            trainer.advance(result, 0.0)
-            count += result.count * (number >= uncounted)
+            images, targets = next(arrivals).wait()
+            begun.append(trainer.begin_step(images, targets, trainer.clock.at(number)))
+            count += len(images) * (number >= uncounted)
+            while begun and not trainer.may_wait(begun):
+                read_one()
             if session.over() and number > uncounted:
                 break
+        while begun:
+            read_one()
         finish(session.device)
         seconds = time.perf_counter() - began
     session.row(what=f"training end to end, {recipe.precision}", **{"images/s": count / seconds})

@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet.kernels.ways import Way, chains
 from alexnet.models.build import build_model
 from alexnet.models.network import Network
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe
+from alexnet.training.graphs import recorder_for
+from alexnet.training.late import LateSteps
 from alexnet.training.optim import build_optimizer
 from alexnet.training.step import train_step
 from harness import ROOT
@@ -113,32 +116,78 @@ def our_network(recipe: Recipe, device: torch.device) -> Network:
     return build_model(recipe.model).to(device).to(memory_format=torch.channels_last)
 
 
-def ours(precision: str) -> Callable[[torch.device, int, bool], Step]:
-    """Our step as `alexnet train` takes it, without the images' way to the device."""
+def our_step(
+    precision: str, take: Callable[[Network, torch.optim.Optimizer, Recipe, Tensor, Tensor], Step], way: Way
+) -> Callable[[torch.device, int, bool], Step]:
+    """Our step without the images' way to the device.
+
+    Args:
+        take: builds what takes it.
+        way: in which chains of layers are computed on a card; elsewhere as is best there.
+    """
 
     def build(device: torch.device, batch: int, tiny: bool) -> Step:
-        recipe = our_recipe(tiny, precision)
+        recipe = replace(our_recipe(tiny, precision), batch_size=batch)
         model = our_network(recipe, device).train()
         optimizer = build_optimizer(model, recipe.optim)
         images, labels = inputs(device, batch)
         images = images.contiguous(memory_format=torch.channels_last)
         targets = F.one_hot(labels, recipe.model.num_classes).float()
+        step = take(model, optimizer, recipe, images, targets)
 
-        def step() -> None:
+        def in_this_way() -> None:
             model.seed_dropout(recipe.seed, 0)
-            train_step(model, optimizer, images, targets, recipe)
+            with chains(way if device.type == "cuda" else "kernels"):
+                step()
 
-        return step
+        return in_this_way
 
     return build
 
 
+def at_once(model: Network, optimizer: torch.optim.Optimizer, recipe: Recipe, images: Tensor, targets: Tensor) -> Step:
+    """The step whose loss is read before the update, as on a CPU."""
+    return lambda: train_step(model, optimizer, images, targets, recipe)
+
+
+def late(model: Network, optimizer: torch.optim.Optimizer, recipe: Recipe, images: Tensor, targets: Tensor) -> Step:
+    """The step whose loss nobody waits for, with one kernel for the update."""
+    steps = LateSteps(model, optimizer, None, recipe, None)
+    return lambda: steps.take(images, targets)
+
+
+def recorded(model: Network, optimizer: torch.optim.Optimizer, recipe: Recipe, images: Tensor, targets: Tensor) -> Step:
+    """The same with forward and backward pass as a CUDA graph: what `alexnet train` takes on a card."""
+    steps = LateSteps(model, optimizer, None, recipe, None, recorder=recorder_for(images.device))
+
+    def step() -> None:
+        steps.take(images, targets)
+        if (failure := steps.take_note()) is not None:
+            raise RuntimeError(failure)
+
+    return step
+
+
+def our_rungs(precision: str) -> tuple[Rung, ...]:
+    """The rungs of ours in one precision, each with one thing more than the one before."""
+    name = f"{OURS}{precision}"
+    return (
+        Rung(name, our_step(precision, at_once, "plain"), precision),
+        Rung(f"{name}, compiled chain", our_step(precision, at_once, "compiled"), precision, only_cuda=NO_COMPILER),
+        Rung(f"{name}, Triton chain", our_step(precision, at_once, "kernels"), precision, only_cuda=NO_TRITON),
+        Rung(f"{name}, one update, loss read late", our_step(precision, late, "kernels"), precision),
+        Rung(f"{name}, CUDA graph", our_step(precision, recorded, "kernels"), precision, only_cuda=NO_GRAPH),
+    )
+
+
 NO_COMPILER = "torch.compile needs a C++ compiler on the CPU"
+NO_TRITON = "Triton kernels run on a card"
+NO_GRAPH = "graphs are recorded on a card"
 RUNGS: tuple[Rung, ...] = (
     Rung(PLAIN, plain(bfloat16=False), "float32"),
     Rung(PLAIN_BF16, plain(bfloat16=True), "bfloat16"),
     Rung(TORCHVISION, torchvision_plain, "float32"),
     Rung(COMPILED, torchvision_compiled, "bfloat16", only_cuda=NO_COMPILER),
-    *(Rung(f"{OURS}{precision}", ours(precision), precision) for precision in precisions()),
+    *(rung for precision in precisions() for rung in our_rungs(precision)),
 )
 __all__ = ["COMPILED", "OURS", "PLAIN", "PLAIN_BF16", "RUNGS", "STEP_GFLOP", "TORCHVISION", "Rung", "Step"]

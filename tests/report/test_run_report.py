@@ -21,6 +21,7 @@ from alexnet.evaluation.intervals import wilson_interval
 from alexnet.report.figures import curves, filter_grid
 from alexnet.report.html import duration
 from alexnet.report.run_report import write_report
+from alexnet.report.sections import headline
 from alexnet.runs.metrics import best_epoch, read_epochs
 
 
@@ -417,3 +418,21 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"device": "cpu", "card": None, "precision": "float32"}, "cpu"),
+        ({"device": "cpu", "card": None, "precision": "bfloat16"}, "cpu, bfloat16"),
+        ({"device": "mps", "card": None, "precision": "float32"}, "mps"),
+        ({"device": "cuda", "card": "NVIDIA H100", "precision": "tf32"}, "cuda (NVIDIA H100), tf32"),
+        ({"device": "cuda", "card": "Card <x>", "precision": "float32"}, "cuda (Card &lt;x&gt;), float32"),
+        ({"device": "cuda"}, "cuda"),
+        ({}, None),
+    ],
+)
+def test_the_result_names_the_device(environment, line):
+    answers = Answers(("a", "b"), ("1", "2"), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    page = headline([answers], [], environment)
+    assert re.findall(r"<dt>Device</dt><dd>(.*?)</dd>", page) == ([] if line is None else [line])

@@ -16,6 +16,7 @@ import torch
 import alexnet.runs.environment
 import alexnet.training.loop
 import alexnet.training.trainer
+import alexnet.training.validation
 from alexnet.data import loader
 from alexnet.data.dataset import open_prepared
 from alexnet.data.loader import epoch_order
@@ -401,9 +402,9 @@ def test_rollback_gives_up_after_three(start, prepared, monkeypatch):
 
 def test_patience_ends_a_run_that_gets_no_better_and_survives_a_stop(start, fit, monkeypatch):
     errors = iter([0.5, 0.4, 0.4, 0.6, 0.3, 0.2])
-    evaluated = alexnet.training.trainer.evaluate
+    evaluated = alexnet.training.validation.evaluate
     monkeypatch.setattr(
-        alexnet.training.trainer, "evaluate", lambda *a, **k: Scored(evaluated(*a, **k), next(errors), log_loss=1.0)
+        alexnet.training.validation, "evaluate", lambda *a, **k: Scored(evaluated(*a, **k), next(errors), log_loss=1.0)
     )
     run = start("run", "epochs=6", "patience=2")
     with pytest.raises(Interrupted):
