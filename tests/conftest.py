@@ -10,6 +10,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from harness.missing_packages import VARIABLE, hide
+
+hide([name for name in os.environ.get(VARIABLE, "").split(",") if name])  # before anything of ours is imported
+
 from alexnet.data.dataset import Prepared, open_prepared
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
@@ -17,6 +21,7 @@ from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder, create_run
 from alexnet.training.loop import train
+from harness.slow_tests import is_slow, listed
 from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
 
 # How long an example takes says something of the machine, nothing of the code; and a run of the tests says the same
@@ -34,12 +39,19 @@ LONG = (
     "distributed/test_commands.py",
     "project/test_deploy.py",
     "distributed/test_groups.py",
+    "explorer/test_page.py",
+    "kernels/test_operators.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first; `make test` hands files out in this order."""
+    """Puts the longest files first; `make test` hands files out in this order. Marks what `make test-fast` omits."""
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+    lines = listed()
+    for item in items:
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        if is_slow(file, getattr(item, "originalname", item.name), lines):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -150,6 +150,10 @@ class Trainer:
         Raises:
             DivergedError: the loss is not finite; a report is in the run folder.
         """
+        return self.begin_step(images, targets, at)()
+
+    def begin_step(self, images: Tensor, targets: Tensor, at: Moment) -> Callable[[], StepResult]:
+        """Begins a step as `take_step` does; what it returns waits for the device and reads the result."""
         recipe = self.run.recipe
         slower = SLOWER**self.state.rollbacks
         lr = slower * set_learning_rates(self.optimizer, recipe.optim, at.epoch, at.progress)
@@ -158,19 +162,20 @@ class Trainer:
         self.model.train()
         self.model.seed_dropout(recipe.seed, at.step)
         parts = (self.model, self.optimizer, images, targets, recipe, self.class_weights)
+        loss: Tensor | float
+        wrong: Tensor | float
         try:
             if self.group.is_single:
                 loss, logits = train_step(*parts)
-                count, value = len(images), float(loss)
-                wrong = float((logits.argmax(1) != targets.argmax(1)).sum())
+                count, wrong = len(images), (logits.argmax(1) != targets.argmax(1)).sum()
             else:
                 count = len(self.loader.samples(at.epoch, at.position))
-                value, wrong = group_step(self.group, *parts, count=count, step=at.step)
+                loss, wrong = group_step(self.group, *parts, count=count, step=at.step)
         except RunawayLoss as error:
             raise self._diverged(error.loss, images, at, lr) from None
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return StepResult(value, wrong, count, lr)
+        return lambda: StepResult(float(loss), float(wrong), count, lr)
 
     def watch(self, result: StepResult, images: Tensor, targets: Tensor, at: Moment) -> str | None:
         """The warning of the watchdog after a step, or None."""

@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import random
 import signal
@@ -33,6 +32,7 @@ from alexnet.training.divergence import first_bad, runs_away
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
 from alexnet.training.replay import replay
+from harness.forking import CONTEXT, preload
 from harness.killed_training import go_on
 
 CPU = torch.device("cpu")
@@ -53,11 +53,10 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(start, fit, pre
     changes = ("epochs=8", "average_decay=0.9", "mixup=0.5")
     whole, killed = start("whole", *changes), start("killed", *changes)
     fit(whole)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alexnet.training.loop", "harness.killed_training"])
+    preload()
     chance, kills, steps = random.Random(1), 0, set()
     while True:
-        process = context.Process(target=go_on, args=(str(killed.folder), str(prepared.folder), 0.0))
+        process = CONTEXT.Process(target=go_on, args=(str(killed.folder), str(prepared.folder), 0.0))
         process.start()
         if kills < 3:
             # Until it has done something since it was started, so that every kill hits the work.
