@@ -10,10 +10,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from harness.missing_packages import VARIABLE, hide
-
-hide([name for name in os.environ.get(VARIABLE, "").split(",") if name])  # before anything of ours is imported
-
 from alexnet.data.dataset import Prepared, open_prepared
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
@@ -21,6 +17,7 @@ from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder, create_run
 from alexnet.training.loop import train
+from harness.missing_packages import VARIABLE, hide
 from harness.slow_tests import is_slow, listed
 from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
 
@@ -32,6 +29,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Hundreds of processes are started by tests; without the compiled files each of them compiles the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+hide([name for name in os.environ.get(VARIABLE, "").split(",") if name])
 
 # These files take longest; started first, they do not leave one process with work when the others have none.
 LONG = (
