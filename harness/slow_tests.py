@@ -47,9 +47,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Adds the seconds of a part of a test; of fixtures too, as each is set up for the first that needs it."""
     file, _, function = report.nodeid.partition("::")
     cases = _seconds[file.removeprefix("tests/")][function.partition("[")[0]]
-    if report.when == "call" or (
-        report.when == "setup" and report.failed is False and report.skipped is False and report.duration > SECONDS
-    ):
+    if report.when == "call" or (report.when == "setup" and report.duration > SECONDS):
         cases.append(report.duration)
 
 
