@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from alexnet.data.samples import Samples, Source
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder, create_run
+from alexnet.training import bench, bench_layers
 from alexnet.training.loop import train
 from harness.missing_packages import VARIABLE, hide
 from harness.slow_tests import is_slow, listed
@@ -56,6 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_timings() -> Iterator[None]:
+    """`alexnet bench` repeats each part for seconds, so that its figures are steady; no test looks at how steady."""
+    repeated = bench.repeated
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (bench, bench_layers):
+            patch.setattr(module, "repeated", lambda call, seconds: repeated(call, seconds / 40))
+        yield
 
 
 @pytest.fixture(autouse=True)
