@@ -90,8 +90,8 @@ def in_turns(jobs: Sequence[Job], runs: Path, device: torch.device, together: in
         with reproducible(device):
             while waiting or going:
                 while waiting and len(going) < together and requests.stop is None:
-                    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-                    going.append((job_steps(waiting.popleft(), runs, device, requests, threads), stream))
+                    steps = job_steps(waiting.popleft(), runs, device, requests, threads)
+                    going.append((steps, _stream_on(device)))
                 if not going:
                     return
                 steps, stream = going.popleft()
@@ -110,8 +110,13 @@ def in_turns(jobs: Sequence[Job], runs: Path, device: torch.device, together: in
         raise
 
 
+def _stream_on(device: torch.device) -> Any:
+    """A new stream of a card; None elsewhere."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
 @contextmanager
-def _on(stream: "torch.cuda.Stream | None") -> Iterator[None]:
+def _on(stream: Any) -> Iterator[None]:
     """Works on a stream of a card for the block, after what threads that load batches have asked of the card."""
     if stream is not None:
         stream.wait_stream(torch.cuda.default_stream(stream.device))
