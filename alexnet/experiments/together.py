@@ -90,8 +90,8 @@ def in_turns(jobs: Sequence[Job], runs: Path, device: torch.device, together: in
         with reproducible(device):
             while waiting or going:
                 while waiting and len(going) < together and requests.stop is None:
-                    steps = job_steps(waiting.popleft(), runs, device, requests, threads)
-                    going.append((steps, _stream_on(device)))
+                    begun = job_steps(waiting.popleft(), runs, device, requests, threads)
+                    going.append((begun, _stream_on(device)))
                 if not going:
                     return
                 steps, stream = going.popleft()
@@ -104,9 +104,9 @@ def in_turns(jobs: Sequence[Job], runs: Path, device: torch.device, together: in
                         yield ended.value
     except AlexNetError:
         requests.stop = requests.stop or signal.SIGTERM  # the others save what they have
-        for steps, stream in going:
+        for other, stream in going:
             with _on(stream):
-                deque(steps, maxlen=0)
+                deque(other, maxlen=0)
         raise
 
 
