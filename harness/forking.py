@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 PRELOADED = (
+    "harness.missing_packages",  # first: copies do without what the tests do without
     *("alexnet.cli.main", "alexnet.cli.train", "alexnet.training.loop", "alexnet.training.replay"),
     *("alexnet.experiments.together", "alexnet.api.train", "alexnet.report.run_report", "matplotlib.figure"),
     *("torch.distributed.run", "torch.distributed.launcher.api", "harness.killed_training", "harness.group_worker"),

@@ -1,5 +1,9 @@
-"""Packages that tests pretend are not installed: ALEXNET_TESTS_WITHOUT=numba pytest."""
+"""Packages that tests pretend are not installed: ALEXNET_TESTS_WITHOUT=numba pytest.
 
+Who imports this module does without them from there on: `conftest.py`, and the server of copies in `forking.py`.
+"""
+
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -30,3 +34,6 @@ def hide(names: Sequence[str]) -> None:
         raise RuntimeError(f"imported already: {', '.join(imported)[:200]}")
     if names:
         sys.meta_path.insert(0, _Missing(names))
+
+
+hide([name for name in os.environ.get(VARIABLE, "").split(",") if name])

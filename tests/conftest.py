@@ -18,7 +18,7 @@ from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder, create_run
 from alexnet.training import bench, bench_layers
 from alexnet.training.loop import train
-from harness.missing_packages import VARIABLE, hide
+from harness import missing_packages  # noqa: F401 - packages that are said to be missing are so from here on
 from harness.slow_tests import is_slow, listed
 from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
 
@@ -30,8 +30,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Hundreds of processes are started by tests; without the compiled files each of them compiles the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-hide([name for name in os.environ.get(VARIABLE, "").split(",") if name])
 
 # These files take longest; started first, they do not leave one process with work when the others have none.
 LONG = (
