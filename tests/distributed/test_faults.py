@@ -111,7 +111,8 @@ def test_the_other_node_finishes_after_the_node_of_the_main_process_dies(start, 
     )
     run = start("run", *LONG)
     command = agent(tmp_path / "rendezvous", "resume", run.folder, "--parallel", "data", "--exact", *OPTIONS)
-    with job(*command, said=tmp_path / "a") as one, job(*command, said=tmp_path / "b") as other:
+    real = {"real": True}  # what two agents say to each other begins with their start
+    with job(*command, said=tmp_path / "a", **real) as one, job(*command, said=tmp_path / "b", **real) as other:
         wait_for(lambda: {*one.workers(), *other.workers()} == {0, 1}, "two nodes")
         goes_on(run.folder, one)
         main, remaining = (one, other) if 0 in one.workers() else (other, one)
