@@ -215,7 +215,7 @@ CHANGES = [
     ("numpy", "1.0"),
     ("pillow", "1.0"),
     ("alexnet", "0.0"),
-    ("loops", "PyTorch"),
+    ("loops", "another kind"),
     ("processor", "another"),
     ("instructions", "DEFAULT"),
     ("device", "NVIDIA GeForce GTX 580"),
