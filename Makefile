@@ -12,14 +12,33 @@ MINUTES ?= 10
 comma := ,
 space := $(subst x,,x x)
 
-.PHONY: demo test check format coverage pinned mutation lessons bench bench-photos study figures gpu-pack clean
+# One process for each core; a file stays in one, because its tests share what is slow to make.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+FAST := -m "not slow"
+# The packages whose results come from compiled loops where there is numba.
+LOOPED := $(addprefix tests/,kernels data models training evaluation runs interpret)
+
+.PHONY: demo test test-fast test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
-test: .venv/.dev  ## everything that needs no GPU
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+test: .venv/.dev  ## everything that needs no GPU; then the fast part of the packages with loops, as if there was no numba
+	$(BIN)/pytest $(PARALLEL)
+	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
+
+test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
+	$(BIN)/pytest $(PARALLEL) $(FAST)
+
+test-lowest: .venv-lowest/.dev  ## the fast part with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST)
+
+test-python: .venv-$(notdir $(PYTHON))/.dev  ## the fast part with another Python: make test-python PYTHON=python3.13
+	.venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) $(FAST)
+
+slow-tests: .venv/.dev  ## tests/slow.txt anew, on a machine that does nothing else
+	$(BIN)/python -m pytest $(PARALLEL) -p harness.slow_tests
 
 check: .venv/.dev  ## lint, format and types
 	$(BIN)/ruff check .
@@ -54,7 +73,7 @@ bench-photos: .venv/.dev  ## the photos recipe beside torchvision's; hours, need
 	$(BIN)/python benchmarks/time_to_accuracy.py $(PHOTOS)
 
 study: .venv/.dev  ## one study anew, or what is missing of it: make study NAME=figure_1 DATA=cifar10 (hours; see its --help)
-	$(BIN)/python -m studies.paper.$(NAME) $(DATA) $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m studies.paper.$(NAME) $(DATA) $(if $(TOGETHER),--together $(TOGETHER))
 
 figures: .venv/.dev  ## results/*.svg and docs/claims.md from the rows of the studies
 	$(BIN)/python -m studies.claims.figures
@@ -64,7 +83,7 @@ gpu-pack: .venv/.dev  ## what a machine with a GPU and without a network needs, 
 	$(BIN)/python -m studies.gpu pack $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(CLOTHING),--clothing $(CLOTHING))
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-* build *.egg-info
 
 $(BIN)/pip:
 	$(PYTHON) -m venv .venv
@@ -77,4 +96,17 @@ $(BIN)/pip:
 .venv/.dev: $(BIN)/pip pyproject.toml
 	@echo "installing alexnet and its development tools into .venv (torch is large)"
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv-lowest/.dev: pyproject.toml
+	@echo "installing the lowest versions that alexnet allows into .venv-lowest (torch is large)"
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) harness/lowest_versions.py > .venv-lowest/requirements.txt
+	.venv-lowest/bin/pip install --quiet --requirement .venv-lowest/requirements.txt --editable .
+	@touch $@
+
+.venv-python%/.dev: pyproject.toml
+	@echo "installing alexnet and its development tools into $(@D) (torch is large)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --editable '.[dev]'
 	@touch $@

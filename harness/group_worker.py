@@ -86,6 +86,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     faulthandler.enable()
-    os.environ["RANK"] = sys.argv[1]  # so that it ends like a worker of torchrun
     with exit_without_cleanup():
         main()

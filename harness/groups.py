@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from alexnet.runs.checkpoint import load_checkpoint
 from alexnet.runs.run import open_run
-from harness import ROOT
+from harness.forking import Copy
 
 
 def start_teams(folder: Path, jobs: dict[int, list]) -> dict[int, list[list]]:
@@ -25,13 +24,14 @@ def start_teams(folder: Path, jobs: dict[int, list]) -> dict[int, list[list]]:
     sizes = sorted(jobs)
     (folder / "jobs.json").write_text(json.dumps([(size, jobs[size]) for size in sizes]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "harness.group_worker"]
+    command = (sys.executable, "-m", "harness.group_worker")
+    said = [folder / f"said-{rank}" for rank in range(sizes[-1])]
     processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], env=environment, cwd=ROOT, stderr=subprocess.PIPE)
-        for rank in range(sizes[-1])
+        Copy((*command, str(rank), str(folder)), path, {**environment, "RANK": str(rank)})
+        for rank, path in enumerate(said)
     ]
-    errors = [process.communicate()[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * sizes[-1], errors
+    codes = [process.wait() for process in processes]
+    assert codes == [0] * sizes[-1], [path.read_text() for path in said]
     return {
         size: [json.loads((folder / f"results-{size}-{rank}.json").read_text()) for rank in range(size)]
         for size in sizes

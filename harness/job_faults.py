@@ -15,6 +15,7 @@ from alexnet.errors import AlexNetError
 from alexnet.runs.checkpoint import checkpoint_name
 from alexnet.runs.run import open_run
 from alexnet.storage.checksums import read_sums
+from harness.forking import NAMED, Copy, can_copy
 
 T = TypeVar("T")
 
@@ -48,22 +49,31 @@ def agent(rendezvous: Path, *arguments: Any, restarts: int = 3) -> tuple[Any, ..
 
 
 class Job:
-    """A running command with all processes that it starts; its output is in a file."""
+    """A running command with all processes that it starts; its output is in a file.
 
-    def __init__(self, command: tuple[str, ...], said: Path, environment: Mapping[str, str] | None = None):
-        self.path = said
+    Args:
+        real: let the system start it, and it its workers, instead of copies; see `harness.forking`.
+    """
+
+    def __init__(
+        self,
+        command: tuple[str, ...],
+        said: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        real: bool = False,
+    ):
+        self.path, env = said, {**os.environ, SHARE_STORE: "1", **(environment or {})}
+        self.process: Any
         with said.open("wb") as file:
-            self.process = subprocess.Popen(
-                command,
-                stdout=file,
-                stderr=file,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, SHARE_STORE: "1", **(environment or {})},
-            )
+            if can_copy(command) and not real:
+                self.process = Copy(command, said, env)
+            else:
+                self.process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=env)
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        return int(self.process.pid)
 
     def said(self) -> str:
         return self.path.read_text(errors="replace")
@@ -86,15 +96,15 @@ class Job:
     def end(self, deadline: float = DEADLINE) -> int:
         """Waits until the command has ended, and returns its exit code."""
         try:
-            return self.process.wait(deadline)
+            return int(self.process.wait(deadline))
         except subprocess.TimeoutExpired:
             raise AssertionError(f"does not end: {self.said()}") from None
 
 
 @contextmanager
-def job(*command: Any, said: Path, environment: Mapping[str, str] | None = None) -> Iterator[Job]:
+def job(*command: Any, said: Path, environment: Mapping[str, str] | None = None, real: bool = False) -> Iterator[Job]:
     """Runs a job during the block and kills what is left of it afterwards."""
-    started = Job(tuple(map(str, command)), said, environment)
+    started = Job(tuple(map(str, command)), said, environment, real=real)
     try:
         yield started
     finally:
@@ -109,9 +119,11 @@ def processes() -> Iterator[tuple[int, int, int]]:
         with suppress(OSError, ValueError):
             state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
             variables = (folder / "environ").read_bytes().split(b"\0")
-            rank = next((v for v in variables if v.startswith(b"RANK=")), b"")
+            rank = next((v.decode() for v in variables if v.startswith(b"RANK=")), "").removeprefix("RANK=")
+            name = (folder / "comm").read_text().strip()
+            rank = name.removeprefix(NAMED) if name.startswith(NAMED) else rank
             if rank and state != "Z":
-                yield int(folder.name), int(rank.removeprefix(b"RANK=")), int(parent)
+                yield int(folder.name), int(rank), int(parent)
 
 
 def alive(pid: int) -> bool:

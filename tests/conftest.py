@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,10 @@ from alexnet.data.samples import Samples, Source
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder, create_run
+from alexnet.training import bench, bench_layers
 from alexnet.training.loop import train
+from harness import missing_packages  # noqa: F401 - packages that are said to be missing are so from here on
+from harness.slow_tests import is_slow, listed
 from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
 
 # How long an example takes says something of the machine, nothing of the code; and a run of the tests says the same
@@ -34,17 +37,34 @@ LONG = (
     "distributed/test_commands.py",
     "project/test_deploy.py",
     "distributed/test_groups.py",
+    "explorer/test_page.py",
+    "kernels/test_operators.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first; `make test` hands files out in this order."""
+    """Puts the longest files first; `make test` hands files out in this order. Marks what `make test-fast` omits."""
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+    lines = listed()
+    for item in items:
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        if is_slow(file, getattr(item, "originalname", item.name), lines):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_timings() -> Iterator[None]:
+    """`alexnet bench` repeats each part for seconds, so that its figures are steady; no test looks at how steady."""
+    repeated = bench.repeated
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (bench, bench_layers):
+            patch.setattr(module, "repeated", lambda call, seconds: repeated(call, seconds / 40))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from alexnet.experiments.page import title_of, write_ablation
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
 from alexnet.experiments.sequential import Decided
+from alexnet.experiments.together import processes, run_jobs
 from alexnet.experiments.verdicts import AIM, MATTERS
 from alexnet.kernels.device import choose_device
 from alexnet.recipes.ingredients import Variant, variants_of
@@ -39,7 +40,7 @@ class Ablation:
     folder: Path
     views: int
     device: torch.device
-    nproc: int
+    together: int
     until: float | None = None  # half-width in points: with it variants get seeds until their intervals are so narrow
 
     @property
@@ -59,7 +60,8 @@ class Ablation:
 
     def estimate(self) -> float:
         """Seconds that the missing runs would take, from a few real steps of each variant."""
-        return runner.estimate(self.missing, self.device) / self.nproc
+        share = processes(self.together, len(self.missing)) if self.device.type == "cpu" else 1
+        return runner.estimate(self.missing, self.device) / share
 
     def run(self, on_row: Callable[[Row, int], None] = lambda row, left: None) -> bool:
         """Does the missing runs, each once; stopped, the same call goes on.
@@ -72,9 +74,8 @@ class Ablation:
         """
         missing = self.missing
         while missing:
-            if not runner.run_jobs(
-                missing, self.rows_file, self.folder / "runs", processes=self.nproc, device=self.device, tell=on_row
-            ):
+            runs = self.folder / "runs"
+            if not run_jobs(missing, self.rows_file, runs, together=self.together, device=self.device, tell=on_row):
                 return False
             missing = () if self.until is None else tuple(self.next_look())
         return True
@@ -129,7 +130,7 @@ def ablate(
     until: float | None = None,
     changes: Sequence[str] = (),
     out: str | Path | None = None,
-    nproc: int = 1,
+    together: int = 1,
     views: int = 1,
     labels: str | Path | None = None,
     device: str = "auto",
@@ -144,7 +145,8 @@ def ablate(
         until: the half-width in points at which a variant has seeds enough; 6 come before the first look.
         changes: of every run, the base too, as typed: "epochs=20".
         out: folder of the results; by default ablations/BASE-DATA.
-        nproc: runs at the same time, one thread each.
+        together: runs at the same time, each as it would be alone: on a CPU in processes, at most one for each core,
+            that share its threads; on a GPU in turns in one process.
         views: views of an image that effects and report use; the rows have 1 and 10.
         labels: as for `train`.
 
@@ -175,7 +177,7 @@ def ablate(
         folder,
         views,
         place,
-        nproc,
+        together,
         until,
     )
     return planned if until is None else replace(planned, missing=tuple(planned.next_look()))

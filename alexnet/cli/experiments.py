@@ -16,7 +16,7 @@ def ablate(
     seeds: int | None = None,
     until: float | None = None,
     out: Path | None = None,
-    nproc: int = 1,
+    together: int = 1,
     views: Views = 1,
     dry_run: bool = False,
     ingredients: bool = False,
@@ -31,6 +31,7 @@ def ablate(
       alexnet ablate --ingredients
       alexnet ablate photos/ --base small-photos --vary no-lrn,plain-pooling,tanh --seeds 3
       alexnet ablate photos/ --base small-photos --vary no-lrn --until 0.6 --dry-run
+      alexnet ablate photos/ --base small-photos --vary no-lrn,tanh --together 4
       alexnet ablate photos/ epochs=20 --vary model.dropout=0.3,no-flips+no-colour --dry-run
 
     Parameters
@@ -49,8 +50,9 @@ def ablate(
         each change whose interval is wider. Says of each change what is known, and how many seeds would settle it.
     out
         Folder of the results: rows.jsonl, effects.svg, report.html and the runs; by default ablations/BASE-DATA.
-    nproc
-        Runs at the same time, one thread each.
+    together
+        Runs at the same time; each gives what it gives alone. On a CPU each has a process, at most one for each core,
+        and its share of the threads; on a GPU they take turns in one process.
     dry_run
         Show the runs and what they would cost, then stop.
     ingredients
@@ -73,7 +75,7 @@ def ablate(
         until=until,
         changes=changes,
         out=out,
-        nproc=nproc,
+        together=together,
         views=views,
         labels=labels,
         device=device,

@@ -161,8 +161,8 @@ def _usage_error(error: CycloptsError) -> UsageError:
     if isinstance(error, UnknownOptionError):
         return UsageError(said, fix=lookup, code="E201")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
-        if error.keyword is not None:
-            return UsageError(f"{error.keyword} needs a value", fix=lookup, code="E202")
+        if (keyword := _typed_keyword(error)) is not None:
+            return UsageError(f"{keyword} needs a value", fix=lookup, code="E202")
         return UsageError(f"{verb} needs {error.argument.name.lstrip('-').upper()}", fix=lookup, code="E202")
     if isinstance(error, CoercionError):
         return UsageError(said, fix=lookup, code="E203")
@@ -174,6 +174,14 @@ def _usage_error(error: CycloptsError) -> UsageError:
     if isinstance(error, UnusedCliTokensError):
         return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
     return UsageError(said, fix=lookup, code="E205")
+
+
+def _typed_keyword(error: MissingArgumentError) -> str | None:
+    """The name before a value that is missing, as it was typed; None for a missing positional argument."""
+    if hasattr(error, "keyword"):
+        return error.keyword
+    names = () if error.argument is None else error.argument.names  # an older Cyclopts does not say which was typed
+    return next((word for word in sys.argv[1:] if word in names), None)
 
 
 def _note(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Executes many runs, each once, and appends a row per run to a results file; can be stopped and resumed at any time.
+"""One run of an experiment: what it is, whether it has a row already, and doing it, which ends with its row.
 
 Runs with the same seed are paired. The order of the images, their crops and flips and the dropout masks are functions
 of (seed, epoch, sample) or (seed, step), so they are the same in all of these runs. Initial weights are the same as far
@@ -6,39 +6,34 @@ as `start_values` in the rows shows.
 """
 
 import hashlib
-import multiprocessing
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from alexnet.data.dataset import SPLITS, Prepared
 from alexnet.data.loader import steps_per_epoch
 from alexnet.data.open import fitted, open_images
-from alexnet.errors import DivergedError, UsageError
+from alexnet.errors import DivergedError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments import answers, results
 from alexnet.models.build import build_model
 from alexnet.models.summary import summarize
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, override
-from alexnet.runs.checkpoint import load_model
+from alexnet.runs.checkpoint import load_checkpoint, load_model
 from alexnet.runs.environment import card_name, commit, environment
 from alexnet.runs.metrics import epochs_of, read_metrics
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import start_run
-from alexnet.storage.files import append
-from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted
+from alexnet.training.loop import training
+from alexnet.training.monitor import Interrupted, Requests, stop_signals
 from alexnet.training.plan import Plan
 from alexnet.training.schedule import check_recipe
 
@@ -122,116 +117,84 @@ def views_of(job: Job, recipe: Recipe) -> tuple[int, ...]:
     return tuple(v for v in job.views if v == 1 or recipe.augment.flip)
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    file: Path,
-    runs: Path,
-    *,
-    processes: int = 1,
-    device: torch.device | None = None,
-    tell: Callable[[dict[str, Any], int], None] = lambda row, left: None,
-) -> bool:
-    """Executes the runs and appends a row for each when it ends.
-
-    Args:
-        runs: the folder of the run folders; interrupted runs in it are resumed.
-        processes: number of runs at the same time; with more than one, each uses one thread.
-        tell: called with every new row and the number of runs left.
-
-    Returns:
-        False if Ctrl-C or SIGTERM stopped it; finished work is saved.
-    """
-    chosen_device = device or CPU
-    if processes < 1:
-        raise UsageError(
-            f"--jobs {processes}: at least one run at a time", fix="Leave it out, or use --jobs 2.", code="E298"
-        )
-    if processes == 1:
-        for done, job in enumerate(jobs, 1):
-            row = run_job(job, runs, chosen_device)
-            if row is None:
-                return False
-            append(file, row)
-            tell(row, len(jobs) - done)
-        return True
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited; processes that all use every core slow each other down very much
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
-        futures = [pool.submit(_work, job, runs, chosen_device) for job in jobs]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                row = future.result()
-                if row is None:
-                    stop.set()
-                    pool.shutdown(cancel_futures=True)
-                    return False
-                append(file, row)
-                tell(row, len(jobs) - done)
-        except BaseException:
-            stop.set()
-            for child in multiprocessing.active_children():
-                child.terminate()  # it saves its run; a signal that only this process got would leave it training
-            pool.shutdown(cancel_futures=True)
-            raise
-    return True
-
-
-_stop: Event | None = None  # in a worker: whether it may begin no further run
-
-
-def _start_worker(stop: Event) -> None:
-    global _stop
-    torch.set_num_threads(1)
-    _stop = stop
-
-
-def _work(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None:
-    """Does a run, unless all are being stopped: a pool does not cancel what it handed to a worker already."""
-    assert _stop is not None
-    return None if _stop.is_set() else run_job(job, runs, device)
-
-
 def run_job(job: Job, runs: Path, device: torch.device) -> dict[str, Any] | None:
-    """Trains or resumes one run and evaluates its last network; returns None if it was stopped.
+    """Trains or resumes one run and evaluates its last network; returns its row, or None if a signal stopped it.
 
     The last network counts, not the one with the best validation error, because the reported split must not be used
     to choose a checkpoint.
     """
+    threads = torch.get_num_threads()
+    try:
+        with stop_signals() as requests:
+            steps = job_steps(job, runs, device, requests, threads)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as ended:
+                    return cast("dict[str, Any] | None", ended.value)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def job_steps(
+    job: Job, runs: Path, device: torch.device, requests: Requests, threads: int
+) -> Generator[None, None, dict[str, Any] | None]:
+    """Does a run as `run_job` does, and pauses within each step of training, so that several can go in turns.
+
+    Args:
+        requests: asks the run to save and stop.
+        threads: of a run that begins; one that was begun goes on with as many as then, else it would not be exact.
+    """
     recipe, prepared = planned(job)
     run = _opened(job, recipe, prepared, runs, device)
-    started, outcome = time.process_time(), "finished"
+    torch.set_num_threads(_threads_of(run) or threads)
+    seconds, started = 0.0, time.process_time()
+    train = _train_until(run, prepared, device, job.until, requests)
+    outcome = "finished"
     try:
-        if job.until is None:
-            train(run, prepared, device=device)
-        else:
-            train_until(run, prepared, device, job.until)
+        for _ in train:
+            seconds += time.process_time() - started
+            yield
+            started = time.process_time()
     except Interrupted:
         return None
     except DivergedError:
         outcome = "diverged"
     row = _row(job, run, prepared, device, outcome)
-    row["processor_seconds"] = round(time.process_time() - started, 1)  # of this process only, if the run was resumed
+    # Of this process only, if the run was resumed.
+    row["processor_seconds"] = round(seconds + time.process_time() - started, 1)
     if not job.keep:
         shutil.rmtree(run.folder)
     return row
 
 
-def train_until(run: RunFolder, prepared: Prepared, device: torch.device, error: float) -> None:
-    """Trains to the end of the first epoch with a running training error of at most `error`, or of the recipe.
+def _threads_of(run: RunFolder) -> int | None:
+    """With how many threads a run was trained so far."""
+    stored = load_checkpoint(run)
+    threads = None if stored is None else stored.conditions.get("threads")
+    return None if threads is None else int(threads)
+
+
+def _train_until(
+    run: RunFolder, prepared: Prepared, device: torch.device, error: float | None, requests: Requests
+) -> Generator[None, None, None]:
+    """Trains to the end of the recipe, or of the first epoch with a running training error of at most `error`.
 
     Raises:
-        Interrupted: a signal stopped it.
+        Interrupted: it was asked to stop.
     """
+    if error is None:
+        yield from training(run, prepared, device=device, requests=requests)
+        return
     per_epoch = steps_per_epoch(len(prepared.splits["train"]), run.recipe)
     steps = 1  # the first step shows the position of an interrupted run
     while not any(row["train_top1_error"] <= error for row in epochs_of(run)):
         try:
-            train(run, prepared, device=device, max_steps=steps)
+            yield from training(run, prepared, device=device, requests=requests, max_steps=steps)
             return
         except Interrupted as stopped:
-            if steps > 1 and stopped.step % per_epoch:
-                raise  # a signal stopped it: this function asks only for full epochs
+            if requests.stop is not None:
+                raise
             steps = per_epoch - stopped.step % per_epoch
 
 

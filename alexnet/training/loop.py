@@ -7,7 +7,8 @@ the same steps as a run without interruption.
 import signal
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from typing import cast
 
 import torch
 
@@ -65,9 +66,50 @@ def train(
         UsageError: another process trains this run, or it cannot be resumed exactly.
         UntrustedFileError: every checkpoint of the run is damaged.
     """
+    with stop_signals() as requests:
+        steps = training(
+            run,
+            prepared,
+            device=device,
+            requests=requests,
+            monitor=monitor,
+            max_steps=max_steps,
+            save_seconds=save_seconds,
+            allow_inexact=allow_inexact,
+            fast=fast,
+            group=group,
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                return cast(Network, ended.value)
+
+
+def training(
+    run: RunFolder,
+    prepared: Prepared,
+    *,
+    device: torch.device,
+    requests: Requests,
+    monitor: Monitor = SILENT,
+    max_steps: int | None = None,
+    save_seconds: float = SAVE_SECONDS,
+    allow_inexact: bool | Collection[str] = False,
+    fast: bool = False,
+    group: ProcessGroup | None = None,
+) -> Generator[None, None, Network]:
+    """Trains a run as `train` does, and pauses within each step, so that several runs can train in turns.
+
+    It pauses when the work of a step is under way and before its results are read: on a GPU that work goes on while
+    others have their turn. Settings that `reproducible` makes are of the process: runs in turns need it around all.
+
+    Args:
+        requests: what was asked for by signals; the caller handles these.
+    """
     group = group or ProcessGroup()
     rollbacks, reason, end = 0, None, None
-    with only_one(run.folder), stop_signals() as requests:
+    with only_one(run.folder):
         while True:
             stored = shared_checkpoint(run, group)
             fast = fast or (stored is not None and trained_fast(stored.conditions))
@@ -89,7 +131,7 @@ def train(
                 end = trainer.state.step + max(max_steps, 1)
             try:
                 with reproducible(device, fast=fast):
-                    return _take_steps(trainer, monitor, requests, current, end, save_seconds)
+                    return (yield from _take_steps(trainer, monitor, requests, current, end, save_seconds))
             except DivergedError as error:
                 rollbacks = trainer.state.rollbacks + 1
                 if run.recipe.on_nan != "rollback" or rollbacks > ROLLBACKS:
@@ -105,7 +147,7 @@ def _take_steps(
     current: dict[str, str],
     end: int | None,
     save_seconds: float,
-) -> Network:
+) -> Generator[None, None, Network]:
     """Takes the remaining steps of the run, or those until it has taken `end` steps in all.
 
     Args:
@@ -137,6 +179,7 @@ def _take_steps(
                 started = time.monotonic()
             at = clock.at(trainer.state.step + len(begun))
             begun.append(trainer.begin_step(*next(arrivals).wait(), at))
+            yield
             while begun and (at.ends_epoch or at.step + 1 == last or not trainer.may_wait(begun)):
                 read_one()
             best = False

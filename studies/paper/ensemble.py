@@ -1,6 +1,6 @@
 """What averaging five networks gains (section 6.1 of the paper: 18.2 % to 16.4 % top-5 error).
 
-python -m studies.paper.ensemble PHOTOS [--jobs 2]
+python -m studies.paper.ensemble PHOTOS [--together 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. Five seeds of the base of ingredients_photos.py,
 with equal weights and with weights found on validation; test is reported. The rows named "together" are no runs:

@@ -1,6 +1,6 @@
 """Every ingredient of AlexNet with enough runs to decide: studies/PLAN.md, on all of CIFAR-10.
 
-python -m studies.paper.evidence CIFAR10 [--jobs 2] [--dry-run]
+python -m studies.paper.evidence CIFAR10 [--together 2] [--dry-run]
 
 CIFAR10 has train/ and test/ with class folders; in the rows the test images stand as "val", as always where there is no
 third part. The plan's stages follow each other: the learning rates of ReLU and

@@ -1,6 +1,6 @@
 """Figure 1 of the paper: how many epochs to 25 % training error with ReLU, tanh and the logistic function?
 
-python -m studies.paper.figure_1 CIFAR10 [--jobs 2]
+python -m studies.paper.figure_1 CIFAR10 [--together 2]
 
 CIFAR10 has train/ and test/ with class folders. The four-layer network of cuda-convnet without any regularisation
 (recipe figure-1), on every n-th training image, batches of 128, the rate constant. First each activation with each

@@ -1,6 +1,6 @@
 """The ingredients that the paper gives figures for, one at a time, on a reduced AlexNet and a few thousand photos.
 
-python -m studies.paper.ingredients_photos PHOTOS [--jobs 2]
+python -m studies.paper.ingredients_photos PHOTOS [--together 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 a quarter as
 wide, on images of 64 pixels, with a short schedule; three paired seeds.

@@ -1,6 +1,6 @@
 """LeNet against AlexNet: parameters, multiply-adds, accuracy and time, on small gray images and on photos.
 
-python -m studies.paper.lenet_alexnet CIFAR10 PHOTOS [--jobs 2]
+python -m studies.paper.lenet_alexnet CIFAR10 PHOTOS [--together 2]
 
 Fashion-MNIST, which "Dive into Deep Learning" compares them on, is not at hand: its place is taken by CIFAR-10 in
 gray, windows of 28 pixels, every fifth training image and every fourth test image. The photos are looked at in

@@ -1,6 +1,6 @@
 """What response normalisation alone is worth on CIFAR-10 (section 3.3 of the paper: 13 % to 11 %).
 
-python -m studies.paper.lrn_cifar CIFAR10 [--jobs 2]
+python -m studies.paper.lrn_cifar CIFAR10 [--together 2]
 
 CIFAR10 has train/ and test/ with class folders. Two nets of cuda-convnet, each with its normalisation and without,
 nothing else changed, paired seeds, and a schedule far shorter than that of 2011 (the same rates, down to a tenth and

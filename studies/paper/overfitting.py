@@ -1,6 +1,6 @@
 """Training and test error against epochs, with and without dropout and augmentation (sections 4.1 and 4.2).
 
-python -m studies.paper.overfitting PHOTOS [--jobs 2]
+python -m studies.paper.overfitting PHOTOS [--together 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 a quarter as
 wide, in batches of 32, the rate held constant, 30 epochs; three paired seeds.

@@ -1,8 +1,8 @@
 """What the studies share: their command line, subsets of images, and phases that build on the rows of those before.
 
 A study is a list of phases. A phase looks at the rows that are there and says which runs it wants; what has a row is
-never run again, so a study can be stopped at any moment and the same command goes on. Every run has one thread; two can
-go at a time with --jobs 2.
+never run again, so a study can be stopped at any moment and the same command goes on. Every run has one thread;
+--together 2 does two at a time, and --device cuda on a card as many as one likes.
 """
 
 import argparse
@@ -25,7 +25,9 @@ from alexnet.errors import AlexNetError
 from alexnet.experiments import results, runner
 from alexnet.experiments.ablation import rows_for
 from alexnet.experiments.results import Row
-from alexnet.experiments.runner import Job
+from alexnet.experiments.runner import CPU, Job
+from alexnet.experiments.together import run_jobs
+from alexnet.kernels.device import choose_device
 from alexnet.storage.files import cache_folder
 from alexnet.text import duration, percent
 
@@ -40,9 +42,10 @@ class Options:
     folders: tuple[str, ...]  # of images, in the order of the study's arguments
     seeds: int
     changes: tuple[str, ...]  # of every run, after the study's own
-    jobs: int
+    together: int
     out: Path
     runs: Path
+    device: torch.device = CPU
 
     def job(self, data: str, base: str, variant: str, changes: Sequence[str], seed: int, **options: Any) -> Job:
         """A run of this study; its folder is removed when it has its row, unless `keep` says otherwise."""
@@ -51,7 +54,7 @@ class Options:
 
     def done(self, jobs: Sequence[Job]) -> list[Row]:
         """The rows of those jobs that are done, in order."""
-        return rows_for(results.read(self.out), jobs, [runner.key(job) for job in jobs])
+        return rows_for(results.read(self.out), jobs, [runner.key(job, self.device) for job in jobs])
 
 
 Phase = Callable[[Options], list[Job]]
@@ -71,17 +74,19 @@ def main(
     for folder in data:
         parser.add_argument(folder)
     parser.add_argument("--seeds", type=int, default=seeds, help=f"0 to N-1 are run; {seeds} by default")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, one thread each")
+    parser.add_argument("--together", type=int, default=1, help="runs at the same time; each gives what it gives alone")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps: rows of different devices are other runs")
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.jsonl")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/studies" / name, help="folders of runs under way")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="for a trial: change every run")
     parser.add_argument("--dry-run", action="store_true", help="say what the next phase would run and cost, then stop")
     typed = parser.parse_args()
     folders = tuple(str(Path(getattr(typed, folder)).resolve()) for folder in data)
-    options = Options(name, folders, typed.seeds, tuple(typed.set), typed.jobs, typed.out, typed.runs)
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, _stop)  # training saves by itself; this is for what comes between
     try:
+        device = choose_device(typed.device)
+        options = Options(name, folders, typed.seeds, tuple(typed.set), typed.together, typed.out, typed.runs, device)
         for phase in phases:
             _run_phase(options, phase, typed.dry_run)
         while rounds is not None and _run_phase(options, rounds, typed.dry_run):
@@ -106,14 +111,14 @@ def _stopped(name: str) -> NoReturn:
 
 def _run_phase(options: Options, phase: Phase, dry_run: bool) -> bool:
     """Does the runs of a phase that have no row; returns whether there were any."""
-    jobs = runner.waiting(phase(options), options.out)
+    jobs = runner.waiting(phase(options), options.out, options.device)
     if dry_run:
-        seconds = runner.estimate(jobs, torch.device("cpu"))
-        print(f"{options.name}: {len(jobs)} runs to do, {seconds / 60:.1f} minutes of one core", flush=True)
+        seconds = runner.estimate(jobs, options.device)
+        print(f"{options.name}: {len(jobs)} runs to do, {seconds / 60:.1f} minutes one by one", flush=True)
         for job in jobs:
             print(f"  {results.command(job.base, job.changes, job.seed)}")
         sys.exit(0)
-    if not runner.run_jobs(jobs, options.out, options.runs, processes=options.jobs, tell=_tell):
+    if not run_jobs(jobs, options.out, options.runs, together=options.together, device=options.device, tell=_tell):
         _stopped(options.name)
     return bool(jobs)
 

@@ -1,6 +1,6 @@
 """What ten views gain over one (section 4.1 of the paper: 1.5 and 1.3 points).
 
-python -m studies.paper.ten_views PHOTOS [--jobs 2]
+python -m studies.paper.ten_views PHOTOS [--together 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. The network of 2012 an eighth as wide on photos prepared
 at 256 pixels and windows of 224, as in the paper, with a short schedule; three seeds. The gain of every other network

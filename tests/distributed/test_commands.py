@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alexnet.distributed.launch import ENDED, launch
+from alexnet.distributed.launch import ENDED
 from alexnet.distributed.rendezvous import final_errors
 from alexnet.errors import ResourceError, UsageError
 from alexnet.runs.run import create_run
@@ -56,17 +56,17 @@ def alone(tmp_path_factory):
     ("scheme", "start", "like"),
     [("hybrid", "nproc", "plain"), ("data", "torchrun", "tuned")],
 )
-def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, capfd, scheme, start, like):
+def test_a_scheme_makes_the_run_folder_of_one_process(alone, tmp_path, scheme, start, like):
     run, photos = tmp_path / "run", alone / "photos"
     options = (*SMALL, f"epochs={EPOCHS}", "--out", run, "--parallel", scheme)
     options += ("--weights", alone / "plain") if like == "tuned" else ()
     if start == "torchrun":
-        with job(*torchrun("train", photos, *options), said=tmp_path / "said") as started:
-            assert started.end() == 0, started.said()
-            said = started.said()
+        command = torchrun("train", photos, *options)
     else:
-        assert call("train", photos, *options, "--nproc", 2).code == 0
-        said = capfd.readouterr().out
+        command = (*ALEXNET, "train", photos, *options, "--nproc", 2)
+    with job(*command, said=tmp_path / "said", real=start == "torchrun") as started:
+        assert started.end() == 0, started.said()
+        said = started.said()
     assert said.count("report.html") == 1  # printed by one of them
     assert {path.name for path in run.iterdir()} >= COMPLETE
     assert sorted(path.name for path in (run / "conv1").glob("*.npy")) == sorted(
@@ -106,7 +106,8 @@ def test_a_run_goes_from_towers_to_one_process_to_hybrid_to_data(alone, tmp_path
             wait_for(lambda before=before: saved(run) > before + 2, f"steps after {before}")
             os.kill(started.pid, signal.SIGTERM)
             assert started.end() == 143, started.said()
-    assert call(*legs[-1]).code == 0
+    with job(*ALEXNET, *legs[-1], said=tmp_path / "said") as started:
+        assert started.end() == 0, started.said()
     notes = [row["text"] for row in read_rows(run / "metrics.jsonl")[0] if row["kind"] == "note"]
     crossings = [note.partition("processes ")[2] for note in notes if note.startswith("inexact")]
     assert crossings == ["2, towers -> 1", "1 -> 2, hybrid", "2, hybrid -> 2, data"]
@@ -114,14 +115,15 @@ def test_a_run_goes_from_towers_to_one_process_to_hybrid_to_data(alone, tmp_path
     assert {path.name for path in run.iterdir()} >= COMPLETE
 
 
-def test_missing_images_are_reported_once(prepared, tiny, tmp_path, capfd):
+def test_missing_images_are_reported_once(prepared, tiny, tmp_path):
     """The first process looks for them while the other waits; the agent does not restart them."""
     about = {"source": str(tmp_path / "gone"), "prepared": str(tmp_path / "gone"), "fingerprint": "0" * 64}
     run = create_run(tmp_path / "run", tiny, prepared.class_names, about).folder
-    code = launch(["resume", str(run), "--parallel", "data", "--device", "cpu"], 2, max_restarts=3, exact=False)
-    said = capfd.readouterr().err
-    assert code == 3
-    assert said.count("alexnet: E") == 1, said
+    words = ["resume", str(run), "--parallel", "data", "--device", "cpu"]
+    code = f"import sys, alexnet.distributed.launch as l; sys.exit(l.launch({words}, 2, max_restarts=3, exact=False))"
+    with job(sys.executable, "-c", code, said=tmp_path / "said") as started:
+        assert started.end() == 3, started.said()
+    assert started.said().count("alexnet: E") == 1, started.said()
 
 
 def test_an_error_of_all_processes_is_reported_by_the_first(tmp_path, monkeypatch, capsys):

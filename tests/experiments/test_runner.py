@@ -15,12 +15,15 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments import answers, results, runner
 from alexnet.experiments.ablation import effects, jobs_of
 from alexnet.experiments.runner import Job
+from alexnet.experiments.together import run_jobs
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, override
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
 from alexnet.storage.files import append
+from alexnet.training.loop import train
+from alexnet.training.monitor import Interrupted
 from harness import ROOT
 from harness.small_runs import TINY, write_photos
 
@@ -122,16 +125,14 @@ def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(dataset, tmp_p
 def test_what_has_a_row_is_not_run_again_and_what_was_interrupted_is_resumed(dataset, tmp_path, monkeypatch):
     file, runs = tmp_path / "rows.jsonl", tmp_path / "runs"
     jobs = [job(dataset, seed=seed, keep=seed == 0) for seed in range(2)]
-    assert runner.run_jobs(jobs[:1], file, runs)
+    assert run_jobs(jobs[:1], file, runs)
     assert runner.waiting(jobs, file) == jobs[1:]
     recipe, prepared = runner.planned(jobs[1])
     started = runner._opened(jobs[1], recipe, prepared, runs)
-    with pytest.raises(runner.Interrupted):
-        runner.train(started, prepared, device=CPU, max_steps=3)
+    with pytest.raises(Interrupted):
+        train(started, prepared, device=CPU, max_steps=3)
     seen = []
-    assert runner.run_jobs(
-        runner.waiting(jobs, file), file, runs, tell=lambda row, left: seen.append((row["seed"], left))
-    )
+    assert run_jobs(runner.waiting(jobs, file), file, runs, tell=lambda row, left: seen.append((row["seed"], left)))
     assert seen == [(1, 0)]
     assert runner.waiting(jobs, file) == []
     assert [folder.name[:7] for folder in runs.iterdir()] == ["v-seed0"]  # the other was not to be kept
@@ -220,8 +221,8 @@ def test_a_table_of_labels_names_the_classes_as_for_train(tmp_path, alexnet):
 
 def test_two_processes_give_the_rows_of_one(dataset, tmp_path):
     jobs = [job(dataset, "epochs=1", seed=seed) for seed in range(2)]
-    assert runner.run_jobs(jobs, tmp_path / "two.jsonl", tmp_path / "two", processes=2)
-    assert runner.run_jobs(jobs, tmp_path / "one.jsonl", tmp_path / "one")
+    assert run_jobs(jobs, tmp_path / "two.jsonl", tmp_path / "two", together=2)
+    assert run_jobs(jobs, tmp_path / "one.jsonl", tmp_path / "one")
     both = [{row["seed"]: row["results"] for row in results.read(tmp_path / f"{n}.jsonl")} for n in ("one", "two")]
     assert both[0] == both[1]
 
@@ -231,7 +232,7 @@ def test_mistakes_are_named(dataset, alexnet):
     assert "E298" in alexnet("ablate", dataset, "--vary", "tanh", "--seeds", "0").err
     assert alexnet("ablate", dataset, "--vary", "tanh", "--base", "nobody").code == 2
     with pytest.raises(UsageError):
-        runner.run_jobs([], None, None, processes=0)  # type: ignore[arg-type]
+        run_jobs([], None, None, together=0)  # type: ignore[arg-type]
     shown = alexnet("ablate", "--ingredients").out
     assert "model.norm=none" in shown
     assert "+1.4 / +1.2" in shown

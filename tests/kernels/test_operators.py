@@ -4,7 +4,6 @@ Expected values come from PyTorch's own layers and their automatic gradients in 
 """
 
 import math
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +22,7 @@ from alexnet.models.build import build_model
 from alexnet.models.fusion import chain_from, run_layers
 from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.recipes.config import AlexNetConfig
+from harness.forking import run
 
 LRN = Chain(lrn_size=5, lrn_scale=2e-5, lrn_k=2.0, towers=2)
 FIRST = replace(LRN, pool=3, stride=2, ceil=True, relu_last=True)  # layer 1 of net 145
@@ -245,7 +245,7 @@ def test_a_network_gives_the_same_with_its_layers_one_by_one(config):
 
 
 @needs_numba
-def test_the_first_kernel_leaves_the_number_of_threads_of_pytorch_alone():
+def test_the_first_kernel_leaves_the_number_of_threads_of_pytorch_alone(tmp_path):
     code = """
 import torch
 torch.set_num_threads(1)
@@ -253,8 +253,7 @@ from alexnet.kernels.operators import Chain, run_chain
 run_chain(torch.ones(2, 16, 9, 9).to(memory_format=torch.channels_last), Chain(lrn_size=5, lrn_scale=0.1))
 print(torch.get_num_threads())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "1\n"
+    assert run([sys.executable, "-c", code], tmp_path / "said") == "1\n"
 
 
 @needs_numba
@@ -274,11 +273,9 @@ momentum_step(w, v, 0.9, 0.01, 0.0005)
 for t in (y, x.grad, w, v):
     print(hashlib.sha256(t.detach().contiguous().numpy().tobytes()).hexdigest())
 """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    outputs = [
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
+    command, cache = [sys.executable, "-c", code], str(tmp_path / "cache")
+    outputs = [run(command, tmp_path / f"said-{i}", NUMBA_CACHE_DIR=cache) for i in range(2)]
+    assert any((tmp_path / "cache").rglob("*.nbc"))
     assert outputs[0].count("\n") == 4
     assert outputs[0] == outputs[1]
 
@@ -335,8 +332,7 @@ def test_where_nothing_can_be_written_the_loops_are_compiled_anew(tmp_path):
         "c.CacheImpl._locator_classes = [No]\n"
         "print(k.compiled().power(torch.tensor(16.0).numpy()[()])[1])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(0.25, rel=1e-5)
+    assert float(run([sys.executable, "-c", code], tmp_path / "said")) == pytest.approx(0.25, rel=1e-5)
 
 
 def test_the_allocator_takes_its_settings_on_glibc_and_does_nothing_elsewhere(monkeypatch):

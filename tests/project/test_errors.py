@@ -49,7 +49,7 @@ from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images
 from alexnet.evaluation.promises import promise_of
 from alexnet.experiments.ablation import jobs_of
-from alexnet.experiments.runner import run_jobs
+from alexnet.experiments.together import run_jobs
 from alexnet.export.backends import of_onnx, of_program, open_backend
 from alexnet.export.onnx import onnx_model
 from alexnet.export.write import check_out, export_target
@@ -949,7 +949,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E296", lambda s: s.cli("ensemble", *two_runs(s), "--split", "test")),
     ("E297", another_run),
     ("E298", lambda s: jobs_of("DATA", "demo", [], [])),
-    ("E298", lambda s: run_jobs([], s / "rows", s / "runs", processes=0)),
+    ("E298", lambda s: run_jobs([], s / "rows", s / "runs", together=0)),
     ("E299", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E299", lambda s: check_scheme(override(DEMO, ["towers_talk=false"]), "hybrid", 2, exact=False)),
     ("E2040", without_home),

@@ -1,0 +1,86 @@
+"""How the tests themselves are run: packages that are said to be missing, the lowest versions, the slow ones."""
+
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+
+import pytest
+
+from harness import ROOT
+from harness.lowest_versions import lowest, name_of, requirements
+from harness.slow_tests import LIST, is_slow, listed, slow_of
+
+
+@pytest.mark.parametrize(
+    ("hidden", "wanted", "found"),
+    [
+        ("colorsys", "colorsys", False),
+        ("colorsys,wave", "wave", False),
+        ("xml", "xml.dom.minidom", False),
+        ("", "colorsys", True),
+        ("colors", "colorsys", True),  # another name that begins alike
+        ("dom", "xml.dom", True),
+    ],
+)
+def test_what_is_hidden_cannot_be_imported_and_all_else_can(hidden, wanted, found):
+    code = (
+        "import sys\nfrom harness.missing_packages import hide\n"
+        f"hide([name for name in {hidden!r}.split(',') if name])\n"
+        f"try:\n    import {wanted}\n    print('found')\n"
+        f"except ModuleNotFoundError as error: print(error, error.name)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert said == ("found\n" if found else f"No module named {wanted.split('.')[0]!r} {wanted.split('.')[0]}\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "pinned"),
+    [
+        ("torch>=2.10", "torch==2.10"),
+        ("fsspec[http]>=2024.6", "fsspec[http]==2024.6"),
+        ("numba>=0.61; python_version < '3.15'", "numba==0.61;python_version<'3.15'"),
+        ("pillow-heif >= 1", "pillow-heif==1"),
+    ],
+)
+def test_the_lowest_version_is_the_one_that_is_asked_for(asked, pinned):
+    assert lowest(asked) == pinned
+
+
+@pytest.mark.parametrize("asked", ["torch", "torch==2.10", "torch<3", "torch>=2.10,<3", "torch~=2.10"])
+def test_a_requirement_without_a_lowest_version_is_refused(asked):
+    with pytest.raises(ValueError, match="torch"):
+        lowest(asked)
+
+
+def test_every_package_that_is_needed_is_pinned_once_and_tools_are_not():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = requirements(project["dependencies"], extras, without=("ruff",))
+    names = [name_of(line) for line in lines]
+    assert len(names) == len(set(names))
+    needed = {name_of(each) for each in project["dependencies"]}
+    needed |= {name_of(each) for extra, asked in extras.items() if extra != "dev" for each in asked}
+    assert {name_of(line) for line in lines if "==" in line.partition(";")[0]} == needed
+    assert "ruff" not in names
+    assert "pytest" in names
+
+
+def test_every_slow_test_is_there():
+    for line in LIST.read_text().split():
+        file, _, function = line.partition("::")
+        path = ROOT / "tests" / file
+        assert path.is_file(), line
+        assert not function or f"def {function}(" in path.read_text(), line
+    assert LIST.read_text() == "".join(f"{line}\n" for line in sorted(listed()))
+
+
+def test_what_takes_long_is_slow_alone_and_with_it_a_file_that_does_little_else():
+    seconds = defaultdict(lambda: defaultdict(list))
+    seconds["quick.py"] |= {"test_a": [0.01] * 900, "test_b": [0.0]}
+    seconds["mixed.py"] |= {"test_a": [0.01] * 900, "test_b": [0.5, 0.01]}
+    seconds["whole.py"] |= {"test_a": [0.01] * 9, "test_b": [30.0]}
+    lines = slow_of(seconds)
+    assert lines == ["mixed.py::test_b", "whole.py"]
+    chosen = [is_slow(file, name, frozenset(lines)) for file in seconds for name in seconds[file]]
+    assert chosen == [False, False, False, True, True, True]
