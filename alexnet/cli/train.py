@@ -25,6 +25,7 @@ def train(
     dry_run: bool = False,
     fast: Fast = False,
     no_cues: bool = False,
+    minutes: float | None = None,
     division: Divided = ALONE,
 ) -> None:
     """Train a network on your images. Nothing but the path is needed.
@@ -33,6 +34,7 @@ def train(
 
     For example:
       alexnet train photos/
+      alexnet train photos/ --minutes 10
       alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
       alexnet train photos/ --weights imagenet
       alexnet train photos/ --exclude doctor/photos/exclude.jsonl class_weights=balanced
@@ -63,6 +65,9 @@ def train(
     no_cues
         Do not first measure, in seconds, what color and shape alone reach, and whether image size, file size,
         compression or borders give the classes away. It changes nothing in the training.
+    minutes
+        How long the run shall take: epochs, crop sizes and width of the network are planned for the speed of this
+        machine. By default what suits the images, and no more than 15; for the recipe photos.
     """
     from alexnet.cli import tables, tables_networks, terminal
     from alexnet.text import duration
@@ -80,6 +85,7 @@ def train(
         on_prepared=tables.prepared,
         changes=changes,
         cues=not no_cues,
+        minutes=minutes,
     )
     if plan.speaks:
         tables.plan(plan.lines())
