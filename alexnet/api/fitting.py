@@ -117,8 +117,7 @@ class Fitting:
         total = (MINUTES if self.minutes is None else self.minutes) * 60 * SPARE
 
         def settled(candidate: Candidate) -> Recipe:
-            fields = Decision("time", "", {**candidate.fields(), "model.dropout": 0.3 if candidate.width < 1 else 0.5})
-            return apply(recipe, [fields], self.given)[0]
+            return apply(recipe, [Decision("time", "", candidate.fields())], self.given)[0]
 
         def seconds(candidate: Candidate, *, exact: bool = False) -> float:
             """Of one epoch with its share of the validation."""

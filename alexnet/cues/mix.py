@@ -6,6 +6,7 @@ log loss. Where that gains nothing, nothing is added.
 """
 
 import json
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.cues.kernel import choose, fit, squared_distances, typical_distance
+from alexnet.cues.kernel import Choice, fit, squared_distances, typical_distance
 from alexnet.cues.measure import MOST_TRAIN, chosen
 from alexnet.data.dataset import Prepared, Split
 from alexnet.evaluation.calibration import logarithms
@@ -32,6 +33,8 @@ FEWEST = 40  # validation images on which two numbers can be fitted
 MOST_IMAGES = 2000  # of the validation images that are asked
 GAIN = 2.0  # of the sum of the log loss, that each number has to earn (twice the one of Akaike's criterion)
 LEAST_TRUST = 0.05  # of the factor of the network's logits; a network that knows nothing would ask for 0
+# A narrow kernel and a firm penalty: others are no better, and ask for weights whose sums float32 does not hold well.
+CHOICE = Choice(width=4.0, penalty=0.3, left_out=math.nan)
 BLOCK = 100  # images described at once, which limits the memory
 
 
@@ -90,23 +93,24 @@ def fitted(
         network, lambda some: held_out.read(asked[some]), len(asked), precision=precision, progress=progress
     )
     labels, truth = train.labels[rows], held_out.labels[asked]
-    says, tensors = {}, {}
+    says: dict[str, NDArray[np.float64]] = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
     for name, features in seen.items():
         distances = squared_distances(features, features)
         typical = typical_distance(distances)
-        choice = choose(distances / typical, labels, classes)
-        model = fit(distances / typical, labels, classes, choice)
-        width = choice.width / typical
+        model = fit(distances / typical, labels, classes, CHOICE)
+        width = CHOICE.width / typical
         weights = torch.from_numpy(np.asarray(model.weights - model.weights.mean(1, keepdims=True), np.float32))
-        anchors = torch.from_numpy(features)
-        says[name] = np.asarray(kernel(torch.from_numpy(known[name]), anchors, width) @ weights, np.float64)
-        tensors[name] = (anchors, weights, width)
+        center = torch.from_numpy(features).mean(0)
+        anchors = torch.from_numpy(features) - center
+        says[name] = np.asarray(kernel(torch.from_numpy(known[name]) - center, anchors, width) @ weights, np.float64)
+        tensors[name] = {"center": center, "anchors": anchors, "weights": weights, "width": torch.tensor(width)}
     factors = mixing_weights(logarithms(probabilities), says, truth)
     total = logarithms(probabilities) + sum(factor * says[name] for name, factor in factors.items())
     stored = {}
-    for name, (anchors, weights, width) in tensors.items():
+    for name, parts in tensors.items():
         if factors[name]:
-            parts = {"anchors": anchors, "weights": weights * factors[name], "width": torch.tensor(width)}
+            parts["weights"] = parts["weights"] * factors[name]
             stored |= {f"{PREFIX}{name}.{part}": value.float().contiguous() for part, value in parts.items()}
     alone = float((probabilities.argmax(1) == truth).mean())
     return stored, Mix(factors, len(truth), alone, float((total.argmax(1) == truth).mean()))

@@ -17,6 +17,7 @@ LEVELS = 8  # of each color channel
 GRID, CELLS, ORIENTATIONS = 32, 8, 9  # pixels of the gray square, cells a side, directions
 CLIP = 0.2
 SMALL = 1e-2  # a gradient of a tenth of a gray level, squared
+DARK = 1.0  # gray level below which the root does not magnify differences, which may be rounding
 EMPTY = 1e-6  # share of the pixels in a cell of the histogram that counts as none
 COLOR, SHAPE = "color", "shape"
 PREFIX = "cue."  # of its tensors among those of a network
@@ -45,7 +46,7 @@ def color_features(squares: Tensor) -> Tensor:
 def shape_features(squares: Tensor) -> Tensor:
     """Histograms of oriented gradients of the square root of the luma: (N, 3, 64, 64) to (N, 1764)."""
     luma = 0.299 * squares[:, :1] + 0.587 * squares[:, 1:2] + 0.114 * squares[:, 2:]  # ITU-R 601-2
-    gray = (F.avg_pool2d(luma, SIDE // GRID) + 1e-3).sqrt()
+    gray = (F.avg_pool2d(luma, SIDE // GRID) + DARK).sqrt()
     down = F.pad(gray[:, :, 2:] - gray[:, :, :-2], (0, 0, 1, 1))
     right = F.pad(gray[:, :, :, 2:] - gray[:, :, :, :-2], (1, 1, 0, 0))
     strength = (down * down + right * right + 1e-12).sqrt()
@@ -61,6 +62,7 @@ def shape_features(squares: Tensor) -> Tensor:
     return (blocks / (blocks.square().sum(1, keepdim=True) + SMALL).sqrt()).flatten(1)
 
 
+PARTS = ("center", "anchors", "weights", "width")
 FEATURES = {COLOR: color_features, SHAPE: shape_features}
 
 
@@ -68,8 +70,8 @@ class CueBranch(nn.Module):
     """Adds up what kernel classifiers say of views (N, 3, H, H) in 0..255: (N, classes).
 
     Args:
-        tensors: for each cue `NAME.anchors` (n, features), `NAME.weights` (n, classes) and `NAME.width` (), that of
-            the Gaussian kernel in units of a squared distance.
+        tensors: for each cue `NAME.center` (features,), `NAME.anchors` (n, features) less the center, which keeps sums
+            small, `NAME.weights` (n, classes) and `NAME.width` (), the factor of squared distances in the kernel.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]):
@@ -77,7 +79,7 @@ class CueBranch(nn.Module):
         self.names = tuple(name for name in FEATURES if f"{name}.anchors" in tensors)
         for name in self.names:
             part = nn.Module()
-            for key in ("anchors", "weights", "width"):
+            for key in PARTS:
                 part.register_buffer(key, tensors[f"{name}.{key}"].clone())
             self.add_module(name, part)
 
@@ -89,8 +91,10 @@ class CueBranch(nn.Module):
 
     def _answers(self, name: str, features: Tensor) -> Tensor:
         part = self.get_submodule(name)
-        anchors, weights, width = part.anchors, part.weights, part.width
-        return torch.matmul(kernel(features, anchors, width), weights)  # type: ignore[arg-type]
+        center, anchors, weights, width = (part.get_buffer(key) for key in PARTS)
+        near = kernel(features - center, anchors, width)
+        exact = torch.float32 if near.device.type == "mps" else torch.float64  # large terms cancel in this sum
+        return torch.matmul(near.to(exact), weights.to(exact)).float()
 
 
 def kernel(features: Tensor, anchors: Tensor, width: Tensor | float) -> Tensor:

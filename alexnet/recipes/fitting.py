@@ -97,7 +97,7 @@ def size_decision(side: int) -> Decision:
     else:
         conv1 = {"model.conv1_kernel": 5, "model.conv1_stride": 1, "model.conv1_padding": 2}
         text = f"images of {side} pixels: no zoom, conv1 with kernels of 5 and a stride of 1"
-    zoom = {"augment.min_area": 0.7, "augment.max_aspect": 1.15, "augment.rotation": 5.0}
+    zoom = {"augment.min_area": 0.7, "augment.max_aspect": 1.15, "augment.rotation": 5.0, "model.dropout": 0.3}
     return Decision("size", text, {"prepare_size": size, **conv1, **zoom})
 
 
@@ -179,9 +179,6 @@ def step_decisions(recipe: Recipe, images: int, steps: int) -> list[Decision]:
     if recipe.epochs < wanted_epochs(images) / 2 and (augment.mixup or augment.cutmix):
         text = f"mixup and cutmix off: they pay with more than {recipe.epochs} epochs"
         out.append(Decision("mixing", text, {"augment.mixup": 0.0, "augment.cutmix": 0.0}))
-    if getattr(recipe.model, "width", 1.0) < 1:
-        text = "dropout 0.3: the network is narrow"
-        out.append(Decision("dropout", text, {"model.dropout": 0.3}))
     decay = min(recipe.average_decay, round(max(1 - 6 / max(steps, 1), 0.5), 4))
     if decay < recipe.average_decay:
         text = f"average_decay={decay}: the moving average of the weights must forget the first of {steps:,} steps"

@@ -299,7 +299,7 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)
     model.to_empty(device="cpu")
-    model.load_state_dict(_read_tensors(folder, MODEL))
+    model.load_state_dict(attach_cue(model, _read_tensors(folder, MODEL)))
     cue = read_sealed(run, CUE)
     if cue is not None:
         attach_cue(model, safetensors.torch.load(cue))
