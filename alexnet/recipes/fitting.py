@@ -15,13 +15,12 @@ from alexnet.text import percent
 PASSES = 200_000  # images that a network is shown in a run: what a few thousand photos need, from scratch
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 150
 PATIENCE = 3  # with more time, so many times as many epochs; beyond that a network learns its images by heart
-ENOUGH = 0.6  # of the wanted epochs: with fewer of them a narrower network learns more
+ENOUGH = 0.4  # of the wanted epochs: with fewer of them a narrower network learns more
 SMALL, MIDDLE = 40, 80  # pixels of the shorter side, up to which strides are 1 and 2
 PHOTO = 128  # from here on images are treated as photos
 SMALLEST = 24  # pixels to which smaller images are enlarged
 UNEVEN = 10.0  # times as many images in the largest class as in the smallest
 FEW_OF_A_CLASS = 1000
-WIDTHS = (1.0, 0.7, 0.5, 0.35, 0.25)
 LOST = 0.25  # share of what outlines know of the classes that is lost in mirror images, from which they are others
 SURE = 0.01  # probability of a difference by chance
 
@@ -104,18 +103,15 @@ def size_decision(side: int) -> Decision:
 def candidates(prepare_size: int) -> tuple[Candidate, ...]:
     """Networks for images prepared at this size, from the most to the least work."""
     if prepare_size > PHOTO:
-        sizes = [(96, 128, 160)] * 3 + [(80, 96, 128), (64, 80, 96)]
+        full, less, least = (96, 128, 160), (80, 96, 112), (64, 80, 96)
     elif prepare_size > MIDDLE:
-        sizes = [(96, 112, 128)] * 3 + [(80, 96, 112), (64, 80, 96)]
-    elif prepare_size > SMALL:
-        sizes = [(3 * prepare_size // 4, prepare_size)] * 5
+        full, less, least = (96, 112, 128), (80, 96, 112), (64, 80, 96)
     else:
-        sizes = [(prepare_size,)] * 5
-    widths = WIDTHS if prepare_size > SMALL else WIDTHS[1:] + (0.18,)
-    return tuple(
-        Candidate(width, tuple(min(size, prepare_size) for size in crops))
-        for width, crops in zip(widths, sizes, strict=True)
-    )
+        full = less = least = (3 * prepare_size // 4, prepare_size) if prepare_size > SMALL else (prepare_size,)
+    if prepare_size <= SMALL:  # with a stride of 1 they take as much work as a photo; wider ones gain little
+        return tuple(Candidate(width, full) for width in (0.7, 0.5, 0.35, 0.25, 0.18))
+    steps = ((1.0, full), (0.7, full), (0.5, full), (0.5, less), (0.35, less), (0.25, least))
+    return tuple(Candidate(width, tuple(min(size, prepare_size) for size in crops)) for width, crops in steps)
 
 
 def wanted_epochs(images: int) -> int:
