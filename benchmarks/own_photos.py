@@ -4,13 +4,13 @@
     python benchmarks/own_photos.py --table
 
 Ours is `alexnet train FOLDER --minutes M` with nothing else, on one thread. The classical baselines are kernel
-classifiers of a color histogram, of HOG and of both (`alexnet.cues`), which take seconds. torchvision's ResNet-18 (crops
-of 96 pixels) and AlexNet (crops of 128) train from scratch on the same prepared images with our random crops and mirror
+classifiers of a color histogram, of HOG and of both (`alexnet.cues`), which take seconds. torchvision's ResNet-18
+(crops of 96 pixels) and AlexNet (of 128) train from scratch on the same prepared images with our random crops and mirror
 images for as many minutes of processor time, AdamW with a learning rate that rises and falls over that time. `test` is
 reported where there is one, otherwise `val`, on which our best epoch and the share of the cues were chosen; the others
 choose nothing on it, and report their last weights.
 
-A row for each set, method and seed goes to benchmarks/results/own_photos.jsonl; what it holds already is not done again.
+A row for each set, method and seed goes to benchmarks/results/own_photos.jsonl; what it holds is not done again.
 `right` has a bit for every image of the split, so that methods can be compared image by image.
 """
 
@@ -37,6 +37,7 @@ NAMES = {OURS: "`alexnet train FOLDER`", RESNET: "ResNet-18", ALEXNET: "torchvis
 CROPS = {RESNET: 96, ALEXNET: 128}
 RATES = {RESNET: 1e-3, ALEXNET: 3e-4}
 BATCH = 64
+COMMAND = "python benchmarks/own_photos.py"
 
 
 def ours(folder: str, seed: int, minutes: float) -> dict[str, Any]:
@@ -60,9 +61,7 @@ def cues(folder: str) -> dict[str, Any]:
 
     prepared = prepared_of(folder, 192)
     split, classes = reported(prepared), len(prepared.class_names)
-    seen, asked = (
-        _look(prepared.splits[name], 10**9, (), lambda *_: None) for name in ("train", split)
-    )
+    seen, asked = (_look(prepared.splits[name], 10**9, (), lambda *_: None) for name in ("train", split))
     pairs = {}
     for name, of in (("color histogram", color_histogram), ("HOG", hog)):
         features, others = of(seen.squares), of(asked.squares)
@@ -177,10 +176,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             a, b = unpacked(first), unpacked(base)
             only = int((a & ~b).sum()), int((b & ~a).sum())
             contest = f"{only[0]} : {only[1]}, p = {mcnemar(*only):.2g}"
-        lines.append(
-            (f"{key[0]} ({first['images']}, {first['split']})", f"{key[1]:g}", *map(cell, (OURS, CUES, RESNET, ALEXNET)),
-             contest)
-        )  # fmt: skip
+        cells = map(cell, (OURS, CUES, RESNET, ALEXNET))
+        lines.append((f"{key[0]} ({first['images']}, {first['split']})", f"{key[1]:g}", *cells, contest))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -235,7 +232,7 @@ def main() -> None:
                     "hits": int(right.sum()),
                     **spent,
                     "right": packed(right),
-                    "command": f"python benchmarks/own_photos.py {name} --minutes {minutes:g} --seeds {number} --who {who}",
+                    "command": f"{COMMAND} {name} --minutes {minutes:g} --seeds {number} --who {who}",
                     "processor": environment()["processor"],
                     "cores": os.cpu_count(),
                     "torch": torch.__version__,

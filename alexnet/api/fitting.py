@@ -1,16 +1,18 @@
 """Fits a recipe to the images and to the clock before a run begins, where the recipe asks for it (`fit=data`)."""
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from alexnet.cues.facts import facts_of_prepared, typical_side
 from alexnet.data.dataset import Prepared
-from alexnet.data.open import is_prepared
 from alexnet.data.loader import steps_per_epoch
+from alexnet.data.open import is_prepared
 from alexnet.errors import UsageError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.fitting import (
@@ -28,12 +30,16 @@ from alexnet.recipes.fitting import (
 )
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import Recipe, differences
+from alexnet.runs.run import RunFolder, sealing
+from alexnet.storage.files import write_file
 from alexnet.text import duration
 from alexnet.training.pace import FORWARD, evaluation_images, seconds_at, seconds_per_image
+from alexnet.training.search import COST, declared_settings, search
 from alexnet.weights.published import describe_published
 
 MINUTES = 15.0  # that a run takes at most if nobody says how many; on two cores it is enough for a few thousand photos
 SPARE = 0.92  # of the time, that is planned: the start of the program, checkpoints and the report take the rest
+SEARCH = "search.jsonl"
 LEAST_SECONDS = 5.0  # of training, however little time is left
 
 
@@ -49,10 +55,12 @@ class Fitting:
 
     given: frozenset[str]
     minutes: float | None = None
+    tries: int = 0  # settings of a search before the run; 0: none
     measures: bool = True  # False: several processes must decide the same, so the clock has no say
     began: float = field(default_factory=time.monotonic)
     side: int = 0
     decisions: list[Decision] = field(default_factory=list)
+    rows: tuple[Mapping[str, Any], ...] = ()  # of the search
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0.05 <= self.minutes <= 1e6:
@@ -61,20 +69,30 @@ class Fitting:
                 fix="Give a number of minutes, such as 10.",
                 code="E2020",
             )
-        if self.minutes is not None and not self.measures:
+        if self.tries:
+            declared_settings(RECIPES["photos"], self.tries)  # a wrong number is refused before anything is done
+        if (self.minutes is not None or self.tries) and not self.measures:
             raise UsageError(
-                "minutes is for one process: several, of torchrun, would each measure another speed",
+                "minutes and search are for one process: several, of torchrun, would each measure and search",
                 fix="Give epochs=N instead.",
                 code="E2021",
             )
         if self.minutes is not None and "epochs" in self.given:
-            raise UsageError(
-                "minutes and epochs both say how long a run is", fix="Give one of them.", code="E2022"
-            )
+            raise UsageError("minutes and epochs both say how long a run is", fix="Give one of them.", code="E2022")
 
     def before(self, recipe: Recipe, data: str, labels: Path | None) -> Recipe:
-        """Decides at which size images are prepared, and conv1 with it."""
+        """Decides at which size images are prepared, and conv1 with it.
+
+        Raises:
+            UsageError: E2023, minutes were given for a recipe that says itself how long it is.
+        """
         if recipe.fit != "data":
+            if self.minutes is not None:
+                raise UsageError(
+                    f"the recipe {recipe.name} says itself how long a run is: {recipe.epochs} epochs",
+                    fix="Leave minutes out and give epochs=N, or use the recipe photos, which plans for the time.",
+                    code="E2023",
+                )
             return recipe
         prepared = is_prepared(data)
         self.side = recipe.prepare_size if prepared else typical_side(data, labels)
@@ -89,17 +107,24 @@ class Fitting:
     ) -> Recipe:
         """Decides the rest; the recipe that it returns is fitted, and can be repeated."""
         if recipe.fit != "data":
-            return recipe
+            return self._searched(recipe, prepared, device, progress)
         facts = facts_of_prepared(prepared, self.side or prepared.size, progress)
         recipe = self._apply(recipe, data_decisions(facts))
         recipe = self._timed(recipe, prepared, facts, device, progress)
         steps = steps_per_epoch(facts.images, recipe) * recipe.epochs
         recipe = self._apply(recipe, step_decisions(recipe, facts.images, steps))
-        return replace(recipe, fit="none")
+        return self._searched(replace(recipe, fit="none"), prepared, device, progress)
 
     def lines(self) -> dict[str, str]:
         """What was decided and why, one line each."""
         return {decision.topic: decision.text for decision in self.decisions}
+
+    def _searched(self, recipe: Recipe, prepared: Prepared, device: torch.device, progress: ProgressCallback) -> Recipe:
+        if not self.tries:
+            return recipe
+        found = search(recipe, prepared, device, self.tries, progress)
+        self.rows = found.rows
+        return self._apply(recipe, [Decision("search", found.line(), found.fields)])
 
     def _apply(self, recipe: Recipe, found: Sequence[Decision], keep: frozenset[str] = frozenset()) -> Recipe:
         recipe, told = apply(recipe, found, self.given | keep)
@@ -130,8 +155,7 @@ class Fitting:
             else:
                 sizes = [size for _, size in one.growing_crops] or [one.model.crop_size]
                 area = sum(
-                    share * size**2
-                    for share, size in zip(_shares(one.growing_crops) or [1.0], sizes, strict=True)
+                    share * size**2 for share, size in zip(_shares(one.growing_crops) or [1.0], sizes, strict=True)
                 )
                 each = seconds_at(one, prepared, device, sizes[0]) * area / sizes[0] ** 2
             progress("measuring how fast this machine is", 1, 1)
@@ -144,7 +168,8 @@ class Fitting:
         candidate, epochs, each = choose_candidate(facts.images, recipe.prepare_size, left(), seconds, most=most)
         if self.measures and "epochs" not in self.given:
             each = seconds(candidate, exact=True)
-            epochs = max(1, min(most, int(left() / each)))
+            share = 1 + COST if self.tries else 1.0  # of a run with its search
+            epochs = max(1, min(most, int(left() / each / share)))
         fields = {**candidate.fields(), "epochs": epochs}
         crops = ", ".join(map(str, candidate.crops))
         text = f"{epochs} epochs, width {candidate.width:g}, crops of {crops} pixels: "
@@ -160,6 +185,13 @@ class Fitting:
                 "" if self.minutes else f"; with more time (--minutes) up to {PATIENCE * wanted}"
             )
         return self._apply(recipe, [Decision("time", text, fields)])
+
+
+def write_search(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the short runs of a search into a new run folder, one row each: search.jsonl."""
+    if not (run.folder / SEARCH).exists():
+        with sealing(run, SEARCH):
+            write_file(run.folder / SEARCH, "".join(json.dumps(dict(row)) + "\n" for row in rows).encode())
 
 
 def _shares(growing: tuple[tuple[float, int], ...]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet.api.bars import TrainingBars, in_notebook, progress_callback
 from alexnet.api.dataset import Data, named_images
-from alexnet.api.fitting import Fitting, few_images, given_fields
+from alexnet.api.fitting import Fitting, few_images, given_fields, write_search
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.api.warning import warn_of_assumed
@@ -91,6 +91,7 @@ class TrainingPlan:
     cues: Cues | None = None  # what simple cues know; see `alexnet.cues`
     cues_missing: str = ""  # why they were not measured
     decided: Mapping[str, str] = field(default_factory=dict)  # what was fitted to the images and the clock, and why
+    searched: Sequence[Mapping[str, Any]] = ()  # the short runs of a search, one row each
 
     @property
     def recipe(self) -> Recipe:
@@ -147,6 +148,8 @@ class TrainingPlan:
         if self.speaks:
             if self.cues is not None:
                 write_cues(record, self.cues)
+            if self.searched:
+                write_search(record, self.searched)
             note_last(record.folder)
         return Run(record)
 
@@ -212,6 +215,7 @@ def plan(
     changes: Sequence[str] = (),
     cues: bool = True,
     minutes: float | None = None,
+    search: int = 0,
     **fields: Any,
 ) -> TrainingPlan:
     """Decides and prepares everything for a run, and trains nothing; arguments as for `train`.
@@ -222,6 +226,7 @@ def plan(
         changes: fields to change as one types them: "epochs=20".
         cues: measure what color, shape, and what should not know tell of the classes; takes seconds, changes no result.
         minutes: that the run shall take on this machine; epochs, crops and width are planned for it.
+        search: so many settings are tried first, in short runs on a part of the training images.
 
     Raises:
         AlexNetError: the recipe or the data cannot be used.
@@ -238,7 +243,7 @@ def plan(
     base = base_recipe(recipe, weights, tells=is_speaker(rendezvous))
     spec, table = named_images(data, labels)
     given = given_fields(base, named_fields(base, changes, fields))
-    fitting = Fitting(given, minutes, measures=rendezvous is None)
+    fitting = Fitting(given, minutes, search, measures=rendezvous is None)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
     started_from, chosen = chosen, fitting.before(chosen, spec, table)
     place = device_of_rank(choose_device(device), rendezvous)
@@ -282,6 +287,7 @@ def plan(
         cues=known,
         cues_missing=missing,
         decided=fitting.lines(),
+        searched=fitting.rows,
     )
 
 

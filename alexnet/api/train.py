@@ -31,6 +31,7 @@ def train(
     fast: bool = False,
     cues: bool = True,
     minutes: float | None = None,
+    search: int = 0,
     **fields: Any,
 ) -> Run:
     """Trains a network on images and gives the run.
@@ -56,6 +57,7 @@ def train(
         cues: first measure what simple cues know of the classes, as a baseline; takes seconds, changes no result.
         minutes: that the run shall take on this machine; by default what suits the images, 15 at most. Only for
             recipes that fit themselves to images and time, as photos does.
+        search: so many settings, 2 to 8, are tried first, in short runs on a part of the training images.
         fields: of the recipe to change: epochs=20, dropout=0.3, `**{"model.norm": "none"}`.
 
     Raises:
@@ -81,6 +83,7 @@ def train(
         progress=progress,
         cues=cues,
         minutes=minutes,
+        search=search,
         **fields,
     )
     return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress, fast=fast)

@@ -21,7 +21,7 @@ from alexnet.data.dataset import Prepared, Split
 from alexnet.evaluation.calibration import logarithms
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.views import central_view
-from alexnet.models.cue_branch import FEATURES, PREFIX, CueBranch, kernel, square
+from alexnet.models.cue_branch import FEATURES, PREFIX, kernel, square
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import CUE, load_model
@@ -107,7 +107,7 @@ def fitted(
         tensors[name] = {"center": center, "anchors": anchors, "weights": weights, "width": torch.tensor(width)}
     factors = mixing_weights(logarithms(probabilities), says, truth)
     total = logarithms(probabilities) + sum(factor * says[name] for name, factor in factors.items())
-    stored = {}
+    stored: dict[str, Tensor] = {}
     for name, parts in tensors.items():
         if factors[name]:
             parts["weights"] = parts["weights"] * factors[name]
@@ -121,8 +121,8 @@ def mixing_weights(
 ) -> dict[str, float]:
     """Finds how much each cue counts beside the logits (N, classes) of a network; 0 where it earns too little.
 
-    The log loss of softmax(b * network + sum of c_i * cue_i) is convex in b and c, so Newton's steps find its minimum; a
-    cue is added if it lowers the sum of the loss by `GAIN`, the better one first. What is returned is c / b.
+    The log loss of softmax(b * network + sum of c_i * cue_i) is convex in b and c, so Newton's steps find its minimum;
+    a cue is added if it lowers the sum of the loss by `GAIN`, the better one first. What is returned is c / b.
     """
     parts: list[str] = []
     best, factors = _least_loss([network], labels)
@@ -140,9 +140,7 @@ def mixing_weights(
     return {name: float(factors[1 + parts.index(name)]) / trust if name in parts else 0.0 for name in says}
 
 
-def _least_loss(
-    parts: list[NDArray[np.float64]], labels: NDArray[np.int64]
-) -> tuple[float, NDArray[np.float64]]:
+def _least_loss(parts: list[NDArray[np.float64]], labels: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
     """The least sum of the log loss over the images, and the factors of the parts at which it lies."""
     stacked = np.stack([part - part.mean(1, keepdims=True) for part in parts], -1)  # (N, classes, parts)
     true_class = stacked[np.arange(len(labels)), labels]

@@ -1,4 +1,4 @@
-"""Writes the branch of cues as ONNX nodes: what color and shape alone add to the logits; see `alexnet.models.cue_branch`.
+"""Writes the branch of cues as ONNX nodes: what color and shape alone add to the logits (`alexnet.models.cue_branch`).
 
 The operators are those of opset 13. Resizing is two matrix products, as for the view.
 """
@@ -76,7 +76,9 @@ def add_cue(graph: Any, cue: CueBranch, view: str, side: int) -> str:
         theirs = anchors.square().sum(1)[None].numpy()
         distances = make("Sub", make("Add", own, theirs), make("Mul", products, 2.0))
         near = make("Exp", make("Mul", make.at_least(distances, 0.0), -float(width)))
-        exact = make("MatMul", make("Cast", near, to=DOUBLE), weights.double().numpy())  # large terms cancel in this sum
+        exact = make(
+            "MatMul", make("Cast", near, to=DOUBLE), weights.double().numpy()
+        )  # large terms cancel in this sum
         parts.append(make("Cast", exact, to=FLOAT))
     return parts[0] if len(parts) == 1 else make("Add", *parts)
 
@@ -150,5 +152,3 @@ def _resizing(side: int) -> Any:
 
 def _array(value: Any) -> Any:
     return np.float32(value) if isinstance(value, float | int) else np.asarray(value)
-
-

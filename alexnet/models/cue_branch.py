@@ -1,6 +1,6 @@
 """What color and shape alone say of an image, added to the logits of a trained network: two kernel classifiers.
 
-The features are those of `alexnet.cues.pixels` in a form that changes smoothly with the pixels and that every runtime can
+The features are those of `alexnet.cues.pixels` in a form that changes smoothly with the pixels and that any runtime can
 compute: a color histogram whose pixels are shared among neighboring cells, and HOG (Dalal and Triggs, CVPR 2005). The
 classifiers are fitted by `alexnet.cues.mix`; nothing here is trained by steps.
 """

@@ -231,7 +231,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
         "[ours]",
     ),
     "fit": (
-        "data: size, crops, width, augmentation and number of epochs are decided for the images and the time when a run "
+        "data: size, crops, width, augmentation and number of epochs are decided for images and time when a run "
         "is planned; the run keeps what was decided",
         "[ours]",
     ),

@@ -102,6 +102,9 @@ def size_decision(side: int) -> Decision:
 
 def candidates(prepare_size: int) -> tuple[Candidate, ...]:
     """Networks for images prepared at this size, from the most to the least work."""
+    full: tuple[int, ...]
+    less: tuple[int, ...]
+    least: tuple[int, ...]
     if prepare_size > PHOTO:
         full, less, least = (96, 128, 160), (80, 96, 112), (64, 80, 96)
     elif prepare_size > MIDDLE:

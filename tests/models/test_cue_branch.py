@@ -1,4 +1,4 @@
-"""What color and shape alone add to a network: features by hand, the same answers in every form, and no other effect."""
+"""What color and shape alone add to a network: features by hand, and the same answers in every form."""
 
 import numpy as np
 import pytest
