@@ -5,7 +5,7 @@
 
 Ours is `alexnet train FOLDER --minutes M` with nothing else, on one thread. The classical baselines are kernel
 classifiers of a color histogram, of HOG and of both (`alexnet.cues`), which take seconds. torchvision's ResNet-18
-(crops of 96 pixels) and AlexNet (of 128) train from scratch on the same prepared images with our random crops and mirror
+(crops of 96 pixels) and AlexNet (of 128) train from scratch on the same prepared images with random crops and mirror
 images for as many minutes of processor time, AdamW with a learning rate that rises and falls over that time. `test` is
 reported where there is one, otherwise `val`, on which our best epoch and the share of the cues were chosen; the others
 choose nothing on it, and report their last weights.

@@ -40,6 +40,10 @@ from alexnet.weights.published import describe_published
 MINUTES = 15.0  # that a run takes at most if nobody says how many; on two cores it is enough for a few thousand photos
 SPARE = 0.92  # of the time, that is planned: the start of the program, checkpoints and the report take the rest
 SEARCH = "search.jsonl"
+SIZES = frozenset(
+    {"prepare_size", "growing_crops"}
+    | {f"model.{name}" for name in ("crop_size", "test_size", "conv1_kernel", "conv1_stride", "conv1_padding")}
+)
 LEAST_SECONDS = 5.0  # of training, however little time is left
 
 
@@ -63,6 +67,8 @@ class Fitting:
     rows: tuple[Mapping[str, Any], ...] = ()  # of the search
 
     def __post_init__(self) -> None:
+        if self.given & SIZES:
+            self.given |= SIZES  # they must fit one another, so who gives one gives all
         if self.minutes is not None and not 0.05 <= self.minutes <= 1e6:
             raise UsageError(
                 f"minutes={self.minutes:g} is no time in which a network can be trained",

@@ -50,6 +50,7 @@ def facts_of_prepared(prepared: Prepared, side: int, progress: ProgressCallback 
     if prepared.address is not None or len(split) < FEWEST_TRAIN or classes < 2:
         return Facts(counts, side)
     rows = chosen(split.labels, MOST_LOOKED_AT)
+    rows = rows[np.argsort(split.labels[rows], kind="stable")]  # so that every third image is of every class
     squares = np.zeros((len(rows), pixels.SIDE, pixels.SIDE, 3), np.uint8)
     for done, row in enumerate(rows):
         squares[done] = pixels.small_square(split.read([row])[0])

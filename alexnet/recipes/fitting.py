@@ -19,6 +19,7 @@ ENOUGH = 0.4  # of the wanted epochs: with fewer of them a narrower network lear
 SMALL, MIDDLE = 40, 80  # pixels of the shorter side, up to which strides are 1 and 2
 PHOTO = 128  # from here on images are treated as photos
 SMALLEST = 24  # pixels to which smaller images are enlarged
+LOOKS = 16  # at the validation images in a run
 UNEVEN = 10.0  # times as many images in the largest class as in the smallest
 FEW_OF_A_CLASS = 1000
 LOST = 0.25  # share of what outlines know of the classes that is lost in mirror images, from which they are others
@@ -182,8 +183,8 @@ def step_decisions(recipe: Recipe, images: int, steps: int) -> list[Decision]:
     if decay < recipe.average_decay:
         text = f"average_decay={decay}: the moving average of the weights must forget the first of {steps:,} steps"
         out.append(Decision("average", text, {"average_decay": decay}))
-    every = max(1, round(recipe.epochs / 16))
-    if every != recipe.evaluate_every:
+    every = round(recipe.epochs / LOOKS)
+    if every >= 1 and every != recipe.evaluate_every:
         out.append(Decision("evaluation", f"validation every {every} epochs", {"evaluate_every": every}))
     return out
 
@@ -226,7 +227,7 @@ def choose_candidate(
     for candidate in candidates(prepare_size):
         each = cost(candidate)
         epochs = max(1, min(most, int(seconds / each)))
-        if found is None or epochs > found[1]:
+        if found is None or each < found[2]:
             found = candidate, epochs, each
         if epochs >= min(wanted, most):
             return candidate, epochs, each
