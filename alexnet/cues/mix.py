@@ -25,7 +25,7 @@ from alexnet.models.cue_branch import FEATURES, PREFIX, kernel, square
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import CUE, load_model
-from alexnet.runs.run import RunFolder, sealing
+from alexnet.runs.run import RunFolder, read_sealed, sealing
 from alexnet.storage.files import write_file
 from alexnet.text import percent
 
@@ -75,6 +75,19 @@ def mix_run(
     with sealing(run, CUE):
         write_file(run.folder / CUE, safetensors.torch.save(tensors, {"mix": about}))
     return mix
+
+
+def mix_of(run: RunFolder) -> Mix | None:
+    """What was added to the network of a run; None if that was not tried.
+
+    Raises:
+        UntrustedFileError: E651, the file is damaged.
+    """
+    content = read_sealed(run, CUE)
+    if content is None:
+        return None
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return Mix(**json.loads(header["__metadata__"]["mix"]))
 
 
 def fitted(

@@ -9,7 +9,7 @@ import torch
 
 import alexnet as package
 from alexnet.cues.facts import facts_of_prepared, side_of
-from alexnet.cues.mix import GAIN, mixing_weights
+from alexnet.cues.mix import GAIN, mix_of, mixing_weights
 from alexnet.data.dataset import open_prepared
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
@@ -156,5 +156,9 @@ def test_the_mix_is_kept_as_it_was_chosen(run):
     with safetensors.safe_open(run[1].folder / CUE, framework="pt") as file:
         about = json.loads(file.metadata()["mix"])
     assert about["images"] == 90
+    assert mix_of(run[1].record).line() == (
+        f"what color alone says is added to the network's answers: {100 * about['alone']:.1f} % without, "
+        f"{100 * about['mixed']:.1f} % with, on the 90 validation images that chose how much"
+    )
     assert about["mixed"] > about["alone"]
     assert torch.isfinite(load_model(run[1].record).cue.get_buffer("color.anchors")).all()

@@ -26,8 +26,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 import alexnet
 from alexnet import errors
 from alexnet.api import records
-from alexnet.api.fitting import Fitting
 from alexnet.api import run as api_run
+from alexnet.api.fitting import Fitting
 from alexnet.api.image_input import list_images
 from alexnet.data.dataset import open_prepared
 from alexnet.data.images import read_image

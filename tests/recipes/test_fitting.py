@@ -60,7 +60,7 @@ def test_every_network_that_may_be_chosen_can_be_built_for_the_images(prepare_si
         for crop in candidate.crops:
             assert min(grid_sizes(replace(recipe.model, crop_size=crop)).values()) >= 1
         assert recipe.model.crop_size == recipe.model.test_size <= prepare_size
-        assert [share for share, _ in recipe.growing_crops][0] == 0
+        assert recipe.growing_crops[0][0] == 0
         outline(recipe.model)
         work.append(candidate.width**2 * sum(crop**2 for crop in candidate.crops))
     assert work == sorted(work, reverse=True)
@@ -184,7 +184,11 @@ def test_what_a_user_gives_is_never_changed():
     given = frozenset({"augment.mixup", "class_weights", "augment.color_noise", "batch_size"})
     recipe, told = fitting.apply(PHOTOS, found, given)
     assert set(differences(recipe, PHOTOS)) == {"augment.jitter", "augment.cutmix", "model.in_channels"}
-    assert {each.topic for each in told} == {"gray", "color", "mirror"}  # those with nothing left to decide are not told
+    assert {each.topic for each in told} == {
+        "gray",
+        "color",
+        "mirror",
+    }  # those with nothing left to decide are not told
 
 
 def test_the_clothes_get_the_recipe_that_was_chosen_on_them():
