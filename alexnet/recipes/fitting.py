@@ -136,9 +136,10 @@ def data_decisions(facts: Facts) -> list[Decision]:
     if facts.counts and max(facts.counts) >= UNEVEN * max(min(facts.counts), 1):
         text = (
             f"class_weights=balanced: the largest class has {max(facts.counts):,} images, the smallest "
-            f"{min(facts.counts):,}; no class counts more than tenfold"
+            f"{min(facts.counts):,}; no class counts more than tenfold, no label is smoothed toward a rare class, no "
+            "cues are mixed in, and the epoch with the best balanced accuracy is kept"
         )
-        out.append(Decision("balance", text, {"class_weights": "balanced"}))
+        out.append(Decision("balance", text, {"class_weights": "balanced", "label_smoothing": 0.0, "cues": "none"}))
     if facts.images < 1000:
         size = 32 if facts.images >= 300 else 16
         text = f"batches of {size}: {facts.images:,} images would give few steps with more"

@@ -50,7 +50,7 @@ class TrainingState:
     loss_sum: float = 0.0  # over the images of the epoch so far
     errors: float = 0.0  # top-1 errors among these images
     images: int = 0
-    best_error: float | None = None  # top-1 error on the validation split, in [0, 1]
+    best_error: float | None = None  # on the validation split, in [0, 1]; see `error_to_choose_by`
     best_loss: float | None = None
     seconds: float = 0.0  # of training, evaluation included
     best_step: int | None = None

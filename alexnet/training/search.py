@@ -18,6 +18,7 @@ from alexnet.data.dataset import Prepared
 from alexnet.data.loader import prefetch
 from alexnet.data.parts import divided_training
 from alexnet.errors import DivergedError, UsageError
+from alexnet.evaluation.compare import error_to_choose_by
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe, flat, with_fields
@@ -135,4 +136,4 @@ def score(recipe: Recipe, prepared: Prepared, device: torch.device) -> tuple[flo
         except DivergedError:
             return 0.0, math.inf
         found = evaluate(trainer.trained, prepared, "val", class_names=prepared.class_names, precision=recipe.precision)
-        return 1 - found.top1_error, found.log_loss
+        return 1 - error_to_choose_by(found, recipe.class_weights), found.log_loss
