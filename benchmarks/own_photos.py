@@ -2,6 +2,7 @@
 
     python benchmarks/own_photos.py FOLDER... [--minutes 5] [--seeds 0 1 2] [--who ours cues resnet18 alexnet]
     python benchmarks/own_photos.py --table
+    python benchmarks/own_photos.py --readme README.md README.zh-CN.md
 
 Ours is `alexnet train FOLDER --minutes M` with nothing else, on one thread. The classical baselines are kernel
 classifiers of a color histogram, of HOG and of both (`alexnet.cues`), which take seconds. torchvision's ResNet-18
@@ -181,6 +182,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def with_table(text: str, new: str) -> str:
+    """A page with its table of these results replaced: the lines from the one that begins as the first on."""
+    lines, first = text.splitlines(keepends=True), new.splitlines()[0].split("|")[1]
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"|{first}|"))
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    return "".join([*lines[:start], new + "\n", *lines[end:]])
+
+
 def read_results(path: Path = RESULTS) -> list[dict[str, Any]]:
     """The rows so far."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -195,7 +204,12 @@ def main() -> None:
     parser.add_argument("--who", nargs="+", default=[OURS, CUES, RESNET, ALEXNET])
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--readme", type=Path, nargs="*", default=[], help="pages whose table is written anew")
     arguments = parser.parse_args()
+    for page in arguments.readme:
+        page.write_text(with_table(page.read_text(), table(read_results(arguments.out))))
+    if arguments.readme:
+        return
     if arguments.table:
         print(table(read_results(arguments.out)))
         return

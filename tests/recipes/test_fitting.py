@@ -181,7 +181,9 @@ def test_strong_regularization_only_where_there_are_steps_enough(epochs, steps, 
 
 def test_what_a_user_gives_is_never_changed():
     found = fitting.data_decisions(facts(color=0.8, shape=0.3, counts=(400, 8), gray=True))
-    given = frozenset({"augment.mixup", "class_weights", "label_smoothing", "cues", "augment.color_noise", "batch_size"})
+    given = frozenset(
+        {"augment.mixup", "class_weights", "label_smoothing", "cues", "augment.color_noise", "batch_size"}
+    )
     recipe, told = fitting.apply(PHOTOS, found, given)
     assert set(differences(recipe, PHOTOS)) == {"augment.jitter", "augment.cutmix", "model.in_channels"}
     assert {each.topic for each in told} == {
