@@ -245,7 +245,12 @@ def plan(
     given = given_fields(base, named_fields(base, changes, fields))
     fitting = Fitting(given, minutes, search, measures=rendezvous is None)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
-    started_from, chosen = chosen, fitting.before(chosen, spec, table)
+    started_from = chosen
+
+    def size() -> Recipe:
+        return fitting.before(started_from, spec, table)
+
+    chosen = size() if rendezvous is None else rendezvous.first_on_each_machine(size)
     place = device_of_rank(choose_device(device), rendezvous)
     check_processes(place, division.nproc if starts_workers(division) else 1)
     check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)

@@ -162,3 +162,22 @@ def test_the_mix_is_kept_as_it_was_chosen(run):
     )
     assert about["mixed"] > about["alone"]
     assert torch.isfinite(load_model(run[1].record).cue.get_buffer("color.anchors")).all()
+
+
+@pytest.mark.parametrize("to", ["hf", "onnx", "torch-export"])
+def test_what_is_exported_answers_with_the_cue_and_so_does_what_is_imported(run, tmp_path, to):
+    """Exports are compared with the run before they are written, at 1e-4."""
+    model = package.load(run[1].folder)
+    written = model.export(tmp_path / {"hf": "out", "onnx": "out.onnx", "torch-export": "out.pt2"}[to], to=to)
+    assert written.parity.equal
+    assert written.accuracy > 0.95
+    if to == "hf":
+        again = package.load(written.out)
+        assert again.network.cue is not None
+        assert again.fingerprint == model.fingerprint
+
+
+def test_a_run_that_starts_from_another_leaves_its_cue_behind(run):
+    planned = package.plan(run[0].data, weights=run[1].folder, device="cpu", cues=False, epochs=1)
+    assert planned.recipe.cues == "none"
+    assert planned.check().loss > 0
