@@ -29,7 +29,7 @@ from alexnet.recipes.fitting import (
     wanted_epochs,
 )
 from alexnet.recipes.named import RECIPES
-from alexnet.recipes.recipe import Recipe, differences
+from alexnet.recipes.recipe import Recipe, differences, with_fields
 from alexnet.runs.run import RunFolder, sealing
 from alexnet.storage.files import write_file
 from alexnet.text import duration
@@ -51,6 +51,12 @@ def given_fields(base: Recipe, named: frozenset[str]) -> frozenset[str]:
     """The fields that a user decided: those named, and those in which a record differs from the recipe of its name."""
     known = RECIPES.get(base.name)
     return named if known is None else named | frozenset(differences(base, known))
+
+
+def unchanged(base: Recipe, before: Recipe, after: Recipe) -> Recipe:
+    """The base with what was fitted set in it, so that a plan names as overrides only what a user has changed."""
+    fitted_fields = {name: value for name, (_, value) in differences(after, before).items()}
+    return with_fields(base, {name: value for name, value in fitted_fields.items() if name != "model.num_classes"})
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 from alexnet.api.bars import TrainingBars, in_notebook, progress_callback
 from alexnet.api.dataset import Data, named_images
-from alexnet.api.fitting import Fitting, few_images, given_fields, write_search
+from alexnet.api.fitting import Fitting, few_images, given_fields, unchanged, write_search
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.api.warning import warn_of_assumed
@@ -41,7 +41,7 @@ from alexnet.evaluation.run_calibration import calibrate_run
 from alexnet.kernels.device import check_processes, choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
-from alexnet.recipes.recipe import Recipe, differences, for_classes, named_fields, override, with_fields
+from alexnet.recipes.recipe import Recipe, for_classes, named_fields, override, with_fields
 from alexnet.runs.pretrained import assumed_of, fine_tuning, open_network
 from alexnet.runs.run import RunFolder, refuse_existing
 from alexnet.runs.start import images_of_run, note_last, start_or_continue, start_run
@@ -246,22 +246,18 @@ def plan(
     fitting = Fitting(given, minutes, search, measures=rendezvous is None)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
     started_from = chosen
-
-    def size() -> Recipe:
-        return fitting.before(started_from, spec, table)
-
-    chosen = size() if rendezvous is None else rendezvous.first_on_each_machine(size)
     place = device_of_rank(choose_device(device), rendezvous)
     check_processes(place, division.nproc if starts_workers(division) else 1)
     check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(Path(exclude))
     tell = on_prepared if is_speaker(rendezvous) else None
 
-    def prepare_images() -> Prepared:
+    def prepare_images() -> tuple[Recipe, Prepared]:
+        sized = fitting.before(started_from, spec, table)
         with progress_callback(progress) as told:
-            return open_images(
+            return sized, open_images(
                 spec,
-                chosen.prepare_size,
+                sized.prepare_size,
                 tell=tell,
                 progress=told,
                 excluded=excluded,
@@ -269,7 +265,7 @@ def plan(
                 labels=table,
             )
 
-    prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
+    chosen, prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
     chosen = for_classes(chosen, len(prepared.class_names))
     with progress_callback(progress) as told:
         chosen = fitting.after(chosen, prepared, place, told)
@@ -326,12 +322,6 @@ def resuming(
         yield TrainingPlan(
             opened.record.data["source"], schedule, (), division, rendezvous, opened.folder, resumed=opened
         )
-
-
-def unchanged(base: Recipe, before: Recipe, after: Recipe) -> Recipe:
-    """The base with what was fitted set in it, so that a plan names as overrides only what a user has changed."""
-    fitted_fields = {name: value for name, (_, value) in differences(after, before).items()}
-    return with_fields(base, {name: value for name, value in fitted_fields.items() if name != "model.num_classes"})
 
 
 def base_recipe(recipe: str | Path | Recipe | None, weights: str | Path | None, *, tells: bool = True) -> Recipe:
