@@ -156,12 +156,19 @@ class Fitting:
         def settled(candidate: Candidate) -> Recipe:
             return apply(recipe, [Decision("time", "", candidate.fields())], self.given)[0]
 
+        known: dict[Recipe, float] = {}  # of those that differ, where width or crops are given
+
         def seconds(candidate: Candidate, *, exact: bool = False) -> float:
             """Of one epoch with its share of the validation."""
             if not self.measures or "epochs" in self.given:
                 return total / most  # so that nothing is measured, and the first fits
-            progress("measuring how fast this machine is", 0, 1)
             one = settled(candidate)
+            if one not in known or exact:
+                known[one] = measured(one, exact)
+            return known[one]
+
+        def measured(one: Recipe, exact: bool) -> float:
+            progress("measuring how fast this machine is", 0, 1)
             if exact:
                 each = seconds_per_image(one, prepared, device)
             else:
@@ -183,8 +190,9 @@ class Fitting:
             share = 1 + COST if self.tries else 1.0  # of a run with its search
             epochs = max(1, min(most, int(left() / each / share)))
         fields = {**candidate.fields(), "epochs": epochs}
-        crops = ", ".join(map(str, candidate.crops))
-        text = f"{epochs} epochs, width {candidate.width:g}, crops of {crops} pixels: "
+        one = settled(candidate)
+        crops = ", ".join(str(size) for _, size in one.growing_crops) or str(one.model.crop_size)
+        text = f"{epochs} epochs, width {one.model.width:g}, crops of {crops} pixels: "
         if "epochs" in self.given or not self.measures:
             text += "for the number of images"
         elif epochs == most and self.minutes is not None:

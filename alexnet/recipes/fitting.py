@@ -97,6 +97,8 @@ def size_decision(side: int) -> Decision:
     else:
         conv1 = {"model.conv1_kernel": 5, "model.conv1_stride": 1, "model.conv1_padding": 2}
         text = f"images of {side} pixels: no zoom, conv1 with kernels of 5 and a stride of 1"
+    if size > side:
+        text += f", enlarged to {size}"
     zoom = {"augment.min_area": 0.7, "augment.max_aspect": 1.15, "augment.rotation": 5.0, "model.dropout": 0.3}
     return Decision("size", text, {"prepare_size": size, **conv1, **zoom})
 

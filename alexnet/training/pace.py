@@ -1,6 +1,8 @@
 """How long an epoch takes here: a few real steps, with their images, at every crop size. Nothing is saved."""
 
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import torch
 
 from alexnet.data.dataset import Prepared, validation_split
 from alexnet.data.loader import prefetch
+from alexnet.errors import DivergedError
 from alexnet.recipes.recipe import Recipe, for_classes
 from alexnet.runs.run import RunFolder
 from alexnet.training.trainer import Trainer
@@ -32,15 +35,18 @@ def seconds_at(recipe: Recipe, prepared: Prepared, device: torch.device, size: i
     """Seconds of training one image at a crop size; the fastest of a few steps, as on a machine that is idle."""
     growing = ((0.0, size),) if recipe.growing_crops else ()
     one = for_classes(replace(recipe, growing_crops=growing, epochs=steps + 1), len(prepared.class_names))
-    trainer = Trainer(RunFolder(Path(), one, prepared.class_names, {}), prepared, device)
-    last = min(steps + 1, trainer.clock.steps)
     times = []
-    with prefetch(trainer.batches(0, last), PREFETCHED) as batches:
-        for step in range(last):
-            started = time.monotonic()
-            images, targets = next(batches)
-            trainer.take_step(images, targets, trainer.clock.at(step))
-            times.append((time.monotonic() - started) / len(images))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(RunFolder(Path(folder), one, prepared.class_names, {}), prepared, device)
+        last = min(steps + 1, trainer.clock.steps)
+        with prefetch(trainer.batches(0, last), PREFETCHED) as batches, suppress(DivergedError):  # the run will say so
+            for step in range(last):
+                started = time.monotonic()
+                images, targets = next(batches)
+                try:
+                    trainer.take_step(images, targets, trainer.clock.at(step))
+                finally:
+                    times.append((time.monotonic() - started) / len(images))
     return min(times[1:] or times)
 
 
