@@ -9,6 +9,7 @@ import numpy as np
 
 from alexnet.api.bars import progress_callback
 from alexnet.api.dataset import Data, named_images
+from alexnet.api.fitting import Fitting, given_fields
 from alexnet.api.plan import base_recipe
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
@@ -25,7 +26,7 @@ from alexnet.models.network import Network
 from alexnet.models.summary import Summary, summarize
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.config import Activation
-from alexnet.recipes.recipe import Recipe, for_classes, override, with_fields
+from alexnet.recipes.recipe import Recipe, for_classes, named_fields, override, with_fields
 from alexnet.runs.pretrained import import_weights as import_file
 from alexnet.runs.run import refuse_existing
 from alexnet.training.bench import Rates, measure, without_weights
@@ -144,12 +145,13 @@ def check(
     """
     base = base_recipe(recipe, weights)
     spec, table = named_images(data, labels)
-    chosen = with_fields(override(fitted(base, spec), changes), fields)
+    place, fitting = choose_device(device), Fitting(given_fields(base, named_fields(base, changes, fields)))
+    chosen = fitting.before(with_fields(override(fitted(base, spec), changes), fields), spec, table)
     with progress_callback(progress) as told:
         prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
-    chosen = for_classes(chosen, len(prepared.class_names))
+        chosen = fitting.after(for_classes(chosen, len(prepared.class_names)), prepared, place, told)
     check_recipe(chosen, prepared)
-    return Plan(chosen, base, prepared, choose_device(device)).check()
+    return Plan(chosen, base, prepared, place).check()
 
 
 def bench(

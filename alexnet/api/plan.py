@@ -1,19 +1,21 @@
 """Training from the outside: what is about to happen, started alone or on several processes, resumed, and its end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from alexnet.api.bars import TrainingBars, in_notebook, progress_callback
 from alexnet.api.dataset import Data, named_images
+from alexnet.api.fitting import Fitting, few_images, given_fields, unchanged, write_search
 from alexnet.api.records import recipe_of
 from alexnet.api.run import Run
 from alexnet.api.warning import warn_of_assumed
 from alexnet.cues.judge import lines as cue_lines
 from alexnet.cues.look import cues_of_prepared
 from alexnet.cues.measure import Cues
+from alexnet.cues.mix import mix_run
 from alexnet.cues.store import write_cues
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded, read_exclusions
@@ -39,7 +41,7 @@ from alexnet.evaluation.run_calibration import calibrate_run
 from alexnet.kernels.device import check_processes, choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
-from alexnet.recipes.recipe import Recipe, for_classes, override, with_fields
+from alexnet.recipes.recipe import Recipe, for_classes, named_fields, override, with_fields
 from alexnet.runs.pretrained import assumed_of, fine_tuning, open_network
 from alexnet.runs.run import RunFolder, refuse_existing
 from alexnet.runs.start import images_of_run, note_last, start_or_continue, start_run
@@ -88,6 +90,8 @@ class TrainingPlan:
     labels: Path | None = None  # a table of files and labels
     cues: Cues | None = None  # what simple cues know; see `alexnet.cues`
     cues_missing: str = ""  # why they were not measured
+    decided: Mapping[str, str] = field(default_factory=dict)  # what was fitted to the images and the clock, and why
+    searched: Sequence[Mapping[str, Any]] = ()  # the short runs of a search, one row each
 
     @property
     def recipe(self) -> Recipe:
@@ -114,7 +118,8 @@ class TrainingPlan:
 
     def lines(self) -> dict[str, str]:
         """What is about to happen, in a few lines."""
-        return {**self.schedule.lines(), **cue_lines(self.cues, self.cues_missing)}
+        few = few_images(self.recipe, self.schedule.prepared)
+        return {**self.schedule.lines(), **self.decided, **cue_lines(self.cues, self.cues_missing), **few}
 
     def check(self) -> Check:
         """Whether the network will train: signal and gradient of every layer on the first images."""
@@ -143,6 +148,8 @@ class TrainingPlan:
         if self.speaks:
             if self.cues is not None:
                 write_cues(record, self.cues)
+            if self.searched:
+                write_search(record, self.searched)
             note_last(record.folder)
         return Run(record)
 
@@ -188,6 +195,7 @@ class TrainingPlan:
         if group.is_main:  # only now, since the other processes need not wait for it
             # In a notebook the lines of the epochs stay the last thing that is drawn.
             with progress_callback(progress and not in_notebook()) as told:
+                mix_run(run.record, prepared, device=device, progress=told)
                 calibrate_run(run.record, prepared, device=device, progress=told)
         return run
 
@@ -206,6 +214,8 @@ def plan(
     on_prepared: OnPrepared | None = None,
     changes: Sequence[str] = (),
     cues: bool = True,
+    minutes: float | None = None,
+    search: int = 0,
     **fields: Any,
 ) -> TrainingPlan:
     """Decides and prepares everything for a run, and trains nothing; arguments as for `train`.
@@ -215,6 +225,8 @@ def plan(
         on_prepared: is given what preparing the images did.
         changes: fields to change as one types them: "epochs=20".
         cues: measure what color, shape, and what should not know tell of the classes; takes seconds, changes no result.
+        minutes: that the run shall take on this machine; epochs, crops and width are planned for it.
+        search: so many settings are tried first, in short runs on a part of the training images.
 
     Raises:
         AlexNetError: the recipe or the data cannot be used.
@@ -230,18 +242,22 @@ def plan(
         refuse_existing(folder)
     base = base_recipe(recipe, weights, tells=is_speaker(rendezvous))
     spec, table = named_images(data, labels)
+    given = given_fields(base, named_fields(base, changes, fields))
+    fitting = Fitting(given, minutes, search, measures=rendezvous is None)
     chosen = with_fields(override(fitted(base, spec), changes), fields)
+    started_from = chosen
     place = device_of_rank(choose_device(device), rendezvous)
     check_processes(place, division.nproc if starts_workers(division) else 1)
     check_scheme(chosen, division.scheme, world_size_of(rendezvous, division), exact=division.exact)
     excluded = () if exclude is None else read_exclusions(Path(exclude))
     tell = on_prepared if is_speaker(rendezvous) else None
 
-    def prepare_images() -> Prepared:
+    def prepare_images() -> tuple[Recipe, Prepared]:
+        sized = fitting.before(started_from, spec, table)
         with progress_callback(progress) as told:
-            return open_images(
+            return sized, open_images(
                 spec,
-                chosen.prepare_size,
+                sized.prepare_size,
                 tell=tell,
                 progress=told,
                 excluded=excluded,
@@ -249,8 +265,11 @@ def plan(
                 labels=table,
             )
 
-    prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
+    chosen, prepared = prepare_images() if rendezvous is None else rendezvous.first_on_each_machine(prepare_images)
     chosen = for_classes(chosen, len(prepared.class_names))
+    with progress_callback(progress) as told:
+        chosen = fitting.after(chosen, prepared, place, told)
+    base = unchanged(base, started_from, chosen)
     check_recipe(chosen, prepared)
     schedule = Schedule(chosen, base, prepared, place)
     known: Cues | None = None
@@ -259,7 +278,17 @@ def plan(
         with progress_callback(progress) as told:
             known, missing = cues_of_prepared(prepared, spec, table, told)
     return TrainingPlan(
-        spec, schedule, excluded, division, rendezvous, folder, labels=table, cues=known, cues_missing=missing
+        spec,
+        schedule,
+        excluded,
+        division,
+        rendezvous,
+        folder,
+        labels=table,
+        cues=known,
+        cues_missing=missing,
+        decided=fitting.lines(),
+        searched=fitting.rows,
     )
 
 

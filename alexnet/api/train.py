@@ -30,6 +30,8 @@ def train(
     exact: bool = False,
     fast: bool = False,
     cues: bool = True,
+    minutes: float | None = None,
+    search: int = 0,
     **fields: Any,
 ) -> Run:
     """Trains a network on images and gives the run.
@@ -53,6 +55,9 @@ def train(
         fast: on a CUDA card use algorithms that may add in another order each time, so that a resumed run does not end
             with the same bytes.
         cues: first measure what simple cues know of the classes, as a baseline; takes seconds, changes no result.
+        minutes: that the run shall take on this machine; by default what suits the images, 15 at most. Only for
+            recipes that fit themselves to images and time, as photos does.
+        search: so many settings, 2 to 8, are tried first, in short runs on a part of the training images.
         fields: of the recipe to change: epochs=20, dropout=0.3, `**{"model.norm": "none"}`.
 
     Raises:
@@ -77,6 +82,8 @@ def train(
         division=division,
         progress=progress,
         cues=cues,
+        minutes=minutes,
+        search=search,
         **fields,
     )
     return planned.train(planned.start(), save_seconds=save_seconds, callbacks=callbacks, progress=progress, fast=fast)

@@ -25,6 +25,8 @@ def train(
     dry_run: bool = False,
     fast: Fast = False,
     no_cues: bool = False,
+    minutes: float | None = None,
+    search: int = 0,
     division: Divided = ALONE,
 ) -> None:
     """Train a network on your images. Nothing but the path is needed.
@@ -33,6 +35,8 @@ def train(
 
     For example:
       alexnet train photos/
+      alexnet train photos/ --minutes 10
+      alexnet train photos/ --minutes 30 --search 4
       alexnet train photos/ epochs=20 --lr 0.005 model.dropout=0.3
       alexnet train photos/ --weights imagenet
       alexnet train photos/ --exclude doctor/photos/exclude.jsonl class_weights=balanced
@@ -63,6 +67,12 @@ def train(
     no_cues
         Do not first measure, in seconds, what color and shape alone reach, and whether image size, file size,
         compression or borders give the classes away. It changes nothing in the training.
+    minutes
+        How long the run shall take: epochs, crop sizes and width of the network are planned for the speed of this
+        machine. By default what suits the images, and no more than 15; for the recipe photos.
+    search
+        First try so many settings, 2 to 8, in short runs on a part of the training images; the validation images have
+        no say. It takes half as long again, and the run keeps every trial in search.jsonl.
     """
     from alexnet.cli import tables, tables_networks, terminal
     from alexnet.text import duration
@@ -80,6 +90,8 @@ def train(
         on_prepared=tables.prepared,
         changes=changes,
         cues=not no_cues,
+        minutes=minutes,
+        search=search,
     )
     if plan.speaks:
         tables.plan(plan.lines())

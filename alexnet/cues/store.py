@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from alexnet.cues.judge import Contest, contest, contest_line
 from alexnet.cues.measure import COLOR, Cues, from_record
+from alexnet.cues.mix import mix_of
 from alexnet.errors import UntrustedFileError
 from alexnet.evaluation.compare import right
 from alexnet.evaluation.evaluate import Evaluation
@@ -52,14 +53,15 @@ def beside(cues: Cues, evaluations: Sequence[Evaluation]) -> Contest | None:
 
 def verdict_lines(run: RunFolder, evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
     """What is said at the end of training: the network beside the baseline, and what to try if it is not better."""
-    cues = read_cues(run)
+    cues, mix = read_cues(run), mix_of(run)
+    mixed = () if mix is None else (mix.line(),)
     result = None if cues is None else beside(cues, evaluations)
     if cues is None or result is None:
-        return ()
+        return mixed
     line = contest_line(cues, result)
     if result.clear:
-        return (line,)
-    return line, f"try:    {next_step(run.recipe, cues, str(run.data.get('source', 'DATA')))}"
+        return (*mixed, line)
+    return *mixed, line, f"try:    {next_step(run.recipe, cues, str(run.data.get('source', 'DATA')))}"
 
 
 def next_step(recipe: Recipe, cues: Cues, data: str) -> str:

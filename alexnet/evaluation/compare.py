@@ -124,6 +124,15 @@ def balanced_accuracy(evaluation: Evaluation) -> float:
     return float((evaluation.confusion.diagonal()[counts > 0] / counts[counts > 0]).mean())
 
 
+def error_to_choose_by(evaluation: Evaluation, class_weights: str) -> float:
+    """The error by which the best network of a run is chosen, in [0, 1]; that of the classes if all count the same.
+
+    Where one class has fifty times the images of another, the lowest error may be that of calling everything by its
+    name.
+    """
+    return 1 - balanced_accuracy(evaluation) if class_weights == "balanced" else evaluation.top1_error
+
+
 def is_uneven(evaluation: Evaluation) -> bool:
     """Whether the largest class has at least three times as many images as the smallest that has any."""
     counts = evaluation.confusion.sum(1)

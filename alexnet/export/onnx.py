@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from alexnet.errors import UsageError
+from alexnet.export.onnx_cue import add_cue
 from alexnet.models.layers import Dropout, LocalConv, LocalResponseNorm, PadRightBottom, TowerLinear, WithinMapNorm
 from alexnet.models.network import Network
 
@@ -63,7 +64,7 @@ def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any
     """
     onnx = need_onnx()
     graph = _Graph(onnx)
-    value = _preprocessed(graph, network, side, pixels)
+    view, value = _preprocessed(graph, network, side, pixels)
     shape = (network.in_channels, network.config.crop_size, network.config.crop_size)
     extra = (0, 0)  # zeros at the bottom and right, which become padding of the next convolution
     for name, layer in network.layers.named_children():
@@ -75,6 +76,8 @@ def onnx_model(network: Network, side: int, pixels: str, about: Mapping[str, Any
             after = tuple(layer(torch.zeros(1, *padded)).shape[1:])
         value = _layer(graph, name, layer, value, shape, after, extra)
         shape, extra = after, (0, 0)
+    if network.cue is not None:
+        graph.add("Add", "with_cue", [value, add_cue(graph, network.cue, view, network.config.crop_size)])
     graph.nodes[-1].output[0] = LOGITS
     cooled = LOGITS
     if temperature != 1:
@@ -147,8 +150,12 @@ def view_matrix(side: int, test_size: int | None, crop: int) -> NDArray[np.float
     return weights[top : top + crop].contiguous().numpy()
 
 
-def _preprocessed(graph: _Graph, network: Network, side: int, pixels: str) -> str:
-    """Adds the preprocessing from pixels to the input of conv1, as `shrink`, `center_crop` and `prepare_input` do."""
+def _preprocessed(graph: _Graph, network: Network, side: int, pixels: str) -> tuple[str, str]:
+    """Adds the preprocessing from pixels to the input of conv1, as `shrink`, `center_crop` and `prepare_input` do.
+
+    Returns:
+        The view in 0..255, and the input of conv1.
+    """
     config, value = network.config, PIXELS
     if pixels != "float32":
         value = graph.add("Cast", "float_pixels", [value], to=graph.onnx.TensorProto.FLOAT)
@@ -162,12 +169,13 @@ def _preprocessed(graph: _Graph, network: Network, side: int, pixels: str) -> st
         ends = {"starts": [top, top], "ends": [top + config.crop_size] * 2, "axes": [2, 3]}
         bounds = [graph.store(f"view.{name}", np.array(numbers, np.int64)) for name, numbers in ends.items()]
         value = graph.add("Slice", "view", [value, *bounds])
+    view = value
     value = graph.add("Sub", "minus_mean", [value, graph.store("input_mean", network.input_mean)])
     if bool((network.input_scale != 1).any()):
         value = graph.add("Mul", "scaled", [value, graph.store("input_scale", network.input_scale)])
     if network.in_channels == 1:
         value = graph.add("ReduceMean", "grey", [value], axes=[1], keepdims=1)
-    return value
+    return view, value
 
 
 def _layer(

@@ -7,7 +7,7 @@ evaluation, prediction and export cannot preprocess differently. `activations` r
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from alexnet.errors import UsageError
 from alexnet.kernels.device import memory_format
 from alexnet.kernels.masks import start_of
+from alexnet.models.cue_branch import PREFIX, CueBranch
 from alexnet.models.fusion import run_layers
 from alexnet.models.layers import Dropout, LocalConv
 from alexnet.recipes.config import ModelConfig
@@ -42,6 +43,7 @@ class Network(nn.Module):
         self.register_buffer("input_mean", torch.zeros(side, side, 3).permute(2, 0, 1))
         self.register_buffer("input_scale", torch.ones(3, 1, 1))
         self.layers = nn.Sequential(OrderedDict(layers))
+        self.cue: CueBranch | None = None  # what color and shape alone say, added to the logits; after training only
 
     def set_input_statistics(
         self, mean_image: npt.NDArray[np.floating[Any]], channel_std: npt.NDArray[np.floating[Any]]
@@ -92,7 +94,8 @@ class Network(nn.Module):
         """
         if check_range:
             check_pixel_range(images)
-        return run_layers(list(self.layers), self.prepare_input(images))
+        logits = run_layers(list(self.layers), self.prepare_input(images))
+        return logits if self.cue is None else logits + self.cue(images)
 
     def stages(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Computes the logits, and what enters every later convolution, is flattened, or enters the last layer.
@@ -107,12 +110,14 @@ class Network(nn.Module):
         for end in ends:
             x, start = run_layers(layers[start:end], x), end
             maps.append(x)
-        return run_layers(layers[start:], x), maps
+        logits = run_layers(layers[start:], x)
+        return (logits if self.cue is None else logits + self.cue(images)), maps
 
     def activations(self, images: Tensor, *, check_range: bool = True) -> dict[str, Tensor]:
         """Returns the output of every layer of one forward pass, in order: `conv1`, `norm1`, ... `fc8` (the logits).
 
-        Here every layer runs separately, while `forward` runs adjacent layers as one operator where that is faster.
+        Here every layer runs separately, while `forward` runs adjacent layers as one operator where that is faster. The
+        logits are those of the layers, without what a cue adds.
 
         Raises:
             UsageError: as for `forward`.
@@ -161,6 +166,18 @@ def _is_traced(images: Tensor) -> bool:
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(images) is not Tensor:
         return True
     return images.is_meta or (images.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def attach_cue(network: Network, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives a network the branch of cues that stored tensors hold, if they hold one; returns them in its state dict.
+
+    Args:
+        tensors: those of a network, or of a cue alone, by the names of `Network.state_dict`.
+    """
+    own = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
+    if own:
+        network.cue = CueBranch(own)
+    return dict(tensors)
 
 
 def last_layer(network: Network) -> str:

@@ -230,6 +230,16 @@ NOTES: Mapping[str, tuple[str, str]] = {
         "the processor or card has it; 7 bits",
         "[ours]",
     ),
+    "fit": (
+        "data: size, crops, width, augmentation and number of epochs are decided for images and time when a run "
+        "is planned; the run keeps what was decided",
+        "[ours]",
+    ),
+    "cues": (
+        "mixed: after training, kernel classifiers of color and outlines add to the logits, as much as the validation "
+        "images say; on few images they may know what a network does not",
+        "[ours]",
+    ),
     "evaluate_every": ("epochs between two evaluations of the validation split", "[ours]"),
     "patience": ("the run ends after this many validations in a row without a better network", "[ours]"),
     "on_nan": (

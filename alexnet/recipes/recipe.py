@@ -57,6 +57,8 @@ class Recipe(Record):
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the moving average of the weights; 0: none
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # of convolutions and matrix products
     evaluate_every: Count = 1  # epochs between two evaluations on validation
+    cues: Literal["none", "mixed"] = "none"  # mixed: color and shape alone may add to the answers, after training
+    fit: Literal["none", "data"] = "none"  # data: what is not given is decided for the images and the time, then none
     patience: Natural = 0  # evaluations without a better network after which the run ends; 0: none
     on_nan: Literal["stop", "rollback"] = (
         "stop"  # rollback: to the last checkpoint at half the learning rate, three times
@@ -152,6 +154,11 @@ def with_fields(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
             target = target[section]
         target[last] = value
     return _validated(changed)
+
+
+def named_fields(recipe: Recipe, changes: Sequence[str], values: Mapping[str, Any]) -> frozenset[str]:
+    """The full names of the fields that are given, as `override` and `with_fields` take them."""
+    return frozenset(_full_name(name, recipe) for name in (*(name for name, _ in _pairs(changes)), *values))
 
 
 def differences(recipe: Recipe, base: Recipe) -> dict[str, tuple[Any, Any]]:

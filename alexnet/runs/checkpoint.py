@@ -27,11 +27,12 @@ from torch import Tensor
 
 from alexnet.errors import ResourceError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
-from alexnet.models.network import Network
-from alexnet.runs.run import RunFolder
+from alexnet.models.network import Network, attach_cue
+from alexnet.runs.run import RunFolder, read_sealed
 from alexnet.storage.checksums import SUMS, broken, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
 
+CUE = "cue.safetensors"  # in a run folder: what color and shape alone add to the answers of its network
 MODEL, TRAINING, STATE, METRICS = "model.safetensors", "training.safetensors", "state.json", "metrics.jsonl"
 HEADER_KEY = "alexnet"  # a single entry in the header of the weights: the order of several would be random
 POINTERS = ("BEST", "LAST")
@@ -49,7 +50,7 @@ class TrainingState:
     loss_sum: float = 0.0  # over the images of the epoch so far
     errors: float = 0.0  # top-1 errors among these images
     images: int = 0
-    best_error: float | None = None  # top-1 error on the validation split, in [0, 1]
+    best_error: float | None = None  # on the validation split, in [0, 1]; see `error_to_choose_by`
     best_loss: float | None = None
     seconds: float = 0.0  # of training, evaluation included
     best_step: int | None = None
@@ -298,7 +299,10 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)
     model.to_empty(device="cpu")
-    model.load_state_dict(_read_tensors(folder, MODEL))
+    model.load_state_dict(attach_cue(model, _read_tensors(folder, MODEL)))
+    cue = read_sealed(run, CUE)
+    if cue is not None:
+        attach_cue(model, safetensors.torch.load(cue))
     return model.to(memory_format=torch.channels_last).eval()
 
 

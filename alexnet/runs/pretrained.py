@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from alexnet.errors import DataError, UsageError
+from alexnet.models.cue_branch import PREFIX
 from alexnet.models.network import Network, fingerprint, last_layer
 from alexnet.recipes.named import FINETUNE
 from alexnet.recipes.recipe import Recipe
@@ -102,7 +103,8 @@ def start_from(network: Network, trained: Network) -> None:
     new_layer = f"layers.{last_layer(network)}."
     current, pretrained = network.state_dict(), trained.state_dict()
     old_layer = f"layers.{last_layer(trained)}."
-    transferred = {name: value for name, value in pretrained.items() if not name.startswith(old_layer)}
+    left_out = (old_layer, PREFIX)  # what color and shape say is of the old classes too
+    transferred = {name: value for name, value in pretrained.items() if not name.startswith(left_out)}
     expected = [name for name in current if not name.startswith(new_layer)]
     mismatched = sorted(
         {

@@ -1,6 +1,5 @@
 """A run before it starts: its plan in a few lines, a check of its network, and an estimate of its duration."""
 
-import math
 import statistics
 import tempfile
 import time
@@ -21,7 +20,6 @@ from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted, Monitor, Progress
 from alexnet.training.trainer import Trainer
 
-MANY_PASSES = 200  # over the same images; more than this learn them by heart, and nothing of others
 FEW_STEPS = 1000  # with fewer steps a network trained from scratch learns little; the plan says so
 
 
@@ -54,13 +52,10 @@ class Plan:
         if (images := described(prepared.splits["train"], recipe.batch_size, self.device)) is not None:
             lines["images"] = images
         if recipe.weights is None and steps * recipe.epochs < FEW_STEPS:
-            passes = math.ceil(FEW_STEPS / steps)
-            more = (
-                f"try epochs={passes}, or a smaller batch_size"
-                if passes <= MANY_PASSES
-                else "more epochs gain little there; more images do, or pretrained weights (--weights imagenet)"
+            lines["note"] = (
+                f"{steps * recipe.epochs} steps are few for a network from scratch: more images gain most, or "
+                "pretrained weights (--weights imagenet)"
             )
-            lines["note"] = f"{steps * recipe.epochs} steps may be too few to learn much from so few images: {more}"
         return lines
 
     def check(self, count: int = 32) -> Check:

@@ -22,6 +22,7 @@ from alexnet.distributed.collectives import ProcessGroup
 from alexnet.distributed.launch import divide
 from alexnet.distributed.tensor_parallel import own_parts, whole_tensors
 from alexnet.errors import DivergedError
+from alexnet.evaluation.compare import error_to_choose_by
 from alexnet.kernels.device import memory_format
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, last_layer
@@ -273,7 +274,7 @@ class Trainer:
                 "val_top1_error": result.top1_error,
                 "val_top5_error": result.top5_error,
             }
-            score = (result.top1_error, result.log_loss)
+            score = (error_to_choose_by(result, recipe.class_weights), result.log_loss)
             has_best = state.best_error is not None and state.best_loss is not None
             best = not has_best or score < (state.best_error, state.best_loss)
             state = replace(state, looks_since_best=0 if best else state.looks_since_best + 1)

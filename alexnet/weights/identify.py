@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from alexnet.errors import AlexNetError, DataError, DivergedError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
-from alexnet.models.network import Network
+from alexnet.models.network import Network, attach_cue
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, from_json
 from alexnet.weights.draft import Draft, settle
@@ -149,7 +149,7 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         recipe = from_json(stored.metadata["recipe"])
         _compare_shapes(recipe, path)  # before memory is taken for what the header says
         network = build_model(recipe.model)
-        network.load_state_dict(safetensors.torch.load_file(path))
+        network.load_state_dict(attach_cue(network, safetensors.torch.load_file(path)))
         _refuse_not_finite(network, path)
         temperature = float(json.loads(stored.metadata.get("temperature", "1")))
         if not 0 < temperature < float("inf"):

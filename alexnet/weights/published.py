@@ -53,6 +53,18 @@ def published_weights() -> Path:
     return path
 
 
+def describe_published() -> str:
+    """Where torchvision's weights come from and how their file is checked, for machines without a network."""
+    from torchvision.models import AlexNet_Weights
+
+    url = AlexNet_Weights.IMAGENET1K_V1.url
+    name = url.rpartition("/")[2]
+    return (
+        f"downloads {url} (233 MB, sha256 begins with {Path(name).stem.rpartition('-')[2]}); offline, copy it here and "
+        f"give --weights {name}"
+    )
+
+
 def is_published(path: Path, classes: int) -> bool:
     """Whether a file is torchvision's own, of which everything is known that it does not say; compared by its hash."""
     from torchvision.models import AlexNet_Weights

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.recipes.named import RECIPES
-from alexnet.recipes.recipe import flat, from_json, override
+from alexnet.recipes.recipe import differences, flat, from_json, override
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.run import open_run
 from alexnet.storage.files import new_folder
@@ -77,6 +77,8 @@ def test_the_module_is_the_command():
     assert "Traceback" not in done.stderr
 
 
+AUGMENTED = ("min_area", "max_aspect", "rotation", "color_noise", "jitter", "mixup", "cutmix", "flip")
+
 # --- the whole way -------------------------------------------------------------------------------------------------
 
 
@@ -90,7 +92,12 @@ def test_a_run_folder_holds_the_complete_record(trained):
     whole = {"model.safetensors", "training.safetensors", "state.json", "metrics.jsonl", "SHA256SUMS"}
     assert in_files(last) == whole
     recipe = from_json((run / "recipe.json").read_text())
-    assert recipe == override(RECIPES["photos"], [*TINY, "num_classes=3"])
+    decided = set(differences(recipe, override(RECIPES["photos"], [*TINY, "num_classes=3"])))  # for these images
+    assert recipe.fit == "none"
+    assert decided <= {
+        *("fit", "average_decay", "model.dropout", "model.test_size"),
+        *(f"augment.{name}" for name in AUGMENTED),
+    }
     assert json.loads((run / "classes.json").read_text()) == ["blue", "green", "red"]
     assert [row["epoch"] for row in read_metrics(open_run(run))] == [1, 2]
     assert "train" in json.loads((run / "environment.json").read_text())["command"]

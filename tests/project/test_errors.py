@@ -28,6 +28,7 @@ import alexnet
 from alexnet import errors
 from alexnet.api import records
 from alexnet.api import run as api_run
+from alexnet.api.fitting import Fitting
 from alexnet.api.image_input import list_images
 from alexnet.data import image_guard
 from alexnet.data.dataset import open_prepared
@@ -952,6 +953,11 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E298", lambda s: run_jobs([], s / "rows", s / "runs", together=0)),
     ("E299", lambda s: check_scheme(DEMO, "towers", 2, exact=True)),
     ("E299", lambda s: check_scheme(override(DEMO, ["towers_talk=false"]), "hybrid", 2, exact=False)),
+    ("E2020", lambda s: s.cli("train", "digits", "--minutes", "0")),
+    ("E2021", lambda s: Fitting(frozenset(), 10.0, measures=False)),
+    ("E2022", lambda s: s.cli("train", "digits", "--minutes", "5", "epochs=3")),
+    ("E2023", lambda s: s.cli("train", "digits", "--recipe", "demo", "--minutes", "5")),
+    ("E2024", lambda s: s.cli("train", "digits", "--search", "9")),
     ("E2040", without_home),
     ("E2041", told_by_main(errno.ELOOP)),
     ("E2042", told_by_main(errno.ENOENT)),

@@ -1,0 +1,65 @@
+"""The table of own photos: figures by hand from made-up rows, and that of the README from those that were measured."""
+
+import numpy as np
+import pytest
+
+from benchmarks import own_photos
+from harness import ROOT
+
+
+def row(who: str, seed: int, right: list[bool], minutes: float = 10, name: str = "cats", split: str = "val"):
+    bits = np.array(right)
+    return {
+        "set": name,
+        "who": who,
+        "seed": seed,
+        "minutes": minutes,
+        "split": split,
+        "images": len(right),
+        "hits": int(bits.sum()),
+        "right": own_photos.packed(bits),
+    }
+
+
+def test_the_bits_of_a_row_are_those_of_its_images():
+    for count in (1, 7, 8, 9, 505):
+        right = np.random.default_rng(count).random(count) < 0.5
+        assert np.array_equal(own_photos.unpacked(row("ours", 0, right.tolist())), right)
+
+
+def test_the_table_by_hand():
+    rows = [
+        row("ours", 0, [True] * 8 + [False] * 2),
+        row("ours", 1, [True] * 6 + [False] * 4),
+        row("cues", 0, [False] * 3 + [True] * 6 + [False], minutes=0),
+        row("resnet18", 0, [True] * 5 + [False] * 5),
+        row("ours", 0, [True] * 4, minutes=5, name="dogs", split="test"),
+    ]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in own_photos.table(rows).splitlines()]
+    # 8 and 6 of 10; of the first seed three are ours only, one is the baseline's: McNemar 2 * (1 + 4) / 16.
+    assert lines[2] == ["cats (10, val)", "10", "70.0 ± 14.1 (2 seeds)", "60.0 [31.3, 83.2]", "50.0 [23.7, 76.3]", "-",
+                        "3 : 1, p = 0.62"]  # fmt: skip
+    assert lines[3] == ["dogs (4, test)", "5", "100.0 [51.0, 100.0]", "-", "-", "-", "-"]
+
+
+def test_a_page_gets_the_new_table_and_nothing_else_changes():
+    page = "a\n\n| set | old |\n|---|---|\n| x | 1 |\n\nb | c\n"
+    assert own_photos.with_table(page, "| set | new |\n|---|---|\n| y | 2 |") == (
+        "a\n\n| set | new |\n|---|---|\n| y | 2 |\n\nb | c\n"
+    )
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_the_table_of_the_readme_is_that_of_the_rows(page):
+    assert own_photos.table(own_photos.read_results()) in (ROOT / page).read_text()
+
+
+def test_every_row_says_how_it_was_made():
+    rows = own_photos.read_results()
+    keys = [(each["set"], each["who"], each["seed"], each["minutes"]) for each in rows]
+    assert len(set(keys)) == len(keys)
+    for each in rows:
+        assert each["command"].startswith("python benchmarks/own_photos.py ")
+        assert each["processor"]
+        assert each["commit"]
+        assert each["hits"] == own_photos.unpacked(each).sum()
