@@ -12,26 +12,32 @@ from rich.text import Text
 
 from alexnet.api.bars import console
 from alexnet.errors import DataError
+from alexnet.language.speak import said, tell
 from alexnet.text import printable
 
 
 def say(text: str) -> None:
     """One line, wrapped by the terminal."""
-    console().print(Text(printable(text)))
+    console().print(Text(printable(said(text))))
 
 
 def note(text: str) -> None:
     """One line beside the answer, which programs read from standard output."""
-    console(stderr=True).print(Text(printable(f"note: {text}")), soft_wrap=True)
+    console(stderr=True).print(Text(printable(said(f"note: {text}"))), soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Prints a table; the first `left` columns are text, the others figures."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
+    """Prints a table; the first `left` columns are text, the others figures.
+
+    A cell of one word is a name or a figure, and the same in every language.
+    """
+    table = Table(
+        title=said(title) or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
+    )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        table.add_column(said(column), justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(said(cell) if " " in cell else cell)) for cell in row))
     console().print(table)
 
 
@@ -50,7 +56,7 @@ def note_left_out(*images: str | Path) -> None:
     from alexnet.api.image_input import left_out
 
     for note in left_out(*images):
-        print(f"alexnet: {printable(note)}", file=sys.stderr)
+        tell(f"alexnet: {printable(said(note))}", stderr=True)
 
 
 def refuse_unread(unread: int, count: int) -> None:
