@@ -18,7 +18,7 @@ FAST := -m "not slow"
 # The packages whose results come from compiled loops where there is numba.
 LOOPED := $(addprefix tests/,kernels data models training evaluation runs interpret)
 
-.PHONY: demo test test-fast test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures gpu-pack clean
+.PHONY: demo test test-fast test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -78,6 +78,9 @@ study: .venv/.dev  ## one study anew, or what is missing of it: make study NAME=
 figures: .venv/.dev  ## results/*.svg and docs/claims.md from the rows of the studies
 	$(BIN)/python -m studies.claims.figures
 	$(BIN)/python -m studies.claims.claims
+
+messages: .venv/.dev  ## the messages of the source into the Chinese catalogue; says how many are not translated
+	$(BIN)/python -m harness.messages
 
 gpu-pack: .venv/.dev  ## what a machine with a GPU and without a network needs, into .gpu/: make gpu-pack CIFAR10=folder CLOTHING=folder
 	$(BIN)/python -m studies.gpu pack $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(CLOTHING),--clothing $(CLOTHING))

@@ -73,6 +73,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("ALEXNET_CACHE", str(folder))
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("ALEXNET_LANG", "en")
     return folder
 
 

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from alexnet.language.speak import said
 from alexnet.progress import ProgressCallback, silent
 from alexnet.text import clock, wrapped
 from alexnet.training.monitor import Monitor
@@ -66,7 +67,7 @@ def bars() -> Iterator[ProgressCallback]:
 
             def tell(stage: str, done: int, total: int) -> None:
                 if stage not in tasks:
-                    tasks[stage] = shown.add_task(stage, total=None)
+                    tasks[stage] = shown.add_task(said(stage), total=None)
                 shown.update(tasks[stage], completed=done, total=total)
 
             yield tell
@@ -105,8 +106,8 @@ class TrainingBars(Monitor):
             )
             self.bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.out, transient=True)
             self.bars.start()
-            self.epoch_task = self.bars.add_task("epoch", total=None, note="")
-            self.run_task = self.bars.add_task("run", total=None, note="")
+            self.epoch_task = self.bars.add_task(said("epoch"), total=None, note="")
+            self.run_task = self.bars.add_task(said("run"), total=None, note="")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -120,16 +121,16 @@ class TrainingBars(Monitor):
         if self.first_step is None:
             self.first_step = progress.step - 1
             self.started = time.monotonic()
-        figures = f"loss {progress.loss:.3f}  error {100 * progress.top1_error:.1f}%"
+        figures = said(f"loss {progress.loss:.3f}  error {100 * progress.top1_error:.1f}%")
         inside = (progress.step - 1) % progress.steps_per_epoch + 1
-        name = f"epoch {progress.epoch}/{progress.epochs}"
+        name = said(f"epoch {progress.epoch}/{progress.epochs}")
         if self.bars is not None:
             if inside == 1:
                 self.bars.reset(self.epoch_task, total=progress.steps_per_epoch)
             self.bars.update(
                 self.epoch_task, completed=inside, total=progress.steps_per_epoch, description=name, note=figures
             )
-            speed = f"{progress.images_per_second:.0f} images/s"
+            speed = said(f"{progress.images_per_second:.0f} images/s")
             self.bars.update(
                 self.run_task, completed=progress.step, total=progress.steps, first=self.first_step, note=speed
             )
@@ -139,7 +140,8 @@ class TrainingBars(Monitor):
             return
         self.last_line = time.monotonic()
         left = (self.last_line - self.started) / (progress.step - self.first_step) * (progress.steps - progress.step)
-        line = f"{name} step {inside}/{progress.steps_per_epoch}  {figures}  ETA {clock(left)}"
+        step = said(f"step {inside}/{progress.steps_per_epoch}")
+        line = f"{name} {step}  {figures}  ETA {clock(left)}"
         if self.redraw is None:
             self.out.print(line)
         else:
@@ -151,7 +153,7 @@ class TrainingBars(Monitor):
         self.last_line = time.monotonic()
         if "val_top1_error" in row:
             if not self.lines:
-                self._print(HEAD)
+                self._print(said(HEAD))
             self._print(
                 f"{row['epoch']:>5} {clock(row['seconds']):>7} {row['crop_size']:>4} {row['lr']:>7.1e} | "
                 f"{row['train_loss']:>15.3f} {100 * row['train_top1_error']:>6.1f}% | "
@@ -161,7 +163,7 @@ class TrainingBars(Monitor):
     def note(self, text: str) -> None:
         """Prints what the watchdog found, on a line of its own."""
         self.last_line = time.monotonic()
-        self._print(f"note: {text}")
+        self._print(said(f"note: {text}"))
 
     def _print(self, line: str) -> None:
         self.lines.append(line)
@@ -216,7 +218,7 @@ def _plain_lines(out: Console) -> ProgressCallback:
     def tell(stage: str, done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last > PLAIN_SECONDS:
-            out.print(f"{stage}: {done} of {total}")
+            out.print(said(f"{stage}: {done} of {total}"))
             last = time.monotonic()
 
     return tell

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 import alexnet
 from alexnet.cli.options import Labels
+from alexnet.language.speak import tell
 
 TableOrJson = Annotated[Literal["table", "json"], Parameter(help="table for people, json for programs.")]
 
@@ -67,8 +68,8 @@ def prepare(
     tables.prepared(report)
     if verify:
         alexnet.load_data(out, size=size).verify(progress=True)
-        print("verified: every file is as it was written")
-    print(f"\nNext: alexnet train {out}")
+        tell("verified: every file is as it was written")
+    tell(f"\nNext: alexnet train {out}")
 
 
 def doctor(

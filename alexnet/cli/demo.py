@@ -6,6 +6,7 @@ from pathlib import Path
 
 import alexnet
 from alexnet.cli.options import refuse_several
+from alexnet.language.speak import tell
 
 NETWORKS = {"LeNet": "lenet", "AlexNet": "demo"}  # and their recipes
 
@@ -25,7 +26,7 @@ def demo(*, out: Path = Path("runs/demo")) -> None:
     try:
         run_demo(out)
     except alexnet.Interrupted as stopped:
-        print("alexnet: stopped; alexnet demo starts again", file=sys.stderr)
+        tell("alexnet: stopped; alexnet demo starts again", stderr=True)
         sys.exit(128 + stopped.signal_number)
 
 
@@ -50,7 +51,7 @@ def run_demo(out: Path) -> None:
     rows = []
     for name, recipe in NETWORKS.items():
         size = alexnet.recipe(recipe).prepare_size
-        print(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {size}\n")
+        tell(f"\n{name}: training on handwritten digits, 8 x 8 pixels enlarged to {size}\n")
         shutil.rmtree(folders[name], ignore_errors=True)
         run = alexnet.train("digits", recipe=recipe, out=folders[name], device="cpu", progress=True)
         with tables.trained(run.folder):
@@ -66,14 +67,14 @@ def run_demo(out: Path) -> None:
                 f"{round(test.top1_error * test.count)} of {test.count}",
             )
         )
-    print()
+    tell()
     print_table("", ("network", "parameters", "epochs", "time", "test accuracy", "errors"), rows)
     folder = folders["AlexNet"]
-    print(f"Look:  {folder / 'report.html'}  (open it in a browser)")
-    print(f"       alexnet explore {folder} {folders['LeNet']}")
-    print("Next:  alexnet learn 1               the first lesson: from LeNet to AlexNet")
-    print("       alexnet train PHOTOS          your own images, one folder for each class")
-    print(f"       alexnet evaluate {folder}")
-    print("       alexnet summary               the network of 2012, layer by layer")
-    print("       alexnet train digits --recipe demo model.norm=none    switch an ingredient off")
-    print("       alexnet recipes demo          all that can be changed")
+    tell(f"Look:  {folder / 'report.html'}  (open it in a browser)")
+    tell(f"       alexnet explore {folder} {folders['LeNet']}")
+    tell("Next:  alexnet learn 1               the first lesson: from LeNet to AlexNet")
+    tell("       alexnet train PHOTOS          your own images, one folder for each class")
+    tell(f"       alexnet evaluate {folder}")
+    tell("       alexnet summary               the network of 2012, layer by layer")
+    tell("       alexnet train digits --recipe demo model.norm=none    switch an ingredient off")
+    tell("       alexnet recipes demo          all that can be changed")

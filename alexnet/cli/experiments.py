@@ -6,6 +6,7 @@ from typing import Any
 
 import alexnet
 from alexnet.cli.options import Changes, Checkpoint, Device, Labels, Views
+from alexnet.language.speak import tell
 
 
 def ablate(
@@ -93,7 +94,7 @@ def ablate(
             terminal.say(f"  {command}")
         return
     if not plan.run(on_row=_tell):
-        print("alexnet: stopped and saved; the same command goes on", file=sys.stderr)
+        tell("alexnet: stopped and saved; the same command goes on", stderr=True)
         sys.exit(130)
     if until is None:
         tables_experiments.effects(plan.effects(), plan.split, views)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from alexnet.errors import UsageError
+from alexnet.language.speak import spoken
 
 if TYPE_CHECKING:
     from alexnet.lessons.exercises import Judgement
@@ -17,7 +18,6 @@ def learn(
     what: str = "",
     lesson: str = "",
     *,
-    lang: str | None = None,
     answer: bool = False,
     exercise: str | None = None,
     folder: Path = Path("lessons"),
@@ -39,8 +39,6 @@ def learn(
         Number of a lesson, or check.
     lesson
         After check: the number of the lesson.
-    lang
-        en or zh. Without it that of ALEXNET_LANG, or of the system.
     answer
         Show worked solutions, computed here.
     exercise
@@ -55,9 +53,8 @@ def learn(
         Of a check: text or json.
     """
     from alexnet.lessons.lesson import find_lesson
-    from alexnet.lessons.words import choose_language
 
-    language = choose_language(lang)
+    language = spoken()
     if lesson and what != "check":
         raise UsageError(
             f"alexnet learn {what} has no use for {lesson!r}",

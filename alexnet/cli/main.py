@@ -19,24 +19,26 @@ from cyclopts import (
     UnknownOptionError,
     UnusedCliTokensError,
 )
+from rich.cells import cell_len
 
 from alexnet.api.warning import as_notes
 from alexnet.cli import data, demo, experiments, export, interpret, learn, networks, runs, serve, train
+from alexnet.cli.help import SpokenHelp
 from alexnet.cli.options import with_max_pixels
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.kernels.device import failure_of, keep_memory
+from alexnet.language.choose import choose_language
+from alexnet.language.speak import said, speaking, tell
 
 OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.
 
   alexnet demo                        LeNet and AlexNet on digits, two minutes
-  alexnet learn                       lessons by running it, 中文 too
+  alexnet learn                       lessons by running it
   alexnet train photos/               a network for your images
   alexnet predict runs/last cat.jpg   what is on an image
-
-{groups}
-alexnet VERB --help explains a verb; alexnet --help has a line for each.
 """
+MORE = "alexnet VERB --help explains a verb; alexnet --help lists them. --lang zh: 中文"
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Start here": (demo.demo, learn.learn, train.train, runs.predict),
@@ -65,6 +67,7 @@ app = App(
     name="alexnet",
     help="AlexNet as the system it was: prepare, train, evaluate and use it on your own images.",
     help_format="plaintext",
+    help_formatter=SpokenHelp(),
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative=()),
@@ -80,12 +83,14 @@ for number, (title, verbs) in enumerate(VERBS.items()):
 @app.default
 def overview() -> None:
     """The verbs by what they are for."""
-    width = max(map(len, VERBS))
-    lines = [
-        f"{title:<{width}}   {'  '.join(NAMES.get(verb, verb.__name__) for verb in verbs)}"
+    titles = {title: said(title) for title in VERBS}
+    width = max(map(cell_len, titles.values()))
+    groups = "".join(
+        f"{titles[title]}{' ' * (width - cell_len(titles[title]))}   "
+        f"{'  '.join(NAMES.get(verb, verb.__name__) for verb in verbs)}\n"
         for title, verbs in VERBS.items()
-    ]
-    print(OVERVIEW.format(groups="\n".join(lines) + "\n"), end="")
+    )
+    print(f"{said(OVERVIEW)}\n{groups}\n{said(MORE)}")
 
 
 def main() -> None:
@@ -101,11 +106,31 @@ def main() -> None:
             # A name that the terminal has no letters for is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
     try:
-        with as_notes(_note):
-            try:
-                app(exit_on_error=False, print_error=False)
-            finally:
-                sys.stdout.flush()  # here, where a full disk can still be told
+        language, tokens = _language(sys.argv[1:])
+        with speaking(language), as_notes(_note):
+            _run(tokens)
+    except UsageError as error:  # of the language
+        _fail(str(error), error.exit_code)
+
+
+def _language(tokens: list[str]) -> tuple[str, list[str]]:
+    """The language that --lang names, wherever it stands, or that of the system; and the other words."""
+    for index, token in enumerate(tokens):
+        name, equals, value = token.partition("=")
+        if name == "--lang":
+            if not equals and index + 1 == len(tokens):
+                raise UsageError("--lang needs a value", fix="Choose --lang en or --lang zh.", code="E202")
+            rest = tokens[index + 1 :] if equals else tokens[index + 2 :]
+            return choose_language(value if equals else tokens[index + 1]), tokens[:index] + rest
+    return choose_language(), tokens
+
+
+def _run(tokens: list[str]) -> None:
+    try:
+        try:
+            app(tokens, exit_on_error=False, print_error=False)
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be told
     except CycloptsError as error:
         _fail(str(_usage_error(error)), UsageError.exit_code)
     except AlexNetError as error:
@@ -156,16 +181,16 @@ def _usage_error(error: CycloptsError) -> UsageError:
     """A command line that does not fit the verbs, in the form of all other mistakes."""
     verb = " ".join(("alexnet", *(error.command_chain or ())))
     lookup = f"{verb} --help shows what it takes."
-    said = " ".join(str(error).split()).partition(" Available commands: ")[0]
-    said = said[:1].lower() + said[1:].rstrip(".")
+    problem = " ".join(str(error).split()).partition(" Available commands: ")[0]
+    problem = problem[:1].lower() + problem[1:].rstrip(".")
     if isinstance(error, UnknownOptionError):
-        return UsageError(said, fix=lookup, code="E201")
+        return UsageError(problem, fix=lookup, code="E201")
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         if (keyword := _typed_keyword(error)) is not None:
             return UsageError(f"{keyword} needs a value", fix=lookup, code="E202")
         return UsageError(f"{verb} needs {error.argument.name.lstrip('-').upper()}", fix=lookup, code="E202")
     if isinstance(error, CoercionError):
-        return UsageError(said, fix=lookup, code="E203")
+        return UsageError(problem, fix=lookup, code="E203")
     if isinstance(error, UnusedCliTokensError) and not error.command_chain:
         unknown = (error.unused_tokens or ("",))[0]
         close = get_close_matches(unknown, [name for name in app if not name.startswith("-")], 1)
@@ -173,7 +198,7 @@ def _usage_error(error: CycloptsError) -> UsageError:
         return UsageError(f"unknown command {unknown!r}{hint}", fix="alexnet --help lists the commands.", code="E200")
     if isinstance(error, UnusedCliTokensError):
         return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
-    return UsageError(said, fix=lookup, code="E205")
+    return UsageError(problem, fix=lookup, code="E205")
 
 
 def _typed_keyword(error: MissingArgumentError) -> str | None:
@@ -200,5 +225,5 @@ def _drop_output() -> None:
 
 def _fail(message: str, code: int) -> None:
     with contextlib.suppress(OSError):  # nobody can be told
-        print(f"alexnet: {message}", file=sys.stderr, flush=True)
+        tell(f"alexnet: {said(message)}", stderr=True)
     sys.exit(code)

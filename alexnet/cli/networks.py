@@ -9,6 +9,7 @@ from cyclopts import Parameter
 import alexnet
 from alexnet.cli.data import TableOrJson
 from alexnet.cli.options import Changes, Device, Labels
+from alexnet.language.speak import tell
 
 RecipeName = Annotated[str, Parameter(help="Where the fields start from; alexnet recipes lists them.")]
 
@@ -282,4 +283,4 @@ def import_weights(
 
     run, identified = alexnet.import_weights(file, out, classes=classes, changes=changes, progress=True, **vars(said))
     tables_networks.identified(file, identified)
-    print(f"\nnext: alexnet predict {run.folder} IMAGE.jpg")
+    tell(f"\nnext: alexnet predict {run.folder} IMAGE.jpg")

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from alexnet.cli.options import Checkpoint, Device
 from alexnet.errors import UsageError
+from alexnet.language.speak import tell
 
 TOKEN = "ALEXNET_TOKEN"
 Host = Annotated[str, Parameter(help="The address to listen to; 0.0.0.0 for all of this machine.")]
@@ -159,5 +160,5 @@ def _need_runs(verb: str, runs: Sequence[Path]) -> None:
 def _print_lines(lines: Sequence[str]) -> None:
     """Prints at once, also into a file."""
     for line in lines:
-        print(line)
+        tell(line)
     sys.stdout.flush()

@@ -15,6 +15,7 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.out_of_distribution import FLAGGED, NONE_OF_THESE
 from alexnet.evaluation.predict import Prediction
 from alexnet.evaluation.promises import NO_PROMISE, Promise
+from alexnet.language.speak import tell
 from alexnet.text import percent
 
 CLASSES_SHOWN = 30
@@ -105,10 +106,10 @@ def trained(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        print(f"trained: {folder}   (the network is complete and saved; what failed came after it)")
-        print(f"next:    alexnet evaluate {folder}")
-        print(f"         alexnet predict {folder} IMAGE.jpg")
-        print(f"         alexnet report {folder}   to try the report again", flush=True)
+        tell(f"trained: {folder}   (the network is complete and saved; what failed came after it)")
+        tell(f"next:    alexnet evaluate {folder}")
+        tell(f"         alexnet predict {folder} IMAGE.jpg")
+        tell(f"         alexnet report {folder}   to try the report again")
         raise
 
 
@@ -204,4 +205,4 @@ def examination(found: Examination) -> None:
     *sentences, command = found.next_steps()
     for sentence in sentences:
         say(f"next:   {sentence}")
-    print(f"next:   {command}")  # not wrapped: it is there to be copied
+    tell(f"next:   {command}")  # not wrapped: it is there to be copied

@@ -12,12 +12,14 @@ from rich.text import Text
 
 from alexnet.api.bars import console, prose_width
 from alexnet.errors import DataError
+from alexnet.language.speak import said, spoken, tell
+from alexnet.language.words import ENGLISH
 from alexnet.text import printable, wrapped
 
 
 def say(text: str) -> None:
     """One line, wrapped by the terminal."""
-    console().print(Text(printable(text)))
+    console().print(Text(printable(said(text))))
 
 
 def explain(text: str, hang: int = 0) -> None:
@@ -27,21 +29,30 @@ def explain(text: str, hang: int = 0) -> None:
         hang: columns that the lines after the first are indented by.
     """
     out = console()
-    out.print(Text(wrapped(printable(text), prose_width(out), hang)), soft_wrap=True)
+    told = printable(said(text))
+    if spoken() == ENGLISH:
+        out.print(Text(wrapped(told, prose_width(out), hang)), soft_wrap=True)
+    else:  # letters that are two columns wide, and few blanks
+        out.print(Text(told), width=prose_width(out))
 
 
 def note(text: str) -> None:
     """One line beside the answer, which programs read from standard output."""
-    console(stderr=True).print(Text(printable(f"note: {text}")), soft_wrap=True)
+    console(stderr=True).print(Text(printable(said(f"note: {text}"))), soft_wrap=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Prints a table; the first `left` columns are text, the others figures."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
+    """Prints a table; the first `left` columns are text, the others figures.
+
+    A cell of one word is a name or a figure, and the same in every language.
+    """
+    table = Table(
+        title=said(title) or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
+    )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        table.add_column(said(column), justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(said(cell) if " " in cell else cell)) for cell in row))
     console().print(table)
 
 
@@ -60,7 +71,7 @@ def note_left_out(*images: str | Path) -> None:
     from alexnet.api.image_input import left_out
 
     for note in left_out(*images):
-        print(f"alexnet: {printable(note)}", file=sys.stderr)
+        tell(f"alexnet: {printable(said(note))}", stderr=True)
 
 
 def refuse_unread(unread: int, count: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import alexnet
 from alexnet.cli.options import ALONE, Changes, Device, Divided, Fast, Labels, RunPath
+from alexnet.language.speak import tell
 
 if TYPE_CHECKING:
     from alexnet.api.plan import TrainingPlan
@@ -152,9 +153,9 @@ def verify(run: RunPath, *, replay: bool = False, device: Device = "auto") -> No
 
     opened = alexnet.Run.open(run)
     result = opened.verify(replayed=replay, device=device, progress=True, on_prepared=tables.prepared)
-    print(f"{opened.folder}: every file is as it was written, and so are the images it was trained on")
+    tell(f"{opened.folder}: every file is as it was written, and so are the images it was trained on")
     if result is not None:
-        print(
+        tell(
             f"{result.steps} steps, and again with kill -9 at step {result.killed_at}, resumed from "
             f"{result.resumed_from}: the same bytes"
         )
@@ -166,13 +167,13 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
 
     run = plan.start()
     if plan.announces:
-        print(f"run folder: {run.folder}   (Ctrl-C stops and saves)", flush=True)
+        tell(f"run folder: {run.folder}   (Ctrl-C stops and saves)")
     try:
         plan.train(run, save_seconds=save_seconds, progress=True, allow_inexact=allow_inexact, fast=fast)
     except alexnet.Interrupted as stopped:
         if plan.speaks:
             told = f"stopped and saved at step {stopped.step}; resume it with: alexnet resume {run.folder}"
-            print(f"alexnet: {told}", file=sys.stderr)
+            tell(f"alexnet: {told}", stderr=True)
         sys.exit(128 + stopped.signal_number)
     except alexnet.WorkersEnded as ended:
         sys.exit(ended.exit_code)

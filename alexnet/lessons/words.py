@@ -1,10 +1,6 @@
-"""What the lessons say around their prose, in both languages, and which language is meant."""
+"""What the lessons say around their prose, in both languages."""
 
-import locale
-import os
 from collections.abc import Mapping
-
-from alexnet.errors import UsageError
 
 WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
@@ -120,21 +116,3 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 def words_of(language: str) -> Mapping[str, str]:
     """The words of a language."""
     return WORDS[language]
-
-
-def choose_language(named: str | None = None) -> str:
-    """The language that is named, else that of ALEXNET_LANG, else Chinese where the locale is, else English.
-
-    Raises:
-        UsageError: the one that is named is neither en nor zh.
-    """
-    if named is not None:
-        short = named.lower().replace("_", "-").partition("-")[0]
-        if short not in WORDS:
-            raise UsageError(f"there are no lessons in {named!r}", fix="Choose --lang en or --lang zh.", code="E2055")
-        return short
-    said = os.environ.get("ALEXNET_LANG") or next(
-        (value for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (value := os.environ.get(name))),
-        locale.getlocale()[0] or "",
-    )
-    return "zh" if said.lower().startswith(("zh", "chinese")) else "en"

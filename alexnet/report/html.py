@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from alexnet.language.pages import in_spoken_language
+
 
 def page(title: str, sections: Mapping[str, tuple[str, str]], kind: str = "AlexNet report") -> str:
     """Builds the whole page.
@@ -21,7 +23,7 @@ def page(title: str, sections: Mapping[str, tuple[str, str]], kind: str = "AlexN
     body = "".join(f'<section id="{k}"><h2>{heading}</h2>{text}</section>' for k, (heading, text) in sections.items())
     # The policy blocks every download, even if a class or file name contains HTML that escaping missed.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return (
+    return in_spoken_language(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)} · {escape(kind)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'

@@ -5,13 +5,13 @@ import re
 
 import pytest
 
+from alexnet.language.choose import choose_language
 from alexnet.lessons.cells import Cell
 from alexnet.lessons.check import check_answers
 from alexnet.lessons.execute import needed
 from alexnet.lessons.exercises import judge
 from alexnet.lessons.explain import explained
 from alexnet.lessons.lesson import LANGUAGES, find_lesson
-from alexnet.lessons.words import choose_language
 
 LESSON = find_lesson("1")
 SIDE = LESSON.exercises["side"]

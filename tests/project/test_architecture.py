@@ -13,6 +13,7 @@ FOLDER = Path(alexnet.__file__).parent
 ORDER = [
     "text",
     "errors",
+    "language",
     "progress",
     "rng",
     "storage",
@@ -55,7 +56,7 @@ VERBS = [f"cli.{name}" for name in ("data", "demo", "experiments", "export", "in
 
 # Help, recipes, and the work on files must not wait for PyTorch.
 WITHOUT_TORCH = (
-    *("text", "errors", "rng", "storage", "recipes", "cli.main"),
+    *("text", "errors", "language", "rng", "storage", "recipes", "cli.main"),
     *(
         f"data.{name}"
         for name in [
@@ -174,6 +175,7 @@ def test_no_verb_reaches_around_the_face_for_the_work(name):
         "api",
         "cli",
         "errors",
+        "language",
         "text",
         "storage",
     }  # storage: names of files
