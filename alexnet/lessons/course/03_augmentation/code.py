@@ -12,6 +12,7 @@ import alexnet
 side, crop = 256, 224  # pixels of an image and of a window, the paper, section 4.1
 paper_views = 2048  # what the paper counts, section 4.1
 paper_one, paper_ten = 0.390, 0.375  # top-1 error of one view and of ten, the paper, section 4.1 and Table 1
+digit = 28  # pixels of a window of our digits, which have 32 a side
 # Colors of ImageNet: standard deviation (gray levels) along each principal axis, and the axes in columns (red, green,
 # blue); the data file of cuda-convnet2, which the same author released.
 stdevs = np.array([121.78, 37.09, 19.72])
@@ -71,7 +72,6 @@ count, held_count = len(images), len(held_images)
 print(count, held_count)
 
 # %% [seen]
-digit = 28  # pixels of a window; four fewer than the image
 seen, _ = data.training_views(2 * chunk, recipe=alexnet.recipe("alexnet-2012", crop_size=digit), epoch=3)
 figure, axes = plt.subplots(2, 8, figsize=(7, 1.9))
 for axis, pixels in zip(axes.flat, [*seen[:8], *seen[chunk : chunk + 8]], strict=True):
@@ -91,7 +91,7 @@ def view_of(pixels, shift, mirror, random):
 
 def train(network, shift, mirror, epochs):
     """Trains on the few digits, each seen through a fresh window every time."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     random = torch.Generator().manual_seed(0)
     network.train()
     for _ in range(epochs):
@@ -121,7 +121,7 @@ def error(network, views, classes):
 
 
 # %% [arms]
-epochs = 2 if small else 30
+epochs = 2 if small else 15
 trained, measured = {}, {}
 for name, (shift, mirror) in {"none": (False, False), "crops": (True, False), "mirrors": (True, True)}.items():
     trained[name] = alexnet.create_model("lenet", data=data, activation="relu", pooling="max")

@@ -283,7 +283,7 @@ def check(answer):
 keeps_the_digit = {"shift", "brighter"}
 held_windows = five_windows(held_images, digit)
 still, moved = (alexnet.create_model("lenet", data=data, activation="relu", pooling="max") for _ in range(2))
-rounds = 1 if small else 15
+rounds = 1 if small else 10
 train(still, False, False, rounds)
 train(moved, True, False, rounds)
 still_corner, moved_corner = (error(each, held_windows[:1], held_classes) for each in (still, moved))
