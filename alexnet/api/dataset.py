@@ -133,12 +133,38 @@ class Data:
         from alexnet.api.notebook import image_grid
 
         if augmented:
-            images, labels = self._augmented(recipe if isinstance(recipe, Recipe) else recipe_of(recipe), count, epoch)
+            views, targets = self.training_views(count, recipe=recipe, epoch=epoch)
+            images, labels = views.permute(0, 2, 3, 1).numpy(), targets.numpy()
         else:
             chosen = self._named(split)
             numbers = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(np.int64))
             images, labels = chosen.read(numbers), chosen.labels[numbers]
         return image_grid(images, [self.class_names[label] for label in labels])
+
+    def training_views(self, count: int, *, recipe: str | Recipe = "photos", epoch: int = 1) -> tuple[Tensor, Tensor]:
+        """What training sees: the first images of an epoch, cropped, flipped, with color noise and mixed by a recipe.
+
+        Args:
+            count: images; at most those of one batch of the recipe.
+            recipe: whose augmentation it is; its crop is as large as the images where they are smaller.
+            epoch: of the random choices, counted from 1.
+
+        Returns:
+            (N, 3, crop, crop) uint8 pixels 0..255, rounded, and (N,) labels; of a mixed image the larger part's.
+
+        >>> import alexnet
+        >>> images, labels = alexnet.load_data("digits", size=32).training_views(6, recipe="demo")
+        >>> images.shape, labels.shape
+        (torch.Size([6, 3, 28, 28]), torch.Size([6]))
+        """
+        chosen = for_classes(recipe if isinstance(recipe, Recipe) else recipe_of(recipe), len(self.class_names))
+        crop = min(chosen.model.crop_size, self.size)
+        mean = torch.from_numpy(self.prepared.mean_image).mean((0, 1)).view(3, 1, 1)
+        colors = ColorStatistics(mean, self.prepared.color_stdevs, self.prepared.color_vectors)
+        loader = Loader(self.prepared.splits["train"], chosen, colors)
+        samples = loader.samples(epoch, 0)[:count]
+        views, targets = loader.batch(samples, epoch=epoch, step=0, size=crop)
+        return views.float().round().clamp(0, 255).to(torch.uint8), targets.argmax(1)
 
     def verify(self, *, progress: bool | ProgressCallback = False) -> None:
         """Reads every prepared image and compares it with its checksum.
@@ -148,17 +174,6 @@ class Data:
         """
         with progress_callback(progress) as told:
             verify(self.prepared, told)
-
-    def _augmented(self, recipe: Recipe, count: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        recipe = for_classes(recipe, len(self.class_names))
-        crop = min(recipe.model.crop_size, self.size)
-        mean = torch.from_numpy(self.prepared.mean_image).mean((0, 1)).view(3, 1, 1)
-        colors = ColorStatistics(mean, self.prepared.color_stdevs, self.prepared.color_vectors)
-        loader = Loader(self.prepared.splits["train"], recipe, colors)
-        samples = loader.samples(epoch, 0)[:count]
-        views, targets = loader.batch(samples, epoch=epoch, step=0, size=crop)
-        pixels = views.float().round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        return pixels.numpy(), targets.argmax(1).numpy()
 
     def _split(self, name: str) -> ImageDataset | None:
         split = self.prepared.splits.get(name)

@@ -358,6 +358,35 @@ def test_data_shows_images_as_they_are_and_as_training_sees_them(photos):
     assert not np.array_equal(plain.axes[0].images[0].get_array(), augmented.axes[0].images[0].get_array())
 
 
+def test_training_views_are_windows_of_the_images_one_for_all_of_a_chunk(photos):
+    data = alexnet.load_data(photos, size=24)
+    recipe = alexnet.recipe("alexnet-2012", crop_size=20, color_noise=0.0)
+    windows = set()
+    for epoch in (1, 2, 3, 4):
+        views, labels = data.training_views(30, recipe=recipe, epoch=epoch)
+        assert (views.shape, views.dtype, len(labels)) == ((24, 3, 20, 20), torch.uint8, 24)  # all images there are
+        places = [
+            {
+                (top, left, flipped)
+                for pixels, label in data.train
+                for top in range(5)
+                for left in range(5)
+                for flipped in (False, True)
+                if label == wanted and torch.equal(window_of(pixels, top, left, flipped), view)
+            }
+            for view, wanted in zip(views, labels.tolist(), strict=True)
+        ]
+        shared = set.intersection(*places)
+        assert shared
+        windows |= shared
+    assert len(windows) > 1
+
+
+def window_of(pixels, top, left, flipped):
+    window = pixels[:, top : top + 20, left : left + 20]
+    return window.flip(-1) if flipped else window
+
+
 def test_curves_are_those_of_the_metrics(trained):
     run = alexnet.Run.open(trained / "run")
     lines = {line.get_label(): line.get_ydata() for line in run.plot().axes[0].lines}
