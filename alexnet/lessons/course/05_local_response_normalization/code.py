@@ -90,7 +90,7 @@ print(f"{least:.2f}  {reach}  {beyond}  {beyond_all}")
 # %% [who]
 figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.6))
 for axes, name in ((left, "towers"), (right, "all")):
-    shown = axes.imshow(kept[name], vmin=0, vmax=1)
+    shown = axes.imshow(kept[name].numpy(), vmin=0, vmax=1)
     axes.set(title=labels[name], xlabel=labels["loud"], ylabel=labels["other"])
 for line in (left.axhline, left.axvline):
     line(5.5, color="red")
@@ -163,7 +163,7 @@ figure, axes = plt.subplots(3, 6, figsize=(7, 3.9))
 for row, (name, each) in zip(axes, rows.items(), strict=True):
     low, high = (0, constant) if name == "kept" else (-each.abs().max(), each.abs().max())
     for place, one in zip(row, each, strict=True):
-        shown = place.imshow(one, vmin=low, vmax=high, cmap="viridis" if name == "kept" else "RdBu_r")
+        shown = place.imshow(one.numpy(), vmin=low, vmax=high, cmap="viridis" if name == "kept" else "RdBu_r")
         place.set(xticks=[], yticks=[])
     row[0].set_ylabel(labels[name])
     figure.colorbar(shown, ax=row, fraction=0.03)
@@ -185,7 +185,7 @@ print(f"{lone:.2f}  {inside:.2f}  {corner:.2f}  {within_gap:.0e}")
 # %% [patch]
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.2))
 for place, name, each in zip(axes, ("before", "after"), (patch, within), strict=True):
-    figure.colorbar(place.imshow(each, vmin=0), ax=place)
+    figure.colorbar(place.imshow(each.numpy(), vmin=0), ax=place)
     place.set(title=labels[name], xticks=[], yticks=[])
 plt.show()
 
