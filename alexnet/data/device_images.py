@@ -159,4 +159,5 @@ class Arrival:
 
 def side_stream(device: torch.device) -> Any:
     """Returns a new stream of a CUDA card; None for other devices."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream: Any = torch.cuda.Stream  # without types
+    return stream(device) if device.type == "cuda" else None

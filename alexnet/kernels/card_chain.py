@@ -34,7 +34,7 @@ def forward(x: Tensor, out: Tensor, positions: Tensor, chain: Any) -> None:
     """Applies a chain and writes the result and the positions of the maxima, both channels_last."""
     from alexnet.kernels import triton_chain
 
-    with torch.cuda.device_of(x):
+    with torch.cuda.device(x.device if x.is_cuda else -1):
         triton_chain.forward(x.contiguous(memory_format=torch.channels_last), out, positions, chain)
 
 
@@ -44,7 +44,7 @@ def backward(x: Tensor, grad: Tensor, positions: Tensor, chain: Any) -> Tensor:
 
     x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
     out = torch.empty_like(x)
-    with torch.cuda.device_of(x):
+    with torch.cuda.device(x.device if x.is_cuda else -1):
         triton_chain.backward(x, grad, positions, out, chain)
     return out
 

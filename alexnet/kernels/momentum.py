@@ -68,7 +68,7 @@ def update_trial(device: torch.device) -> float:
         fused_momentum_steps(found, torch.tensor(flag, device=device))
         for step, answer in zip(found, exact, strict=True):
             plain_momentum_step(answer, torch.tensor(flag))
-            worst = max(worst, *(difference(step[i], answer[i]) for i in (0, 1)))
+            worst = max(worst, difference(step[0], answer[0]), difference(step[1], answer[1]))
     return worst
 
 
