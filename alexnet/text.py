@@ -26,6 +26,12 @@ def wrapped(text: str, width: int, hang: int = 0) -> str:
     return "\n".join(lines)
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a Chinese letter, none for a mark over another."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
+
+
 def slug(name: str) -> str:
     """Turns a name into a part of a file name: letters, digits, dots and hyphens, at most 50 characters."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:50] or "data"

@@ -4,7 +4,6 @@ from typing import Any
 
 from attrs import evolve
 from cyclopts.help import DefaultFormatter, HelpPanel
-from rich.text import Text
 
 from alexnet.language.help import translated_help
 from alexnet.language.speak import said
@@ -26,6 +25,8 @@ class SpokenHelp(DefaultFormatter):
 
 def _said(description: Any) -> Any:
     """A description in the language of the terminal; what the library adds in brackets stays beside it."""
+    from rich.text import Text
+
     if isinstance(description, Text):
         return Text(translated_help(description.plain, said).rstrip("\n"))
     inner = getattr(description, "primary_renderable", None)

@@ -19,7 +19,6 @@ from cyclopts import (
     UnknownOptionError,
     UnusedCliTokensError,
 )
-from rich.cells import cell_len
 
 from alexnet.api.warning import as_notes
 from alexnet.cli import data, demo, experiments, export, interpret, learn, networks, runs, serve, train
@@ -29,6 +28,7 @@ from alexnet.errors import AlexNetError, UsageError
 from alexnet.kernels.device import failure_of, keep_memory
 from alexnet.language.choose import choose_language
 from alexnet.language.speak import said, speaking, tell
+from alexnet.text import columns
 
 OVERVIEW = """\
 alexnet: AlexNet as the system it was, for your own images.
@@ -84,9 +84,9 @@ for number, (title, verbs) in enumerate(VERBS.items()):
 def overview() -> None:
     """The verbs by what they are for."""
     titles = {title: said(title) for title in VERBS}
-    width = max(map(cell_len, titles.values()))
+    width = max(map(columns, titles.values()))
     groups = "".join(
-        f"{titles[title]}{' ' * (width - cell_len(titles[title]))}   "
+        f"{titles[title]}{' ' * (width - columns(titles[title]))}   "
         f"{'  '.join(NAMES.get(verb, verb.__name__) for verb in verbs)}\n"
         for title, verbs in VERBS.items()
     )

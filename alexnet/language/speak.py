@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from rich.cells import cell_len
-
 from alexnet.language.words import ENGLISH, words_of
+from alexnet.text import columns
 
 _SPOKEN: ContextVar[str] = ContextVar("language of the terminal", default=ENGLISH)
 _GAP = re.compile(r"( {2,})")
@@ -51,8 +50,8 @@ def _line(line: str) -> str:
     for part in _GAP.split(line):
         if _GAP.fullmatch(part):
             place += len(part)
-            text += " " * max(2 if text.strip() else len(part), place - cell_len(text))
+            text += " " * max(2 if text.strip() else len(part), place - columns(text))
         else:
-            place += cell_len(part)
+            place += columns(part)
             text += words(part)
     return text

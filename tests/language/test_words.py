@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from alexnet.errors import UsageError
 from alexnet.language.choose import choose_language
@@ -14,6 +15,7 @@ from alexnet.language.speak import said, speaking, spoken
 from alexnet.language.template import Template, places
 from alexnet.language.words import Words
 from alexnet.report.html import page, table
+from alexnet.text import columns
 
 SPOKEN = Words(
     "zh",
@@ -88,9 +90,12 @@ def test_columns_stay_where_they_are():
     with speaking("zh"):
         line = said("report     photos/report.html")
     assert line.endswith(" photos/report.html")
-    from rich.cells import cell_len
+    assert columns(line) == cell_len(line) == len("report     photos/report.html")
 
-    assert cell_len(line) == len("report     photos/report.html")
+
+@pytest.mark.parametrize("text", ["", "abc", "图像 224", "e\u0301", "，。：", "Ä"])
+def test_columns_are_counted_as_a_terminal_shows_them(text):
+    assert columns(text) == cell_len(text)
 
 
 @pytest.mark.parametrize(
