@@ -32,7 +32,7 @@ test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in te
 	$(BIN)/pytest $(PARALLEL) $(FAST)
 
 test-lowest: .venv-lowest/.dev  ## the fast part with the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST) -W ignore::DeprecationWarning  # of old packages on newer ones
 
 test-python: .venv-$(notdir $(PYTHON))/.dev  ## the fast part with another Python: make test-python PYTHON=python3.13
 	.venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) $(FAST)
