@@ -92,6 +92,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.6))
 for axes, name in ((left, "towers"), (right, "all")):
     shown = axes.imshow(kept[name].numpy(), vmin=0, vmax=1)
     axes.set(title=labels[name], xlabel=labels["loud"], ylabel=labels["other"])
+    axes.set(xticks=range(0, 12, 2), yticks=range(0, 12, 2))
 for line in (left.axhline, left.axvline):
     line(5.5, color="red")
 figure.colorbar(shown, ax=(left, right), label=labels["kept"])
