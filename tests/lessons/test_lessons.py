@@ -231,6 +231,8 @@ def test_the_pages_need_nothing_else_and_their_links_and_names_hold(tmp_path, ex
         assert "script" not in parser.tags
         assert len(parser.ids) == len(set(parser.ids)), page
         for link in parser.links:
+            if link.startswith("data:image/png;base64,"):  # of an image within a figure: it is in the page
+                continue
             assert link[1:] in parser.ids if link.startswith("#") else (page.parent / link).is_file(), (page, link)
 
 

@@ -45,12 +45,12 @@ print(f"{shared:.3f}")
 
 # %% [views]
 figure, axes = plt.subplots(1, 4, figsize=(7, 2.1))
-axes[0].imshow(photo.permute(1, 2, 0))
+axes[0].imshow(photo.permute(1, 2, 0).numpy())
 for (x, y), color in zip([(0, 0), (margin, margin)], ["tab:orange", "tab:blue"], strict=True):
     axes[0].add_patch(plt.Rectangle((x, y), crop - 1, crop - 1, fill=False, edgecolor=color, linewidth=2))
-axes[1].imshow(photo[:, :crop, :crop].permute(1, 2, 0))
-axes[2].imshow(photo[:, margin:, margin:].permute(1, 2, 0))
-axes[3].imshow(photo[:, margin:, margin:].flip(-1).permute(1, 2, 0))
+axes[1].imshow(photo[:, :crop, :crop].permute(1, 2, 0).numpy())
+axes[2].imshow(photo[:, margin:, margin:].permute(1, 2, 0).numpy())
+axes[3].imshow(photo[:, margin:, margin:].flip(-1).permute(1, 2, 0).numpy())
 for axis, name in zip(axes, ["whole", "first", "last", "mirror"], strict=True):
     axis.set_title(labels[name], fontsize=9)
     axis.set_axis_off()
@@ -75,7 +75,7 @@ print(count, held_count)
 seen, _ = data.training_views(2 * chunk, recipe=alexnet.recipe("alexnet-2012", crop_size=digit), epoch=3)
 figure, axes = plt.subplots(2, 8, figsize=(7, 1.9))
 for axis, pixels in zip(axes.flat, [*seen[:8], *seen[chunk : chunk + 8]], strict=True):
-    axis.imshow(pixels.permute(1, 2, 0))
+    axis.imshow(pixels.permute(1, 2, 0).numpy())
     axis.set_axis_off()
 plt.show()
 
@@ -164,7 +164,7 @@ more = 5  # times as strong as in 2012, so that one sees it
 
 def shifted(pixels, shift):
     """The image with a color added to every pixel."""
-    return (pixels + torch.tensor(shift).view(3, 1, 1)).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return (pixels + torch.tensor(shift).view(3, 1, 1)).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 steps = [-2, -1, 0, 1, 2]  # standard deviations
@@ -198,7 +198,7 @@ ten = five_windows(photo, crop)
 ten += [view.flip(-1) for view in ten]
 figure, axes = plt.subplots(2, 5, figsize=(7, 3))
 for axis, view in zip(axes.flat, ten, strict=True):
-    axis.imshow(view.permute(1, 2, 0))
+    axis.imshow(view.permute(1, 2, 0).numpy())
     axis.set_axis_off()
 plt.show()
 
