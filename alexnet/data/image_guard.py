@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
@@ -146,10 +146,18 @@ def _line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return message
 
 
+class _Told(NamedTuple):
+    """A refusal that the other process made."""
+
+    what: str
+    fix: str
+    code: str
+
+
 def _refusal(message: dict[str, Any]) -> Exception | None:
     if "refused" in message:
-        what, fix, code = message["refused"]
-        return RefusedImage(what, fix=fix, code=code)
+        told = _Told(*message["refused"])
+        return RefusedImage(told.what, fix=told.fix, code=told.code)
     if "memory" in message:
         return _too_much_memory()
     return ValueError(message["error"]) if "error" in message else None

@@ -198,7 +198,7 @@ def most_connections(limit: int) -> int:
     except ImportError:  # Windows has no such limit
         return limit
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit if files == resource.RLIM_INFINITY else max(1, min(limit, files - SPARE_FILES - BACKLOG))
+    return limit if files == resource.RLIM_INFINITY else min(limit, max(1, files - SPARE_FILES - BACKLOG))
 
 
 class Server(uvicorn.Server):

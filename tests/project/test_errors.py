@@ -735,7 +735,7 @@ def fill_queue(running: Any, s: Scene) -> None:
 def break_prediction(running: Any, s: Scene) -> None:
     from alexnet.evaluation.classifier import Classifier
 
-    s.refuse(Classifier, "probabilities", ZeroDivisionError())
+    s.refuse(Classifier, "look", ZeroDivisionError())
 
 
 def taken_port(s: Scene) -> object:
@@ -766,7 +766,7 @@ def stopped_service(s: Scene) -> object:
 
     with ThreadPoolExecutor(1) as pool:
         with in_a_thread(trained_run(s), stop_seconds=0) as running:
-            s.get("monkeypatch").setattr(Classifier, "probabilities", waiting)
+            s.get("monkeypatch").setattr(Classifier, "look", waiting)
             answer = pool.submit(httpx.post, f"{running.url}/v1/predict", content=png(), timeout=60)
             answer.add_done_callback(lambda _: go.set())
             assert begun.wait(60)

@@ -11,6 +11,7 @@ from PIL import Image
 
 import alexnet as package
 from alexnet.cli.main import app
+from alexnet.evaluation.out_of_distribution import NONE_OF_THESE
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import override
 from harness import ROOT
@@ -45,7 +46,8 @@ def test_its_python_runs_and_answers_as_the_command_does(tmp_path, monkeypatch, 
     exec(compile(code, "README.md", "exec"), {})
     answer, error, run, parameters = capsys.readouterr().out.splitlines()
     typed = json.loads(alexnet("predict", "runs/demo/alexnet", "seven.png", "--k", 3, "--format", "json").out)
-    assert answer == "seven.png: " + ", ".join(
+    unlike = f"{NONE_OF_THESE}: " if typed["none_of_these"] else ""
+    assert answer == f"seven.png: {unlike}" + ", ".join(
         f"{each['class']} {100 * each['probability']:.1f} %" for each in typed["top"]
     )
     measured = json.loads(alexnet("evaluate", "runs/demo/alexnet", "--split", "test", "--format", "json").out)
