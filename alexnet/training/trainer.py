@@ -190,8 +190,6 @@ class Trainer:
         if self.late is not None:
             return BegunStep(at, images, targets, count, lr, self.late.take(images, targets))
         parts = (self.model, self.optimizer, images, targets, recipe, self.class_weights)
-        loss: Tensor | float
-        wrong: Tensor | float
         try:
             if self.group.is_single:
                 loss, logits = train_step(*parts)
@@ -199,7 +197,7 @@ class Trainer:
                 wrong = float((logits.argmax(1) != targets.argmax(1)).sum())
             else:
                 count = len(self.loader.samples(at.epoch, at.position))
-                loss, wrong = group_step(self.group, *parts, count=count, step=at.step)
+                value, wrong = group_step(self.group, *parts, count=count, step=at.step)
         except RunawayLoss as error:
             raise self._diverged(error.loss, images, at, lr) from None
         if self.average is not None:
