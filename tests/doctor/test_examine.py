@@ -21,6 +21,7 @@ from alexnet.doctor.duplicates import connected, difference_hash, differences, n
 from alexnet.doctor.findings import find, find_suspects
 from alexnet.doctor.inspection import inspect, sharpness_of
 from alexnet.evaluation.evaluate import Evaluation, evaluate
+from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
 from alexnet.runs.start import images_of_run
@@ -404,7 +405,10 @@ def test_a_trained_network_names_wrong_labels(alexnet, trained, photos, tmp_path
 def test_the_network_of_a_run_gets_its_own_images(alexnet, trained, tmp_path):
     """The probabilities are those of `alexnet evaluate`, image by image."""
     opened = open_run(trained / "run")
-    evaluation = evaluate(load_model(opened), images_of_run(opened), "val", class_names=opened.class_names)
+    model = load_model(opened)
+    temperature = temperature_of(opened, model)
+    data = images_of_run(opened)
+    evaluation = evaluate(model, data, "val", class_names=opened.class_names, temperature=temperature)
     seen = {}
 
     def noting(evaluations, trained_on):
