@@ -64,11 +64,19 @@ def planned(job: Job) -> tuple[Recipe, Prepared]:
     Raises:
         UsageError: the base does not accept an override, or the images do not fit the network.
     """
-    recipe = override(fitted(find_recipe(job.base), job.data), [*job.changes, f"seed={job.seed}"])
+    recipe = override(fitted(find_recipe(job.base), job.data), [*as_it_is(job), *job.changes, f"seed={job.seed}"])
     prepared = _dataset(job.data, recipe.prepare_size, job.labels)
     recipe = for_classes(recipe, len(prepared.class_names))
     check_recipe(recipe, prepared)
     return recipe, prepared
+
+
+def as_it_is(job: Job) -> tuple[str, ...]:
+    """The changes that keep a base which would fit itself to the images from doing so, and its answers its own.
+
+    Runs that are compared must differ in what is said of them and in nothing else.
+    """
+    return ("fit=none", "cues=none") if find_recipe(job.base).fit != "none" else ()
 
 
 @lru_cache(maxsize=8)
@@ -223,7 +231,7 @@ def _row(job: Job, run: RunFolder, prepared: Prepared, device: torch.device, out
         "variant": job.variant,
         "changes": list(job.changes),
         "seed": job.seed,
-        "command": results.command(job.base, job.changes, job.seed, job.labels),
+        "command": results.command(job.base, (*as_it_is(job), *job.changes), job.seed, job.labels),
         "settings": results.settings(run.recipe),
         "recipe_sha256": results.recipe_sha256(run.recipe),
         "until_train_error": job.until,

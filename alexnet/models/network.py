@@ -134,6 +134,8 @@ class Network(nn.Module):
     def seed_dropout(self, seed: int, step: int) -> None:
         """Makes the dropout masks of the next forward pass, of a whole batch, a function of (seed, step)."""
         layers = [m for m in self.modules() if isinstance(m, Dropout)]
+        if not layers:
+            return
         numbers = [start_of(seed_for(seed, step, DROPOUT, part)) for part in range(len(layers))]
         starts = torch.tensor(numbers, dtype=torch.int64).to(self.input_mean.device, non_blocking=True)
         for layer, start in zip(layers, starts, strict=True):

@@ -423,8 +423,8 @@ def test_disk_that_is_full_in_the_middle(tmp_path):
     )
     out = tmp_path / "out"
     done = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "no space left" in done.stdout
-    assert "run the same command again" in done.stdout
+    assert "would be larger than the limit" in done.stdout
+    assert "ulimit -f" in done.stdout
     assert not list(out.glob("*.tmp"))
     assert prepare(noise(40), out, size=16, shard_images=10).counts["train"] == {"even": 20, "odd": 20}
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4000

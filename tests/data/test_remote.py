@@ -125,7 +125,8 @@ def test_a_run_on_a_server_that_fails_ends_with_the_weights_of_a_local_one(raw, 
 
 
 def test_the_verbs_take_an_address(raw, tmp_path, alexnet):
-    options = (*TINY, "epochs=1", "--device", "cpu", "--out")
+    # What fits a recipe to its images looks at all of them, and those at an address stay there until they are needed.
+    options = (*TINY, "epochs=1", "fit=none", "cues=none", "--device", "cpu", "--out")
     local = alexnet("train", raw, *options, tmp_path / "local")
     assert local.code == 0, local.err
     with serving(raw, {"prepared.json": ["one bit"], "train-0001.json": ["cut short"]}) as server:

@@ -130,7 +130,7 @@ def test_a_bug_is_reported_without_its_traceback(trained, monkeypatch):
         raise ZeroDivisionError("secret")
 
     with in_a_thread(trained / "run") as other:
-        monkeypatch.setattr(Classifier, "probabilities", broken)
+        monkeypatch.setattr(Classifier, "look", broken)
         answer = httpx.post(f"{other.url}/v1/predict", content=png())
         assert (answer.status_code, answer.json()["code"]) == (500, "E523")
         assert "secret" not in answer.text

@@ -275,7 +275,7 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.begun, self.go = threading.Event(), threading.Event()
         self.calls: list[int] = []
-        answer = Classifier.probabilities
+        answer = Classifier.look
 
         def waiting(classifier: Classifier, images: np.ndarray, views: int, **options: bool) -> np.ndarray:
             self.begun.set()
@@ -283,7 +283,7 @@ class Held:
             self.calls.append(len(images))
             return answer(classifier, images, views, **options)
 
-        monkeypatch.setattr(Classifier, "probabilities", waiting)
+        monkeypatch.setattr(Classifier, "look", waiting)
 
 
 def until(client: "httpx.Client", line: str) -> None:

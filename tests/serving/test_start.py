@@ -293,7 +293,7 @@ def test_a_request_that_outlasts_the_end_is_answered_and_is_no_fault(trained, mo
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     assert listening.wait(60)
-    monkeypatch.setattr(Classifier, "probabilities", waiting)
+    monkeypatch.setattr(Classifier, "look", waiting)
     with ThreadPoolExecutor(1) as pool, connect(listener.getsockname()[1]) as connection:
         data = image_of(trained)
         connection.sendall(head(len(data)) + data)
