@@ -18,7 +18,8 @@ def folder_files(run: RunFolder, model: Network, about: dict[str, Any]) -> dict[
     model.safetensors also holds the recipe, the class names and the temperature, so `alexnet import` can read it alone.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"recipe": about["recipe"], "classes": about["class_names"], "temperature": about["temperature"]}
+    header = {"recipe": about["recipe"], "classes": about["class_names"]}
+    header |= {"temperature": about["temperature"]} if about["temperature"] != 1 else {}
     metadata = json.dumps(header, ensure_ascii=False)
     names = about["class_names"]
     config = {

@@ -94,7 +94,8 @@ def algorithms(deterministic: bool) -> Iterator[None]:
 def cost(session: Session, precision: str) -> None:
     """Seconds of a step of the network of 2012 with deterministic algorithms, beside the fastest."""
     batch = 2 if session.tiny else BATCH
-    step = attempt(session, f"cost, {precision}", lambda: ladder.ours(precision)(session.device, batch, session.tiny))
+    ours = ladder.our_step(precision, ladder.at_once, "kernels")
+    step = attempt(session, f"cost, {precision}", lambda: ours(session.device, batch, session.tiny))
     if step is None:
         return
 

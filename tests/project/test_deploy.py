@@ -25,7 +25,7 @@ JOB = ROOT / "deploy/kubernetes/train.yaml"
 IN_POD = ROOT / "deploy/kubernetes/train-in-pod"
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
-RECIPE = (*TINY, "epochs=6", "evaluate_every=1", "--device", "cpu")
+RECIPE = (*TINY, "fit=none", "cues=none", "epochs=6", "evaluate_every=1", "--device", "cpu")
 
 
 @pytest.mark.parametrize(("path", "shell"), [(SBATCH, "bash"), (IN_POD, "sh")], ids=["slurm", "pod"])

@@ -432,6 +432,9 @@ def test_a_client_that_has_disconnected_already_is_no_error():
         def is_closing(self):
             return False
 
+        def get_write_buffer_size(self):
+            return 0
+
         def write_eof(self):
             raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
 

@@ -75,7 +75,7 @@ def real_errors(folder: Path) -> dict[str, Path]:
 
 def test_the_command_line_tells_real_errors_without_a_traceback(tmp_path, monkeypatch, capsys):
     for name, path in real_errors(tmp_path).items():
-        monkeypatch.setattr(command_line, "app", lambda path=path, **_: path.open("rb"))
+        monkeypatch.setattr(command_line, "app", lambda *_, path=path, **__: path.open("rb"))
         with pytest.raises(SystemExit) as left:
             command_line.main()
         told = capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_warning_of_the_scheduler_ends_no_command(monkeypatch):
     before = signal.getsignal(signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     seen = []
-    monkeypatch.setattr(command_line, "app", lambda **_: seen.append(signal.getsignal(signal.SIGUSR1)))
+    monkeypatch.setattr(command_line, "app", lambda *_, **__: seen.append(signal.getsignal(signal.SIGUSR1)))
     try:
         command_line.main()
     finally:

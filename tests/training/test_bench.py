@@ -181,7 +181,7 @@ def test_the_verb_says_which_part_limits(alexnet, trained, monkeypatch):
 
 
 def test_the_verb_shows_layers_without_images(alexnet, monkeypatch):
-    monkeypatch.setattr("alexnet.training.bench_layers.time_layers.__defaults__", (0.0,))
+    monkeypatch.setattr("alexnet.training.bench_layers.time_layers.__defaults__", (0.0, "float32"))
     outcome = alexnet("bench", "batch_size=2", "--layers", "--recipe", "lenet")
     assert (outcome.code, outcome.err) == (0, "")
     assert "batches of 2" in outcome.out

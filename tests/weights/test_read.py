@@ -87,7 +87,7 @@ def test_our_own_safetensors_bring_recipe_and_classes(tmp_path):
     about = {"alexnet": '{"recipe": {"name": "x"}, "classes": ["a", "b"]}', "format": "pt"}
     safetensors.numpy.save_file(tensors, tmp_path / "m", about)
     found = read_stored(tmp_path / "m")
-    assert found.metadata == {"recipe": '{"name": "x"}', "classes": '["a", "b"]'}
+    assert found.metadata == {"recipe": '{"name": "x"}', "classes": '["a", "b"]', "temperature": "1.0"}
     assert [layer.name for layer in found.layers] == ["layers.conv1"]
     for wrong in ("{", "[]", "{}", '{"recipe": 1}'):
         safetensors.numpy.save_file(tensors, tmp_path / "m", {"alexnet": wrong})
