@@ -150,7 +150,15 @@ def _output(output: Output, caption: str, name: str, cell: str) -> str:
 
 def _own_ids(svg: str, prefix: str, caption: str) -> str:
     """Names of parts of a figure are its own on the page; for screen readers it is one image with its caption."""
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    named: set[str] = set()
+
+    def own(found: re.Match[str]) -> str:
+        if found[1] in named:  # the same image drawn twice: Matplotlib names images by what is in them
+            return ""
+        named.add(found[1])
+        return f' id="{prefix}-{found[1]}"'
+
+    svg = re.sub(r'\sid="([^"]*)"', own, svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", svg)
     label = escape(" ".join(re.sub(r"<[^>]+>", "", caption).split()), quote=True)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
