@@ -15,8 +15,8 @@ space := $(subst x,,x x)
 # One process for each core; a file stays in one, because its tests share what is slow to make.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 FAST := -m "not slow"
-# The packages whose results come from compiled loops where there is numba.
-LOOPED := $(addprefix tests/,kernels data models training evaluation runs interpret)
+# What comes from compiled loops where there is numba.
+LOOPED := tests/kernels tests/models
 
 .PHONY: demo test test-fast test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
@@ -24,7 +24,7 @@ demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare 
 	$(BIN)/alexnet demo
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
-test: .venv/.dev  ## everything that needs no GPU; then the fast part of the packages with loops, as if there was no numba
+test: .venv/.dev  ## everything that needs no GPU; then the fast part of kernels and models, as if there was no numba
 	$(BIN)/pytest $(PARALLEL)
 	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
 
