@@ -22,6 +22,13 @@ CATALOGUE = PACKAGE / "language" / "zh.po"
 OTHERS = ("lessons/words.py", "serving/schemas.py", "serving/routes.py")
 # Words that stand alone: heads of tables, names of lines, panels of the help.
 LABELS = (
+    "{0} is 0, and pixels cannot be divided or multiplied by it",
+    "Make one folder per class: {0}.",
+    "Send {0} and nothing else, or the bytes alone: {1}.",
+    "{0}: input should be {1}",
+    "result",
+    "probabilities",
+    "device",
     "the loss became {0} at step {1}",
     "{0} has no kernels of conv1 of epoch {1}",
     "permission denied",

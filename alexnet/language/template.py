@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+# A template of a few letters, as "{0} of {1}", is meant where its values are names and figures, not in a long sentence.
+FEW_LETTERS = 9
+MANY_WORDS = 4
 _PLACE = re.compile(r"\{(\d+)\}")
 
 
@@ -51,7 +54,7 @@ class Template:
     def fill(self, message: str, translate: Callable[[str], str]) -> str | None:
         """The message in the other language, its values translated where they are messages themselves; None: no fit."""
         found = self._pattern.fullmatch(message)
-        if found is None:
+        if found is None or (self.weight < FEW_LETTERS and any(v.count(" ") >= MANY_WORDS for v in found.groups())):
             return None
         values = {name[1:]: translate(value) for name, value in found.groupdict().items()}
         return _PLACE.sub(lambda place: values[place[1]], self.translation)

@@ -47,7 +47,7 @@ class Words:
         bare = message.strip()
         if not bare or depth > _DEEPEST:
             return message
-        whole = self._whole.get(message) or self._whole.get(bare)
+        whole = self._whole.get(message) or self._whole.get(bare) or self._whole.get(bare[0].lower() + bare[1:])
         if whole is not None:
             return message.replace(bare, whole.strip())
         # A template that begins with a value would take any sentence before it for the value: these come later.
@@ -82,7 +82,12 @@ class Words:
             if joint in message:
                 parts = message.split(joint)
                 said = [self._said(part, depth + 1) for part in parts]
-                if said != parts:
+                # Half a sentence in another language is worse than none.
+                known = [
+                    new != old or joints is _SENTENCES or old.count(" ") < 4
+                    for old, new in zip(parts, said, strict=True)
+                ]
+                if said != parts and all(known):
                     return chinese.join(said)
         return None
 
