@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docstring_parser
 import polib
 
-from alexnet.language.help import help_paragraphs
+from alexnet.language.help import parts_of
 from alexnet.language.template import places
 from harness import ROOT
 
@@ -223,6 +224,14 @@ def _help(tree: ast.Module) -> Iterator[tuple[int, str, list[str]]]:
         if told and "\n  alexnet " in told:  # every verb shows how it is typed
             for paragraph in help_paragraphs(told):
                 yield node.lineno, paragraph, []
+
+
+def help_paragraphs(docstring: str) -> list[str]:
+    """The prose of a verb's docstring as `--help` shows it, a line for each paragraph: the verb, its arguments."""
+    parsed = docstring_parser.parse(docstring)
+    blocks = [parsed.short_description or "", *(parsed.long_description or "").split("\n\n")]
+    blocks += [" ".join((each.description or "").split()) for each in parsed.params]
+    return [part for block in blocks for part in parts_of(block) if part and not part.startswith(" ")]
 
 
 def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, list[str]]]:

@@ -50,6 +50,16 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         pixels = self.split.read([index])[0]
         return torch.from_numpy(pixels).permute(2, 0, 1), int(self.split.labels[index])
 
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All images (N, 3, size, size), uint8 pixels 0..255, and all labels (N,): for a split that fits into memory.
+
+        >>> import alexnet
+        >>> alexnet.load_data("photos/", size=24).train.tensors()[0].shape
+        torch.Size([24, 3, 24, 24])
+        """
+        pixels = torch.from_numpy(self.split.read(range(len(self)))).permute(0, 3, 1, 2)
+        return pixels, torch.from_numpy(self.split.labels.astype("int64"))
+
     def __repr__(self) -> str:
         return f"ImageDataset({self.split.name}: {len(self):,} images of {self.split.size} pixels)"
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from attrs import evolve
 from cyclopts.help import DefaultFormatter, HelpPanel
 
 from alexnet.language.help import translated_help
@@ -14,7 +13,7 @@ class SpokenHelp(DefaultFormatter):
 
     def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
         """One panel: its title, and what each entry does."""
-        entries = [evolve(entry, description=_said(entry.description)) for entry in panel.entries]
+        entries = [entry.copy(description=_said(entry.description)) for entry in panel.entries]
         title = said(panel.title) if isinstance(panel.title, str) else panel.title
         super().__call__(console, options, panel.copy(title=title, entries=entries))
 
@@ -28,7 +27,7 @@ def _said(description: Any) -> Any:
     from rich.text import Text
 
     if isinstance(description, Text):
-        return Text(translated_help(description.plain, said).rstrip("\n"))
+        return Text(translated_help(description.plain, said))
     inner = getattr(description, "primary_renderable", None)
     if isinstance(inner, Text):
         description.primary_renderable = _said(inner)

@@ -358,6 +358,15 @@ def test_data_shows_images_as_they_are_and_as_training_sees_them(photos):
     assert not np.array_equal(plain.axes[0].images[0].get_array(), augmented.axes[0].images[0].get_array())
 
 
+def test_tensors_are_the_images_one_by_one(photos):
+    split = alexnet.load_data(photos, size=24).train
+    pixels, labels = split.tensors()
+    assert (pixels.dtype, len(pixels)) == (torch.uint8, len(split))
+    for number, (image, label) in enumerate(split):
+        assert torch.equal(pixels[number], image)
+        assert labels[number] == label
+
+
 def test_training_views_are_windows_of_the_images_one_for_all_of_a_chunk(photos):
     data = alexnet.load_data(photos, size=24)
     recipe = alexnet.recipe("alexnet-2012", crop_size=20, color_noise=0.0)

@@ -125,16 +125,9 @@ plt.show()
 
 # %% [data]
 data = alexnet.load_data("digits", size=31)
-
-
-def tensors(split):
-    pixels, classes = zip(*split, strict=True)
-    return torch.stack(pixels), torch.tensor(classes)
-
-
-images, classes = tensors(data.train)
+images, classes = data.train.tensors()
 images, classes = images[::5], classes[::5]  # few, so that there is something to overfit
-held_images, held_classes = tensors(data.val)
+held_images, held_classes = data.val.tensors()
 count, held_count = len(images), len(held_images)
 print(count, held_count)
 

@@ -100,15 +100,8 @@ plt.show()
 
 # %% [data]
 data = alexnet.load_data("digits", size=28)
-
-
-def tensors(split):
-    pixels, classes = zip(*split, strict=True)
-    return torch.stack(pixels), torch.tensor(classes)
-
-
-images, classes = tensors(data.train)
-held_images, held_classes = tensors(data.val)
+images, classes = data.train.tensors()
+held_images, held_classes = data.val.tensors()
 images, classes = (images[:256], classes[:256]) if small else (images, classes)
 
 

@@ -28,15 +28,8 @@ mean_2012, mean_inverted = trains["2012"].mean().item(), trains["inverted"].mean
 
 # %% [data]
 data = alexnet.load_data("digits", size=28)
-
-
-def tensors(split):
-    pixels, classes = zip(*split, strict=True)
-    return torch.stack(pixels), torch.tensor(classes)
-
-
-images, classes = tensors(data.train)
-held_images, held_classes = tensors(data.val)
+images, classes = data.train.tensors()
+held_images, held_classes = data.val.tensors()
 few = 128 if small else 256  # images to train on: few, so that a network can learn them by heart
 images, classes = images[:few], classes[:few]
 
