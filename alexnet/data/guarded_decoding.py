@@ -24,7 +24,7 @@ from alexnet.data.images import orientation_of
 SECONDS = 2.5
 SECONDS_PER_PIXEL = 40e-9
 OF_VIDEO = 150e-9  # AVIF and HEIC are coded as films are
-SPARE_BYTES = 160 << 20
+SPARE_BYTES = 96 << 20
 BYTES_PER_PIXEL = {"AVIF": 28, "HEIF": 28}
 OTHERS_BYTES_PER_PIXEL = 16
 BAND_BYTES = 1 << 24

@@ -17,6 +17,7 @@ WHITE = rb"[ \t\n\v\f\r]"
 GAP = rb"(?:#[^\r\n]*[\r\n]|" + WHITE + rb")++"
 NUMBER = GAP + rb"(\d{1,10})"
 COMMENT = re.compile(rb"#[^\r\n]*(?:[\r\n]|\Z)")
+LINE_END = re.compile(rb"[\r\n]")
 BLOCK = 1 << 20
 
 
@@ -65,9 +66,26 @@ def _binary(kind: bytes, width: int, height: int, maximum: int, data: bytes) -> 
     return io.BytesIO(b"%s %d %d%s\n" % (kind, width, height, largest) + data)
 
 
+def _without_comments(text: bytes) -> bytes:
+    """The text without its comments, block by block: millions of small ones would each be an object."""
+    if b"#" not in text:
+        return text
+    kept, inside = bytearray(), False
+    for start in range(0, len(text), BLOCK):
+        piece = text[start : start + BLOCK]
+        if inside:
+            end = LINE_END.search(piece)
+            if end is None:
+                continue
+            piece = piece[end.end() :]
+        inside = b"#" in piece[max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1 :]
+        kept += COMMENT.sub(b"", piece)
+    return bytes(kept)
+
+
 def _packed_bits(text: bytes, width: int, height: int) -> bytes:
     """The pixels of P1, each a digit that nothing needs to separate from the next, as bits."""
-    digits = COMMENT.sub(b"", text).translate(None, b" \t\n\v\f\r")[: width * height]
+    digits = _without_comments(text).translate(None, b" \t\n\v\f\r")[: width * height]
     values = np.frombuffer(digits, np.uint8) - 48
     if (values > 1).any():
         raise ValueError("a pixel is neither 0 nor 1")
@@ -80,7 +98,7 @@ def _numbers(text: bytes, count: int, maximum: int) -> NDArray[np.uint16]:
     """The first `count` numbers of a text, with comments."""
     values = np.empty(count, np.uint16)
     done, start = 0, 0
-    text = COMMENT.sub(b"", text) if b"#" in text else text
+    text = _without_comments(text)
     while done < count and start < len(text):
         stop = min(start + BLOCK, len(text))
         end = re.compile(WHITE).search(text, stop)  # a block ends where a number does

@@ -13,13 +13,18 @@ import argparse
 import hashlib
 import json
 import os
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from alexnet.data.image_bytes import pixel_limit
+from alexnet.data.image_files import open_image
 from alexnet.data.images import read_image
+from alexnet.errors import DataError
 from harness import ROOT
 from harness.image_bombs import BOMBS, INNOCENT
 from harness.measure_reading import cost_of
@@ -33,7 +38,8 @@ MEASURED = (
     *("alexnet/data/image_guard.py", "alexnet/data/guarded_decoding.py", "alexnet/data/image_room.py"),
     *("alexnet/data/images.py", "alexnet/data/netpbm.py", "harness/image_bombs.py", "harness/measure_reading.py"),
 )
-MOST_SECONDS, MOST_MEGABYTES = 5.5, 300  # 5 s for decoding, the rest to start the process that decodes
+MOST_SECONDS = 5.5  # 5 s for decoding, the rest to start the process that decodes
+MOST_MEGABYTES, BYTES_PER_PIXEL = 300, 16  # beyond what the size that the header declares needs
 
 
 def fingerprint() -> str:
@@ -50,17 +56,46 @@ def rows() -> list[dict[str, Any]]:
 
 
 def measure(name: str, make: Callable[[], bytes], innocent: bool) -> None:
-    """Appends a row; in a process of its own, since the memory of a process does not shrink."""
+    """Appends a row. The file is made in one process and read in another.
+
+    The memory of a process does not shrink, and one that it starts counts as at least as large as itself.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        _in_a_process(lambda: path.write_bytes(make()))
+        _in_a_process(lambda: _append(name, path.read_bytes(), innocent))
+
+
+def _in_a_process(work: Callable[[], object]) -> None:
     child = os.fork()
     if child == 0:
-        content = make()
-        row = {"name": name, "innocent": innocent, "bytes": len(content), **cost_of(lambda: read_image(content))}
-        row |= {"modules": fingerprint(), "machine": machine(("pillow",))}
-        with ROWS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(f"{name:50} {row['cpu']:6.2f} s {row['mb']:7.1f} MB  {str(row['outcome'])[:60]}", flush=True)
-        os._exit(0)
+        try:
+            work()
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
+
+
+def _append(name: str, content: bytes, innocent: bool) -> None:
+    row = {"name": name, "innocent": innocent, "bytes": len(content), **cost_of(lambda: read_image(content))}
+    row |= {"pixels": declared(content), "modules": fingerprint(), "machine": machine(("pillow",))}
+    with ROWS.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(f"{name:50} {row['cpu']:6.2f} s {row['mb']:7.1f} MB  {str(row['outcome'])[:60]}", flush=True)
+
+
+def declared(content: bytes) -> int:
+    """The pixels that the header of a file declares; 0 if it is refused."""
+    try:
+        with open_image(content, pixel_limit(), header_only=True) as image:
+            return int(image.width * image.height)
+    except DataError:
+        return 0
+
+
+def allowed(row: Mapping[str, Any]) -> float:
+    """The megabytes that reading the file of a row may take."""
+    return MOST_MEGABYTES + BYTES_PER_PIXEL * row["pixels"] / 1e6
 
 
 def table() -> str:

@@ -19,6 +19,7 @@ def test_the_page_is_what_the_rows_say():
 def test_every_file_is_within_the_limits(row):
     if not row["innocent"]:
         assert row["cpu"] <= worst_cases.MOST_SECONDS
+        assert row["mb"] <= worst_cases.allowed(row)
     else:
         assert row["outcome"] == "pixels"
 
