@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
         if is_slow(file, getattr(item, "originalname", item.name), lines):
             item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def _save_requests_are_not_ignored() -> None:
+    """The command line ignores SIGUSR1 for its whole process, which here is that of all tests and of what they start."""
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
