@@ -14,6 +14,7 @@ from hypothesis import settings
 from alexnet.data.dataset import Prepared, open_prepared
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
+from alexnet.kernels.device import wait_politely
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder, create_run
@@ -31,6 +32,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Hundreds of processes are started by tests; without the compiled files each of them compiles the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Processes that tests start share few processors.
+wait_politely()
 
 # These files take longest; started first, they do not leave one process with work when the others have none.
 LONG = (

@@ -25,7 +25,7 @@ from alexnet.cli import data, demo, experiments, export, interpret, learn, netwo
 from alexnet.cli.help import SpokenHelp
 from alexnet.cli.options import with_max_pixels
 from alexnet.errors import AlexNetError, UsageError
-from alexnet.kernels.device import failure_of, keep_memory
+from alexnet.kernels.device import failure_of, keep_memory, wait_politely
 from alexnet.language.choose import choose_language
 from alexnet.language.speak import said, speaking, tell
 from alexnet.text import columns
@@ -101,6 +101,7 @@ def main() -> None:
         # Schedulers send it before they stop a job, also one that starts or reports; only training acts on it.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keep_memory()
+    wait_politely()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal has no letters for is no reason to stop.

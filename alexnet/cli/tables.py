@@ -5,18 +5,21 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say
 from alexnet.data.dataset import SPLITS
-from alexnet.data.prepare import PrepareReport
-from alexnet.doctor.examine import PAGE, Examination
 from alexnet.evaluation.compare import balanced_accuracy, is_uneven
-from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.out_of_distribution import FLAGGED, NONE_OF_THESE
 from alexnet.evaluation.predict import Prediction
 from alexnet.evaluation.promises import NO_PROMISE, Promise
 from alexnet.language.speak import tell
 from alexnet.text import percent
+
+if TYPE_CHECKING:  # each verb brings what it needs; none waits for what the others need
+    from alexnet.data.prepare import PrepareReport
+    from alexnet.doctor.examine import Examination
+    from alexnet.evaluation.evaluate import Evaluation
 
 CLASSES_SHOWN = 30
 
@@ -28,7 +31,7 @@ def plan(rows: Mapping[str, str]) -> None:
         explain(f"{name:<{width}}  {value}", hang=width + 2)
 
 
-def prepared(report: PrepareReport) -> None:
+def prepared(report: "PrepareReport") -> None:
     """What preparing did: every class counted, every picture left out with its reason."""
     if report.already_done:
         say(f"images     prepared before: {report.folder}")
@@ -51,7 +54,7 @@ def prepared(report: PrepareReport) -> None:
     print_table("", ("class", *splits), rows)
 
 
-def evaluation(result: Evaluation) -> None:
+def evaluation(result: "Evaluation") -> None:
     """The figures of one evaluation and of every class."""
     facts = result.summary()
     say(
@@ -63,7 +66,7 @@ def evaluation(result: Evaluation) -> None:
     print_table("", ("class", "images", "top-1 error"), rows)
 
 
-def evaluation_csv(result: Evaluation) -> None:
+def evaluation_csv(result: "Evaluation") -> None:
     """One line for all images and one for every class; errors in [0, 1]."""
     facts = result.summary()
     writer = csv.writer(sys.stdout)
@@ -76,7 +79,7 @@ def evaluation_csv(result: Evaluation) -> None:
         writer.writerow([*head, name, row["images"], error, "", ""])
 
 
-def results(folder: Path, evaluations: Sequence[Evaluation], page: Path) -> None:
+def results(folder: Path, evaluations: "Sequence[Evaluation]", page: Path) -> None:
     """The end of a run."""
     rows = [
         (
@@ -176,8 +179,10 @@ def _cell(value: bool | tuple[str, ...] | None, name: str) -> str:
     return ", ".join(value) if isinstance(value, tuple) else {True: "yes", False: no, None: ""}[value]
 
 
-def examination(found: Examination) -> None:
+def examination(found: "Examination") -> None:
     """How many of each kind, the worst leak, and what to do next."""
+    from alexnet.doctor.examine import PAGE
+
     counts = found.summary()
     looked = len(found.inspection.images)
     say(f"looked at {looked:,} images of {len(found.findings.classes)} classes; nothing was changed")

@@ -1,11 +1,16 @@
-"""The device that computes, and the memory of the process.
+"""The device that computes, and the memory and the waiting threads of the process.
 
 glibc returns every large block as soon as it is freed. Each step then asks for the same pages again, and the operating
 system fills them with zeros again; `keep_memory` keeps them. Measured: "plain" and "ours", each with and without
 "keeps memory", in benchmarks/results/step.json.
+
+GNU's OpenMP, which PyTorch computes with on Linux, lets threads that wait for each other turn in a loop for about a
+millisecond. Where another program wants the same processor, it is the one that they wait for which then stands still;
+`wait_politely` lets them sleep after some microseconds. Measured: benchmarks/results/sharing.json.
 """
 
 import ctypes
+import os
 import platform
 from typing import TYPE_CHECKING
 
@@ -13,6 +18,9 @@ from alexnet.errors import AlexNetError, ResourceError, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+SPIN_COUNT = "GOMP_SPINCOUNT"
+SPINS = 1000  # turns of the loop; by default 300,000, and 1,000 where there are more threads than processors
 
 # What PyTorch, CUDA, cuBLAS, cuDNN, Metal and ROCm say where there is not enough memory. Most other sentences with the
 # word memory say something else: an address that no tensor owns, a layout, a file that cannot be mapped.
@@ -155,6 +163,16 @@ def keep_memory() -> bool:
         Whether glibc accepted all settings.
     """
     return _set_options(TRAINING_SETTINGS)
+
+
+def wait_politely() -> None:
+    """Lets threads that wait for others leave the processor soon, in this process and those that it starts.
+
+    It must be called before torch is imported, because OpenMP reads it when it is loaded. An environment that says how
+    threads shall wait (GOMP_SPINCOUNT, OMP_WAIT_POLICY) is left as it is.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(SPIN_COUNT, str(SPINS))
 
 
 def stay_small() -> bool:

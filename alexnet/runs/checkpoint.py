@@ -29,7 +29,7 @@ from alexnet.errors import ResourceError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, attach_cue
 from alexnet.runs.run import RunFolder, read_sealed
-from alexnet.storage.checksums import SUMS, broken, sums_of
+from alexnet.storage.checksums import SUMS, broken, read_checked, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
 
 CUE = "cue.safetensors"  # in a run folder: what color and shape alone add to the answers of its network
@@ -288,18 +288,20 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
             f"{run.folder} has no checkpoint yet", fix=f"Train it: alexnet resume {run.folder}", code="E254"
         )
     folder = run.folder / "checkpoints" / name
-    if broken_files := broken(folder):
+    try:
+        tensors = safetensors.torch.load(read_checked(folder, MODEL))
+    except UntrustedFileError as error:
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
-            broken_files[0],
+            error.what,
             fix=f"Use the other one with --checkpoint {other}, or resume from one that is intact: "
             f"alexnet resume {run.folder}",
             code="E654",
-        )
+        ) from None
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)
-    model.to_empty(device="cpu")
-    model.load_state_dict(attach_cue(model, _read_tensors(folder, MODEL)))
+    # Assigned, not copied: PyTorch needs a second of imports to give memory to weights on the meta device.
+    model.load_state_dict(attach_cue(model, tensors), assign=True)
     cue = read_sealed(run, CUE)
     if cue is not None:
         attach_cue(model, safetensors.torch.load(cue))

@@ -43,6 +43,24 @@ def read_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
+def read_checked(folder: Path, name: str) -> bytes:
+    """Reads one file that SHA256SUMS lists, once.
+
+    Raises:
+        UntrustedFileError: it is damaged or missing, or the list is.
+    """
+    expected, path = read_sums(folder).get(name), folder / name
+    if expected is None:
+        raise _damaged(folder / SUMS, f"it does not list {name}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, str(error.strerror)) from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise _damaged(path, "its bytes are not the ones that were written")
+    return content
+
+
 def broken(folder: Path) -> list[str]:
     """Reads every file that SHA256SUMS lists; returns one line for each file that is damaged or missing."""
     try:

@@ -4,9 +4,11 @@ Expected values come from PyTorch's own layers and their automatic gradients in 
 """
 
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from alexnet.models.fusion import chain_from, run_layers
 from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.recipes.config import AlexNetConfig
 from harness.forking import run
+from harness.small_runs import call
 
 LRN = Chain(lrn_size=5, lrn_scale=2e-5, lrn_k=2.0, towers=2)
 FIRST = replace(LRN, pool=3, stride=2, ceil=True, relu_last=True)  # layer 1 of net 145
@@ -343,3 +346,28 @@ def test_the_allocator_takes_its_settings_on_glibc_and_does_nothing_elsewhere(mo
     monkeypatch.setattr(device.platform, "libc_ver", lambda: ("", ""))
     assert not device.keep_memory()
     assert not device.stay_small()
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],
+)
+def test_threads_that_wait_leave_the_processor_soon(variables, told):
+    """OpenMP itself says what it has read, when it is loaded."""
+    (library, *_) = [*Path(torch.__file__).parent.glob("lib/libgomp*"), None]
+    if library is None:
+        pytest.skip("this PyTorch does not compute with GNU's OpenMP")
+    code = (
+        "import ctypes, sys; from alexnet.kernels.device import wait_politely\n"
+        f"wait_politely(); assert 'torch' not in sys.modules; ctypes.CDLL({str(library)!r})"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    environment = {**clean, **variables, "OMP_DISPLAY_ENV": "VERBOSE"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert f"GOMP_SPINCOUNT = '{told}'" in said.stderr
+
+
+def test_the_command_line_waits_politely(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert call("recipes").code == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"

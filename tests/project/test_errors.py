@@ -1122,7 +1122,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E651", lambda s: open_run(spoilt(s, "recipe.json").folder)),
     ("E652", lambda s: load_checkpoint(spoilt(s, "checkpoints/step-00000005/state.json"))),
     ("E653", lambda s: load_model(spoilt(s, "LAST"))),
-    ("E654", lambda s: load_model(spoilt(s, "checkpoints/step-00000005/state.json"))),
+    ("E654", lambda s: load_model(spoilt(s, "checkpoints/step-00000005/model.safetensors"))),
     ("E655", of_another_version),
     ("E656", lambda s: s.cli("verify", spoilt(s, "LAST").folder)),
     ("E660", unequal),
