@@ -22,7 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.shards import Shard, canonical, damaged, open_shard, read_checked, read_shard, shard_path
+from alexnet.data.shards import (
+    Shard,
+    canonical,
+    compare_once,
+    damaged,
+    open_shard,
+    read_checked,
+    read_shard,
+    shard_path,
+)
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.storage.files import file_sha256
@@ -78,6 +87,7 @@ class Split:
 
         Raises:
             IndexError: an index is out of range.
+            DataError: E333, a shard that this process reads for the first time is not as it was written.
         """
         requested = np.asarray(indices, np.int64)
         if len(requested) and not (requested.min() >= 0 and requested.max() < len(self)):
@@ -86,6 +96,7 @@ class Split:
         for number in np.unique(shard_numbers):
             rows = np.flatnonzero(shard_numbers == number)
             shard = self.shards[number] if self.bring is None else self.bring(self.shards[number])
+            compare_once(shard)
             yield shard, rows, requested[rows] - self.starts[number]
 
     @cached_property

@@ -130,7 +130,6 @@ def mapped(shard: Shard, size: int) -> Shard:
 
 def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int = 1) -> NDArray[np.uint8]:
     """Reads the images at `indices` (n,) of one shard: (n, size, size, 3). `threads` threads decode JPEGs."""
-    _compare_once(shard)
     if shard.pixels is not None:
         raw: NDArray[np.uint8] = shard.pixels[indices]
         return raw
@@ -160,7 +159,7 @@ def read_shard(shard: Shard, indices: NDArray[np.int64], size: int, threads: int
     return images
 
 
-def _compare_once(shard: Shard) -> None:
+def compare_once(shard: Shard) -> None:
     """Compares a data file with its sha256 when this process first reads it: a flipped bit would train on in silence.
 
     A file that is gone was fetched, compared when it came, and may be deleted while it is mapped; a shard without a

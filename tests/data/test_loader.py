@@ -1,6 +1,7 @@
 """The views of a batch straight from the shards: those that `augment` makes of whole images, bit for bit."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from alexnet.data import loader
 from alexnet.data.augment import ColorStatistics, training_views
 from alexnet.data.crops import as_batch
 from alexnet.data.dataset import open_prepared
+from alexnet.data.device_images import fill
 from alexnet.data.loader import read_views
+from alexnet.data.parts import part_of
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
+from alexnet.errors import DataError
 from alexnet.recipes.config import AugmentConfig
 
 SIZE, COUNT = 17, 23
@@ -111,3 +115,37 @@ def test_images_that_are_not_there_are_refused(split):
     for wrong in (-1, COUNT):
         with pytest.raises(IndexError, match=f"0..{COUNT - 1}"):
             read_views(split, 9, CONFIGS["2012"], colors(9, "mean-pixel"), **NAMES | {"samples": np.array([0, wrong])})
+
+
+@pytest.mark.parametrize("way", ["numba", "PyTorch", "read", "a part", "for a device"])
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_flipped_bit_is_found_by_whatever_reads_it_first_and_nothing_else_is(tmp_path, monkeypatch, way, encoding):
+    """Each has a folder of its own, because a shard is compared once; the last image of the second shard is damaged."""
+    samples = Samples(tuple(f"{i}" for i in range(COUNT)), np.arange(COUNT) % 2, arrays=PIXELS)
+    prepare(
+        Source("noise", ("a", "b"), {"train": samples}), tmp_path / "out", encoding=encoding, size=SIZE, shard_images=5
+    )
+    split = open_prepared(tmp_path / "out").splits["train"]
+    damaged = split.shards[1].path
+    content = bytearray(damaged.read_bytes())
+    content[-3] ^= 4
+    damaged.write_bytes(content)
+    if way == "PyTorch":
+        monkeypatch.setattr(loader, "compiled", lambda: None)
+
+    def read(numbers: list[int]) -> object:
+        rows = np.array(numbers)
+        if way == "read":
+            return split.read(rows)
+        if way == "a part":
+            return part_of(split, rows, "some").read(np.arange(len(rows)))
+        if way == "for a device":
+            with ThreadPoolExecutor(2) as pool:
+                return fill(split, rows, np.empty((len(rows), SIZE, SIZE, 3), np.uint8), pool)
+        return read_views(split, 9, CONFIGS["2012"], colors(9, "mean-pixel"), **NAMES | {"samples": rows})
+
+    read([0, 4, 10, 22])
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"E333 .*train-0001\S+ is damaged: its sha256"):
+            read([3, 5])
+    read([0, 4, 10, 22])
