@@ -146,7 +146,6 @@ LABELS = (
     "[choices: {0}]",
     "note: {0}",
     "{0} epochs",
-    "preparing",
     "reading",
     "augmentation",
     "model",
@@ -236,7 +235,7 @@ def help_paragraphs(docstring: str) -> list[str]:
 
 def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, list[str]]]:
     skipped: set[int] = set()
-    errors: set[int] = set()  # what stands in an error is a message, however short
+    errors: set[int] = set()  # what stands in an error, or names a bar of progress, is a message, however short
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
@@ -248,6 +247,8 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             told = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "fix")]
             parts = [part for argument in told for part in ast.walk(argument)]
             errors |= {id(part) for part in parts if isinstance(part, ast.JoinedStr)} | {id(part) for part in told}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "progress":
+            errors |= {id(part) for part in node.args[:1]}
         if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             skipped.add(id(node.format_spec))
     for node in ast.walk(tree):

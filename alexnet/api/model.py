@@ -159,7 +159,13 @@ class Model:
         return replace(result, split="all") if list(prepared.splits) == ["train"] else result
 
     def explain(
-        self, image: ImageLike, *, method: str = "all", class_name: str | None = None, patch: int | None = None
+        self,
+        image: ImageLike,
+        *,
+        method: str = "all",
+        class_name: str | None = None,
+        patch: int | None = None,
+        progress: bool | ProgressCallback = False,
     ) -> Explanation:
         """Maps which parts of an image speak for a class.
 
@@ -185,7 +191,8 @@ class Model:
         """
         label = None if class_name is None else self.classifier.index_of(class_name)
         prepared = self.classifier.prepare(as_image(image))
-        return explain(self.classifier, prepared, methods_of(method), label=label, patch=patch)
+        with progress_callback(progress) as told:
+            return explain(self.classifier, prepared, methods_of(method), label=label, patch=patch, progress=told)
 
     def similar(
         self,
@@ -216,11 +223,9 @@ class Model:
         if k < 1:
             raise UsageError(f"k={k}: at least one image must be found", fix="Use 1 or more: --k 6.", code="E248")
         paths = find_images(names_of(images))
-        chosen = layer or last_hidden(self.network)
+        chosen, size = layer or last_hidden(self.network), self.classifier.prepare_size
         with progress_callback(progress) as told:
-            searched = update_index(
-                self.network, Path(index), layer=chosen, prepare_size=self.classifier.prepare_size, progress=told
-            )
+            searched = update_index(self.network, Path(index), layer=chosen, prepare_size=size, progress=told)
         return similar(self.classifier, searched, paths, layer=chosen, k=k)
 
     def features(
@@ -250,14 +255,9 @@ class Model:
         if out is not None:
             check_file(Path(out))
         paths = find_images(names_of(images))
+        chosen, size = layer or last_hidden(self.network), self.classifier.prepare_size
         with progress_callback(progress) as told:
-            found = features(
-                self.network,
-                paths,
-                layer=layer or last_hidden(self.network),
-                prepare_size=self.classifier.prepare_size,
-                progress=told,
-            )
+            found = features(self.network, paths, layer=chosen, prepare_size=size, progress=told)
         return found if out is None else save_features(found, Path(out), network=self.fingerprint)
 
     def filters(self) -> Filters:

@@ -147,5 +147,5 @@ def why(
     from alexnet.cli import tables_interpret
 
     model = alexnet.load(run, checkpoint=checkpoint, device=device)
-    found = model.explain(image, method=method, class_name=class_, patch=patch)
+    found = model.explain(image, method=method, class_name=class_, patch=patch, progress=True)
     tables_interpret.why(found, found.save(out, image=image))

@@ -26,6 +26,7 @@ from alexnet.evaluation.classifier import Classifier, ClassProbability
 from alexnet.interpret.contact_sheet import enlarged, resized, save_png, sheet
 from alexnet.models.fusion import run_layers
 from alexnet.models.network import Network
+from alexnet.progress import ProgressCallback, silent
 from alexnet.storage.files import free_name, refuse_to_replace
 
 Method = Literal["occlusion", "saliency", "grad-cam"]
@@ -96,19 +97,24 @@ def explain(
     *,
     label: int | None = None,
     patch: int | None = None,
+    progress: ProgressCallback = silent,
 ) -> Explanation:
     """Explains a class for one prepared image.
 
     Args:
         label: the output to explain; by default the most probable one.
         patch: side of the square that covers, in pixels; by default a seventh of the view.
+        progress: told the number of squares of occlusion that were covered, and of all.
     """
     probabilities = classifier.probabilities(image[None])[0]
     chosen = int(probabilities.argmax()) if label is None else label
     explained = ClassProbability(chosen, classifier.class_names[chosen], float(probabilities[chosen]))
     view = classifier.view(image)
     network, temperature = classifier.network, classifier.temperature(1)
-    maps = {each: explain_class(network, view, chosen, each, patch=patch, temperature=temperature) for each in methods}
+    maps = {
+        each: explain_class(network, view, chosen, each, patch=patch, temperature=temperature, progress=progress)
+        for each in methods
+    }
     pixels = view[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Explanation(explained, pixels, maps)
 
@@ -129,7 +135,14 @@ def methods_of(name: str) -> tuple[Method, ...]:
 
 
 def explain_class(
-    model: Network, view: Tensor, label: int, method: Method, *, patch: int | None = None, temperature: float = 1.0
+    model: Network,
+    view: Tensor,
+    label: int,
+    method: Method,
+    *,
+    patch: int | None = None,
+    temperature: float = 1.0,
+    progress: ProgressCallback = silent,
 ) -> Map:
     """Computes one of the three maps: (1, 3, crop, crop) pixels 0..255 to (crop, crop).
 
@@ -140,12 +153,22 @@ def explain_class(
     model.eval()
     if method == "occlusion":
         side = patch or max(1, view.shape[-1] // PATCH_SHARE)
-        return occlusion(model, view, label, patch=side, stride=max(1, side // 2), temperature=temperature)
+        stride = max(1, side // 2)
+        return occlusion(model, view, label, patch=side, stride=stride, temperature=temperature, progress=progress)
     return saliency(model, view, label) if method == "saliency" else grad_cam(model, view, label)
 
 
 @torch.inference_mode()
-def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: int, temperature: float = 1.0) -> Map:
+def occlusion(
+    model: Network,
+    view: Tensor,
+    label: int,
+    *,
+    patch: int,
+    stride: int,
+    temperature: float = 1.0,
+    progress: ProgressCallback = silent,
+) -> Map:
     """Measures how much the probability of a class falls under a covered square; negative where covering raises it.
 
     The square moves by `stride` pixels and is always placed at the end of each side too. It is filled with the mean
@@ -187,6 +210,7 @@ def occlusion(model: Network, view: Tensor, label: int, *, patch: int, stride: i
         for (top, left), probability in zip(batch, probabilities, strict=True):
             total[top : top + patch, left : left + patch] += uncovered - probability
             counts[top : top + patch, left : left + patch] += 1
+        progress("covering the image", start + len(batch), len(corners))
     return (total / counts).astype(np.float32)
 
 

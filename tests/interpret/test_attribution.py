@@ -181,3 +181,14 @@ def test_the_command_names_the_class_and_writes_an_image(trained, tmp_path, alex
     assert (outcome.code, outcome.err) == (0, "")
     assert "class green, probability" in outcome.out
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_occlusion_tells_how_many_squares_are_covered():
+    """5 x 5 squares of 7 pixels every 6, in batches of 64 at most; with a stride of 1, 22 x 22."""
+    model, view, told = network(torch.float32), image(), []
+    for stride in (6, 1):
+        occlusion(model, view, 0, patch=7, stride=stride, progress=lambda *each: told.append(each))
+    stages, done, totals = zip(*told, strict=True)
+    assert set(stages) == {"covering the image"}
+    assert done == (25, 64, 128, 192, 256, 320, 384, 448, 484)
+    assert totals == (25,) + (484,) * 8
