@@ -63,8 +63,8 @@ mutation: .venv/.dev  ## which mutants of the PROVEN and FAITHFUL modules their 
 lessons: .venv/.dev  ## execute all lessons: notebooks and pages in both languages, build/lessons; SMALL=1: a quick look
 	$(BIN)/python -m alexnet.lessons.build --out build/lessons $(if $(SMALL),--small)
 
-bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; a quarter of an hour; with PHOTOS=folder (which has train/) the data path too
-	for script in kernels step inference ten_crop start; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; half an hour; with PHOTOS=folder (which has train/) the data path too
+	for script in kernels step inference ten_crop start sharing growth; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(if $(PHOTOS),for script in data prepare; do $(BIN)/python benchmarks/$$script.py $(PHOTOS)/train || exit 1; done)
 	$(BIN)/python benchmarks/results_table.py
 

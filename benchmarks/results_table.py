@@ -23,6 +23,14 @@ INTRODUCTION = (
     "other takes; for the cold start, how many times as long ours takes."
 )
 
+RETIRED = """\
+## Targets that were given up
+
+- LRN at 20 times the speed of `nn.LocalResponseNorm`, forward and backward: what is left is the time to read and write
+  the maps once, and a training step would hardly notice.
+- Preparing photos at 1.3 times the speed of torchvision: both wait for the same JPEG decoder, and that would be faster
+  than it is alone."""
+
 
 def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     """What, against what, target, measured and whether it was met, of every row that compares something."""
@@ -82,7 +90,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         on_gpu = name.startswith(GPU)
         command = f"python -m studies.gpu {name.removeprefix(GPU)}" if on_gpu else f"benchmarks/{name}.py"
         parts += [f"## `{command}`", place, body]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, RETIRED]) + "\n"
 
 
 def main(results: Path, out: Path) -> None:

@@ -34,7 +34,7 @@ def test_every_comparison_is_a_row_that_says_whether_the_target_was_met(tmp_path
         ["free", "ours", "", "2.00x", ""],
     ]
     assert "cpu Abacus 7; threads 2; torch 9.9; commit abc1234" in text
-    assert "photos" not in text
+    assert "benchmarks/photos" not in text
 
 
 def test_rows_of_the_other_benchmarks_are_understood():
