@@ -103,11 +103,13 @@ def exported(found: Exported) -> None:
     say(f"written: {found.out} ({found.bytes / 1e6:.1f} MB), after it gave the same answers as the run")
     if found.int8:
         say("in 8 bits the answers differ, so the accuracy counts")
-    rows = [
-        ("run", percent(found.eager_accuracy)),
-        ("exported", percent(found.accuracy)),
-    ]
-    print_table("", ("network", f"top-1 accuracy on {found.known} images of {found.split}"), rows)
+    rows: list[tuple[str, ...]] = [("run", percent(found.eager_accuracy)), ("exported", percent(found.accuracy))]
+    columns: tuple[str, ...] = ("network", f"top-1 accuracy on {found.known} images of {found.split}")
+    if found.milliseconds:
+        rows.insert(1, ("ONNX, float32", percent(found.eager_accuracy)))
+        columns = (*columns, "ms for an image")
+        rows = [(*row, f"{each:.1f}") for row, each in zip(rows, found.milliseconds, strict=True)]
+    print_table("", columns, rows)
     _apart(found.parity)
 
 

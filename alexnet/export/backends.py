@@ -6,7 +6,9 @@ central view come out.
 
 import io
 import json
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from alexnet.weights.identify import identify
 
 ABOUT = "alexnet.json"  # name of the description inside an exported program
 BATCH = 32
+ROUNDS = 15  # of a timing
 Logits = NDArray[np.float32]
 
 
@@ -146,6 +149,21 @@ def of_program(name: str, content: bytes) -> Backend:
             return answer
 
     return Backend(name, "exported program", class_names, size, logits)
+
+
+def milliseconds(backends: Sequence[Backend], image: NDArray[np.uint8], rounds: int = ROUNDS) -> tuple[float, ...]:
+    """Times the answers for one prepared image (1, size, size, 3): medians, in turns, after a turn that warms up.
+
+    Returns:
+        Milliseconds, in the order of the backends.
+    """
+    times: list[list[float]] = [[] for _ in backends]
+    for _ in range(rounds + 1):
+        for each, spent in zip(backends, times, strict=True):
+            begin = time.perf_counter()
+            each.logits(image)
+            spent.append(1e3 * (time.perf_counter() - begin))
+    return tuple(statistics.median(spent[1:]) for spent in times)
 
 
 def compute_logits(

@@ -9,7 +9,6 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from alexnet.export.backends import (
     ABOUT,
     Backend,
     compute_logits,
+    milliseconds,
     of_network,
     of_onnx,
     of_program,
@@ -56,6 +56,7 @@ class Exported:
     known: int  # number of images of that split whose class the network knows
     eager_accuracy: float | None  # of the run on these images, in [0, 1]; None if there are none
     accuracy: float | None  # of the exported network
+    milliseconds: tuple[float, ...] = ()  # in 8 bits: for one image by the run, by ONNX in float32, and as written
 
 
 def export_target(out: str | Path | None, to: str | None, name: str) -> tuple[Path, str]:
@@ -144,18 +145,29 @@ def export(
     outputs = {name: number for number, name in enumerate(run.class_names)}
     labels = np.array([outputs.get(name, -1) for name in prepared.class_names], np.int64)[data.labels]
     known = labels >= 0
+    speeds: tuple[float, ...] = ()
     if int8:
         calibration = prepared.splits.get("train", data)
         files = {"": quantized(files[""], calibration_batches(calibration.read, len(calibration), pixels))}
-        second = compute_logits(of_onnx(str(out), files[""]), data.read, len(data), progress)
-    accuracies = [
+        in_8_bits = of_onnx(str(out), files[""])
+        second = compute_logits(in_8_bits, data.read, len(data), progress)
+        speeds = milliseconds((eager, exported, in_8_bits), data.read(np.zeros(1, np.int64)))
+    eager_accuracy, accuracy = (
         1 - top_k_error(softmax(logits[known]), labels[known], 1) if known.any() else None for logits in (first, second)
-    ]
+    )
     if int8:
-        _refuse_loss(accuracies, out)
+        _refuse_loss(eager_accuracy, accuracy, out)
     _write(files, out)
     return Exported(
-        out, sum(map(len, files.values())), split, parity(first, second), int8, int(known.sum()), *accuracies
+        out=out,
+        bytes=sum(map(len, files.values())),
+        split=split,
+        parity=parity(first, second),
+        int8=int8,
+        known=int(known.sum()),
+        eager_accuracy=eager_accuracy,
+        accuracy=accuracy,
+        milliseconds=speeds,
     )
 
 
@@ -235,8 +247,7 @@ def _refuse_unequal(result: Parity, out: Path) -> None:
         )
 
 
-def _refuse_loss(accuracies: Sequence[float | None], out: Path) -> None:
-    before, after = accuracies
+def _refuse_loss(before: float | None, after: float | None, out: Path) -> None:
     if before is None or after is None or before - after > MOST_LOSS:
         change = "cannot be measured" if before is None or after is None else f"falls from {before:.1%} to {after:.1%}"
         raise UntrustedFileError(
