@@ -22,6 +22,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
+def bfloat16_units(device: torch.device) -> str:
+    """Returns what this processor multiplies bfloat16 with, AMX or AVX512-BF16; "" if it would only imitate it."""
+    if device.type != "cpu":
+        return ""
+    for name, has in (("AMX", "_is_amx_tile_supported"), ("AVX512-BF16", "_is_avx512_bf16_supported")):
+        if getattr(torch.cpu, has, lambda: False)():
+            return name
+    return ""
+
+
 @contextmanager
 def rounding(device: torch.device, precision: str) -> Iterator[None]:
     """Makes the float32 convolutions and matrix products of a card exactly that for the block, or TF32 if so asked.

@@ -13,6 +13,7 @@ from alexnet.errors import UntrustedFileError
 from alexnet.storage.files import file_sha256
 
 SUMS = "SHA256SUMS"
+PUT_BACK = "Put it back from a copy, or start a new run."
 LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+)")
 
 
@@ -55,9 +56,9 @@ def read_checked(folder: Path, name: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _damaged(path, str(error.strerror)) from None
+        raise UntrustedFileError(_unread(path, error), fix=PUT_BACK, code="E650") from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise _damaged(path, "its bytes are not the ones that were written")
+        raise UntrustedFileError(_changed(path), fix=PUT_BACK, code="E650")
     return content
 
 
@@ -72,13 +73,19 @@ def broken(folder: Path) -> list[str]:
         path = folder / name
         try:
             if file_sha256(path) != expected:
-                problems.append(f"{path} is damaged: its bytes are not the ones that were written")
+                problems.append(_changed(path))
         except OSError as error:
-            problems.append(f"{path} is missing or cannot be read: {error.strerror}")
+            problems.append(_unread(path, error))
     return problems
 
 
+def _changed(path: Path) -> str:
+    return f"{path} is damaged: its bytes are not the ones that were written"
+
+
+def _unread(path: Path, error: OSError) -> str:
+    return f"{path} is missing or cannot be read: {error.strerror}"
+
+
 def _damaged(path: Path, reason: str) -> UntrustedFileError:
-    return UntrustedFileError(
-        f"{path} is damaged or missing: {reason}", fix="Put it back from a copy, or start a new run.", code="E650"
-    )
+    return UntrustedFileError(f"{path} is damaged or missing: {reason}", fix=PUT_BACK, code="E650")

@@ -13,6 +13,7 @@ import torch
 from alexnet.data.dataset import SPLITS, Prepared
 from alexnet.data.device_images import described
 from alexnet.data.loader import steps_per_epoch
+from alexnet.kernels.precision import bfloat16_units
 from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.run import RunFolder, create_run
 from alexnet.training.check import Check, check_network
@@ -51,6 +52,10 @@ class Plan:
         }
         if (images := described(prepared.splits["train"], recipe.batch_size, self.device)) is not None:
             lines["images"] = images
+        if recipe.precision == "float32" and (units := bfloat16_units(self.device)):
+            lines["precision"] = (
+                f"float32; this processor has {units}, so precision=bfloat16 may train faster, with other rounding"
+            )
         if recipe.weights is None and steps * recipe.epochs < FEW_STEPS:
             lines["note"] = (
                 f"{steps * recipe.epochs} steps are few for a network from scratch: more images gain most, or "

@@ -3,6 +3,7 @@
 There is no card here, so the settings themselves are read: PyTorch has them on every machine.
 """
 
+import dataclasses
 import os
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from alexnet.errors import UsageError
 from alexnet.kernels import precision
 from alexnet.kernels.device import check_processes, choose_device, failure_of, memory_format
+from alexnet.training.plan import Plan
 
 CUDA, OTHERS = torch.device("cuda"), [torch.device(name) for name in ("cpu", "mps", "meta")]
 MATMUL, CONV = torch.backends.cuda.matmul, torch.backends.cudnn.conv
@@ -182,3 +184,20 @@ def test_no_more_processes_than_cards(device, cards, count, refused, monkeypatch
         assert "--device cpu" in told.value.fix
     else:
         check_processes(torch.device(device), count)
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx", "named"),
+    [(True, True, "AMX"), (True, False, "AMX"), (False, True, "AVX512-BF16"), (False, False, "")],
+)
+def test_a_plan_offers_bfloat16_where_the_processor_has_units_for_it_and_nowhere_else(
+    prepared, tiny, monkeypatch, amx, avx, named
+):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    line = Plan(tiny, tiny, prepared, torch.device("cpu")).lines().get("precision", "")
+    assert (named in line) if named else not line
+    assert ("precision=bfloat16" in line) == bool(named)
+    for chosen, place in (("bfloat16", "cpu"), ("float32", "meta")):
+        recipe = dataclasses.replace(tiny, precision=chosen)
+        assert "precision" not in Plan(recipe, tiny, prepared, torch.device(place)).lines()
