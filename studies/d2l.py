@@ -13,7 +13,6 @@ import os
 import re
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from alexnet.lessons.lesson import find_lesson
 from alexnet.lessons.prose import filled
 from alexnet.runs.environment import commit
 from harness import ROOT
-from studies.d2l_exercises import ROWS, Row
+from studies.d2l_exercises import ROWS
 
 RESULTS = ROOT / "results/d2l.jsonl"
 PAGES = {"en": ROOT / "docs/d2l.md", "zh": ROOT / "docs/d2l.zh-CN.md"}
@@ -36,6 +35,7 @@ HEADS = {
 def measure(names: list[str]) -> None:
     """Runs worked solutions at full size, and writes their numbers."""
     rows = {row["exercise"]: row for row in read_rows()}
+    source = commit()
     for name in names or sorted({name for row in ROWS for name in row.exercises}):
         lesson = find_lesson(name.partition(".")[0])
         exercise = lesson.exercises[name.partition(".")[2]]
@@ -48,7 +48,7 @@ def measure(names: list[str]) -> None:
             "values": {key: numbers[key] for key in sorted(used)},
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "commit": commit(),
+            "commit": source,
         }
         text = "".join(json.dumps(row) + "\n" for _, row in sorted(rows.items()))
         RESULTS.write_text(text)
@@ -64,7 +64,7 @@ def read_rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
-def place(name: str, language: str) -> str:
+def place(name: str) -> str:
     """Where an exercise stands: the lesson, the number of the exercise in it, and its name."""
     number, _, exercise = name.partition(".")
     position = list(find_lesson(number).exercises).index(exercise) + 1
@@ -79,10 +79,10 @@ def table(language: str) -> str:
         for key, value in row["values"].items()
     }
     lines = ["| " + " | ".join(HEADS[language]) + " |", "|---|---|---|---|---|"]
-    for row in ROWS:
-        places = "; ".join(place(name, language) for name in row.exercises)
-        answer = filled(row.answer[language], values)
-        lines.append(f"| {row.asked[language]} | {row.book} | {row.chinese} | {places} | {answer} |")
+    for asked in ROWS:
+        places = "; ".join(place(name) for name in asked.exercises)
+        answer = filled(asked.answer[language], values)
+        lines.append(f"| {asked.asked[language]} | {asked.book} | {asked.chinese} | {places} | {answer} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""docs/d2l.md: its code prints what it shows, its exercises exist, its figures are those of the rows that were measured."""
+"""docs/d2l.md: its code prints what it shows, its exercises exist, its figures are those of the measured rows."""
 
 import contextlib
 import re

@@ -4,6 +4,7 @@
 import atexit
 import shutil
 import tempfile
+from math import comb
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ import numpy as np
 
 import alexnet
 
-side = 40  # pixels of an image
+side = 48  # pixels of an image
 class_names = ("apple", "button", "leaf", "star")
 promised = 0.9  # how many of the answers shall be right
 
@@ -59,7 +60,7 @@ def write(folder, counts, seed, framed=False):
                 image, serial = draw(name, draws), serial + 1
                 if framed and label:
                     image[:label] = image[-label:] = image[:, :label] = image[:, -label:] = 250
-                plt.imsave(place / f"IMG_{serial:04}.png", image)
+                plt.imsave(place / f"IMG_{serial:04}.jpg", image, pil_kwargs={"quality": 95})
     return folder
 
 
@@ -74,7 +75,7 @@ class_count = len(class_names)
 # %% [mislabel]
 draws = np.random.default_rng(2)
 wrong_share = 0.05
-files = sorted((photos / "train").glob("*/*.png"))
+files = sorted((photos / "train").glob("*/*.jpg"))
 planted = set()
 for file in draws.permutation(files)[: round(wrong_share * len(files))]:
     other = draws.choice([name for name in class_names if name != file.parent.name])
@@ -85,15 +86,15 @@ planted_count = len(planted)
 # %% [look]
 figure, all_axes = plt.subplots(class_count, 9, figsize=(7, 3.4))
 for row, name in zip(all_axes, class_names, strict=True):
-    for axes, file in zip(row, sorted((photos / "test" / name).glob("*.png")), strict=False):
+    for axes, file in zip(row, sorted((photos / "test" / name).glob("*.jpg")), strict=False):
         axes.imshow(plt.imread(file))
         axes.set_axis_off()
     row[0].set_title(labels[name], fontsize=9, loc="left")
 plt.show()
 
 # %% [plan]
-epochs = 2 if small else 14
-plan = alexnet.plan(photos, epochs=epochs, width=0.2, out=work / "run")
+epochs = 2 if small else 30
+plan = alexnet.plan(photos, epochs=epochs, width=0.2, out=work / "run", changes=["cues=none"])
 for change in alexnet.diff("photos", plan.recipe):
     print(f"{change.field:22} {change.first} -> {change.second}")
 kernel, stride, batch = plan.recipe.model.conv1_kernel, plan.recipe.model.conv1_stride, plan.recipe.batch_size
@@ -111,6 +112,13 @@ color, shape = known["color histogram"].accuracy, known["HOG"].accuracy
 guessing = plan.cues.guessing
 low, high = known["HOG"].low, known["HOG"].high
 print({name: round(cue.accuracy, 3) for name, cue in known.items()})
+failed = set(plan.cues.wrong)  # what the best of colors, outlines and both together gets wrong
+network_right = validation.probabilities.argmax(1) == [class_names.index(Path(n).parent.name) for n in validation.names]
+cues_right = np.array([name not in failed for name in validation.names])
+only_network, only_cues = int((network_right & ~cues_right).sum()), int((cues_right & ~network_right).sum())
+tosses = only_network + only_cues  # were both as good, each of these images would be the toss of a coin
+chance = min(1.0, 2 * sum(comb(tosses, k) for k in range(min(only_network, only_cues) + 1)) / 2**tosses)
+print(only_network, only_cues, f"{chance:.2f}")
 
 # %% [beside]
 shown = {"color": known["color histogram"], "shape": known["HOG"], "edges": known["colors at the edges"]}
@@ -126,17 +134,18 @@ plt.show()
 
 # %% [leak]
 leaky = write(work / "leaky", {"train": counts["train"], "val": counts["val"]}, seed=3, framed=True)
-leaky_plan = alexnet.plan(leaky, epochs=max(2, epochs // 2), width=0.2, out=work / "leaky_run")
+leaky_plan = alexnet.plan(leaky, epochs=max(2, epochs // 3), width=0.2, out=work / "leaky_run", changes=["cues=none"])
+warned = "warning" in leaky_plan.lines()
 leaky_run = leaky_plan.train(leaky_plan.start())
 leaky_model = alexnet.load(leaky_run.folder)
 leaky_validation = 1 - leaky_model.evaluate(split="val").top1_error
 leaky_test = 1 - leaky_model.evaluate(photos, split="test").top1_error
 border = next(cue for cue in leaky_plan.cues.cues if cue.name == "border").accuracy
-print(f"{leaky_validation:.1%}  {leaky_test:.1%}  {border:.1%}")
+print(f"{leaky_validation:.1%}  {leaky_test:.1%}  {border:.1%}  {warned}")
 
 # %% [framed]
 figure, all_axes = plt.subplots(1, 8, figsize=(7, 1.3))
-for axes, file in zip(all_axes, sorted((leaky / "train").glob("*/*[05].png"))[:: 1 if small else 6], strict=False):
+for axes, file in zip(all_axes, sorted((leaky / "train").glob("*/*[05].jpg"))[:: 1 if small else 6], strict=False):
     axes.imshow(plt.imread(file))
     axes.set_axis_off()
 plt.show()
@@ -190,7 +199,7 @@ def digits(count):
     return list(pixels[:count].permute(0, 2, 3, 1).byte().numpy())
 
 
-strangers = {"known": sorted((photos / "test").glob("*/*.png"))[::5], "noise": noise(40), "digits": digits(40)}
+strangers = {"known": sorted((photos / "test").glob("*/*.jpg"))[::5], "noise": noise(40), "digits": digits(40)}
 refused, confident = {}, {}
 for name, group in strangers.items():
     found = model.predict(group, k=1)
@@ -203,17 +212,16 @@ noise_confident, digits_confident = confident["noise"], confident["digits"]
 # %% [doctor]
 examined = alexnet.examine(photos, run=run.folder, out=work / "doctor")
 suspects = [Path(each.name).name for each in examined.suspects if each.split == "train"]
-found = [name in planted for name in suspects]
-first = found[:planted_count]
-found_first, suspect_count, found_all = sum(first), len(found), sum(found)
+suspect_count, found_all = len(suspects), sum(name in planted for name in suspects)
 blind = planted_count * planted_count / training_count  # how many would be among as many drawn blindly
-print(found_first, suspect_count, found_all)
+print(suspect_count, found_all)
 
 # %% [ranking]
 training = model.evaluate(split="train")
 given = training.probabilities[np.arange(training.count), training.labels]
 order = np.argsort(given)  # the least probable label first
 hits = np.cumsum([Path(training.names[each]).name in planted for each in order])
+found_first = int(hits[planted_count - 1])
 looked = int(np.argmax(hits >= 0.75 * planted_count)) + 1  # how many one has to look at for three quarters of them
 
 # %% [hits]
@@ -229,8 +237,9 @@ few_counts = (6, 12) if small else (8, 20)
 reached = {}
 for count in few_counts:
     fewer = write(work / f"few_{count}", {"train": count, "val": counts["val"]}, seed=5)
-    steps = max(2, epochs // 2) * training_count // (class_count * count)  # as many steps as the half of a training
-    few_run = alexnet.train(fewer, epochs=2 if small else steps, width=0.2, out=work / f"few_run_{count}")
+    often = 2 if small else epochs // 3 * training_count // (class_count * count)  # as many steps for both
+    few_plan = alexnet.plan(fewer, epochs=often, width=0.2, out=work / f"few_run_{count}", changes=["cues=none"])
+    few_run = few_plan.train(few_plan.start())
     reached[class_count * count] = 1 - alexnet.load(few_run.folder).evaluate(photos, split="test").top1_error
     print(count, f"{reached[class_count * count]:.1%}")
 few_least, few_more = reached
