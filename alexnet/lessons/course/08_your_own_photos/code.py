@@ -67,8 +67,15 @@ def write(folder, counts, seed, framed=False):
 # %% [photos]
 work = Path(tempfile.mkdtemp(prefix="lesson-8-"))
 atexit.register(shutil.rmtree, work, ignore_errors=True)
+
+
+def new(name):
+    """A folder that is not there yet, also where a cell runs again."""
+    return Path(tempfile.mkdtemp(dir=work)) / name
+
+
 counts = {"train": 24 if small else 60, "val": 15 if small else 40, "test": 15 if small else 75}
-photos = write(work / "photos", counts, seed=1)
+photos = write(new("photos"), counts, seed=1)
 training_count, validation_count, test_count = (len(class_names) * count for count in counts.values())
 class_count = len(class_names)
 
@@ -94,7 +101,7 @@ plt.show()
 
 # %% [plan]
 epochs = 2 if small else 30
-plan = alexnet.plan(photos, epochs=epochs, width=0.2, out=work / "run", changes=["cues=none"])
+plan = alexnet.plan(photos, epochs=epochs, width=0.2, out=new("run"), changes=["cues=none"])
 for change in alexnet.diff("photos", plan.recipe):
     print(f"{change.field:22} {change.first} -> {change.second}")
 kernel, stride, batch = plan.recipe.model.conv1_kernel, plan.recipe.model.conv1_stride, plan.recipe.batch_size
@@ -133,8 +140,8 @@ axes.legend(loc="upper right")
 plt.show()
 
 # %% [leak]
-leaky = write(work / "leaky", {"train": counts["train"], "val": counts["val"]}, seed=3, framed=True)
-leaky_plan = alexnet.plan(leaky, epochs=max(2, epochs // 3), width=0.2, out=work / "leaky_run", changes=["cues=none"])
+leaky = write(new("leaky"), {"train": counts["train"], "val": counts["val"]}, seed=3, framed=True)
+leaky_plan = alexnet.plan(leaky, epochs=max(2, epochs // 3), width=0.2, out=new("run"), changes=["cues=none"])
 warned = "warning" in leaky_plan.lines()
 leaky_run = leaky_plan.train(leaky_plan.start())
 leaky_model = alexnet.load(leaky_run.folder)
@@ -210,7 +217,7 @@ known_refused, noise_refused, digits_refused = refused.values()
 noise_confident, digits_confident = confident["noise"], confident["digits"]
 
 # %% [doctor]
-examined = alexnet.examine(photos, run=run.folder, out=work / "doctor")
+examined = alexnet.examine(photos, run=run.folder, out=new("doctor"))
 suspects = [Path(each.name).name for each in examined.suspects if each.split == "train"]
 suspect_count, found_all = len(suspects), sum(name in planted for name in suspects)
 blind = planted_count * planted_count / training_count  # how many would be among as many drawn blindly
@@ -236,9 +243,9 @@ plt.show()
 few_counts = (6, 12) if small else (8, 20)
 reached = {}
 for count in few_counts:
-    fewer = write(work / f"few_{count}", {"train": count, "val": counts["val"]}, seed=5)
+    fewer = write(new(f"few_{count}"), {"train": count, "val": counts["val"]}, seed=5)
     often = 2 if small else epochs // 3 * training_count // (class_count * count)  # as many steps for both
-    few_plan = alexnet.plan(fewer, epochs=often, width=0.2, out=work / f"few_run_{count}", changes=["cues=none"])
+    few_plan = alexnet.plan(fewer, epochs=often, width=0.2, out=new("run"), changes=["cues=none"])
     few_run = few_plan.train(few_plan.start())
     reached[class_count * count] = 1 - alexnet.load(few_run.folder).evaluate(photos, split="test").top1_error
     print(count, f"{reached[class_count * count]:.1%}")
