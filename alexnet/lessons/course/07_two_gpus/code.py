@@ -30,11 +30,14 @@ for layer in counts.layers:
         if groups == 1 and layer.name != "conv1":  # conv1 sees the image, which both towers have
             joint.append(layer.name)
     before = layer.activations
-for name in learned:
-    print(f"{name:6} {entering[name]:>9,}  {'x' if name in joint else ''}")
 joint_names = ", ".join(joint)
 talking, layer_count = len(joint), len(learned)
 conv2_maps, conv2_seen = network.layers.conv2.in_channels, network.layers.conv2.weight.shape[1]
+
+# %% [table]
+print(f"{'':8}{labels['entering']:<26}{labels['sees_both']}")
+for name in learned:
+    print(f"{name:8}{entering[name]:<26,}{'x' if name in joint else ''}")
 
 # %% [bytes]
 crossing = {name: entering[name] // 2 * batch * bytes_each for name in joint}  # one tower sends its half
@@ -85,8 +88,6 @@ def heard(**fields):
 
 
 talk, silent = heard(), heard(towers_talk=False)
-for name in talk:
-    print(f"{name:6}", *(f"{share:7.0%}" for share in (*talk[name], *silent[name])))
 first_heard = next(name for name, (_, other) in talk.items() if other > 0)
 silent_most = max(other for _, other in silent.values())
 
@@ -222,7 +223,7 @@ place = np.arange(len(learned))
 axes.bar(place - 0.2, [gradient_bytes[name] / 1e6 for name in learned], 0.4, label=labels["gradients"])
 axes.bar(place + 0.2, [input_bytes[name] / 1e6 for name in learned], 0.4, label=labels["activations"])
 axes.set_xticks(place, learned)
-axes.set(yscale="log", ylabel="MB")
+axes.set(yscale="log", ylabel="MB", ylim=(0.1, 1500))
 axes.legend()
 plt.show()
 
@@ -250,7 +251,7 @@ def sent_hybrid(batch):
 ways = {"data": sent_data, "crossed": sent_towers, "hybrid": sent_hybrid}
 sent = {name: way(batch) / 1e6 for name, way in ways.items()}
 data_megabytes, towers_megabytes, hybrid_megabytes = sent["data"], sent["crossed"], sent["hybrid"]
-even = next(size for size in range(1, 10000) if sent_towers(size) > sent_data(size))
+even = next(size for size in range(1, 10000) if sent_towers(size + 1) > sent_data(size + 1))
 print({name: round(size, 1) for name, size in sent.items()}, even)
 
 # %% [step]

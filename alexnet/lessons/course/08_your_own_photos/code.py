@@ -59,7 +59,8 @@ def write(folder, counts, seed, framed=False):
             for _ in range(count):
                 image, serial = draw(name, draws), serial + 1
                 if framed and label:
-                    image[:label] = image[-label:] = image[:, :label] = image[:, -label:] = 250
+                    wide = 2 * label
+                    image[:wide] = image[-wide:] = image[:, :wide] = image[:, -wide:] = 250
                 plt.imsave(place / f"IMG_{serial:04}.jpg", image, pil_kwargs={"quality": 95})
     return folder
 
@@ -118,7 +119,6 @@ known = {cue.name: cue for cue in plan.cues.cues}
 color, shape = known["color histogram"].accuracy, known["HOG"].accuracy
 guessing = plan.cues.guessing
 low, high = known["HOG"].low, known["HOG"].high
-print({name: round(cue.accuracy, 3) for name, cue in known.items()})
 failed = set(plan.cues.wrong)  # what the best of colors, outlines and both together gets wrong
 network_right = validation.probabilities.argmax(1) == [class_names.index(Path(n).parent.name) for n in validation.names]
 cues_right = np.array([name not in failed for name in validation.names])
@@ -136,7 +136,7 @@ axes.barh([labels["network"]], [validation_accuracy], color="tab:blue")
 axes.axvline(guessing, color="black", linestyle="--", label=labels["guessing"])
 axes.set(xlim=(0, 1), xlabel=labels["right"])
 axes.xaxis.set_major_formatter("{x:.0%}")
-axes.legend(loc="upper right")
+figure.legend(loc="outside upper right")
 plt.show()
 
 # %% [leak]
@@ -177,7 +177,7 @@ raw_sure, scaled_sure = (float(each.probabilities.max(1).mean()) for each in (ra
 print(f"{raw_gap:.1%} {scaled_gap:.1%}")
 
 # %% [reliability]
-figure, axes = plt.subplots(figsize=(4.2, 3.4))
+figure, axes = plt.subplots()
 for name, evaluation in (("raw", raw), ("scaled", test)):
     _, sure, right = zip(*bins(evaluation), strict=True)
     axes.plot(sure, right, "o-", label=labels[name])
