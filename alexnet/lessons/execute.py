@@ -91,7 +91,7 @@ def needed(lesson: Lesson, names: Sequence[str], language: str = "en", small: bo
 
 def uses_labels(cell: Cell) -> bool:
     """Whether a cell draws or prints words, so that it gives something else in each language."""
-    return re.search(r"\blabels\b", cell.code) is not None
+    return re.search(r"(?<![.\w])labels\b", cell.code) is not None
 
 
 def run_lesson(lesson: Lesson, *, small: bool = False) -> Executed:
