@@ -90,19 +90,19 @@ smooth = {}
 for name, each in kernels.items():
     beside = np.concatenate([each[..., 1:].ravel(), each[..., 1:, :].ravel()])
     before = np.concatenate([each[..., :-1].ravel(), each[..., :-1, :].ravel()])
-    smooth[name] = np.corrcoef(before, beside)[0, 1]
+    smooth[name] = round(np.corrcoef(before, beside)[0, 1], 2) + 0.0
     print(f"{name:8} {each.shape} {smooth[name]:5.2f}")
 smooth_before, smooth_after, smooth_learned = smooth.values()
 moved = np.linalg.norm(kernels["learned"]) / np.linalg.norm(kernels["before"])
 
 # %% [kernels]
-figure, axes = plt.subplots(3, len(kernels["after"]), figsize=(7, 2.4))
+figure, axes = plt.subplots(3, len(kernels["after"]), figsize=(7, 2.6))
 for row, (name, each) in zip(axes, kernels.items(), strict=True):
     for place, kernel in zip(row, each, strict=True):
         low, high = kernel.min(), kernel.max()
         place.imshow((kernel.transpose(1, 2, 0) - low) / (high - low))
         place.set(xticks=[], yticks=[])
-    row[0].set_title(labels[name], loc="left", fontsize=9)
+    row[0].set_title(labels[name], loc="left", fontsize=9).set_in_layout(False)
 plt.show()
 
 # %% [vectors]
@@ -126,7 +126,7 @@ for name, each in (("trained", model), ("untrained", untrained)):
     shares[name] = [neighbor_share(outputs[step], classes) for step in steps]
     print(f"{name:10}", *(f"{share:.0%}" for share in shares[name]))
 first_share, last_share = shares["trained"][0], shares["trained"][-1]
-best_untrained = max(shares["untrained"])
+best_untrained, last_untrained = max(shares["untrained"]), shares["untrained"][-1]
 
 # %% [by_layer]
 figure, axes = plt.subplots()
@@ -158,7 +158,7 @@ for row, answer, (_, _, nearest) in zip(axes, answers, rows, strict=True):
         place.imshow(image)
         place.set(xticks=[], yticks=[])
 for column, name in ((0, "query"), (1, "by_features"), (6, "by_pixels")):
-    axes[0, column].set_title(labels[name], loc="left", fontsize=9)
+    axes[0, column].set_title(labels[name], loc="left", fontsize=9).set_in_layout(False)
 plt.show()
 
 # %% [units]
@@ -221,7 +221,8 @@ for row, path in zip(axes, asked[:3], strict=True):
     row[0].imshow(explained[path].view)
     for place, each in zip(row[1:], methods, strict=True):
         heat = explained[path].maps[each]
-        place.imshow(heat, cmap="RdBu_r", vmin=-abs(heat).max(), vmax=abs(heat).max())
+        most = max(abs(heat).max(), 1e-12)  # a map may be blank
+        place.imshow(heat, cmap="RdBu_r", vmin=-most, vmax=most)
     for place, name in zip(row, ("view", *methods), strict=True):
         place.set(xticks=[], yticks=[], title=labels[name.replace("-", "_")] if path == asked[0] else "")
 plt.show()

@@ -234,8 +234,9 @@ for number in range(160):  # one image, again and again, whose pixels say where 
     plt.imsave(place / f"{number}.png", ruler)
 rulers = alexnet.load_data(folder, size=32)
 corners = {}
-for name, chunk in (("2012", 32), ("paper", 1)):
-    one_batch = alexnet.recipe("demo", chunk=chunk, batch_size=128, color_noise=0.0)
+chunk = alexnet.recipe("alexnet-2012").augment.chunk
+for name, together in (("2012", chunk), ("paper", 1)):
+    one_batch = alexnet.recipe("demo", chunk=together, batch_size=128, flip=True, color_noise=0.0)
     views, _ = rulers.training_views(128, recipe=one_batch)
     mirrored = views[:, 1, 0, 0] > views[:, 1, 0, -1]
     leftmost = torch.minimum(views[:, 1, 0, 0], views[:, 1, 0, -1])
@@ -249,9 +250,9 @@ for axis, (name, found) in zip(axes, corners.items(), strict=True):
     for mirrored, color in ((0, "tab:blue"), (1, "tab:orange")):
         points = [(place, each[0] * 5 + each[1]) for place, each in enumerate(found) if each[2] == mirrored]
         axis.plot(*zip(*points, strict=True), ".", color=color, label=labels["mirrored" if mirrored else "straight"])
-    axis.set(title=name, ylabel=labels["window"])
+    axis.set(title=name, ylabel=labels["window"], yticks=[])
 axes[1].set(xlabel=labels["image"])
-axes[0].legend(fontsize=8, ncols=2)
+figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper right", fontsize=8, ncols=2)
 plt.show()
 
 # %% [colors]
@@ -263,7 +264,7 @@ of_text = strength * stdevs**2  # eigenvalues, of pixels 0..255
 of_copies = strength * (stdevs / 255) ** 2 * 255  # eigenvalues, of pixels 0..1
 for each in (of_program, of_text, of_copies):
     print(*(f"{value:8.2f}" for value in each))
-white, shrink = 255.0, 1 + strength  # the program divides by the second, convdata_jpeg.py:179
+shrink = 1 + strength  # what the program divides by, convdata_jpeg.py:179
 brightness, literal, copied = (each[0] for each in (of_program, of_text, of_copies))
 weaker_first, weaker_last = of_program[0] / of_copies[0], of_program[2] / of_copies[2]
 
