@@ -17,7 +17,7 @@ side, margin = 32, 2  # pixels of an image; beside the view of 28 pixels that th
 digits = alexnet.load_data("digits", size=side)
 home = Path(tempfile.mkdtemp())
 marked_class = "3"
-counts = {"train": 250 if small else 900, "val": 80 if small else 250}
+counts = {"train": 120 if small else 900, "val": 60 if small else 250}
 
 
 def painted(gray, colors, marked=False):
@@ -56,7 +56,7 @@ axes[0, 0].set_ylabel(labels["images"])
 plt.show()
 
 # %% [training]
-epochs = 3 if small else 10
+epochs = 2 if small else 10
 run = alexnet.train(home / "plain", recipe="demo", out=home / "run", epochs=epochs, cues=False)
 model = alexnet.load(run.folder)
 chance = 1 - 1 / len(model.class_names)
@@ -193,7 +193,7 @@ for row, unit in zip(axes, chosen_units, strict=True):
 plt.show()
 
 # %% [reasons]
-asked = paths[: 6 if small else 16]
+asked = paths[: 4 if small else 16]
 
 
 def ink_of(path):
@@ -267,7 +267,7 @@ plt.show()
 
 # %% [shortcut]
 write(home / "marked", marks=marked_class)
-short_epochs = 3 if small else 8
+short_epochs = 2 if small else 8
 short_run = alexnet.train(home / "marked", recipe="demo", out=home / "short", epochs=short_epochs, cues=False)
 shortcut = alexnet.load(short_run.folder)
 colors = np.random.default_rng(1)

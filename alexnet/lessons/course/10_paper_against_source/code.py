@@ -29,6 +29,10 @@ def network_of(program, **fields):
     return network.set_input_statistics(np.full((256, 256, 3), 120.0), np.full(3, 60.0)).eval()
 
 
+# %% [networks]
+networks = {name: network_of(name) for name in programs}
+released = networks["2012"]
+
 # %% [differences]
 different = {name: alexnet.diff("alexnet-2012", recipe) for name, recipe in programs.items() if name != "2012"}
 fields = list(dict.fromkeys(each.field for found in different.values() for each in found))
@@ -65,7 +69,7 @@ def rows_seen(network, place):
 kernel, stride = 11, 4
 seen = {}
 for name in programs:
-    network = network_of(name)
+    network = networks[name]
     units, first, end_of_first = rows_seen(network, 0)
     _, start_of_last, last = rows_seen(network, units - 1)
     above = kernel - (end_of_first - first + 1)  # rows of the first window that lie outside the image
@@ -94,7 +98,6 @@ with cbook.get_sample_data("grace_hopper.jpg") as file:  # a photo that matplotl
 top = (photo.shape[1] - photo.shape[2]) // 2
 square = photo[None, :, top : top + photo.shape[2]]
 photo = interpolate(square, size=crop, mode="bilinear", antialias=True).round().clamp(0, 255)
-released = network_of("2012")
 with torch.inference_mode():
     centered = released.prepare_input(photo)
     conv1 = released.layers.conv1
@@ -123,7 +126,7 @@ print(f"{new_order_gap:.1%}  {order_gap:.1%}  {smaller:.2f}  {pool_gap}")
 maps = 300 * torch.randn(1, 96, 4, 4, generator=torch.Generator().manual_seed(0))
 kept = {}
 for name in ("2012", "paper", "Caffe"):
-    norm1 = network_of(name).layers.norm1
+    norm1 = networks[name].layers.norm1
     with torch.inference_mode():
         kept[name] = [(norm1(each).norm() / each.norm()).item() for each in (maps / 1000, maps)]
     print(f"{name:8}", *(f"{share:.3f}" for share in kept[name]))
@@ -133,7 +136,7 @@ for name in ("2012", "paper", "Caffe"):
 four = torch.cat([photo, photo.flip(-1), photo.flip(-2), photo.flip(-1, -2)])
 signal, spreads = {}, {}
 for name in programs:
-    network = network_of(name)
+    network = networks[name]
     size = network.config.crop_size
     with torch.inference_mode():
         outputs = network.activations(interpolate(four, size=size))
@@ -217,7 +220,7 @@ plt.show()
 # %% [decay]
 batches, decay = 1_200_000 // 128, diary.weight_decay  # images of ILSVRC-2012 and of a batch, the paper, section 5
 idle, velocity, half_after = 1.0, 0.0, None
-for batch in range(epochs * batches):
+for batch in range((3 if small else epochs) * batches):
     velocity = momentum * velocity - rate_at(1 + batch // batches) * decay * idle
     idle += velocity
     if half_after is None and idle < 0.5:
@@ -270,7 +273,7 @@ weaker_first, weaker_last = of_program[0] / of_copies[0], of_program[2] / of_cop
 
 # %% [dropped]
 for name in ("2012", "torchvision"):
-    names = [each for each, _ in network_of(name).layers.named_children()]
+    names = [each for each, _ in networks[name].layers.named_children()]
     print(f"{name:12}", *names[names.index("flatten") :])
 
 # %% [sizes]
