@@ -81,6 +81,7 @@ figures: .venv/.dev  ## results/*.svg and docs/claims.md from the rows of the st
 
 messages: .venv/.dev  ## the messages of the source into the Chinese catalogue; says how many are not translated
 	$(BIN)/python -m harness.messages
+	$(BIN)/python -m harness.errors_page
 
 gpu-pack: .venv/.dev  ## what a machine with a GPU and without a network needs, into .gpu/: make gpu-pack CIFAR10=folder CLOTHING=folder
 	$(BIN)/python -m studies.gpu pack $(if $(CIFAR10),--cifar10 $(CIFAR10)) $(if $(CLOTHING),--clothing $(CLOTHING))

@@ -1,4 +1,4 @@
-"""Every claim of the paper beside what the studies found: writes docs/claims.md from their rows.
+"""Every claim of the paper beside what the studies found: writes docs/claims.md, in Chinese too, from their rows.
 
 python -m studies.claims.claims [--results results] [--out docs/claims.md]
 
@@ -20,6 +20,7 @@ from alexnet.experiments.inference import Estimate
 from alexnet.experiments.verdicts import Judged, Verdict, in_words
 from harness import ROOT
 from studies.claims import leading, measures, sanity, verdicts
+from studies.claims.chinese import in_chinese
 from studies.claims.figures import FIGURES, FOREST, drawn
 from studies.claims.measures import Studies, first_loss, overfit, train_error
 from studies.claims.verdicts import (
@@ -243,6 +244,8 @@ CLAIMS: tuple[Claim, ...] = (
 
 HEAD = """# Claims
 
+[中文](claims.zh-CN.md)
+
 What the paper of 2012 claims, what it or the notebook of the source records, and what the studies of this project
 found. Written by `make figures` from `results/*.jsonl`; do not edit.
 
@@ -315,4 +318,6 @@ if __name__ == "__main__":
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/claims.md")
     typed = parser.parse_args()
-    typed.out.write_text(document(measures.load(typed.results)))
+    page = document(measures.load(typed.results))
+    typed.out.write_text(page, encoding="utf-8")
+    typed.out.with_suffix(".zh-CN.md").write_text(in_chinese(page), encoding="utf-8")

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import sys
 from functools import cache
 from html.parser import HTMLParser
@@ -13,12 +15,12 @@ from alexnet.lessons.cells import split_cells
 from alexnet.lessons.execute import Executed, needed, run_lesson, uses_labels
 from alexnet.lessons.exercises import asked_names, judge
 from alexnet.lessons.explain import explained
-from alexnet.lessons.lesson import LANGUAGES, Lesson, all_lessons, read_exercises
+from alexnet.lessons.lesson import LANGUAGES, Lesson, all_lessons
 from alexnet.lessons.notebook import executed_notebook
-from alexnet.lessons.prose import Block, filled, read_prose, unwrap
+from alexnet.lessons.prose import filled
 from alexnet.lessons.site import write_site
-from alexnet.lessons.words import WORDS
 from alexnet.lessons.working_copy import as_notebook, as_python
+from harness import ROOT
 
 LESSONS = all_lessons()
 BOTH = [(lesson, language) for lesson in LESSONS for language in LANGUAGES]
@@ -236,6 +238,59 @@ def test_the_pages_need_nothing_else_and_their_links_and_names_hold(tmp_path, ex
             assert link[1:] in parser.ids if link.startswith("#") else (page.parent / link).is_file(), (page, link)
 
 
+# --- who reads them --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_serious_is_wrong_with_a_page_for_a_screen_reader_or_a_narrow_screen(tmp_path, executed):
+    """One browser for all pages: axe, no page wider than a telephone, and no request to anywhere."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = os.environ.get("ALEXNET_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium fonts-noto-cjk")
+    write_site(list(executed.values()), tmp_path)
+    wrong, elsewhere = {}, []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        page.on("request", lambda request: elsewhere.append(request.url) if "file:" not in request.url else None)
+        for path in sorted(tmp_path.rglob("*.html")):
+            page.goto(path.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+            found = axe.Axe().run(page).response["violations"]
+            serious = [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if serious or width > 360:
+                wrong[str(path.relative_to(tmp_path))] = (serious, width)
+        browser.close()
+    assert wrong == {}
+    assert elsewhere == []
+
+
+NOTED = re.compile(r"^\| (.+) \| (.+) \| (\d+) \| `(\w+)` \|$", re.MULTILINE)
+NAMED = re.compile(r"(\d[\d.,]*(?:e-?\d+)?)[^\d`|]*[(（]`(\w+)`[)）]")
+
+
+@pytest.mark.parametrize("page", ["note.md", "note.zh-CN.md"])
+def test_each_sentence_of_the_note_has_its_lesson_its_figure_and_numbers_that_a_cell_computes(page, executed):
+    by_number = {done.lesson.number: done for done in executed.values()}
+    claims = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    rows = NOTED.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+    assert len(rows) >= 30
+    assert [row[2:] for row in rows] == [row[2:] for row in NOTED.findall((ROOT / "docs/note.md").read_text())]
+    for _, found, number, figure in rows:
+        assert 1 <= int(number) <= 10
+        if (done := by_number.get(int(number))) is None:
+            continue  # a lesson that is not there yet
+        assert all(outputs[figure].figures for outputs in done.outputs.values()), (number, figure)
+        for text, name in NAMED.findall(found):
+            value, shown = done.values[name], float(text.replace(",", ""))
+            half = 0.01 * shown if "e" in text else 0.505 * 10.0 ** -len(text.partition(".")[2])
+            assert min(abs(value - shown), abs(100 * value - shown)) <= half, (name, text, value)
+        for text in re.findall(r"\d+\.\d+", NAMED.sub("", found)):
+            assert text in claims, (text, found)
+
+
 # --- answers of each kind --------------------------------------------------------------------------------------------
 
 
@@ -263,43 +318,3 @@ def test_an_exercise_has_answers_of_each_kind_and_begins_unanswered(lesson, exer
     assert exercise.wrong
     assert set(exercise.needs) <= set(lesson.cells)
     assert judge(exercise, exercise.start, before(lesson.name, exercise.needs)).status in ("missing", "wrong")
-
-
-# --- what reads them -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["no heading", "# T\n\nS\n\n@cel x", "# T\n\nS\n@cell", "# T\n\nS\n@text x", "@text\n# T", "# T\nS", "", "@"],
-)
-def test_prose_that_is_not_of_the_form_is_refused(tmp_path, text):
-    (tmp_path / "en.md").write_text(text)
-    with pytest.raises(ValueError, match=r"en\.md"):
-        read_prose(tmp_path / "en.md")
-
-
-@pytest.mark.parametrize(
-    "header", ["a start]\n# %% [a right", "a begin", "a nearly", "a start x", "start", "a right: b c]\n# %% [a check"]
-)
-def test_exercises_that_are_not_whole_are_refused(tmp_path, header):
-    (tmp_path / "exercises.py").write_text(f"# %% [{header}]\nx = 1\n")
-    with pytest.raises(ValueError, match="exercises"):
-        read_exercises(tmp_path / "exercises.py")
-
-
-def test_a_value_that_no_cell_computes_is_refused():
-    assert filled("{a:.1%} of {b} and { this } {}", {"a": 0.25, "b": 3}) == "25.0% of 3 and { this } {}"
-    with pytest.raises(ValueError, match=r"\{c\}"):
-        filled("{c}", {"a": 1})
-    assert Block("text", "", "{a} {b:,}", 1).values == ["a", "b"]
-
-
-def test_lines_in_chinese_are_joined_without_a_space_and_others_stay():
-    assert unwrap("图像，\n然后 a\nb 卷\n\n积\n- c") == "图像，然后 a\nb 卷\n\n积\n- c"
-
-
-def test_the_words_around_the_lessons_exist_in_both_languages_with_the_same_fields():
-    fields = {each: {name: re.findall(r"{(\w+)", text) for name, text in WORDS[each].items()} for each in LANGUAGES}
-    assert fields["en"].keys() == fields["zh"].keys()
-    for name in fields["en"]:
-        assert sorted(fields["en"][name]) == sorted(fields["zh"][name]), name
