@@ -6,6 +6,8 @@ import { largest, sentence, shapeOf, unitChoice } from "./learn_parts.js";
 import { decode } from "./paint.js";
 
 const STEP = 900; // milliseconds
+// It moves by itself unless it was stopped, or motion is not wanted.
+let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // The rows of a feature map that have come from the server, so that the next one is there when the window needs it.
 const rows = new Map();
@@ -68,7 +70,8 @@ export function drawConvolution(card, run, img, layers) {
       id: "conv-play",
       class: "main",
       onclick: () => {
-        if (playing()) return pause();
+        stopped = playing();
+        if (stopped) return pause();
         timer = setInterval(() => move(1), STEP);
         play.textContent = t("pause");
       },
@@ -82,6 +85,7 @@ export function drawConvolution(card, run, img, layers) {
         type: "button",
         id,
         onclick: () => {
+          stopped = true;
           pause();
           move(by);
         },
@@ -168,6 +172,6 @@ export function drawConvolution(card, run, img, layers) {
     result,
   );
   draw();
-  if (!matchMedia("(prefers-reduced-motion: reduce)").matches && !navigator.webdriver) play.click();
+  if (!stopped) play.click();
   return pause;
 }
