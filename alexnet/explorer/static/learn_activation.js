@@ -1,7 +1,7 @@
 // The card of the activation function: ReLU, sigmoid and tanh at one layer, side by side.
 
 import { h, number, percent, short, state, t } from "./base.js";
-import { answer, cardBody, layerChoice, layerOf, learnRoute, said, sentence, toggle } from "./learn_parts.js";
+import { answer, cardBody, layerChoice, layerOf, learnRoute, said, sentence, shapeOf, toggle } from "./learn_parts.js";
 import { decode, mapCanvas, ramp } from "./paint.js";
 
 function histogram(trial) {
@@ -76,7 +76,9 @@ function column(trial, trials, own) {
 }
 
 export function drawActivation(card, run, img, layers) {
-  const layer = layerOf(layers, layers.at(-1)),
+  // At first the last layer of feature maps, which has most layers below it and still maps to look at.
+  const maps = layers.filter((each) => shapeOf(run, each).length === 3),
+    layer = layerOf(layers, maps.at(-1) ?? layers.at(-1)),
     everywhere = state.all !== undefined;
   cardBody(
     card,

@@ -118,21 +118,21 @@ export function drawLrn(card, run, img, layers) {
         without: said(data.answers.off),
       };
       const limit = largest(data.maps.off),
-        place = [frame(data.column, data.row, 1, 1)];
+        place = () => [frame(data.column, data.row, 1, 1)];
       return [
         sentence(t(off ? "lrn.sentence.off" : "lrn.sentence", values)),
         bars(data, off),
         h(
           "div",
           { class: "pair" },
-          mapWith(data.maps.off, limit, t("lrn.before", { source: data.source, unit: data.unit, limit: short(limit) }), place),
+          mapWith(data.maps.off, limit, t("lrn.before", { source: data.source, unit: data.unit, limit: short(limit) }), place()),
           off
             ? ""
             : mapWith(
                 data.maps.changed,
                 largest(data.maps.changed),
                 t("lrn.after", { layer, unit: data.unit, limit: short(largest(data.maps.changed)) }),
-                place,
+                place(),
               ),
         ),
         h(

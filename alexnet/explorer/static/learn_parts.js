@@ -170,9 +170,10 @@ export function numberGrid(rows, label, { limit = largest(rows), marked = null }
   );
   const picture = h(
     "svg",
-    { class: "numbers", viewBox: `-1 -1 ${wide * side + 2} ${rows.length * side + 2}`, role: "img", "aria-label": named },
+    { class: "numbers", viewBox: `-2 -2 ${wide * side + 4} ${rows.length * side + 4}`, role: "img", "aria-label": named },
     cells.flat(),
   );
+  picture.style.maxWidth = `${Math.min(23, 3.4 * wide)}rem`;
   return h("figure", {}, picture, h("figcaption", {}, named));
 }
 const superscript = (n) => [...String(n)].map((each) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(each)]).join("");
