@@ -271,7 +271,7 @@ def _pooled_answer(served: ServedModel, image: Pixels, layer: str, size: int, ce
     """The answer with windows of this size in the layer; None if its output then has another size."""
     x, _ = _input_of(served, image, layer)
     ways = (nn.MaxPool2d(size, 2, ceil_mode=ceil), dict(served.model.layers.named_children())[layer])
-    if len({way(x[None]).shape for way in ways}) > 1:
+    if min(x.shape[1:]) < size or len({way(x[None]).shape for way in ways}) > 1:
         return None
     return _top(served, ideas.run_with(served.classifier, image, {layer: ways[0]}).probabilities)
 

@@ -223,8 +223,11 @@ def pooled(values: Floats, size: int, ceil: bool) -> Pooled:
         ceil: whether a window that reaches over the border counts.
     """
     x = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
+    # A map that is smaller than the window is one window.
+    down, right = (max(0, size - side) for side in values.shape)
+    x = F.pad(x, (0, right, 0, down), value=-torch.inf)
     maxima, places = F.max_pool2d(x, size, stride=2, ceil_mode=ceil, return_indices=True)
-    rows, columns = np.divmod(places[0, 0].numpy(), values.shape[1])
+    rows, columns = np.divmod(places[0, 0].numpy(), x.shape[-1])
     return Pooled(size, maxima[0, 0].numpy(), rows, columns)
 
 

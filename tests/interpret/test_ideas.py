@@ -126,7 +126,7 @@ def test_a_convolution_by_hand():
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("ceil", [True, False])
-@pytest.mark.parametrize("shape", [(6, 6), (7, 7), (5, 8), (3, 3)])
+@pytest.mark.parametrize("shape", [(6, 6), (7, 7), (5, 8), (3, 3), (2, 2), (1, 1), (2, 5)])
 def test_pooling_is_the_maximum_of_each_window(size, ceil, shape):
     values = np.random.default_rng(size).integers(0, 4, shape).astype(np.float32)  # many equal maxima
     found = ideas.pooled(values, size, ceil)
@@ -136,7 +136,7 @@ def test_pooling_is_the_maximum_of_each_window(size, ceil, shape):
             assert found.values[i, j] == window.max()
             first = np.unravel_index(window.argmax(), window.shape)
             assert (found.rows[i, j], found.columns[i, j]) == (2 * i + first[0], 2 * j + first[1])
-    expected = [int((np.ceil if ceil else np.floor)((side - size) / 2)) + 1 for side in shape]
+    expected = [int((np.ceil if ceil else np.floor)((max(side, size) - size) / 2)) + 1 for side in shape]
     assert list(found.values.shape) == [min(n, (side + 1) // 2) for n, side in zip(expected, shape, strict=True)]
 
 

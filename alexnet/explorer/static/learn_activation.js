@@ -1,13 +1,24 @@
 // The card of the activation function: ReLU, sigmoid and tanh at one layer, side by side.
 
 import { h, number, percent, short, state, t } from "./base.js";
-import { answer, cardBody, layerChoice, layerOf, learnRoute, said, sentence, shapeOf, toggle } from "./learn_parts.js";
+import {
+  answer,
+  cardBody,
+  layerChoice,
+  layerOf,
+  learnRoute,
+  narrow,
+  said,
+  sentence,
+  shapeOf,
+  toggle,
+} from "./learn_parts.js";
 import { decode, mapCanvas, ramp } from "./paint.js";
 
 function histogram(trial) {
   const { counts, low, high } = trial.histogram,
     most = Math.max(...counts),
-    [W, H] = [380, 110],
+    [W, H] = [narrow() ? 310 : 380, 110],
     wide = W / counts.length;
   // The counts of a ReLU have one bar, at zero, that would hide all others: the height is a square root.
   const height = (count) => H * Math.sqrt(count / most);
@@ -48,7 +59,13 @@ function gradients(trial, trials) {
       trial.gradients.map(({ layer, norm }) => {
         const fill = h("span", { class: "fill" });
         fill.style.width = norm > 0 ? `${Math.max(1, (100 * (Math.log10(norm) - low)) / (high - low))}%` : "0";
-        return h("tr", {}, h("th", { scope: "row" }, layer), h("td", { class: "meterish" }, fill), h("td", { class: "n" }, short(norm)));
+        return h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, layer),
+          h("td", { class: "meterish" }, fill),
+          h("td", { class: "n" }, short(norm)),
+        );
       }),
     ),
   );
@@ -99,7 +116,11 @@ export function drawActivation(card, run, img, layers) {
       };
       return [
         sentence(t(ratio >= 1 ? "act.sentence" : "act.sentence.less", values)),
-        h("div", { class: "columns" }, trials.map((each) => column(each, trials, own))),
+        h(
+          "div",
+          { class: "columns" },
+          trials.map((each) => column(each, trials, own)),
+        ),
       ];
     },
   );

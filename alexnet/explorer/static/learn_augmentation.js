@@ -2,7 +2,7 @@
 
 import { fetchJson, h, number, percent, route, short, state, t, words } from "./base.js";
 import { imageUrl } from "./image.js";
-import { cardBody, learnRoute, numberOf, sentence, slider, toggle } from "./learn_parts.js";
+import { cardBody, learnRoute, sentence, slider, toggle } from "./learn_parts.js";
 
 const AXES = ["axis1", "axis2", "axis3"];
 const axis = (key) => {
@@ -49,7 +49,11 @@ function tenCrops(run, img, answers) {
         h(
           "figure",
           { class: crop.top.name === best.name ? null : "other" },
-          h("div", { role: "img", "aria-label": t(crop.mirrored ? "aug.crop.flipped" : "aug.crop.n", { n: i + 1 }) }, cropCanvas(run, img, crop)),
+          h(
+            "div",
+            { role: "img", "aria-label": t(crop.mirrored ? "aug.crop.flipped" : "aug.crop.n", { n: i + 1 }) },
+            cropCanvas(run, img, crop),
+          ),
           h("figcaption", {}, `${crop.top.name} ${percent(crop.top.probability, 0)}${crop.mirrored ? " ⇋" : ""}`),
         ),
       ),
@@ -120,7 +124,12 @@ export function drawAugmentation(card, run, img) {
           "div",
           { class: "views" },
           data.views.map((src, i) =>
-            h("figure", {}, h("img", { src, alt: t("aug.view", { n: i + 1 }) }), h("figcaption", {}, t("aug.view", { n: i + 1 }))),
+            h(
+              "figure",
+              {},
+              h("img", { src, alt: t("aug.view", { n: i + 1 }) }),
+              h("figcaption", {}, t("aug.view", { n: i + 1 })),
+            ),
           ),
         ),
         data.colors &&

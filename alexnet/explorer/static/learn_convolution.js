@@ -97,7 +97,10 @@ export function drawConvolution(card, run, img, layers) {
     const k = data.kernel.length,
       left = c * data.stride,
       patch = data.inputs.map((line) => line.slice(left, left + k)),
-      name = data.source === "input" ? t(`conv.rgb${data.channels.length === 3 ? data.channel : 3}`) : String(data.channels[data.channel]),
+      name =
+        data.source === "input"
+          ? t(`conv.rgb${data.channels.length === 3 ? data.channel : 3}`)
+          : String(data.channels[data.channel]),
       limit = largest(data.inputs);
     const values = {
       layer,
@@ -124,16 +127,21 @@ export function drawConvolution(card, run, img, layers) {
           t("conv.input", { source: data.source === "input" ? t("input") : data.source, name }),
           [frame(left - data.padding, data.top, k, k)],
         ),
-        mapWith(done, largest(data.map), t("conv.map", { layer, unit: data.unit, n: number(row * width + c + 1), of: number(height * width) }), [
-          frame(c, row, 1, 1),
-        ]),
+        mapWith(
+          done,
+          largest(data.map),
+          t("conv.map", { layer, unit: data.unit, n: number(row * width + c + 1), of: number(height * width) }),
+          [frame(c, row, 1, 1)],
+        ),
       ),
       h(
         "div",
         { class: "triple" },
         numberGrid(patch, t("conv.window", { name }), { limit }),
         numberGrid(data.kernel, t("conv.kernel", { name })),
-        numberGrid(data.products[c], t("conv.products", { part: values.part }), { limit: largest(data.products.flat()) }),
+        numberGrid(data.products[c], t("conv.products", { part: values.part }), {
+          limit: largest(data.products.flat()),
+        }),
       ),
     ];
   };
@@ -146,7 +154,10 @@ export function drawConvolution(card, run, img, layers) {
       chosenUnit.replaceChildren(unitChoice(units, data.unit));
       const many = data.channels.length;
       if (many < 2) return;
-      const names = data.channels.map((each, i) => [i, data.source === "input" && many === 3 ? t(`conv.rgb${i}`) : String(each)]);
+      const names = data.channels.map((each, i) => [
+        i,
+        data.source === "input" && many === 3 ? t(`conv.rgb${i}`) : String(each),
+      ]);
       const choose = (ch) => go({ ch });
       channels.replaceChildren(
         many <= 3

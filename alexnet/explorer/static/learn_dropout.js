@@ -16,7 +16,15 @@ function maskCanvas(kept) {
     width = whole || least,
     height = Math.ceil(kept.length / width),
     dark = document.documentElement.dataset.theme === "dark",
-    colors = dark ? [[86, 180, 233], [42, 52, 62]] : [[0, 103, 163], [213, 220, 227]];
+    colors = dark
+      ? [
+          [86, 180, 233],
+          [42, 52, 62],
+        ]
+      : [
+          [0, 103, 163],
+          [213, 220, 227],
+        ];
   return canvasOf(height, width, (data) => {
     kept.forEach((on, i) => {
       colors[on ? 0 : 1].forEach((value, c) => (data[4 * i + c] = value));
@@ -51,10 +59,16 @@ function strip(data) {
           high: percent(Math.max(...data.probabilities), 0),
         }),
       },
-      [0, 0.25, 0.5, 0.75, 1].map((share) => [
-        h("line", { class: "grid", x1: x(share), x2: x(share), y1: 8, y2: H - 22 }),
-        h("text", { x: x(share), y: H - 6, "text-anchor": share === 1 ? "end" : share ? "middle" : "start" }, percent(share, 0)),
-      ]).flat(),
+      [0, 0.25, 0.5, 0.75, 1]
+        .map((share) => [
+          h("line", { class: "grid", x1: x(share), x2: x(share), y1: 8, y2: H - 22 }),
+          h(
+            "text",
+            { x: x(share), y: H - 6, "text-anchor": share === 1 ? "end" : share ? "middle" : "start" },
+            percent(share, 0),
+          ),
+        ])
+        .flat(),
       data.probabilities.map((share, i) =>
         h("circle", { class: "mask-dot", cx: x(share), cy: 14 + ((i * 37) % 100) * 0.55, r: 3 }),
       ),

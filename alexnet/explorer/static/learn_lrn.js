@@ -37,7 +37,11 @@ function bars(data, off) {
       before.map((value, i) => bar(value, i, "bar before", 0.86)),
       off ? [] : after.map((value, i) => bar(value, i, i === unit - first ? "bar chosen" : "bar", 0.5)),
       h("line", { class: "axis", x1: 0, x2: W, y1: y(0), y2: y(0) }),
-      h("text", { x: Math.min(Math.max((unit - first + 0.5) * wide, 14), W - 14), y: H + 17, "text-anchor": "middle" }, String(unit)),
+      h(
+        "text",
+        { x: Math.min(Math.max((unit - first + 0.5) * wide, 14), W - 14), y: H + 17, "text-anchor": "middle" },
+        String(unit),
+      ),
     ),
     h("figcaption", {}, t("lrn.caption")),
   );
@@ -125,7 +129,12 @@ export function drawLrn(card, run, img, layers) {
         h(
           "div",
           { class: "pair" },
-          mapWith(data.maps.off, limit, t("lrn.before", { source: data.source, unit: data.unit, limit: short(limit) }), place()),
+          mapWith(
+            data.maps.off,
+            limit,
+            t("lrn.before", { source: data.source, unit: data.unit, limit: short(limit) }),
+            place(),
+          ),
           off
             ? ""
             : mapWith(
@@ -141,7 +150,11 @@ export function drawLrn(card, run, img, layers) {
           answer(t("lrn.answer.on"), data.answers[off ? "own" : "changed"]),
           answer(t("lrn.answer.off"), data.answers.off),
         ),
-        h("p", { class: "muted" }, t("lrn.note", { row: data.row, column: data.column, units: number(data.before.length) })),
+        h(
+          "p",
+          { class: "muted" },
+          t("lrn.note", { row: data.row, column: data.column, units: number(data.before.length) }),
+        ),
       ];
     },
   );

@@ -158,7 +158,7 @@ export function numberGrid(rows, label, { limit = largest(rows), marked = null }
         h("rect", {
           ...{ x: j * side, y: i * side, width: side, height: side },
           fill: `rgb(${color})`,
-          class: marked && marked[0] === i && marked[1] === j ? "marked" : dark ? "cell dark" : "cell",
+          class: dark ? "cell dark" : "cell",
         }),
         h(
           "text",
@@ -170,8 +170,14 @@ export function numberGrid(rows, label, { limit = largest(rows), marked = null }
   );
   const picture = h(
     "svg",
-    { class: "numbers", viewBox: `-2 -2 ${wide * side + 4} ${rows.length * side + 4}`, role: "img", "aria-label": named },
+    {
+      class: "numbers",
+      viewBox: `-2 -2 ${wide * side + 4} ${rows.length * side + 4}`,
+      role: "img",
+      "aria-label": named,
+    },
     cells.flat(),
+    marked && h("rect", { class: "marked", x: marked[1] * side, y: marked[0] * side, width: side, height: side }),
   );
   picture.style.maxWidth = `${Math.min(23, 3.4 * wide)}rem`;
   return h("figure", {}, picture, h("figcaption", {}, named));

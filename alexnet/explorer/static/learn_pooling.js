@@ -15,7 +15,8 @@ function panel(way, data, row, column) {
   );
   const chosen = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
-    const place = (at, from, length, count) => Math.min(count - 1, Math.max(0, Math.floor((count * (at - from)) / length)));
+    const place = (at, from, length, count) =>
+      Math.min(count - 1, Math.max(0, Math.floor((count * (at - from)) / length)));
     go({
       row: place(event.clientY, box.top, box.height, way.values.length),
       col: place(event.clientX, box.left, box.width, way.values[0].length),
@@ -79,9 +80,16 @@ export function drawPooling(card, run, img, layers) {
       says: other.answer ? said(other.answer) : "",
     };
     return [
-      sentence(t("pool.sentence", values) + (values.asis && values.says ? (words.lang === "zh" ? "" : " ") + t("pool.answers", values) : "")),
+      sentence(
+        t("pool.sentence", values) +
+          (values.asis && values.says ? (words.lang === "zh" ? "" : " ") + t("pool.answers", values) : ""),
+      ),
       data.average && h("p", { class: "muted" }, t("pool.average")),
-      h("div", { class: "columns two-columns" }, data.ways.map((way) => panel(way, data, row, column))),
+      h(
+        "div",
+        { class: "columns two-columns" },
+        data.ways.map((way) => panel(way, data, row, column)),
+      ),
     ];
   };
   cardBody(

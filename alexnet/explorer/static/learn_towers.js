@@ -16,7 +16,9 @@ function lanes(data, cut) {
   const wires = data.layers.slice(1).flatMap((layer, j) => {
     const i = j + 1,
       ends = i === last ? [75, 75] : y,
-      straight = y.map((from, lane) => h("path", { class: "wire", d: `M${x(i - 1) + 24},${from} L${x(i) - 26},${ends[lane]}` }));
+      straight = y.map((from, lane) =>
+        h("path", { class: "wire", d: `M${x(i - 1) + 24},${from} L${x(i) - 26},${ends[lane]}` }),
+      );
     if (!meeting.includes(layer)) return straight;
     const kind = cut.includes(layer) ? "cross cut" : "cross";
     if (i === last) return [straight[0], h("path", { class: kind, d: `M${x(i - 1) + 24},${y[1]} L${x(i) - 26},75` })];
@@ -35,7 +37,12 @@ function lanes(data, cut) {
   const sizes = data.exchanges.map((each) =>
     h(
       "text",
-      { x: x(data.layers.indexOf(each.layer)) - step / 2, y: 150, "text-anchor": "middle", class: cut.includes(each.layer) ? "gone" : null },
+      {
+        x: x(data.layers.indexOf(each.layer)) - step / 2,
+        y: 150,
+        "text-anchor": "middle",
+        class: cut.includes(each.layer) ? "gone" : null,
+      },
       cut.includes(each.layer) ? "✂" : bytes(each.bytes),
     ),
   );
@@ -75,7 +82,8 @@ export function drawTowers(card, run, img, layers) {
       ),
       cut.length < layers.length &&
         h("button", { type: "button", id: "cut-all", onclick: () => go({ cut: layers.join(",") }) }, t("tow.all")),
-      cut.length > 0 && h("button", { type: "button", id: "cut-none", onclick: () => go({ cut: null }) }, t("tow.none")),
+      cut.length > 0 &&
+        h("button", { type: "button", id: "cut-none", onclick: () => go({ cut: null }) }, t("tow.none")),
     ],
     () => learnRoute(run, "towers", img, { cut: cut.join(",") }),
     (data) => {
@@ -104,7 +112,13 @@ export function drawTowers(card, run, img, layers) {
             h(
               "thead",
               {},
-              h("tr", {}, ["tow.layer", "tow.values", "tow.bytes", "tow.what"].map((key, i) => h("th", { scope: "col", class: i === 1 || i === 2 ? "n" : null }, t(key)))),
+              h(
+                "tr",
+                {},
+                ["tow.layer", "tow.values", "tow.bytes", "tow.what"].map((key, i) =>
+                  h("th", { scope: "col", class: i === 1 || i === 2 ? "n" : null }, t(key)),
+                ),
+              ),
             ),
             h(
               "tbody",
