@@ -60,7 +60,7 @@ mutation: .venv/.dev  ## which mutants of the PROVEN and FAITHFUL modules their 
 	$(BIN)/python -m studies.robustness.mutation $(PROVEN)
 	$(BIN)/python -m studies.robustness.mutation --minutes $(MINUTES) --work build/mutation $(FAITHFUL)
 
-lessons: .venv/.dev  ## execute all lessons: notebooks and pages in both languages, build/lessons; SMALL=1: a quick look
+lessons: .venv/.dev  ## execute all lessons: notebooks, pages and slides in both languages, build/lessons; SMALL=1: a quick look
 	$(BIN)/python -m alexnet.lessons.build --out build/lessons $(if $(SMALL),--small)
 
 bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; half an hour; with PHOTOS=folder (which has train/) the data path too

@@ -69,6 +69,10 @@ def run_demo(out: Path) -> None:
         )
     tell()
     print_table("", ("network", "parameters", "epochs", "time", "test accuracy", "errors"), rows)
+    tell(
+        "Why LeNet keeps up: 8 x 8 pixels hold a few strokes, which two convolutions find as well as five. What the "
+        "depth of AlexNet is for, edges, colors and parts of things, is in photos: alexnet explore\n"
+    )
     folder = folders["AlexNet"]
     tell(f"Look:  {folder / 'report.html'}  (open it in a browser)")
     tell(f"       alexnet explore {folder} {folders['LeNet']}")

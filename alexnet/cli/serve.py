@@ -98,36 +98,41 @@ def explore(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     index: Path | None = None,
+    lecture: bool = False,
     no_browser: bool = False,
     allow_host: AllowHost = (),
     root_path: RootPath = "",
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
 ) -> None:
-    """Open a page in the browser: what each layer sees, filters, why, similar images, training, comparisons.
+    """Open a page in the browser: the ideas of AlexNet to touch, what each layer sees, filters, why, training.
 
     Listens to this machine only; with --host it listens to others, and the address that is printed holds the token
     they need. The page loads nothing from elsewhere, and works below the prefix of a proxy (JupyterHub, code-server).
-    Ctrl-C stops the server.
+    Ctrl-C stops the server. Always there too is the gallery, a small network trained on photos that ships with alexnet.
 
     For example:
+      alexnet explore
       alexnet explore runs/last
+      alexnet explore --lecture
       alexnet explore runs/with-lrn runs/without --index photos/ --no-browser
 
     Parameters
     ----------
     runs
-        The run folders, each with a checkpoint; one may still be training.
+        The run folders, each with a checkpoint; one may still be training. Without one, the gallery alone.
     index
         A folder of images to search similar ones in; by default those the run was trained on.
+    lecture
+        For a projector: large type, one idea on each screen, arrow keys.
     no_browser
         Print the address only.
     """
     from alexnet.cli.terminal import note_left_out
+    from alexnet.explorer.images import GALLERY
     from alexnet.serving.settings import Settings
     from alexnet.serving.start import address, check_installed, serve_runs, with_token
 
-    _need_runs("explore", runs)
     note_left_out(*filter(None, [index]))
     check_installed()
     settings = with_token(Settings(host=host, port=port, hosts=allow_host, root_path=root_path))
@@ -139,12 +144,14 @@ def explore(
 
     def ready(port: int) -> None:
         url = f"{address(settings, port)}/" + (f"?token={settings.token}" if settings.token else "")
+        url += "#learn?lecture=1" if lecture else ""
         _print_lines([f"open {url}", "Ctrl-C stops"])
         if not no_browser:
             # Some browsers return only when they are closed.
             threading.Thread(target=_open_browser, args=(url,), daemon=True).start()
 
-    serve_runs(runs, settings, tell=_print_lines, checkpoint=checkpoint, device=device, extend=add_page, ready=ready)
+    shown = [*(run for run in runs if run.resolve() != GALLERY), GALLERY]
+    serve_runs(shown, settings, tell=_print_lines, checkpoint=checkpoint, device=device, extend=add_page, ready=ready)
 
 
 def _open_browser(url: str) -> None:

@@ -22,6 +22,7 @@ from alexnet.data.images import Pixels, prepare_image
 from alexnet.errors import DataError, UsageError
 from alexnet.evaluation.predict import find_images
 
+GALLERY = Path(__file__).parent / "runs" / "gallery"  # a run with trained filters, which the package ships
 SENT_IMAGES = 32  # that are kept
 SENT_BYTES = 100_000_000  # of all of them together
 NUMBERED_NAME = re.compile(r"(train|val|test|index)-(\d{1,9})")

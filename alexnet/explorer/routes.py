@@ -12,6 +12,9 @@ from alexnet.evaluation.classifier import Look
 from alexnet.evaluation.views import crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import compare_predictions, differing_fields, ingredients_between, recorded_evaluations
+from alexnet.explorer.learn_routes import router as learn_router
+from alexnet.explorer.learn_view import ideas_of
+from alexnet.explorer.requests import compute, explorer_of, image_of
 from alexnet.explorer.state import Explorer, NeighborSearch, PatchSearch, Predictions
 from alexnet.interpret.attribution import Method, explain
 from alexnet.interpret.contact_sheet import png_bytes
@@ -46,19 +49,20 @@ def add_explorer(app: FastAPI, service: Service, index: Path | None = None) -> N
     """
     app.state.explorer = Explorer(service.models, index)
     app.include_router(router)
+    app.include_router(learn_router)
 
 
 @router.get("/explorer/setup")
 def setup(request: Request) -> Response:
     """The runs with their layers, classes and sample images."""
-    explorer, service = _explorer(request), service_of(request)
+    explorer, service = explorer_of(request), service_of(request)
     return JSONResponse({"runs": [_describe_run(explorer, served) for served in service.models]})
 
 
 @router.post("/explorer/images")
 async def images(request: Request, run: str | None = None) -> Response:
     """Keeps an image that the page sends; returns its name, and the most probable classes by one view."""
-    service, explorer = service_of(request), _explorer(request)
+    service, explorer = service_of(request), explorer_of(request)
     served = service.models.get(run)
     data = await service.image(request)
     async with service.queue.reserve() as places:
@@ -71,7 +75,7 @@ async def images(request: Request, run: str | None = None) -> Response:
 @router.get("/explorer/{run}/image/{name}")
 async def image_png(request: Request, run: str, name: str) -> Response:
     """An image as the recipe of the run prepares it."""
-    *_, image = await _image(request, run, name)
+    *_, image = await image_of(request, run, name)
     png = await service_of(request).queue.decode(lambda: png_bytes(image))
     return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=600"})
 
@@ -84,12 +88,12 @@ async def answers(
 
     With `min_precision` it is said whether one view is sure; with `coverage` which classes hold the right one.
     """
-    service, explorer, served, image = await _image(request, run, name)
+    service, explorer, served, image = await image_of(request, run, name)
     classifier = served.classifier
-    raw = await _compute(request, service, lambda: classifier.crop_probabilities(image))
+    raw = await compute(request, service, lambda: classifier.crop_probabilities(image))
     rows, ten = classifier.scaled(raw), raw.mean(0)
     promise = classifier.promise(1, min_precision, coverage)
-    likeness = await _compute(request, service, lambda: classifier.likeness(image))
+    likeness = await compute(request, service, lambda: classifier.likeness(image))
     one = classifier.answer(Look(raw[2 if len(raw) == 10 else 0], likeness), 1, 5, promise=promise)
     boxes = crop_boxes(image.shape[0], served.model.config.test_size, served.model.config.crop_size)
     crops = [
@@ -112,9 +116,9 @@ async def answers(
 @router.get("/explorer/{run}/maps/{name}/{layer}")
 async def maps(request: Request, run: str, name: str, layer: str) -> Response:
     """All feature maps of a layer for the central view."""
-    service, _, served, image = await _image(request, run, name)
+    service, _, served, image = await image_of(request, run, name)
     check_layer(served.model, layer)
-    values = await _compute(
+    values = await compute(
         request, service, lambda: network_view.as_bytes(network_view.feature_maps(served.classifier, image, layer))
     )
     return JSONResponse({"layer": layer, **values})
@@ -131,7 +135,7 @@ async def kernel(request: Request, run: str, layer: str, unit: int) -> Response:
 @router.get("/explorer/{run}/patches/{layer}/{unit}")
 async def patches(request: Request, run: str, layer: str, unit: int) -> Response:
     """The image patches that excite a unit most; a box is (left, top, right, bottom) as shares of the image side."""
-    service, explorer = service_of(request), _explorer(request)
+    service, explorer = service_of(request), explorer_of(request)
     served = service.models.get(run)
     check_layer(served.model, layer)
     collection = explorer.collection(served, "test", "val", "index", "train")
@@ -173,11 +177,11 @@ async def why(
     request: Request, run: str, name: str, method: Method, label: Annotated[int | None, Query(alias="class")] = None
 ) -> Response:
     """The attribution map of one method for one class, on the central view."""
-    service, _, served, image = await _image(request, run, name)
+    service, _, served, image = await image_of(request, run, name)
     if label is not None:
         network_view.check_unit("the last layer", label, len(served.class_names))
 
-    explanation = await _compute(request, service, lambda: explain(served.classifier, image, [method], label=label))
+    explanation = await compute(request, service, lambda: explain(served.classifier, image, [method], label=label))
     explained = explanation.explained
     config = served.model.config
     size = config.test_size or image.shape[0]
@@ -191,11 +195,11 @@ async def why(
 @router.get("/explorer/{run}/similar/{name}")
 async def similar(request: Request, run: str, name: str) -> Response:
     """The nearest neighbors by the last hidden layer, and by raw pixels."""
-    service, explorer, served, image = await _image(request, run, name)
+    service, explorer, served, image = await image_of(request, run, name)
     collection = explorer.collection(served, "index", "train", "test", "val")
     search = await explorer.collected(request, service, served, collection, NeighborSearch)
     own_number = int(name.rpartition("-")[2]) if name.startswith(f"{collection.kind}-") else None
-    nearest = await _compute(
+    nearest = await compute(
         request, service, lambda: search.neighbors.of(served.model, image, k=NEIGHBORS, leave_out=own_number)
     )
     return JSONResponse(
@@ -217,9 +221,10 @@ async def similar(request: Request, run: str, name: str) -> Response:
 @router.get("/explorer/{run}/progress")
 async def progress_of_run(request: Request, run: str) -> Response:
     """The progress of the run, read from its folder."""
-    service, explorer = service_of(request), _explorer(request)
+    service, explorer = service_of(request), explorer_of(request)
     served = service.models.get(run)
-    prepared = explorer.prepared[served.name]
+    # Of a run that holds a sample of its images, the number of steps of an epoch does not follow from these.
+    prepared = None if served.run.data.get("sample_of") else explorer.prepared[served.name]
     status = await service.queue.decode(lambda: progress(served.run, prepared))
     return JSONResponse({**status, "model": served.model_id})
 
@@ -234,7 +239,7 @@ async def ask_training(request: Request, run: str, what: Literal["save", "stop"]
 @router.get("/explorer/{run}/compare")
 async def compare(request: Request, run: str) -> Response:
     """The runs on the same images side by side, as far as nothing must be computed."""
-    service, explorer = service_of(request), _explorer(request)
+    service, explorer = service_of(request), explorer_of(request)
     comparable = _comparable_runs(service, run)
     runs = [served.run for served in comparable]
 
@@ -259,7 +264,7 @@ async def compare(request: Request, run: str) -> Response:
 @router.get("/explorer/{run}/contrast")
 async def contrast(request: Request, run: str) -> Response:
     """The predictions of all runs on the same images, for those that were held out."""
-    service, explorer = service_of(request), _explorer(request)
+    service, explorer = service_of(request), explorer_of(request)
     comparable = _comparable_runs(service, run)
     if len(comparable) < 2:
         raise DataError(
@@ -295,23 +300,6 @@ def _file(name: str) -> Response:
     return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
 
-def _explorer(request: Request) -> Explorer:
-    explorer: Explorer = request.app.state.explorer
-    return explorer
-
-
-async def _image(request: Request, run: str, name: str) -> tuple[Service, Explorer, ServedModel, Any]:
-    service, explorer = service_of(request), _explorer(request)
-    served = service.models.get(run)
-    image = await service.queue.decode(lambda: explorer.image(served, name, service.settings.max_pixels))
-    return service, explorer, served, image
-
-
-async def _compute(request: Request, service: Service, function: Any) -> Any:
-    async with service.queue.reserve() as places:
-        return await service.compute(request, places, function)
-
-
 def _comparable_runs(service: Service, run: str) -> list[ServedModel]:
     """The run and all others with the same prepared images and classes, in their order."""
     chosen = service.models.get(run)
@@ -342,6 +330,7 @@ def _describe_run(explorer: Explorer, served: ServedModel) -> dict[str, Any]:
         "crop_size": config.crop_size,
         "towers": int(getattr(config, "towers", 1)),
         "layers": network_view.describe_layers(served.model),
+        "ideas": ideas_of(served.model),
         "samples": [explorer.about(served, name) for name in samples],
         "counts": {collection.kind: len(collection) for collection in collections},
         "missing": explorer.missing.get(served.name),

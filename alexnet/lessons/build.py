@@ -14,11 +14,12 @@ from alexnet.lessons.execute import Executed, run_lesson
 from alexnet.lessons.lesson import LANGUAGES, Lesson, all_lessons, find_lesson
 from alexnet.lessons.notebook import executed_notebook
 from alexnet.lessons.site import write_site
+from alexnet.lessons.slides import write_slides
 from alexnet.text import duration
 
 
 def build(lessons: Sequence[Lesson], out: Path, *, small: bool, told: Callable[[str], None]) -> Path:
-    """Executes lessons once, and writes their notebooks and pages in all languages; returns the page to open."""
+    """Executes lessons once; writes notebooks, pages and slides in all languages, and returns the page to open."""
     done: list[Executed] = []
     for lesson in lessons:
         start = time.monotonic()
@@ -30,12 +31,15 @@ def build(lessons: Sequence[Lesson], out: Path, *, small: bool, told: Callable[[
             (folder / f"{lesson.number:02}_{lesson.name}.ipynb").write_text(text + "\n", encoding="utf-8")
         done.append(executed)
         told(f"lesson {lesson.number} {lesson.name}: {duration(time.monotonic() - start)}")
+    write_slides(done, out / "slides")
     return write_site(done, out / "site")
 
 
 def main() -> None:
     """Reads the command line and builds."""
-    parser = argparse.ArgumentParser(description="Executes the lessons; writes notebooks and pages in both languages.")
+    parser = argparse.ArgumentParser(
+        description="Executes lessons; writes notebooks, pages and slides in both languages."
+    )
     parser.add_argument("lessons", nargs="*", help="numbers; without one, all")
     parser.add_argument("--out", type=Path, default=Path("build/lessons"))
     parser.add_argument("--small", action="store_true", help="a quick look: less training, other numbers")

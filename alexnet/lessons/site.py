@@ -99,9 +99,9 @@ def lesson_page(executed: Executed, language: str, following: Executed | None = 
         if block.kind == "text":
             parts.append(markdown(block.text, values))
         elif block.kind == "cell":
-            parts.append(_code(lesson.cells[block.name].code))
+            parts.append(code_block(lesson.cells[block.name].code))
             caption = markdown(block.text, values) if block.text else ""
-            parts.append(_output(executed.outputs[language][block.name], caption, words["output"], block.name))
+            parts.append(output_block(executed.outputs[language][block.name], caption, words["output"], block.name))
         elif block.kind == "predict":
             answer = markdown(prose.of("answer", block.name), values)
             parts.append(
@@ -129,17 +129,25 @@ def _exercise(executed: Executed, language: str, name: str) -> str:
     worked = markdown(prose.of("worked", name), executed.worked[name])
     return (
         f'<section class="exercise" id="{name}">{markdown(prose.of("exercise", name), executed.values)}'
-        f"{_code(exercise.start.code)}<details><summary>{words['hint']}</summary>"
+        f"{code_block(exercise.start.code)}<details><summary>{words['hint']}</summary>"
         f"{markdown(prose.of('hint', name), executed.values)}</details>"
-        f"<details><summary>{words['worked']}</summary>{_code(exercise.right.code)}{worked}</details></section>"
+        f"<details><summary>{words['worked']}</summary>{code_block(exercise.right.code)}{worked}</details></section>"
     )
 
 
-def _code(code: str) -> str:
+def code_block(code: str) -> str:
+    """Code as HTML that scrolls by itself."""
     return f'<pre class="code" tabindex="0"><code>{escape(code.rstrip())}</code></pre>'
 
 
-def _output(output: Output, caption: str, name: str, cell: str) -> str:
+def output_block(output: Output, caption: str, name: str, cell: str) -> str:
+    """What a cell printed and drew, as HTML.
+
+    Args:
+        caption: HTML.
+        name: what the printed text is called for screen readers.
+        cell: what makes the names of parts of a figure its own on the page.
+    """
     text = f'<pre class="output" tabindex="0" aria-label="{name}">{escape(output.text.rstrip())}</pre>'
     figures = "".join(
         f"<figure>{_own_ids(svg, f'{cell}-{number}', caption)}<figcaption>{caption}</figcaption></figure>"

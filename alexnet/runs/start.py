@@ -59,8 +59,11 @@ def images_of_run(
     excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
     labels = Path(run.data["labels"]) if "labels" in run.data else None
     prepared, changes = None, ""
-    if is_prepared(run.data["prepared"]):
-        prepared = open_location(run.data["prepared"])
+    location = run.data["prepared"]
+    if run.data.get("sample_of"):  # some images that travel with the run
+        location = str(run.folder / location)
+    if is_prepared(location):
+        prepared = open_location(location)
         if unchanged or allow_changed or on_changed is not None:
             changes = changes_since(prepared, data, excluded=excluded, labels=labels, progress=progress)
     if changes and unchanged and not allow_changed:

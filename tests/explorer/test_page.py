@@ -18,12 +18,13 @@ pytest.importorskip("playwright", reason="Playwright is not installed: pip insta
 pytest.importorskip("fastapi")
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from alexnet.explorer.images import GALLERY
 from harness.prefix_proxy import prefixed
 from harness.service_process import Running, exploring
 
 CHROMIUM = os.environ.get("ALEXNET_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium fonts-noto-cjk")
-TABS = ("look", "filters", "why", "similar", "train", "compare")
+TABS = ("learn", "look", "filters", "why", "similar", "train", "compare")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def browser() -> Iterator[Browser]:
 def running(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     twin = tmp_path_factory.mktemp("twin") / "twin"
     shutil.copytree(trained / "run", twin)
-    with exploring(trained / "run", twin) as service:
+    with exploring(trained / "run", twin, GALLERY) as service:
         yield service
 
 
@@ -258,3 +259,108 @@ def test_languages_and_themes_are_switched_and_stand_in_the_address(watched):
     page.wait_for_function("() => document.documentElement.dataset.theme === 'light'")
     assert "lang=zh" in page.url
     assert "theme=light" in page.url
+
+
+# --- the tab Learn ----------------------------------------------------------------------------------------------------
+
+IDEAS = ("activation", "convolution", "pooling", "lrn", "dropout", "augmentation", "towers")
+
+
+def serious_faults(page: Page) -> list[tuple[str, list[str]]]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    return [
+        (each["id"], [node["html"][:200] for node in each["nodes"]][:3])
+        for each in axe.Axe().run(page).response["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize(("language", "width", "theme"), [("en", 1280, "light"), ("zh", 360, "dark")])
+def test_every_card_has_a_sentence_with_numbers_fits_and_is_accessible(watched, language, width, theme):
+    seen = watched(width=width, reduced_motion="reduce")
+    sentences = set()
+    for idea in IDEAS:
+        page = seen.open(f"#learn?run=gallery&card={idea}&lang={language}&theme={theme}")
+        assert page.locator(".error").all_inner_texts() == []
+        said = page.inner_text(".sentence")
+        assert any(letter.isdigit() for letter in said), said
+        assert (max(said) >= "一") == (language == "zh"), said
+        sentences.add(said)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, idea
+        assert page.inner_text("nav.ideas [aria-current]")
+        assert serious_faults(page) == [], idea
+    assert len(sentences) == len(IDEAS)
+    assert (seen.wrong, seen.elsewhere) == ([], [])
+
+
+def test_a_run_without_such_a_layer_says_so_and_offers_one_that_has(watched):
+    seen = watched(reduced_motion="reduce")
+    page = seen.open("#learn?run=run&card=towers&lang=en")
+    assert "run has no such layer" in page.inner_text("#idea")
+    page.click("#other-run")
+    page.wait_for_selector(".sentence")
+    assert "run=gallery" in page.url
+    assert "cross between the towers" in page.inner_text(".sentence")
+    assert seen.wrong == []
+
+
+SWITCHES = {
+    "activation": ("#switch-all", "Space", "all=1"),
+    "lrn": ("#slider-lrn_k", "ArrowRight", "lrn_k="),
+    "dropout": ("#drop-other", "Enter", "seed=1"),
+    "augmentation": ("#switch-nocrop", "Space", "nocrop=1"),
+    "towers": ("#cut-conv3", "Space", "cut=conv3"),
+    "pooling": ("#slider-row", "ArrowLeft", "row="),
+    "convolution": ("#conv-step", "Enter", "col=1"),
+}
+
+
+@pytest.mark.parametrize("idea", SWITCHES)
+def test_a_switch_is_moved_by_keys_stands_in_the_address_and_survives_a_reload(watched, idea):
+    selector, key, part = SWITCHES[idea]
+    seen = watched(reduced_motion="reduce")
+    page = seen.open(f"#learn?run=gallery&card={idea}&lang=en")
+    before = page.inner_text(".result")
+    page.focus(selector)
+    page.keyboard.press(key)
+    page.wait_for_function("(part) => location.hash.includes(part)", arg=part)
+    page.wait_for_function("(old) => document.querySelector('.result').innerText !== old", arg=before)
+    seen.settled()
+    assert page.evaluate("(s) => document.activeElement.matches(s)", selector)
+    after = page.inner_text(".result")
+    page.reload()
+    seen.settled()
+    assert page.inner_text(".result") == after
+    assert seen.wrong == []
+
+
+def test_the_window_moves_by_itself_until_it_is_stopped_and_not_where_motion_is_not_wanted(watched):
+    seen = watched()
+    page = seen.open("#learn?run=gallery&card=convolution&lang=en")
+    page.wait_for_function("() => location.hash.includes('col=2')")
+    page.click("#conv-play")
+    assert page.inner_text("#conv-play") == "play"
+    calm = watched(reduced_motion="reduce").open("#learn?run=gallery&card=convolution&lang=en")
+    assert calm.inner_text("#conv-play") == "play"
+    assert "col=" not in calm.url
+    assert seen.wrong == []
+
+
+def test_a_lecture_is_turned_by_the_arrow_keys_and_ends_with_escape(watched):
+    seen = watched(reduced_motion="reduce")
+    page = seen.open("#learn?run=gallery&lecture=1&lang=en")
+    assert page.locator("nav.tabs").is_hidden()
+    plain = page.evaluate("getComputedStyle(document.body).fontSize")
+    titles = []
+    for _ in IDEAS:
+        titles.append(page.inner_text("#idea-title"))
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("(old) => document.querySelector('#idea-title').innerText !== old", arg=titles[-1])
+    assert len(set(titles)) == len(IDEAS)
+    assert page.inner_text("#idea-title") == titles[0]
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("(old) => document.querySelector('#idea-title').innerText === old", arg=titles[-1])
+    page.keyboard.press("Escape")
+    page.wait_for_selector("nav.tabs:visible")
+    assert page.evaluate("getComputedStyle(document.body).fontSize") != plain
+    assert seen.wrong == []

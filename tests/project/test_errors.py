@@ -44,7 +44,7 @@ from alexnet.distributed.launch import check_same_settings, check_scheme, launch
 from alexnet.distributed.launchers import refuse_several
 from alexnet.distributed.rendezvous import Division, join_rendezvous
 from alexnet.distributed.rendezvous import check_out as check_named
-from alexnet.evaluation.classifier import predict_probabilities
+from alexnet.evaluation.classifier import Classifier, predict_probabilities
 from alexnet.evaluation.ensemble import check_splits
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images
@@ -55,8 +55,10 @@ from alexnet.export.backends import of_onnx, of_program, open_backend
 from alexnet.export.onnx import onnx_model
 from alexnet.export.write import check_out, export_target
 from alexnet.interpret.attribution import methods_of
+from alexnet.interpret.chances import answer_with_cuts, dropout_trial, exchanges
 from alexnet.interpret.features import check_file
 from alexnet.interpret.filters import conv1_kernels
+from alexnet.interpret.ideas import activation_trials
 from alexnet.interpret.image_index import update_index
 from alexnet.kernels.device import check_processes, choose_device, failure_of
 from alexnet.models.build import build_model
@@ -65,6 +67,7 @@ from alexnet.models.shapes import grid_sizes
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import DEMO, LENET, find_recipe
+from alexnet.recipes.named_small import SMALL_PHOTOS
 from alexnet.recipes.recipe import from_json, override, to_json
 from alexnet.report.run_report import write_report
 from alexnet.runs.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
@@ -687,6 +690,16 @@ def paged(path: str, *, index: Path | None = None) -> Callable[[Scene], object]:
     return go
 
 
+def untrained(recipe: Any) -> Classifier:
+    """A network with its initial weights."""
+    return Classifier(
+        build_model(recipe.model, seed=0), tuple(map(str, range(recipe.model.num_classes))), recipe.prepare_size
+    )
+
+
+ONE_IMAGE = np.zeros((64, 64, 3), np.uint8)
+
+
 def imported_only(s: Scene) -> object:
     """A run whose images are gone, and no folder of others."""
     httpx = pytest.importorskip("httpx")
@@ -733,8 +746,6 @@ def fill_queue(running: Any, s: Scene) -> None:
 
 
 def break_prediction(running: Any, s: Scene) -> None:
-    from alexnet.evaluation.classifier import Classifier
-
     s.refuse(Classifier, "look", ZeroDivisionError())
 
 
@@ -972,6 +983,10 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E2055", lambda s: s.cli("learn", "--lang", "fr")),
     ("E2056", lambda s: s.cli("learn", 1, 2)),
     ("E2057", lambda s: s.cli("learn", "check", 2, "--exercise", "sides")),
+    ("E2120", lambda s: activation_trials(untrained(SMALL_PHOTOS), ONE_IMAGE, "norm1")),
+    ("E2121", lambda s: dropout_trial(untrained(LENET), ONE_IMAGE)),
+    ("E2122", lambda s: exchanges(untrained(LENET).network)),
+    ("E2123", lambda s: answer_with_cuts(untrained(SMALL_PHOTOS), ONE_IMAGE, ["conv2"])),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),

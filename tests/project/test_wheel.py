@@ -36,6 +36,7 @@ def test_every_file_of_the_package_is_in_it(installed):
 
     assert files(installed) == files(ROOT)
     assert {"alexnet/py.typed", "alexnet/explorer/static/index.html"} <= files(installed)
+    assert "alexnet/explorer/runs/gallery/images/test-0000.jpegs" in files(installed)
     others = {path.name for path in installed.iterdir()} - {"alexnet"}
     assert all(name.endswith(".dist-info") for name in others), "no tests, harness or studies are installed"
 

@@ -1,6 +1,7 @@
 // Draws the frame of the page: header, tabs, language, theme. Each tab is a module with one function that draws it.
 
 import { address, errorMessage, fetchJson, go, h, loadWords, onGo, readAddress, state, t, words } from "./base.js";
+import { drawLearn, OWN } from "./learn.js";
 import { drawLook } from "./look.js";
 import { useImage } from "./image.js";
 import { drawFilters } from "./filters.js";
@@ -10,6 +11,7 @@ import { drawTrain } from "./train.js";
 import { drawCompare } from "./compare.js";
 
 const TABS = {
+  learn: drawLearn,
   look: drawLook,
   filters: drawFilters,
   why: drawWhy,
@@ -49,7 +51,7 @@ function drawFrame(run) {
             "select",
             {
               "aria-label": t("run"),
-              onchange: (event) => go({ run: event.target.value, layer: null, unit: null, class: null, epoch: null }),
+              onchange: (event) => go({ ...OWN, run: event.target.value, class: null, epoch: null }),
             },
             setup.runs.map((each) => h("option", { value: each.name, selected: each.name === run.name }, each.name)),
           ),
@@ -99,7 +101,7 @@ function drawFrame(run) {
 
 async function draw() {
   readAddress();
-  if (!(state.tab in TABS)) state.tab = "look";
+  if (!(state.tab in TABS)) state.tab = "learn";
   const lang = state.lang || (navigator.language.startsWith("zh") ? "zh" : "en");
   const main = document.getElementById("main");
   try {
@@ -112,6 +114,9 @@ async function draw() {
   }
   const run = setup.runs.find((each) => each.name === state.run) || setup.runs[0];
   currentRun = run;
+  // Another run may have fewer images.
+  const [, split, place] = /^(train|val|test|index)-(\d+)$/.exec(state.img ?? "") || [];
+  if (split && !(Number(place) < (run.counts[split] ?? 0))) delete state.img;
   state.img ??= run.samples[0]?.image;
   // Choosing a unit must not scroll the page back to its top, so only the parts that have changed are drawn.
   const key = JSON.stringify([state.tab, run.name, words.lang, applyTheme(), state.img, state.sure, state.set]);

@@ -4,7 +4,7 @@ export const state = {};
 export const words = { lang: "en", texts: {} };
 const listeners = new Set();
 let reconnectTimer = null;
-const DEFAULTS = { tab: "look" };
+const DEFAULTS = { tab: "learn" };
 
 export function readAddress() {
   const [tab, query] = location.hash.slice(1).split("?");

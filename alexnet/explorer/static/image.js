@@ -13,7 +13,7 @@ export async function useImage(run, file) {
       body: file,
     });
     go({
-      tab: state.tab === "why" || state.tab === "similar" ? state.tab : "look",
+      tab: ["learn", "why", "similar"].includes(state.tab) ? state.tab : "look",
       img: sent.image,
       class: null,
       crop: null,
