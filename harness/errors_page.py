@@ -55,6 +55,7 @@ HEADINGS = {
     "The doctor, and images left out": "doctor 与排除的图像",
     "Decay by layer": "逐层的权重衰减",
     "The page of alexnet explore": "alexnet explore 的页面",
+    "Ideas on the page of alexnet explore": "alexnet explore 页面上的想法",
     "Ablations, comparisons, ensembles": "消融、比较、集成",
     "Dividing layers among processes": "把层分给多个进程",
     "Time and search": "时间与搜索",
