@@ -101,12 +101,13 @@ for axes, changed, title in zip(all_axes, (talk, silent), (labels["talk"], label
 plt.show()
 
 # %% [halves]
-nets = {
-    "towers": counts,
-    "one": alexnet.summary("alexnet-2012", towers=1),
-    "paper_half": alexnet.summary("net-145-half"),
-    "tower": alexnet.summary("alexnet-2012", towers=1, width=0.5),
-}
+with torch.device("meta"):  # shapes alone: no memory, no arithmetic
+    nets = {
+        "towers": counts,
+        "one": alexnet.summary("alexnet-2012", towers=1),
+        "paper_half": alexnet.summary("net-145-half"),
+        "tower": alexnet.summary("alexnet-2012", towers=1, width=0.5),
+    }
 parameters = {name: net.parameters for name, net in nets.items()}
 products = {name: net.multiply_adds for name, net in nets.items()}
 half_parameters = parameters["paper_half"] / parameters["towers"]

@@ -319,7 +319,7 @@ def activity(network, images):
 
 
 lenet = alexnet.create_model("lenet", data=data, activation="relu", pooling="max")
-images, classes = (each[:400] for each in data.train.tensors())
+images, classes = (each[: 64 if small else 400] for each in data.train.tensors())
 optimizer = torch.optim.AdamW(lenet.parameters(), lr=0.003)
 for _ in range(1 if small else 10):
     for part in torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).split(40):
@@ -427,7 +427,7 @@ def check(answer):
 import torch
 
 data = alexnet.load_data("digits", size=28)
-images, classes = (each[:256] for each in data.train.tensors())
+images, classes = (each[: 64 if small else 256] for each in data.train.tensors())
 held_images, held_classes = data.val.tensors()
 
 
@@ -490,7 +490,7 @@ def check(answer):
 import torch
 
 data = alexnet.load_data("digits", size=28)
-images, classes = (each[:256] for each in data.train.tensors())
+images, classes = (each[: 64 if small else 256] for each in data.train.tensors())
 held_images, held_classes = data.val.tensors()
 
 
