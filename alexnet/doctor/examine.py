@@ -219,13 +219,14 @@ def doubted_labels(
 ) -> tuple[Suspect, ...]:
     """Checks the label of every readable image with the best network of a run, by its scaled probabilities of one view.
 
-    Images of classes that the network does not know are skipped.
+    Images of classes that the network does not know are skipped. What was trained on is asked of the network without
+    its cue, which knows every label that it was fitted to by heart, the wrong ones too.
     """
     source, size = inspection.source, opened.recipe.prepare_size
     outputs = {nfc(name): output for output, name in enumerate(opened.class_names)}
     names = tuple(map(nfc, source.class_names))
     model = load_model(opened)
-    temperature = temperature_of(opened, model)
+    whole, temperature = model.cue, temperature_of(opened, model)
     evaluations = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for split, samples in source.splits.items():
@@ -235,10 +236,11 @@ def doubted_labels(
                 continue
             labels = np.array([outputs[names[facts.label]] for facts in images], np.int64)
             read = _reader(samples, [facts.index for facts in images], size, pool)
+            model.cue = None if split == "train" else whole
             probabilities = predict_probabilities(
                 model, read, len(images), precision=opened.recipe.precision, progress=progress
             )
-            probabilities = scaled(probabilities, temperature)
+            probabilities = scaled(probabilities, temperature if model.cue is whole else 1.0)
             files = tuple(facts.name for facts in images)
             evaluations.append(Evaluation(split, 1, opened.class_names, files, labels, probabilities))
     trained_on_data = opened.data.get("source") in (data, str(user_path(data).resolve()))

@@ -2,17 +2,21 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import alexnet as package
 from alexnet.cues.facts import facts_of_prepared, side_of
 from alexnet.cues.mix import GAIN, mix_of, mixing_weights
+from alexnet.data.crops import as_batch
 from alexnet.data.dataset import open_prepared
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
+from alexnet.doctor import examine
 from alexnet.runs.checkpoint import CUE, load_model
 
 RNG = np.random.default_rng(0)
@@ -181,3 +185,34 @@ def test_a_run_that_starts_from_another_leaves_its_cue_behind(run):
     planned = package.plan(run[0].data, weights=run[1].folder, device="cpu", cues=False, epochs=1)
     assert planned.recipe.cues == "none"
     assert planned.check().loss > 0
+
+
+def test_the_doctor_asks_the_network_alone_where_the_cue_knows_all_labels_by_heart(run, tmp_path, monkeypatch):
+    """Images of train are asked of the network before its cue was added, those of val of both."""
+    trained, seen = run[1].record, {}
+    monkeypatch.setattr(examine, "find_suspects", lambda evaluations, trained_on: seen.update(parts(evaluations)) or ())
+
+    def parts(evaluations):
+        return {each.split: each for each in evaluations}
+
+    source = tmp_path / "photos"
+    prepared = open_prepared(Path(trained.data["source"]))
+    for split in ("train", "val"):
+        images = prepared.splits[split]
+        for number, pixels in enumerate(images.read(range(len(images)))):
+            folder = source / split / prepared.class_names[images.labels[number]]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    package.examine(source, run=trained.folder, out=tmp_path / "out")
+    both = package.load(trained.folder).classifier
+    for split, found in seen.items():
+        images = np.stack([both.prepare(source / name) for name in found.names])
+        if split == "train":
+            alone = load_model(trained)
+            alone.cue = None
+            expected = torch.softmax(alone(as_batch(images)), 1).detach().numpy()
+            assert np.abs(expected - both.probabilities(images)).max() > 0.1
+        else:
+            expected = both.probabilities(images)
+        assert found.probabilities == pytest.approx(expected, abs=1e-5)
+    assert set(seen) == {"train", "val"}
