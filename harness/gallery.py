@@ -21,7 +21,6 @@ from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import canonical
 from alexnet.explorer.images import GALLERY
 from alexnet.runs.checkpoint import METRICS, MODEL, STATE, checkpoint_name
-from alexnet.runs.kernel_history import FOLDER as KERNELS
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.runs.start import images_of_run
 from alexnet.storage.checksums import SUMS, lines, sums_of
@@ -32,7 +31,6 @@ DATA = {
     "license": "images: CC0 1.0, free for all uses; weights: Apache-2.0, as alexnet",
 }
 A_CLASS = {"train": 1, "test": 2}  # images of each class that are shipped
-EPOCHS = (1,)  # whose kernels of conv1 are shipped beside the present ones: noise
 JPEG_QUALITY = 85
 
 
@@ -105,9 +103,6 @@ def pack(run: RunFolder, out: Path) -> None:
     ]
     for name in sealed:
         shutil.copy(run.folder / name, out)
-    (out / KERNELS).mkdir()
-    for epoch in EPOCHS:
-        shutil.copy(run.folder / KERNELS / f"epoch-{epoch:05}.npy", out / KERNELS)
     names = ["recipe.json", "classes.json", "data.json", "environment.json", *sealed]
     (out / SUMS).write_bytes(lines({name: file_sha256(out / name) for name in names}))
 

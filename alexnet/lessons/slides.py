@@ -42,7 +42,7 @@ def lesson_slides(executed: Executed, language: str) -> str:
         f"<title>{escape(lesson.prose[language].title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"<main>\n{sections}\n</main>\n"
         f'<nav aria-label="{escape(words["slides"])}"><button id="previous" aria-label="{escape(words["previous"])}">←'
-        f'</button><output id="place"></output><button id="next" aria-label="{escape(words["next slide"])}">→</button>'
+        f'</button><output id="place"></output><button id="next" aria-label="{escape(words["turn"])}">→</button>'
         f"</nav>\n<script>\n{script}</script>\n</body>\n</html>\n"
     )
 

@@ -26,7 +26,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "next": "Next",
         "slides": "Slides",
         "previous": "Previous slide",
-        "next slide": "Next slide",
+        "turn": "Next slide",
         # alexnet learn
         "column lesson": "lesson",
         "column exercises": "exercises solved",
@@ -83,7 +83,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "next": "下一课",
         "slides": "幻灯片",
         "previous": "上一页",
-        "next slide": "下一页",
+        "turn": "下一页",
         "column lesson": "课程",
         "column exercises": "已完成的练习",
         "of": "{solved} / {count}",

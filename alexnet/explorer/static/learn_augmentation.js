@@ -97,7 +97,7 @@ export function drawAugmentation(card, run, img) {
     () => Object.entries(switches).map(([name, key]) => toggle(key, t(`aug.${name}`))),
     query,
     (data) => {
-      shifted = h("img", { src: data.shifted, alt: t("aug.shifted.alt") });
+      shifted = h("img", { class: data.crop < 64 ? "tiny" : null, src: data.shifted, alt: t("aug.shifted.alt") });
       const flips = on("flip") ? 2 : 1,
         places = data.view === "crop" && data.positions ? data.positions : 1;
       const values = {
@@ -127,7 +127,7 @@ export function drawAugmentation(card, run, img) {
             h(
               "figure",
               {},
-              h("img", { src, alt: t("aug.view", { n: i + 1 }) }),
+              h("img", { class: data.crop < 64 ? "tiny" : null, src, alt: t("aug.view", { n: i + 1 }) }),
               h("figcaption", {}, t("aug.view", { n: i + 1 })),
             ),
           ),
