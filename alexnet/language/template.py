@@ -52,18 +52,13 @@ class Template:
                 pattern += f"(?P<v{part}>.*?)"
         return re.compile(pattern, re.DOTALL)
 
-    def fill(self, message: str, translate: Callable[[str], str], *, one_sentence: bool = False) -> str | None:
-        """The message in the other language, its values translated where they are messages themselves; None: no fit.
-
-        Args:
-            one_sentence: no value may reach into the next sentence.
-        """
+    def fill(self, message: str, translate: Callable[[str], str]) -> str | None:
+        """The message in the other language, its values translated where they are messages themselves; None: no fit."""
         found = self._pattern.fullmatch(message)
         if found is None or (self.weight < FEW_LETTERS and any(v.count(" ") >= MANY_WORDS for v in found.groups())):
             return None
-        if any("  " in value for value in found.groups()):  # the gap between two columns: no value reaches across
-            return None
-        if one_sentence and any(SENTENCE.search(value) for value in found.groups()):
+        # No value reaches across the gap between two columns, or into the next sentence.
+        if any("  " in value.strip() or SENTENCE.search(value) for value in found.groups()):
             return None
         values = {name[1:]: translate(value) for name, value in found.groupdict().items()}
         return _PLACE.sub(lambda place: values[place[1]], self.translation)

@@ -55,13 +55,11 @@ class Words:
             return message.replace(bare, whole.strip())
         # A template that begins with a value would take any sentence before it for the value: these come later.
         return (
-            self._filled(message, _key(bare), depth, one_sentence=True)
-            or self._one_by_one(message, depth, every=True)
-            or self._filled(message, _key(bare), depth)
+            self._filled(message, _key(bare), depth)
+            or self._one_by_one(message, depth)
             or self._joined(message, _SENTENCES, depth)
             or self._counted(bare)
             or self._joined(message, _FULL_STOP, depth)
-            or self._one_by_one(message, depth)
             or self._filled(message, "", depth)
             or self._joined(message, _PARTS, depth)
             or message
@@ -76,20 +74,16 @@ class Words:
         noun = self._whole.get(noun.removesuffix("s")) or self._whole.get(noun)
         return None if noun is None else f"{number} {noun}"
 
-    def _filled(self, message: str, key: str, depth: int, *, one_sentence: bool = False) -> str | None:
+    def _filled(self, message: str, key: str, depth: int) -> str | None:
         bare = message.strip()
         for template in self._templates.get(key, ()):
-            filled = template.fill(bare, lambda value: self._said(value, depth + 1), one_sentence=one_sentence)
+            filled = template.fill(bare, lambda value: self._said(value, depth + 1))
             if filled is not None:
                 return message.replace(bare, filled.strip())
         return None
 
-    def _one_by_one(self, message: str, depth: int, *, every: bool = False) -> str | None:
-        """Several sentences: each run of them that is a message is said whole, the longest first.
-
-        Args:
-            every: None if one of them is no message.
-        """
+    def _one_by_one(self, message: str, depth: int) -> str | None:
+        """Several sentences: each run of them that is a message is said whole, the longest first."""
         sentences = SENTENCE.split(message)
         if len(sentences) == 1:
             return None
@@ -100,8 +94,6 @@ class Words:
                 text = self._said(run, depth) if end > first + 1 else self._sentence(run, depth)
                 if text != run or end == first + 1:
                     break
-            if every and text == run:
-                return None
             told += text if text != run or not told else f" {text}"
             known, first = known or text != run, end
         return told if known else None
