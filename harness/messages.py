@@ -14,6 +14,7 @@ import docstring_parser
 import polib
 
 from alexnet.language.help import parts_of
+from alexnet.language.pages import WITHIN
 from alexnet.language.template import places
 from harness import ROOT
 
@@ -59,7 +60,6 @@ LABELS = (
     "unreadable line",
     "view",
     "weight",
-    "clearly",
     "step",
     "network",
     "epochs",
@@ -178,6 +178,14 @@ LABELS = (
     "share",
     "reason",
     "classes",
+    "Top-1 accuracy",
+    "Top-1 error",
+    "95&nbsp;% interval",
+    "Tower {0}: {1}",
+    "conv1 filters {0}",
+    "{0} images/s",
+    "{0} (best: {1})",
+    "{0} · AlexNet report",
 )
 PLURAL = re.compile(r"""^plural$|^(['"])(s|es|ies)\1 \* |^(['"])(s|es|y|ies|)\3 if .* else (['"])(s|es|y|ies|)\5$""")
 WORDS = re.compile(r"[A-Za-z]{2,}[,:;.]? +[^ ]")
@@ -185,6 +193,8 @@ SHORT = re.compile(r"[A-Za-z]{2,} |[^'=\w][A-Za-z]{2,}|^[A-Za-z]{3,}")
 SAME = ("utf-8", "replace")  # arguments, no words
 WORD = re.compile(r"[A-Za-z]{3,}")
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?: [^<>]*)?>")
+BETWEEN = re.compile(rf"</?(?!/?{WITHIN}\b)[a-z][a-z0-9]*(?: [^<>]*)?>")  # tags that end a passage
+AROUND = re.compile(rf"^(?:\s*{TAG.pattern})+|(?:{TAG.pattern}\s*)+$")
 NO_PROSE = re.compile(r"^[<(\[]|</|[{;]\s*$|\\d|\(\?|^SELECT|^#|^--\w+$")
 
 
@@ -257,13 +267,20 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
         template, values = _template(node)
         line = getattr(node, "lineno", 0)
         if TAG.search(template):
-            for part in TAG.split(template):
-                if WORD.search(re.sub(r"\{\d+\}|&\w+;", "", part)) and "{ " not in part:
+            for part in passages(template):
+                if WORD.search(re.sub(r"\{\d+\}|&\w+;|<[^>]*>", "", part)) and "{ " not in part:
                     yield line, *_renumbered(part.strip(), values)
         elif (SHORT if id(node) in errors else WORDS).search(bare := re.sub(r"\{\d+\}", "", template)) and not (
             NO_PROSE.search(template) or bare.strip() in SAME
         ):
             yield line, template.strip(), values
+
+
+def passages(template: str) -> Iterator[str]:
+    """What a page says whole: between its paragraphs and cells, with the marks that stand within a sentence."""
+    for passage in BETWEEN.split(template):
+        bare = AROUND.sub("", passage)
+        yield from TAG.split(passage) if not TAG.search(bare) else [passage]
 
 
 def _renumbered(part: str, values: list[str]) -> tuple[str, list[str]]:

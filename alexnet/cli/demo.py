@@ -6,7 +6,8 @@ from pathlib import Path
 
 import alexnet
 from alexnet.cli.options import refuse_several
-from alexnet.language.speak import tell
+from alexnet.language.choose import choose_language
+from alexnet.language.speak import spoken, tell
 
 NETWORKS = {"LeNet": "lenet", "AlexNet": "demo"}  # and their recipes
 
@@ -28,6 +29,14 @@ def demo(*, out: Path = Path("runs/demo")) -> None:
     except alexnet.Interrupted as stopped:
         tell("alexnet: stopped; alexnet demo starts again", stderr=True)
         sys.exit(128 + stopped.signal_number)
+
+
+def first_lesson() -> str:
+    """What opens lesson 1, as it can be typed here: also where `make demo` has installed alexnet, in this language."""
+    typed = Path(sys.argv[0])
+    known = shutil.which("alexnet") is not None or typed.name != "alexnet"
+    language = f" --lang {spoken()}" if spoken() != choose_language() else ""
+    return f"{'alexnet' if known else typed} learn 1{language}"
 
 
 def run_demo(out: Path) -> None:
@@ -76,7 +85,7 @@ def run_demo(out: Path) -> None:
     folder = folders["AlexNet"]
     tell(f"Look:  {folder / 'report.html'}  (open it in a browser)")
     tell(f"       alexnet explore {folder} {folders['LeNet']}")
-    tell("Next:  alexnet learn 1               the first lesson: from LeNet to AlexNet")
+    tell(f"Next:  {first_lesson():29} the first lesson: from LeNet to AlexNet")
     tell("       alexnet train PHOTOS          your own images, one folder for each class")
     tell(f"       alexnet evaluate {folder}")
     tell("       alexnet summary               the network of 2012, layer by layer")

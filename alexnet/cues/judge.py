@@ -105,8 +105,9 @@ def contest(cues: Cues, names: Sequence[str], right: NDArray[np.bool_]) -> Conte
 def contest_line(cues: Cues, result: Contest) -> str:
     """How the network stands against the baseline; one sentence."""
     network, baseline = result.network * result.images, result.baseline * result.images
+    better = "clearly better than the baseline" if result.clear else "not clearly better than the baseline"
     return (
-        f"{'clearly' if result.clear else 'not clearly'} better than the baseline: network "
+        f"{better}: network "
         f"{_share(network, result.images)}, {cues.baseline} {_share(baseline, result.images)} on the same "
         f"{result.images:,} images of {cues.split} (McNemar's exact test: p {_p(result.p)})"
     )

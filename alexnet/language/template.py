@@ -12,6 +12,7 @@ from functools import cached_property
 # A template of a few letters, as "{0} of {1}", is meant where its values are names and figures, not in a long sentence.
 FEW_LETTERS = 9
 MANY_WORDS = 4
+SENTENCE = re.compile(r"(?<=[.!?]) +(?=[A-Z<])")  # between two sentences
 _PLACE = re.compile(r"\{(\d+)\}")
 
 
@@ -55,6 +56,9 @@ class Template:
         """The message in the other language, its values translated where they are messages themselves; None: no fit."""
         found = self._pattern.fullmatch(message)
         if found is None or (self.weight < FEW_LETTERS and any(v.count(" ") >= MANY_WORDS for v in found.groups())):
+            return None
+        # No value reaches across the gap between two columns, or into the next sentence.
+        if any("  " in value.strip() or SENTENCE.search(value) for value in found.groups()):
             return None
         values = {name[1:]: translate(value) for name, value in found.groupdict().items()}
         return _PLACE.sub(lambda place: values[place[1]], self.translation)

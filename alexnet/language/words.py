@@ -5,14 +5,16 @@ from collections import defaultdict
 from functools import cache
 from importlib.resources import files
 
-from alexnet.language.template import Template, places
+from alexnet.language.template import SENTENCE, Template, places
 
 ENGLISH = "en"
 # Between messages that were put together, and how these are put together in Chinese.
 _SENTENCES = {"\n": "\n", "; ": "；"}
-_PARTS = {". ": "。", ": ": "：", ", ": "，"}
+_FULL_STOP = {". ": "。"}
+_PARTS = {": ": "：", ", ": "，"}
 _HEAD = re.compile(r"(?:alexnet: )?(?:E\d{3,4} )?")  # the program and the code are the same in every language
 _COUNT = re.compile(r"([\d,.]+) ([a-z][a-z -]+)")
+_LETTERS = re.compile(r"[A-Za-z]")
 _DEEPEST = 6  # messages within messages
 
 
@@ -45,7 +47,8 @@ class Words:
 
     def _said(self, message: str, depth: int) -> str:
         bare = message.strip()
-        if not bare or depth > _DEEPEST:
+        # A value of one word is a name: of a folder, a class or a field, which may be a word of the catalogue too.
+        if not bare or depth > _DEEPEST or (depth and re.search(r"\s", bare) is None):
             return message
         whole = self._whole.get(message) or self._whole.get(bare) or self._whole.get(bare[0].lower() + bare[1:])
         if whole is not None:
@@ -53,8 +56,10 @@ class Words:
         # A template that begins with a value would take any sentence before it for the value: these come later.
         return (
             self._filled(message, _key(bare), depth)
+            or self._one_by_one(message, depth)
             or self._joined(message, _SENTENCES, depth)
             or self._counted(bare)
+            or self._joined(message, _FULL_STOP, depth)
             or self._filled(message, "", depth)
             or self._joined(message, _PARTS, depth)
             or message
@@ -66,7 +71,7 @@ class Words:
         if found is None:
             return None
         number, noun = found.groups()
-        noun = self._whole.get(noun) or self._whole.get(noun.removesuffix("s"))
+        noun = self._whole.get(noun.removesuffix("s")) or self._whole.get(noun)
         return None if noun is None else f"{number} {noun}"
 
     def _filled(self, message: str, key: str, depth: int) -> str | None:
@@ -77,11 +82,36 @@ class Words:
                 return message.replace(bare, filled.strip())
         return None
 
+    def _one_by_one(self, message: str, depth: int) -> str | None:
+        """Several sentences: each run of them that is a message is said whole, the longest first."""
+        sentences = SENTENCE.split(message)
+        if len(sentences) == 1:
+            return None
+        told, first, known = "", 0, False
+        while first < len(sentences):
+            for end in range(len(sentences) if first else len(sentences) - 1, first, -1):
+                run = " ".join(sentences[first:end])
+                text = self._said(run, depth) if end > first + 1 else self._sentence(run, depth)
+                if text != run or end == first + 1:
+                    break
+            told += text if text != run or not told else f" {text}"
+            known, first = known or text != run, end
+        return told if known else None
+
+    def _sentence(self, sentence: str, depth: int) -> str:
+        """One sentence of several: its message may end without the full stop, which stands between them."""
+        texts = [self._said(sentence, depth)]
+        if sentence.endswith("."):
+            texts.append(f"{self._said(sentence[:-1], depth)}。")
+            texts = [text.removesuffix(".") + "。" if text.endswith(".") else text for text in texts]
+        best = min(texts, key=lambda text: len(_LETTERS.findall(text)))
+        return sentence if best.removesuffix("。") == sentence.removesuffix(".") else best
+
     def _joined(self, message: str, joints: dict[str, str], depth: int) -> str | None:
         for joint, chinese in joints.items():
-            if joint in message:
-                parts = message.split(joint)
-                said = [self._said(part, depth + 1) for part in parts]
+            parts = re.split(rf"(?<!\.){re.escape(joint)}", message)  # ... is no end of a sentence
+            if len(parts) > 1:
+                said = [self._said(part, depth) for part in parts]
                 # Half a sentence in another language is worse than none.
                 known = [
                     new != old or joints is _SENTENCES or old.count(" ") < 4

@@ -35,10 +35,11 @@ def good_for(
     shown = evaluations[0]
     sentences = [_accuracy(shown)]
     if cues is not None and (result := beside(cues, evaluations)) is not None:
-        better = "clearly better" if result.clear else "<strong>not clearly better</strong>"
+        better = "clearly better" if result.clear else "not clearly better"
         sentences.append(
             f"Simple cues ({escape(cues.baseline)}) reach {percent(result.baseline)} where it reaches "
-            f"{percent(result.network)}, on the same images of {escape(cues.split)}: it is {better} than that."
+            f"{percent(result.network)}, on the same images of {escape(cues.split)}: "
+            f"it is <strong>{better}</strong> than that."
         )
     if shown.split != "train":
         sentences.append(_calibration(shown, raw))

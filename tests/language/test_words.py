@@ -51,6 +51,16 @@ SPOKEN = Words(
         ("1 cat", "1 只猫"),
         ("", ""),
         ("  disk full", "  磁盘已满"),
+        ("class", "类别"),
+        ("no field class", "没有字段 class"),  # names of users, fields and folders may be words of the catalogue
+        ("no field class in cat", "cat 中没有字段 class"),
+        ("Use class.", "请用 class。"),
+        ("class, disk full", "类别，磁盘已满"),
+        ("Disk full. Use /tmp.", "磁盘已满。请用 /tmp。"),
+        ("Use /tmp. It was so. Use ~.", "请用 /tmp。 It was so.请用 ~。"),  # sentence by sentence
+        ("it failed: 2 images left. Use /tmp.", "失败：还剩 2 张图像。请用 /tmp。"),
+        ("held by 7 (process ... on host)", "held by 7 (process ... on host)"),
+        ("class  no field 'epoch'", "class  no field 'epoch'"),  # no value reaches into another column
     ],
 )
 def test_messages_are_found_by_their_template(english, chinese):
@@ -147,6 +157,19 @@ def test_scripts_code_and_attributes_that_nobody_reads_stay():
     source = '<p class="class" title="class" data-x="class">class</p><code>class</code><script>class</script>'
     told = translated_page(source, SPOKEN, "zh")
     assert told == '<p class="class" title="类别" data-x="class">类别</p><code>class</code><script>class</script>'
+
+
+def test_names_in_a_page_stay_and_sentences_are_said_with_the_marks_within_them():
+    say = Words("zh", {"class": "类别", "disk full": "磁盘已满", "{0} is on <b>{1}</b> now": "<b>{1}</b> 上有 {0}"})
+    for source, told in (
+        ("<td><bdi>class</bdi></td><td>class</td>", "<td><bdi>class</bdi></td><td>类别</td>"),
+        ("<p><bdi>class</bdi> is on <b>/tmp</b> now</p>", "<p><b>/tmp</b> 上有 <bdi>class</bdi></p>"),
+        ("<p><em>class</em> <bdi><em>disk full</em></bdi></p>", "<p><em>类别</em> <bdi><em>disk full</em></bdi></p>"),
+        ("<p>class <b>disk full</b></p>", "<p>类别 <b>磁盘已满</b></p>"),
+        ("<th><span>class</span></th>", "<th><span>类别</span></th>"),
+        ("<p>it&#x27;s <b>x</b></p>", "<p>it&#x27;s <b>x</b></p>"),
+    ):
+        assert translated_page(source, say, "zh") == told
 
 
 def test_what_is_said_is_escaped_as_it_was():
