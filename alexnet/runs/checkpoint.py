@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from torch import Tensor
 from alexnet.errors import ResourceError, UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, attach_cue
+from alexnet.runs import forms
 from alexnet.runs.run import RunFolder, read_sealed
 from alexnet.storage.checksums import SUMS, broken, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
@@ -39,6 +41,7 @@ POINTERS = ("BEST", "LAST")
 POINTER_PATTERN = re.compile(r"(step-\d{8,}) ([0-9a-f]{64})\n")
 NAME_PATTERN = re.compile(r"step-(\d{8,})")
 OWN_PATTERN = re.compile(r"step-\d{8,}|\.step-\d{8,}(\.old)?")  # all that this module puts into checkpoints/
+FILES = (MODEL, TRAINING, STATE, METRICS)
 FREE_FACTOR = 2.2  # disk space that must be free before training starts, in sizes of a checkpoint
 
 
@@ -213,19 +216,21 @@ def load_checkpoint(run: RunFolder) -> Checkpoint | None:
     """Reads the newest intact checkpoint; None if nothing was saved yet.
 
     Raises:
-        UntrustedFileError: there are checkpoints, but none is intact.
+        UntrustedFileError: there are checkpoints, but none is intact, or one is not of the form that alexnet writes.
     """
     damage: list[str] = []
     for name in checkpoint_names(run):
         folder = run.folder / "checkpoints" / name
-        broken_files = broken(folder)
+        broken_files = broken(folder, FILES)
         if not broken_files:
             damage += [message for which in POINTERS if (message := pointer_damage(run, which))]
-            values, metrics = json.loads((folder / STATE).read_bytes()), (folder / METRICS).read_bytes()
+            values = forms.record_of(folder / STATE, (folder / STATE).read_bytes())
+            metrics = (folder / METRICS).read_bytes()
             if message := metrics_damage(run, metrics, name):
                 damage.append(message)
-            conditions = values.pop("conditions")
+            conditions = forms.check_conditions(folder / STATE, values.pop("conditions", None))
             tensors = _read_tensors(folder, TRAINING)
+            forms.check_training(folder / TRAINING, run.recipe, tensors)
             return Checkpoint(tensors, _training_state(values, folder), conditions, metrics, damage)
         damage += broken_files
     if damage:
@@ -288,7 +293,7 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
             f"{run.folder} has no checkpoint yet", fix=f"Train it: alexnet resume {run.folder}", code="E254"
         )
     folder = run.folder / "checkpoints" / name
-    if broken_files := broken(folder):
+    if broken_files := broken(folder, FILES):
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
             broken_files[0],
@@ -296,13 +301,17 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
             f"alexnet resume {run.folder}",
             code="E654",
         )
+    tensors = _read_tensors(folder, MODEL)
+    forms.check_network(folder / MODEL, run.recipe, tensors)
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)
     model.to_empty(device="cpu")
-    model.load_state_dict(attach_cue(model, _read_tensors(folder, MODEL)))
+    model.load_state_dict(attach_cue(model, tensors))
     cue = read_sealed(run, CUE)
     if cue is not None:
-        attach_cue(model, safetensors.torch.load(cue))
+        branch = _parsed(run.folder / CUE, cue)
+        forms.check_cue(run.folder / CUE, run.recipe, branch)
+        attach_cue(model, branch)
     return model.to(memory_format=torch.channels_last).eval()
 
 
@@ -321,11 +330,19 @@ def _training_state(values: dict[str, Any], folder: Path) -> TrainingState:
             fix="Resume with the version that environment.json names.",
             code="E655",
         )
+    forms.check_progress(folder / STATE, values, step_of(folder.name))
     return TrainingState(**values)
 
 
 def _read_tensors(folder: Path, file: str) -> dict[str, Tensor]:
-    return safetensors.torch.load((folder / file).read_bytes())
+    return _parsed(folder / file, (folder / file).read_bytes())
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:  # of its parser
+        raise forms.foreign(path, str(error).splitlines()[0][:200]) from None
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
