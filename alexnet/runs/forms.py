@@ -79,8 +79,6 @@ def data_of(path: Path, content: bytes) -> dict[str, Any]:
     for name in RECORDS:
         if not isinstance(data.get(name, {}), dict):
             raise foreign(path, f"{name} is not a record")
-    if missing := [name for name in TEXTS[:3] if name not in data]:
-        raise foreign(path, f"it lacks {', '.join(missing)}")
     if type(data.get("max_pixels", 1)) is not int:
         raise foreign(path, "max_pixels is not a whole number")
     excluded = data.get("excluded", [])
@@ -89,6 +87,16 @@ def data_of(path: Path, content: bytes) -> dict[str, Any]:
     if not _is_number(data.get("imported", {}).get("temperature", 1)):
         raise foreign(path, "the temperature is not a number")
     return data
+
+
+def check_images(path: Path, data: Mapping[str, Any]) -> None:
+    """Refuses the data.json of a run that does not say which images it was trained on.
+
+    Raises:
+        UntrustedFileError: E6060.
+    """
+    if missing := [name for name in TEXTS[:3] if name not in data]:
+        raise foreign(path, f"it lacks {', '.join(missing)}")
 
 
 def _is_excluded(each: Any) -> bool:

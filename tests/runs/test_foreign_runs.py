@@ -121,7 +121,7 @@ def kernels(new):
     return apply
 
 
-ALL, RESUMED = "resume predict evaluate verify serve", "resume verify"
+ALL, RESUMED, IMAGES = "resume predict evaluate verify serve", "resume verify", "resume verify evaluate"
 DEEP = b"[" * 100_000
 NO_RECORDS = {"empty": b"", "a number": b"7", "null": b"null", "not UTF-8": b"\xff\xfe", "deep": DEEP}
 CONFIG = "model.safetensors"
@@ -155,11 +155,11 @@ CASES = {
     "classes are numbers": (record("classes.json", lambda names: [1, 2, 3]), ALL),
     "a class too many": (record("classes.json", lambda names: [*names, "more"]), ALL),
     "a class too few": (record("classes.json", lambda names: names[1:]), ALL),
-    "other classes": (record("classes.json", lambda names: ["one", "two", "three"]), "resume evaluate verify"),
+    "other classes": (record("classes.json", lambda names: ["one", "two", "three"]), IMAGES),
     "data is a list": (record("data.json", lambda data: [data]), ALL),
-    "data is empty": (record("data.json", lambda data: {}), ALL),
-    "no fingerprint": (record("data.json", drop("fingerprint")), ALL),
-    "no source": (record("data.json", drop("source")), ALL),
+    "data is empty": (record("data.json", lambda data: {}), IMAGES),
+    "no fingerprint": (record("data.json", drop("fingerprint")), IMAGES),
+    "no source": (record("data.json", drop("source")), IMAGES),
     "the source is a number": (record("data.json", put(source=5)), ALL),
     "prepared is a list": (record("data.json", put(prepared=[])), ALL),
     "imported is a text": (record("data.json", put(imported="torchvision")), ALL),
@@ -167,7 +167,7 @@ CASES = {
     "excluded is a number": (record("data.json", put(excluded=3)), ALL),
     "excluded has other fields": (record("data.json", put(excluded=[{"file": "x"}])), ALL),
     "max_pixels is a text": (record("data.json", put(max_pixels="no")), ALL),
-    "another fingerprint": (record("data.json", put(fingerprint="0" * 64)), "resume evaluate verify"),
+    "another fingerprint": (record("data.json", put(fingerprint="0" * 64)), IMAGES),
     **{f"no {name}": (without(name), ALL) for name in (CONFIG, "state.json")},
     "no training.safetensors": (without("training.safetensors"), ALL),
     "model.safetensors is empty": (content(CONFIG, b""), ALL),
