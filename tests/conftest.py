@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _save_requests_are_not_ignored() -> None:
-    """The command line ignores SIGUSR1 for its whole process, which here is that of all tests and of what they start."""
+    """The command line ignores SIGUSR1 for its whole process, here that of all tests and of what they start."""
     if hasattr(signal, "SIGUSR1"):  # not on Windows
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
