@@ -10,6 +10,7 @@ from harness.openapi_bodies import picture
 from harness.service_process import head
 
 SMALL = 19_900_000  # of a body; more than 20 MB are refused by their length
+BATCH = "/v1/predict/batch"
 PHOTO = picture(500, 375, 0, "JPEG")
 
 
@@ -44,9 +45,11 @@ REQUESTS: dict[str, Callable[[], bytes]] = {
     "request: one long header": lambda: get("/healthz")[:-2] + b"x: " + b"y" * FULL + b"\r\n\r\n",
     "request: pieces of a byte": lambda: chunked(1, 2_000_000),
     "request: pieces of 64 bytes": lambda: chunked(64, SMALL),
-    "request: a name of 19 MB in an archive": lambda: post(tar(("a" * 19_000_000, b"x")), "application/x-tar"),
-    "request: empty files in an archive": lambda: post(tar(*[("a.png", b"")] * 38_000), "application/x-tar"),
-    "request: one photo, again and again": lambda: post(tar(*[("a.jpg", PHOTO)] * 900), "application/x-tar"),
+    "request: a name of 19 MB in an archive": lambda: post(tar(("a" * 19_000_000, b"x")), "application/x-tar", BATCH),
+    "request: empty files in an archive": lambda: post(tar(*[("a.png", b"")] * 38_000), "application/x-tar", BATCH),
+    "request: one photo, again and again": lambda: post(
+        tar(*[("a.jpg", PHOTO)] * (SMALL // (len(PHOTO) + 1024))), "application/x-tar", BATCH
+    ),
     "request: brackets in JSON": lambda: post(b"[" * SMALL, "application/json"),
     "request: names in JSON": lambda: post(
         json.dumps({f"a{i}": 0 for i in range(1_500_000)}).encode()[:SMALL], "application/json"
@@ -60,5 +63,7 @@ REQUESTS: dict[str, Callable[[], bytes]] = {
 
 INNOCENT: dict[str, Callable[[], bytes]] = {
     "request: a photo": lambda: post(PHOTO, "image/jpeg"),
-    "request: an archive of photos": lambda: post(tar(*[(f"{i}.jpg", PHOTO) for i in range(20)]), "application/x-tar"),
+    "request: an archive of photos": lambda: post(
+        tar(*[(f"{i}.jpg", PHOTO) for i in range(20)]), "application/x-tar", BATCH
+    ),
 }

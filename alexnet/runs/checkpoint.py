@@ -26,10 +26,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from alexnet.errors import ResourceError, UntrustedFileError, UsageError
+from alexnet.errors import UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, attach_cue
 from alexnet.runs import forms
+from alexnet.runs.room import require_room
 from alexnet.runs.run import RunFolder, read_sealed
 from alexnet.storage.checksums import SUMS, broken, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
@@ -76,6 +77,11 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def file_to_resume(run: RunFolder, step: int) -> Path:
+    """The file of the tensors that are needed to resume from a step."""
+    return run.folder / "checkpoints" / name_of(step) / TRAINING
+
+
 def save_checkpoint(
     run: RunFolder,
     model: Network,
@@ -111,7 +117,8 @@ def save_checkpoint(
                 METRICS: metrics.read_bytes() if metrics.exists() else b"",
             }
             files[SUMS] = sums_of(files)
-            _require_space(sum(map(len, files.values())), parent, doing, run)
+            size = sum(map(len, files.values()))
+            _require_room(run, doing, size, size)
             temporary = parent / f".{name}"
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -126,30 +133,22 @@ def save_checkpoint(
 
 
 def check_room(run: RunFolder, size: int) -> None:
-    """Refuses to start a run whose checkpoints would not fit on the disk.
+    """Refuses to train a run whose checkpoints would not fit on the disk.
 
     Args:
-        size: bytes of a checkpoint.
+        size: bytes of a checkpoint; of a run that has some, the next one must fit.
 
     Raises:
-        ResourceError: less than `FREE_FACTOR` times this size is free.
+        ResourceError: too little is free.
     """
+    doing = f"starting {run.folder}, which keeps two or three checkpoints"
     with disk_errors(f"checking the free space in {run.folder}"):
-        doing = f"starting {run.folder}, which keeps two or three checkpoints"
-        _require_space(round(FREE_FACTOR * size), run.folder, doing, run)
+        _require_room(run, doing, size if checkpoint_names(run) else round(FREE_FACTOR * size), size)
 
 
-def _require_space(size: int, folder: Path, doing: str, run: RunFolder) -> None:
-    free = shutil.disk_usage(folder).free
-    if free >= size:
-        return
-    last = checkpoint_name(run, "LAST")
-    last_good = f" Last good checkpoint: {last} (intact)." if last else ""
-    raise ResourceError(
-        f"disk full while {doing}: need {size / 1e6:.0f} MB, {free / 1e6:.0f} MB free.{last_good}",
-        fix=f"Make room, then resume: alexnet resume {run.folder}",
-        code="E501",
-    )
+def _require_room(run: RunFolder, doing: str, needed: int, size: int) -> None:
+    there, last = checkpoint_names(run), checkpoint_name(run, "LAST")
+    require_room(run.folder, doing, needed=needed, size=size, there=there, last=last)
 
 
 def _write_pointer(run: RunFolder, pointer: str, name: str) -> None:
@@ -216,7 +215,7 @@ def load_checkpoint(run: RunFolder) -> Checkpoint | None:
     """Reads the newest intact checkpoint; None if nothing was saved yet.
 
     Raises:
-        UntrustedFileError: there are checkpoints, but none is intact, or one is not of the form that alexnet writes.
+        UntrustedFileError: there are checkpoints, but none is intact, or it is not of the form that alexnet writes.
     """
     damage: list[str] = []
     for name in checkpoint_names(run):
@@ -226,12 +225,10 @@ def load_checkpoint(run: RunFolder) -> Checkpoint | None:
             damage += [message for which in POINTERS if (message := pointer_damage(run, which))]
             values = forms.record_of(folder / STATE, (folder / STATE).read_bytes())
             metrics = (folder / METRICS).read_bytes()
-            if message := metrics_damage(run, metrics, name):
-                damage.append(message)
+            damage += [message] if (message := metrics_damage(run, metrics, name)) else []
             conditions = forms.check_conditions(folder / STATE, values.pop("conditions", None))
-            tensors = _read_tensors(folder, TRAINING)
-            forms.check_training(folder / TRAINING, run.recipe, tensors)
-            return Checkpoint(tensors, _training_state(values, folder), conditions, metrics, damage)
+            tensors, state = _read_tensors(folder, TRAINING), _training_state(values, folder)
+            return Checkpoint(tensors, state, conditions, metrics, damage)
         damage += broken_files
     if damage:
         raise UntrustedFileError(

@@ -10,13 +10,14 @@ from alexnet.runs.checkpoint import (
     POINTERS,
     STATE,
     checkpoint_names,
+    file_to_resume,
     load_checkpoint,
     load_model,
     metrics_damage,
     name_of,
     pointer_damage,
 )
-from alexnet.runs.forms import record_of
+from alexnet.runs.forms import check_training, record_of
 from alexnet.runs.kernel_history import damaged_kernels
 from alexnet.runs.metrics import rows_in
 from alexnet.runs.run import IDENTITY, RunFolder
@@ -57,7 +58,9 @@ def damage_of(run: RunFolder) -> list[str]:
 def _foreign_form(run: RunFolder) -> list[str]:
     """What is as it was written by its checksums, and cannot be resumed or answer."""
     try:
-        load_checkpoint(run)
+        stored = load_checkpoint(run)
+        if stored is not None:
+            check_training(file_to_resume(run, stored.state.step), run.recipe, stored.tensors)
         if checkpoint_names(run):
             load_model(run)
     except AlexNetError as error:

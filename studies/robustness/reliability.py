@@ -49,7 +49,15 @@ SEED = 0
 MEASURED = tuple(
     f"alexnet/{name}.py"
     for name in (
-        *("runs/run", "runs/checkpoint", "runs/damage", "runs/forms", "runs/metrics", "runs/kernel_history"),
+        *(
+            "runs/run",
+            "runs/checkpoint",
+            "runs/damage",
+            "runs/forms",
+            "runs/room",
+            "runs/metrics",
+            "runs/kernel_history",
+        ),
         *("storage/checksums", "storage/files"),
     )
 )
