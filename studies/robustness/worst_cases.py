@@ -24,6 +24,7 @@ from alexnet.data.image_bytes import pixel_limit
 from alexnet.data.image_files import open_image
 from alexnet.data.images import read_image
 from alexnet.errors import DataError
+from alexnet.weights import pickles
 from harness import ROOT, image_bombs, request_bombs, weights_bombs
 from harness.measure_reading import cost_of
 from studies.robustness import costs, recording
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    pickles.SECONDS = 3600  # on the clock; what is measured is processor time, and others may want the processor
     Image.init()
     kept = [row for row in rows() if row["modules"] == fingerprint(kind_of(row))]
     ROWS.write_text("".join(json.dumps(row) + "\n" for row in kept))
