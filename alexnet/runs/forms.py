@@ -208,12 +208,12 @@ def check_training(path: Path, recipe: Recipe, tensors: Mapping[str, Tensor]) ->
     _check_same(path, expected, parts.pop("model"), "model/")
     _check_same(path, expected if recipe.average_decay else {}, parts.pop("average"), "average/")
     _check_optimizer(path, recipe, dict(network.named_parameters()), parts.pop("optimizer"))
-    rest = parts.pop("")
-    if parts or set(rest) - {"averaged", "guard"} or ("averaged" in rest) != bool(recipe.average_decay):
+    single = parts.pop("")
+    if parts or set(single) - {"averaged", "guard"} or ("averaged" in single) != bool(recipe.average_decay):
         raise _unlike(path, "it has tensors of other names, or lacks one")
-    if "averaged" in rest and rest["averaged"].numel() != 1:
+    if "averaged" in single and single["averaged"].numel() != 1:
         raise _unlike(path, "averaged is not one number")
-    memory = rest.get("guard")
+    memory = single.get("guard")
     if memory is not None and (memory.ndim != 1 or len(memory) < WATCHDOG_NUMBERS or memory.dtype != torch.float64):
         raise _unlike(path, "guard is of another shape or type")
     if memory is not None and not memory[[0, 1, 3, 4]].isfinite().all():
