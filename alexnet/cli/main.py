@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -183,7 +184,7 @@ def _usage_error(error: CycloptsError) -> UsageError:
     verb = " ".join(("alexnet", *(error.command_chain or ())))
     lookup = f"{verb} --help shows what it takes."
     problem = " ".join(str(error).split()).partition(" Available commands: ")[0]
-    problem = problem[:1].lower() + problem[1:].rstrip(".")
+    problem = re.sub(r'"(--?[\w-]+)"', r"\1", problem[:1].lower() + problem[1:].rstrip("."))  # Cyclopts 4 puts them so
     if isinstance(error, UnknownOptionError):
         return UsageError(problem, fix=lookup, code="E201")
     if isinstance(error, MissingArgumentError) and error.argument is not None:

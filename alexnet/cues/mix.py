@@ -25,6 +25,7 @@ from alexnet.models.cue_branch import FEATURES, PREFIX, kernel, square
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import CUE, load_model
+from alexnet.runs.forms import foreign
 from alexnet.runs.run import RunFolder, read_sealed, sealing
 from alexnet.storage.files import write_file
 from alexnet.text import percent
@@ -81,13 +82,18 @@ def mix_of(run: RunFolder) -> Mix | None:
     """What was added to the network of a run; None if that was not tried.
 
     Raises:
-        UntrustedFileError: E651, the file is damaged.
+        UntrustedFileError: E651, the file is damaged; E6060, it is of another form.
     """
     content = read_sealed(run, CUE)
     if content is None:
         return None
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return Mix(**json.loads(header["__metadata__"]["mix"]))
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        mix = Mix(**json.loads(header["__metadata__"]["mix"]))
+        mix.line()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise foreign(run.folder / CUE, str(error)) from None
+    return mix
 
 
 def fitted(

@@ -10,6 +10,7 @@ from alexnet.errors import UntrustedFileError
 from alexnet.evaluation.compare import right
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.recipes.recipe import Recipe
+from alexnet.runs.forms import foreign, record_of
 from alexnet.runs.run import RunFolder, sealing
 from alexnet.storage.checksums import read_sums
 from alexnet.storage.files import file_sha256, write_file
@@ -29,7 +30,7 @@ def read_cues(run: RunFolder) -> Cues | None:
     """The cues of a run; None if they were not measured.
 
     Raises:
-        UntrustedFileError: E651, the file is not as it was written.
+        UntrustedFileError: E651, the file is not as it was written; E6060, it is of another form.
     """
     path = run.folder / CUES
     if not path.is_file():
@@ -40,7 +41,10 @@ def read_cues(run: RunFolder) -> Cues | None:
             fix="Put it back from a copy, or remove it: nothing that was trained depends on it.",
             code="E651",
         )
-    return from_record(json.loads(path.read_text("utf-8")))
+    try:
+        return from_record(record_of(path, path.read_bytes()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise foreign(path, str(error)) from None
 
 
 def beside(cues: Cues, evaluations: Sequence[Evaluation]) -> Contest | None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -57,20 +58,46 @@ def run_jobs(
         raise UsageError(
             f"--together {together}: at least one run at a time", fix="Leave it out, or use --together 2.", code="E298"
         )
-    chosen, threads, left = device or CPU, torch.get_num_threads(), len(jobs)
+    left = len(jobs)
+    with stop_signals() as requests:
+        for row in rows_of(jobs, runs, requests, together=together, device=device):
+            left -= 1
+            append(file, row)
+            tell(row, left)
+    return left == 0
+
+
+def rows_of(
+    jobs: Sequence[Job],
+    runs: Path,
+    requests: Requests,
+    *,
+    together: int = 1,
+    device: torch.device | None = None,
+    end: float | None = None,
+) -> Iterator[Row]:
+    """Executes the runs and yields the row of each when it ends.
+
+    Args:
+        runs, together, device: as for `run_jobs`.
+        requests: asks the runs to save and stop.
+        end: when `time.monotonic` has reached it, it is asked to stop: what has begun is saved, nothing new begins.
+    """
+    chosen, threads = device or CPU, torch.get_num_threads()
+    _look(requests, end)
     try:
-        with stop_signals() as requests:
-            if chosen == CPU and (count := processes(together, left)) > 1:
-                rows = in_processes(jobs, runs, count, requests)
-            else:
-                rows = in_turns(jobs, runs, chosen, 1 if chosen == CPU else together, requests)
-            for row in rows:
-                left -= 1
-                append(file, row)
-                tell(row, left)
+        if chosen == CPU and (count := processes(together, len(jobs))) > 1:
+            yield from in_processes(jobs, runs, count, requests, end)
+        else:
+            yield from in_turns(jobs, runs, chosen, 1 if chosen == CPU else together, requests, end)
     finally:
         torch.set_num_threads(threads)
-    return left == 0
+
+
+def _look(requests: Requests, end: float | None) -> None:
+    """Asks to stop if the time is over."""
+    if end is not None and time.monotonic() >= end:
+        requests.stop = requests.stop or signal.SIGTERM
 
 
 def processes(together: int, jobs: int) -> int:
@@ -82,13 +109,21 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_turns(jobs: Sequence[Job], runs: Path, device: torch.device, together: int, requests: Requests) -> Iterator[Row]:
+def in_turns(
+    jobs: Sequence[Job],
+    runs: Path,
+    device: torch.device,
+    together: int,
+    requests: Requests,
+    end: float | None = None,
+) -> Iterator[Row]:
     """Does the runs in this process, `together` of them step by step in turns; yields the rows as they end."""
     threads, waiting = torch.get_num_threads(), deque(jobs)
     going: deque[tuple[Iterator[None], Any]] = deque()
     try:
         with reproducible(device):
             while waiting or going:
+                _look(requests, end)
                 while waiting and len(going) < together and requests.stop is None:
                     begun = job_steps(waiting.popleft(), runs, device, requests, threads)
                     going.append((begun, _stream_on(device)))
@@ -127,14 +162,16 @@ def _on(stream: Any) -> Iterator[None]:
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def in_processes(jobs: Sequence[Job], runs: Path, count: int, requests: Requests) -> Iterator[Row]:
+def in_processes(
+    jobs: Sequence[Job], runs: Path, count: int, requests: Requests, end: float | None = None
+) -> Iterator[Row]:
     """Does the runs on the CPU in `count` processes that share the threads of this one; yields the rows as they end.
 
     Raises:
         ResourceError: a process was ended from outside.
     """
     context = _start_method()
-    asked, share = context.RawValue("b", 0), max(1, torch.get_num_threads() // count)
+    asked, share = context.RawValue("b", requests.stop is not None), max(1, torch.get_num_threads() // count)
     with (
         _threads_of_children(share),
         ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(asked, share)) as pool,
@@ -148,6 +185,7 @@ def in_processes(jobs: Sequence[Job], runs: Path, count: int, requests: Requests
                         yield row
                     elif requests.stop is None:
                         requests.stop = signal.SIGTERM  # only that process was asked to stop
+                _look(requests, end)
                 asked.value = requests.stop is not None
         except BrokenProcessPool:
             raise ResourceError(

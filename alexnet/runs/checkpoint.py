@@ -21,13 +21,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from alexnet.errors import ResourceError, UntrustedFileError, UsageError
+from alexnet.errors import UntrustedFileError, UsageError
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, attach_cue
+from alexnet.runs import forms
+from alexnet.runs.room import require_room
 from alexnet.runs.run import RunFolder, read_sealed
 from alexnet.storage.checksums import SUMS, broken, read_checked, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
@@ -39,6 +42,7 @@ POINTERS = ("BEST", "LAST")
 POINTER_PATTERN = re.compile(r"(step-\d{8,}) ([0-9a-f]{64})\n")
 NAME_PATTERN = re.compile(r"step-(\d{8,})")
 OWN_PATTERN = re.compile(r"step-\d{8,}|\.step-\d{8,}(\.old)?")  # all that this module puts into checkpoints/
+FILES = (MODEL, TRAINING, STATE, METRICS)
 FREE_FACTOR = 2.2  # disk space that must be free before training starts, in sizes of a checkpoint
 
 
@@ -71,6 +75,11 @@ class Checkpoint(NamedTuple):
 def name_of(step: int) -> str:
     """The folder name of the checkpoint at a step."""
     return f"step-{step:08d}"
+
+
+def file_to_resume(run: RunFolder, step: int) -> Path:
+    """The file of the tensors that are needed to resume from a step."""
+    return run.folder / "checkpoints" / name_of(step) / TRAINING
 
 
 def save_checkpoint(
@@ -108,7 +117,8 @@ def save_checkpoint(
                 METRICS: metrics.read_bytes() if metrics.exists() else b"",
             }
             files[SUMS] = sums_of(files)
-            _require_space(sum(map(len, files.values())), parent, doing, run)
+            size = sum(map(len, files.values()))
+            _require_room(run, doing, size, size)
             temporary = parent / f".{name}"
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -123,30 +133,22 @@ def save_checkpoint(
 
 
 def check_room(run: RunFolder, size: int) -> None:
-    """Refuses to start a run whose checkpoints would not fit on the disk.
+    """Refuses to train a run whose checkpoints would not fit on the disk.
 
     Args:
-        size: bytes of a checkpoint.
+        size: bytes of a checkpoint; of a run that has some, the next one must fit.
 
     Raises:
-        ResourceError: less than `FREE_FACTOR` times this size is free.
+        ResourceError: too little is free.
     """
+    doing = f"starting {run.folder}, which keeps two or three checkpoints"
     with disk_errors(f"checking the free space in {run.folder}"):
-        doing = f"starting {run.folder}, which keeps two or three checkpoints"
-        _require_space(round(FREE_FACTOR * size), run.folder, doing, run)
+        _require_room(run, doing, size if checkpoint_names(run) else round(FREE_FACTOR * size), size)
 
 
-def _require_space(size: int, folder: Path, doing: str, run: RunFolder) -> None:
-    free = shutil.disk_usage(folder).free
-    if free >= size:
-        return
-    last = checkpoint_name(run, "LAST")
-    last_good = f" Last good checkpoint: {last} (intact)." if last else ""
-    raise ResourceError(
-        f"disk full while {doing}: need {size / 1e6:.0f} MB, {free / 1e6:.0f} MB free.{last_good}",
-        fix=f"Make room, then resume: alexnet resume {run.folder}",
-        code="E501",
-    )
+def _require_room(run: RunFolder, doing: str, needed: int, size: int) -> None:
+    there, last = checkpoint_names(run), checkpoint_name(run, "LAST")
+    require_room(run.folder, doing, needed=needed, size=size, there=there, last=last)
 
 
 def _write_pointer(run: RunFolder, pointer: str, name: str) -> None:
@@ -213,20 +215,20 @@ def load_checkpoint(run: RunFolder) -> Checkpoint | None:
     """Reads the newest intact checkpoint; None if nothing was saved yet.
 
     Raises:
-        UntrustedFileError: there are checkpoints, but none is intact.
+        UntrustedFileError: there are checkpoints, but none is intact, or it is not of the form that alexnet writes.
     """
     damage: list[str] = []
     for name in checkpoint_names(run):
         folder = run.folder / "checkpoints" / name
-        broken_files = broken(folder)
+        broken_files = broken(folder, FILES)
         if not broken_files:
             damage += [message for which in POINTERS if (message := pointer_damage(run, which))]
-            values, metrics = json.loads((folder / STATE).read_bytes()), (folder / METRICS).read_bytes()
-            if message := metrics_damage(run, metrics, name):
-                damage.append(message)
-            conditions = values.pop("conditions")
-            tensors = _read_tensors(folder, TRAINING)
-            return Checkpoint(tensors, _training_state(values, folder), conditions, metrics, damage)
+            values = forms.record_of(folder / STATE, (folder / STATE).read_bytes())
+            metrics = (folder / METRICS).read_bytes()
+            damage += [message] if (message := metrics_damage(run, metrics, name)) else []
+            conditions = forms.check_conditions(folder / STATE, values.pop("conditions", None))
+            tensors, state = _read_tensors(folder, TRAINING), _training_state(values, folder)
+            return Checkpoint(tensors, state, conditions, metrics, damage)
         damage += broken_files
     if damage:
         raise UntrustedFileError(
@@ -289,7 +291,7 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
         )
     folder = run.folder / "checkpoints" / name
     try:
-        tensors = safetensors.torch.load(read_checked(folder, MODEL))
+        content = read_checked(folder, MODEL)
     except UntrustedFileError as error:
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
@@ -298,13 +300,17 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
             f"alexnet resume {run.folder}",
             code="E654",
         ) from None
+    tensors = _parsed(folder / MODEL, content)
+    forms.check_network(folder / MODEL, run.recipe, tensors)
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)
     # Assigned, not copied: PyTorch needs a second of imports to give memory to weights on the meta device.
     model.load_state_dict(attach_cue(model, tensors), assign=True)
     cue = read_sealed(run, CUE)
     if cue is not None:
-        attach_cue(model, safetensors.torch.load(cue))
+        branch = _parsed(run.folder / CUE, cue)
+        forms.check_cue(run.folder / CUE, run.recipe, branch)
+        attach_cue(model, branch)
     return model.to(memory_format=torch.channels_last).eval()
 
 
@@ -323,11 +329,19 @@ def _training_state(values: dict[str, Any], folder: Path) -> TrainingState:
             fix="Resume with the version that environment.json names.",
             code="E655",
         )
+    forms.check_progress(folder / STATE, values, step_of(folder.name))
     return TrainingState(**values)
 
 
 def _read_tensors(folder: Path, file: str) -> dict[str, Tensor]:
-    return safetensors.torch.load((folder / file).read_bytes())
+    return _parsed(folder / file, (folder / file).read_bytes())
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:  # of its parser
+        raise forms.foreign(path, str(error).splitlines()[0][:200]) from None
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

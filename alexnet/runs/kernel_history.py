@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import UntrustedFileError
 from alexnet.models.network import Network
+from alexnet.runs.forms import foreign
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder
 from alexnet.storage.files import disk_errors, file_sha256, write_file
@@ -81,8 +82,13 @@ def _read_kernels(run: RunFolder, row: Mapping[str, Any]) -> NDArray[np.float32]
             fix="Delete it: the run does not need it, and this epoch is left out.",
             code="E665",
         )
-    kernels: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
-    return kernels
+    try:
+        kernels: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
+        if kernels.dtype == np.float32 and kernels.ndim == 4 and np.isfinite(kernels).all():
+            return kernels
+    except (ValueError, EOFError, AttributeError, MemoryError):  # of another format, or of no size that there is
+        pass
+    raise foreign(path, "it does not hold kernels")
 
 
 def _file_name(epoch: int) -> str:

@@ -7,16 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.runs.run import RunFolder
-from alexnet.storage.files import disk_errors, read_rows
+from alexnet.storage.files import disk_errors, parse_rows
+
+TEXTS = ("kind", "conv1")  # of the row of an epoch; all other values are numbers
 
 Rows = Sequence[Mapping[str, Any]]
 
 
+def rows_in(text: str) -> tuple[list[dict[str, Any]], int]:
+    """The rows in the content of metrics.jsonl that are of a form which alexnet writes, and how many lines are not."""
+    rows, unreadable = parse_rows(text)
+    ours = [row for row in rows if _is_row(row)]
+    return ours, unreadable + len(rows) - len(ours)
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether what is read of a row has the type with which it is written."""
+    if not isinstance(row.get("kind"), str):
+        return False
+    if row["kind"] != "epoch":
+        return True
+    numbers = (value for name, value in row.items() if name not in TEXTS)
+    return (
+        type(row.get("epoch")) is int
+        and type(row.get("step", 0)) is int
+        and all(type(value) in (int, float, type(None)) for value in numbers)
+        and all(isinstance(row.get(name, ""), str) for name in TEXTS)
+    )
+
+
 def read_epochs(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Reads the epoch rows in order of epoch; also returns the number of lines that could not be read."""
-    rows, unreadable = read_rows(path)
+    rows, unreadable = _rows_of(path)
     # A resumed run may repeat an epoch: the later row counts.
-    epochs = {row["epoch"]: row for row in rows if row.get("kind") == "epoch" and isinstance(row.get("epoch"), int)}
+    epochs = {row["epoch"]: row for row in rows if row["kind"] == "epoch"}
     return [epochs[epoch] for epoch in sorted(epochs)], unreadable
 
 
@@ -48,10 +72,14 @@ def append_metrics(run: RunFolder, row: Mapping[str, Any]) -> None:
 
 def read_metrics(run: RunFolder) -> list[dict[str, Any]]:
     """Reads the rows of metrics.jsonl; an incomplete last line after a crash is left out."""
-    return read_rows(run.folder / "metrics.jsonl")[0]
+    return _rows_of(run.folder / "metrics.jsonl")[0]
 
 
 def epochs_of(run: RunFolder) -> list[dict[str, Any]]:
     """Reads the epoch rows of a run so far, in order."""
-    epochs = {row["epoch"]: row for row in read_metrics(run) if row.get("kind") == "epoch"}
+    epochs = {row["epoch"]: row for row in read_metrics(run) if row["kind"] == "epoch"}
     return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def _rows_of(path: Path) -> tuple[list[dict[str, Any]], int]:
+    return rows_in(path.read_text("utf-8", errors="replace")) if path.exists() else ([], 0)

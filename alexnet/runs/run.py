@@ -21,8 +21,9 @@ from typing import Any
 import torch
 
 from alexnet.errors import UntrustedFileError, UsageError
-from alexnet.recipes.recipe import Recipe, from_json, to_json
+from alexnet.recipes.recipe import Recipe, to_json
 from alexnet.runs.environment import environment
+from alexnet.runs.forms import class_names_of, data_of, recipe_of, record_of
 from alexnet.storage.checksums import SUMS, lines, read_sums, sums_of
 from alexnet.storage.files import disk_errors, file_sha256, temporary_for, write_file
 
@@ -100,7 +101,7 @@ def open_run(folder: Path) -> RunFolder:
 
     Raises:
         UsageError: the folder is not a run.
-        UntrustedFileError: its files are damaged.
+        UntrustedFileError: its files are damaged, or not of the form that alexnet writes.
     """
     if folder.is_symlink():
         folder = folder.parent / folder.readlink()
@@ -110,8 +111,10 @@ def open_run(folder: Path) -> RunFolder:
         )
     sums = read_sums(folder)
     contents = {name: _verified(folder / name, sums.get(name)) for name in IDENTITY}
-    classes, data = (json.loads(contents[name]) for name in ("classes.json", "data.json"))
-    return RunFolder(folder, from_json(contents["recipe.json"].decode()), tuple(classes), data)
+    recipe, classes, data, _ = ((folder / name, contents[name]) for name in IDENTITY)
+    found = recipe_of(*recipe)
+    record_of(folder / "environment.json", contents["environment.json"])
+    return RunFolder(folder, found, class_names_of(*classes, found.model.num_classes), data_of(*data))
 
 
 def read_sealed(run: RunFolder, name: str) -> bytes | None:

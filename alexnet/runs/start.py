@@ -19,6 +19,7 @@ from alexnet.errors import DataError, UsageError
 from alexnet.models.network import fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.recipe import Recipe, differences, for_classes
+from alexnet.runs.forms import check_images
 from alexnet.runs.pretrained import assumed_of, open_network
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.files import user_path
@@ -48,6 +49,7 @@ def images_of_run(
     Raises:
         UsageError: the run holds imported weights.
         DataError: the images are gone or have changed.
+        UntrustedFileError: E6060, the run does not say which images they were.
     """
     if "imported" in run.data:
         raise UsageError(
@@ -55,6 +57,7 @@ def images_of_run(
             fix=f"alexnet evaluate {run.folder} DATA, or alexnet train DATA --weights {run.folder}",
             code="E256",
         )
+    check_images(run.folder / "data.json", run.data)
     data: str = run.data["source"]
     excluded = tuple(Excluded(**each) for each in run.data.get("excluded", ()))
     labels = Path(run.data["labels"]) if "labels" in run.data else None

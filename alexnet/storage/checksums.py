@@ -6,7 +6,7 @@ SHA256SUMS changes a checksum, a file name or the form of a line, and each of th
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from alexnet.errors import UntrustedFileError
@@ -62,13 +62,17 @@ def read_checked(folder: Path, name: str) -> bytes:
     return content
 
 
-def broken(folder: Path) -> list[str]:
-    """Reads every file that SHA256SUMS lists; returns one line for each file that is damaged or missing."""
+def broken(folder: Path, required: Collection[str] = ()) -> list[str]:
+    """Reads every file that SHA256SUMS lists; returns one line for each file that is damaged or missing.
+
+    Args:
+        required: files that it must list.
+    """
     try:
         sums = read_sums(folder)
     except UntrustedFileError as error:
         return [error.what]
-    problems = []
+    problems = [f"{folder / name} has no checksum" for name in required if name not in sums]
     for name, expected in sums.items():
         path = folder / name
         try:

@@ -206,12 +206,17 @@ def _free(error: OSError) -> str:
 
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Returns the rows of the file in order, and the number of unreadable lines (a crash can cut off the last one)."""
+    return parse_rows(path.read_text("utf-8", errors="replace")) if path.exists() else ([], 0)
+
+
+def parse_rows(text: str) -> tuple[list[dict[str, Any]], int]:
+    """The same of the content of such a file."""
     rows: list[dict[str, Any]] = []
     unreadable = 0
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
+    for line in text.splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             rows.append(row)

@@ -26,7 +26,8 @@ from alexnet.evaluation.compare import error_to_choose_by
 from alexnet.kernels.device import memory_format
 from alexnet.models.build import build_model
 from alexnet.models.network import Network, last_layer
-from alexnet.runs.checkpoint import Checkpoint, TrainingState, save_checkpoint
+from alexnet.runs.checkpoint import Checkpoint, TrainingState, file_to_resume, save_checkpoint
+from alexnet.runs.forms import check_training
 from alexnet.runs.kernel_history import save_kernels
 from alexnet.runs.metrics import read_metrics
 from alexnet.runs.pretrained import check_fingerprint, start_from, trained_network
@@ -57,6 +58,7 @@ class Trainer:
     Raises:
         UsageError: the recipe cannot be trained on these images.
         DataError: the pretrained weights have changed since the run was created.
+        UntrustedFileError: E6061, the checkpoint is of another network or optimizer.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Trainer:
             parts = (self.model, self.optimizer, self.average, recipe, self.class_weights)
             self.late = LateSteps(*parts, lag, recorder_for(device))
         if stored is not None:
+            check_training(file_to_resume(run, stored.state.step), recipe, stored.tensors)
             self._restore(stored.tensors, stored.state)
             self.watchdog.restore(stored.tensors.get(WATCHDOG), read_metrics(run))
 

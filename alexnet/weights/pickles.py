@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 SECONDS = 120  # time limit of the child on the clock, with the start of PyTorch
-CPU_SECONDS, BYTES_PER_CPU_SECOND = 5, 20_000_000  # limit of processor time, and how much more a large file gets
-SPARE = 1 << 30  # bytes of memory that the child may use in addition to four times the size of the file
+CPU_SECONDS, BYTES_PER_CPU_SECOND = 4, 30_000_000  # limit of processor time, and how much more a large file gets
+SPARE = 1 << 28  # bytes of memory that the child may use in addition to four times the size of the file
 TIME_IS_SPENT = 24  # SIGXCPU, with which the system ends a process over its limit of processor time
 REFUSED = 3  # exit code of a child that prints the reason
 
@@ -134,7 +134,7 @@ def main(arguments: list[str]) -> int:
         print(error)
         return REFUSED
     except MemoryError:
-        print("it needs more memory than four times its size plus 1 GiB")
+        print("it needs more memory than four times its size and 256 MiB more")
         return REFUSED
     except Exception as error:  # any other error comes from a damaged or hostile file
         print(f"it is damaged: {type(error).__name__}: {error}")

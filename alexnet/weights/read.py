@@ -20,7 +20,7 @@ from alexnet.errors import DataError, UntrustedFileError, UsageError
 from alexnet.weights.caffe import read_caffemodel
 from alexnet.weights.onnx import read_onnx
 from alexnet.weights.pairing import Arrays, paired
-from alexnet.weights.pickles import program_in, read_pickle
+from alexnet.weights.pickles import MOST_ARRAYS, program_in, read_pickle
 from alexnet.weights.protobuf import BYTES, printable, top_fields
 from alexnet.weights.stored import StoredNetwork
 
@@ -106,8 +106,9 @@ def _safetensors(path: Path) -> StoredNetwork:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            arrays = {}
-            for name in file.keys():  # noqa: SIM118 - it is not a dictionary
+            arrays, names = {}, list(file.keys())
+            _check_count(path, len(names))
+            for name in names:
                 tensor = file.get_tensor(name)
                 arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     except (OSError, ValueError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
@@ -122,6 +123,15 @@ def _safetensors(path: Path) -> StoredNetwork:
             raise _damaged(path, error) from None
     layers, facts = paired(path, arrays, in_order=False, partly="recipe" in own_metadata)
     return StoredNetwork("safetensors", layers, facts=facts, metadata=own_metadata)
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MOST_ARRAYS:
+        raise UntrustedFileError(
+            f"{path} holds {count:,} tensors; no network of layers has so many",
+            fix="Give a file that holds only weights; those of AlexNet are 244 MB.",
+            code="E611",
+        )
 
 
 def _archive(path: Path) -> StoredNetwork:
@@ -145,6 +155,7 @@ def _archive(path: Path) -> StoredNetwork:
                     fix="Give a file that holds only weights; those of AlexNet are 244 MB.",
                     code="E611",
                 )
+            _check_count(path, len(members))
             arrays = {}
             for member in members:
                 with archive.open(member) as stream:

@@ -5,13 +5,10 @@ its run ends, in OUT/ensemble.jsonl and in the cache of the machine. What has a 
 that were merged before, is not run again; a run that was cut off goes on where the machine still has its folder.
 """
 
-import multiprocessing
-import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,11 @@ import torch
 
 from alexnet.experiments import results
 from alexnet.experiments.ablation import effects, jobs_of
-from alexnet.experiments.runner import Job, planned, run_job
+from alexnet.experiments.runner import Job, planned
+from alexnet.experiments.together import rows_of
 from alexnet.recipes.ingredients import BASE, Variant, variants_of
 from alexnet.storage.files import append, cache_folder
+from alexnet.training.monitor import stop_signals
 from harness import ROOT
 from studies.gpu.place import card, know_commit
 from studies.gpu.session import Refused, Session
@@ -38,10 +37,6 @@ HALF_WIDTH, NORMAL = 0.002, 1.96  # of the interval that is wanted, in [0, 1]
 # Fewer epochs, so that there are more runs in the time; the steps of the learning rate at the same shares of the run.
 SCHEDULE = ("epochs=16", "optim.drop_epochs=[12,15]", "optim.conv1_drop_epochs=[12,15]", "evaluate_every=16")
 TRIAL = ("epochs=1", "model.crop_size=20", "model.width=0.0625", "batch_size=64")
-
-
-class OutOfTime(Exception):
-    """Raised in the middle of a run when the time is over."""
 
 
 def plan(name: str) -> str:
@@ -72,13 +67,13 @@ def identity(values: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def measure(
-    session: Session, data: str, base: str, vary: str, seeds: int, common: Sequence[str], processes: int
+    session: Session, data: str, base: str, vary: str, seeds: int, common: Sequence[str], together: int
 ) -> None:
     """Runs what has no row yet until the time is over, then fills the table.
 
     Args:
         common: changes of every run.
-        processes: runs at the same time on the one device.
+        together: runs at the same time on the one device.
     """
     variants, wanted = jobs(data, base, vary, seeds, common)
     runs = cache_folder() / "gpu-runs"
@@ -87,13 +82,15 @@ def measure(
     known = rows_there(files)
     device, name = session.device, card(session.device)
     waiting = [job for job in wanted if _key(job, device, name) not in known]
-    for row in _rows(waiting, runs, session, processes):
-        row["environment"] |= _facts(session, row)
-        row["commit"] = know_commit()
-        for file in files:
-            append(file, row | ({"tiny": True} if session.tiny else {}))
-        session.facts["runs"] = session.facts.get("runs", 0) + 1
-        session.write()
+    end = time.monotonic() + session.left
+    with stop_signals() as requests:
+        for row in rows_of(waiting, runs, requests, together=together, device=device, end=end):
+            row["environment"] |= _facts(session, row)
+            row["commit"] = know_commit()
+            for file in files:
+                append(file, row | ({"tiny": True} if session.tiny else {}))
+            session.facts["runs"] = session.facts.get("runs", 0) + 1
+            session.write()
     mine = {_key(job, device, name): job.variant for job in wanted}
     found = [row | {"variant": mine[key]} for key, row in rows_there(files).items() if key in mine]
     summarize(session, found, variants)
@@ -120,52 +117,6 @@ def _facts(session: Session, row: dict[str, Any]) -> dict[str, Any]:
     """What `merge` compares: on what and how a row was computed."""
     facts = {name: session.machine.get(name) for name in ("device", "card", "driver", "cuda", "cudnn")}
     return facts | {"precision": row["settings"].get("precision", "float32")}
-
-
-def _rows(waiting: Sequence[Job], runs: Path, session: Session, processes: int) -> Iterator[dict[str, Any]]:
-    """The rows of the runs, in the order in which they end, until the time is over."""
-    end = time.time() + session.left
-    if processes == 1:
-        for job in waiting:
-            row = until(job, runs, str(session.device), end)
-            if row is None:
-                return
-            yield row
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = [pool.submit(until, job, runs, str(session.device), end) for job in waiting]
-        for future in as_completed(futures):
-            row = future.result()
-            if row is not None:
-                yield row
-
-
-def until(job: Job, runs: Path, device: str, end: float) -> dict[str, Any] | None:
-    """The row of a run; None if it could not end before this time of the clock."""
-    try:
-        with alarm(end - time.time()):
-            return run_job(job, runs, torch.device(device))
-    except OutOfTime:
-        return None
-
-
-@contextmanager
-def alarm(seconds: float) -> Iterator[None]:
-    """Context that is left with OutOfTime after so many seconds."""
-    if seconds <= 0:
-        raise OutOfTime
-
-    def ring(number: int, frame: Any) -> None:
-        raise OutOfTime
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def summarize(session: Session, rows: Sequence[dict[str, Any]], variants: Sequence[Variant]) -> None:

@@ -1,10 +1,12 @@
 """What the studies share: a JSON file that says what was found, by which command, on which machine and commit."""
 
+import hashlib
 import json
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,14 @@ def machine(packages: tuple[str, ...] = ()) -> dict[str, Any]:
         **{package: version(package) for package in packages},
         "commit": head.stdout.strip() + "-dirty" * dirty,
     }
+
+
+def fingerprint(modules: Iterable[str]) -> str:
+    """Of the modules that a study measures, as they are now: a test refuses figures that are older than these."""
+    digest = hashlib.sha256()
+    for name in modules:
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def record(path: Path, packages: tuple[str, ...], **found: Any) -> None:

@@ -40,11 +40,27 @@ from alexnet.training.loop import train
 from alexnet.training.monitor import Monitor
 from harness import ROOT
 from harness.killed_training import go_on
-from studies.robustness.recording import machine
+from studies.robustness.recording import fingerprint, machine
 
 RESULTS = ROOT / "results" / "reliability.json"
 KILLS, FLIPS, CUTS, SOAK_STEPS = 40, 500, 200, 12_000
 SEED = 0
+# What a run writes and what finds damage in it: figures older than these are refused by a test.
+MEASURED = tuple(
+    f"alexnet/{name}.py"
+    for name in (
+        *(
+            "runs/run",
+            "runs/checkpoint",
+            "runs/damage",
+            "runs/forms",
+            "runs/room",
+            "runs/metrics",
+            "runs/kernel_history",
+        ),
+        *("storage/checksums", "storage/files"),
+    )
+)
 
 
 def pictures(folder: Path) -> Prepared:
@@ -253,6 +269,7 @@ def main() -> None:
             "seed": SEED,
             "seconds": seconds,
             "machine": machine(("torch", "numba", "numpy")),
+            "modules": fingerprint(MEASURED),
             **figures,
         }
         print(name, json.dumps(figures))

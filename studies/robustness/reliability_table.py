@@ -8,8 +8,11 @@ import re
 from typing import Any
 
 from harness import ROOT
+from studies.robustness.recording import fingerprint
+from studies.robustness.reliability import MEASURED
 
 PAGE = ROOT / "docs" / "reliability.md"
+OLDER = "; **older than the code**, of commit"
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
@@ -34,25 +37,25 @@ def table() -> str:
             f"{kills['kills']} `kill -9` at random moments of a run of 800 steps ({kills['moments_that_differ']} "
             "different steps)",
             f"weights and optimizer {'equal' if kills['equal'] else 'NOT equal'} to the undisturbed run, byte for byte",
-            kills["command"],
+            kills["command"] + _age(kills),
         ),
         (
             f"{bits['flips']} single bits flipped, {bits['cuts']} files cut, over all {bits['files']} files of a run",
             f"{bits['flips_noticed']} and {bits['cuts_noticed']} noticed; {bits['went_on_from_the_one_before']} of "
             f"{bits['in_the_last_checkpoint']} in the last checkpoint: goes on from the one before",
-            bits["command"],
+            bits["command"] + _age(bits),
         ),
         (
             "a tmpfs that fills up while a run trains",
             f"exit code {disk['exit_code']}: {disk['said'][0]} After making room the run ends "
             f"{'equal' if disk['equal'] else 'NOT equal'} to the undisturbed one",
-            disk["command"],
+            disk["command"] + _age(disk),
         ),
         (
             f"{memory['steps']:,} steps with a look at val every 20 and a checkpoint every second",
             f"memory grows by {memory['slope_megabytes_per_1000_steps']:.2f} MB in 1,000 steps at "
             f"{memory['megabytes']:,} MB; open files: {', '.join(map(str, memory['open_files']))}",
-            memory["command"],
+            memory["command"] + _age(memory),
         ),
         (
             f"{total['cases']:,} mutated and cut images of {len(cases)} formats",
@@ -87,7 +90,16 @@ def table() -> str:
         )
     )
     lines = ["| what was done | what came of it | command |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {what} | {came} | `{_today(command)}` |" for what, came, command in rows)]) + "\n"
+    shown = ((what, came, *_today(command).partition(OLDER)) for what, came, command in rows)
+    return (
+        "\n".join([*lines, *(f"| {what} | {came} | `{text}`{old}{at} |" for what, came, text, old, at in shown)]) + "\n"
+    )
+
+
+def _age(part: dict[str, Any]) -> str:
+    """Says of figures that the modules which they measure have changed since; "" if not."""
+    current = part.get("modules") == fingerprint(MEASURED)
+    return "" if current else f"{OLDER} {part['machine']['commit'].removesuffix('-dirty')}"
 
 
 def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:

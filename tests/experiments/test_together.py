@@ -9,7 +9,7 @@ import torch
 from alexnet.errors import DataError, ResourceError
 from alexnet.experiments import results, runner, together
 from alexnet.experiments.runner import Job
-from alexnet.experiments.together import in_turns, run_jobs
+from alexnet.experiments.together import in_turns, rows_of, run_jobs
 from alexnet.training.monitor import Requests
 from harness.small_runs import TINY, write_photos
 
@@ -134,6 +134,42 @@ def test_processes_stop_together_and_give_the_rows_that_the_runs_give_alone(jobs
     assert run_jobs(left, file, tmp_path / "runs", together=2)
     assert {row["variant"]: same(row) for row in results.read(file)} == {j.variant: alone[j.variant] for j in wanted}
     assert torch.get_num_threads() == before
+
+
+class Clock:
+    """A clock whose every look is a second later; `monotonic` as of the module time."""
+
+    def __init__(self):
+        self.now = 0
+
+    def monotonic(self):
+        self.now += 1
+        return self.now
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("end", "begun"), [(1, False), (0, False), (9, True)])
+def test_when_the_time_is_over_what_has_begun_is_saved_and_goes_on(
+    jobs, alone, tmp_path, monkeypatch, number, end, begun
+):
+    monkeypatch.setattr(together, "time", Clock())
+    monkeypatch.setattr(together, "processes", lambda wanted, count: 1)
+    threads, requests = torch.get_num_threads(), Requests()
+    first = list(rows_of(jobs[1:3], tmp_path, requests, together=number, end=end))
+    assert first == []
+    assert requests.stop == signal.SIGTERM
+    saved = [run for run in tmp_path.iterdir() if (run / "LAST").is_file()]
+    assert bool(saved) is begun
+    rows = list(rows_of(jobs[1:3], tmp_path, Requests(), together=number, end=1e9))
+    assert {row["variant"]: same(row) for row in rows} == {job.variant: alone[job.variant] for job in jobs[1:3]}
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_processes_begin_nothing_when_the_time_is_over(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(together, "time", Clock())
+    assert list(rows_of(jobs[:3], tmp_path / "runs", Requests(), together=2, end=1)) == []
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.usefixtures("two_cores")

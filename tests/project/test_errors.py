@@ -81,7 +81,7 @@ from alexnet.serving.problems import too_many_chunks
 from alexnet.serving.start import check_installed
 from alexnet.storage import download
 from alexnet.storage.checksums import SUMS, lines, read_sums
-from alexnet.storage.files import cache_folder, disk_errors, file_error, file_sha256
+from alexnet.storage.files import cache_folder, disk_errors, file_error, file_sha256, write_file
 from alexnet.storage.locks import only_one
 from alexnet.training import replay
 from alexnet.training.check import check_network
@@ -93,7 +93,7 @@ from alexnet.weights.onnx import read_onnx
 from alexnet.weights.published import read_class_names
 from alexnet.weights.read import read_stored
 from harness import ROOT
-from harness.small_runs import TINY, write_photos
+from harness.small_runs import TINY, reseal, write_photos
 
 FOLDER = Path(alexnet.__file__).parent
 TREES = {p.relative_to(FOLDER).as_posix(): ast.parse(p.read_text()) for p in sorted(FOLDER.rglob("*.py"))}
@@ -421,6 +421,24 @@ def of_another_version(s: Scene) -> object:
     sums = read_sums(folder) | {"state.json": hashlib.sha256(content).hexdigest()}
     (folder / "SHA256SUMS").write_bytes(lines(sums))
     return load_checkpoint(run)
+
+
+def resealed(s: Scene, name: str, content: bytes) -> Path:
+    """The folder of a run in which a file was written by somebody else, checksums included."""
+    folder = saved_run(s).folder
+    (folder / name).write_bytes(content)
+    reseal(folder)
+    return folder
+
+
+def foreign_weights(s: Scene) -> object:
+    run = saved_run(s)
+    folder = run.folder / "checkpoints/step-00000005"
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save({"fc": torch.zeros(2)}))
+    reseal(folder)
+    (run.folder / "LAST").unlink()
+    write_file(run.folder / "BEST", f"{folder.name} {file_sha256(folder / 'SHA256SUMS')}\n".encode())
+    return load_model(run)
 
 
 def thrown(error: Exception) -> object:
@@ -1151,6 +1169,8 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E672", asked("GET", "/v1/runs", token="secret")),
     ("E673", lambda s: s.cli("serve", trained_run(s), "--cors-origin", "*", "--token", "secret")),
     ("E674", run_that_is_gone),
+    ("E6060", lambda s: open_run(resealed(s, "classes.json", b"{}"))),
+    ("E6061", foreign_weights),
 ]
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -39,8 +40,9 @@ def network(run, seed):
 
 def save(run, step, *, best=False, **state):
     """A checkpoint whose weights tell its step: those of seed `step`."""
-    training = {"model/x": torch.full((3,), float(step)), "averaged": torch.tensor(step)}
-    save_checkpoint(run, network(run, step), training, TrainingState(step, **state), best=best)
+    model = network(run, step)
+    training = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    save_checkpoint(run, model, training, TrainingState(step, **state), best=best)
 
 
 def is_network_of(run, model, seed) -> bool:
@@ -392,18 +394,47 @@ def test_a_save_that_failed_can_be_done_again(start):
     assert checkpoints(run) == [1, 2]
 
 
+@pytest.mark.parametrize("best", [(), (1,), (2,), (1, 3)])
+@pytest.mark.parametrize("full_at", [1, 2, 3, 4, 5])
+def test_whoever_makes_the_room_that_was_asked_for_goes_on_to_the_end(start, monkeypatch, full_at, best):
+    """On a disk that is full at some step: what is free besides is counted by hand, whatever else lies there."""
+    run, usage = start("run"), shutil.disk_usage(".")
+    others = 0
+
+    def taken():
+        return sum(path.stat().st_size for path in (run.folder / "checkpoints").rglob("*") if path.is_file())
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=others - taken()))
+    for step in range(1, full_at):
+        others = 10**9
+        save(run, step, best=step in best)
+    others = taken() + 1000
+    with pytest.raises(ResourceError, match="E501") as caught:
+        save(run, full_at)
+    asked = 1e6 * float(re.search(r"need (\d+) MB", str(caught.value))[1])
+    size = taken() / len(checkpoints(run)) if checkpoints(run) else 0
+    others = taken() + asked
+    check_room(run, round(size) or round(asked / 4))
+    for step in range(full_at, 9):
+        save(run, step, best=step in (*best, 6))
+    assert checkpoints(run)[-1] == 8
+
+
 def test_a_disk_that_is_too_small_is_told_in_numbers(start, monkeypatch):
     run = start("run")
     save(run, 1)
     usage = shutil.disk_usage(run.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1_400_000))
-    check_room(run, 600_000)
+    check_room(run, 1_400_000)
     with pytest.raises(
         ResourceError,
-        match=r"E501 disk full while starting .*: need 2 MB, 1 MB free\. "
+        match=r"E501 disk full while starting .*: need 5 MB, 1 MB free\. "
         r"Last good checkpoint: step-00000001 \(intact\)\.\nMake room, then resume: alexnet resume",
     ):
-        check_room(run, 1_000_000)
+        check_room(run, 1_500_000)
+    check_room(start("new"), 600_000)
+    with pytest.raises(ResourceError, match=r"need 3 MB, 1 MB free\.\nMake room"):
+        check_room(start("another"), 700_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
     with pytest.raises(ResourceError, match=r"E501 disk full while saving step 2 in .*: need \d+ MB, 0 MB free"):
         save(run, 2)

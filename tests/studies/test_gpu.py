@@ -16,7 +16,6 @@ from PIL import Image
 from alexnet.data.images import prepare_image
 from harness import ROOT
 from studies.gpu import pack as packing
-from studies.gpu.evidence import OutOfTime, alarm
 from studies.gpu.merging import merge
 from studies.gpu.pack import images, pack, unpack
 from studies.gpu.place import packed_commit
@@ -164,21 +163,6 @@ def test_nothing_is_merged_from_a_trial(day):
 
 
 # --- time, tables, commits ------------------------------------------------------------------------------------------
-
-
-def test_a_run_that_has_no_time_is_cut_off_and_one_that_has_is_not():
-    def run(seconds: float) -> None:
-        with alarm(seconds):
-            while True:
-                began.append(seconds)
-
-    began: list[float] = []
-    for seconds in (0.01, 0, -1):
-        with pytest.raises(OutOfTime):
-            run(seconds)
-    assert set(began) == {0.01}
-    with alarm(100):
-        pass
 
 
 @pytest.mark.parametrize(("seconds", "over"), [(1, True), (20, True), (21, False), (540, False)])
