@@ -12,6 +12,7 @@ from alexnet.errors import AlexNetError, UntrustedFileError, UsageError
 from alexnet.weights.batch_norm import place_norm
 from alexnet.weights.onnx_graph import LRN_DEFAULTS, MOST_DIMENSIONS, SIMPLE, Graph, Weights, decimal, described
 from alexnet.weights.onnx_lrn import find_lrn
+from alexnet.weights.onnx_size import refuse_costly
 from alexnet.weights.protobuf import printable
 from alexnet.weights.stored import StoredNorm
 
@@ -45,6 +46,7 @@ def read_onnx(content: bytes, where: str) -> OnnxModel:
             fix="Install it: pip install 'alexnet[formats]'",
             code="E240",
         ) from None
+    refuse_costly(content, where)
     try:
         model = onnx.load_model_from_string(content)
         found = _Walk(model.graph, where).run()

@@ -17,6 +17,8 @@ from alexnet.weights import identify as module
 from alexnet.weights import pickles
 from alexnet.weights import read as reading
 from alexnet.weights.identify import identify
+from alexnet.weights.onnx_size import refuse_costly
+from harness.weights_bombs import convolution, model, tensor
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -134,3 +136,45 @@ def test_tensors_are_counted_before_they_are_read(tmp_path, monkeypatch, ending,
     with pytest.raises(AlexNetError) as caught:  # they are no network that we know
         identify(path)
     assert (caught.value.code == "E611") is not read
+
+
+def many_nodes(count: int) -> bytes:
+    """A graph of so many nodes with 6 fields each: input, output, name, kind, and the two of an attribute's name."""
+    node = helper.make_node("LeakyRelu", ["x"], ["y"], name="n", alpha=0.5).SerializeToString()
+    begun = helper.make_model(helper.make_graph([], "g", [], [])).SerializeToString()
+    graph_of_nodes = b"".join(b"\x0a" + bytes([len(node)]) + node for _ in range(count))
+    length, varint = len(graph_of_nodes), b""
+    while length > 127:
+        varint, length = varint + bytes([length & 127 | 128]), length >> 7
+    return begun + b"\x3a" + varint + bytes([length]) + graph_of_nodes
+
+
+DIMENSIONS = helper.make_tensor("w", TensorProto.FLOAT, [1] * 400_000, [1.0])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (many_nodes(10_000), None),
+        (many_nodes(40_000), "300,000 fields"),
+        (helper.make_model(helper.make_graph([], "g", [], [], [DIMENSIONS])).SerializeToString(), "300,000 fields"),
+        (model(convolution(), tensor("w", b"\1" * 70_000)), "64,000 whole numbers"),
+        (b"\x98\x06\x01" * 400_000, "300,000 fields"),  # a field that nobody knows
+        (many_nodes(10)[:-3], None),  # damage is for the package onnx to name
+        (b"", None),
+    ],
+    ids=["10,000 nodes", "40,000 nodes", "dimensions", "in a list", "unknown fields", "cut off", "nothing"],
+)
+def test_an_onnx_file_is_counted_before_it_is_read(content, what):
+    if what is None:
+        refuse_costly(content, "net.onnx")
+        return
+    with pytest.raises(UntrustedFileError, match=f"E611 net.onnx has more than {what}"):
+        refuse_costly(content, "net.onnx")
+
+
+def test_weights_in_any_field_of_numbers_are_not_counted_as_structure():
+    weights = np.arange(200_000, dtype=np.float32)
+    whole = helper.make_tensor("w", TensorProto.FLOAT, [200_000], weights)
+    raw = numpy_helper.from_array(weights, "v")
+    refuse_costly(helper.make_model(helper.make_graph([], "g", [], [], [whole, raw])).SerializeToString(), "net.onnx")
