@@ -24,7 +24,6 @@ from alexnet.models.build import build_model
 from alexnet.models.fusion import chain_from, run_layers
 from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.recipes.config import AlexNetConfig
-from harness.forking import run
 from harness.small_runs import call
 
 LRN = Chain(lrn_size=5, lrn_scale=2e-5, lrn_k=2.0, towers=2)
@@ -247,8 +246,14 @@ def test_a_network_gives_the_same_with_its_layers_one_by_one(config):
         torch.testing.assert_close(model(images), model.activations(images)["fc8"], rtol=1e-5, atol=1e-6)
 
 
+def fresh(code: str, **environment: str) -> str:
+    """What a program prints; a copy of a process would have numba loaded already."""
+    given = {**os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given).stdout
+
+
 @needs_numba
-def test_the_first_kernel_leaves_the_number_of_threads_of_pytorch_alone(tmp_path):
+def test_the_first_kernel_leaves_the_number_of_threads_of_pytorch_alone():
     code = """
 import torch
 torch.set_num_threads(1)
@@ -256,7 +261,7 @@ from alexnet.kernels.operators import Chain, run_chain
 run_chain(torch.ones(2, 16, 9, 9).to(memory_format=torch.channels_last), Chain(lrn_size=5, lrn_scale=0.1))
 print(torch.get_num_threads())
 """
-    assert run([sys.executable, "-c", code], tmp_path / "said") == "1\n"
+    assert fresh(code) == "1\n"
 
 
 @needs_numba
@@ -276,8 +281,7 @@ momentum_step(w, v, 0.9, 0.01, 0.0005)
 for t in (y, x.grad, w, v):
     print(hashlib.sha256(t.detach().contiguous().numpy().tobytes()).hexdigest())
 """
-    command, cache = [sys.executable, "-c", code], str(tmp_path / "cache")
-    outputs = [run(command, tmp_path / f"said-{i}", NUMBA_CACHE_DIR=cache) for i in range(2)]
+    outputs = [fresh(code, NUMBA_CACHE_DIR=str(tmp_path / "cache")) for _ in range(2)]
     assert any((tmp_path / "cache").rglob("*.nbc"))
     assert outputs[0].count("\n") == 4
     assert outputs[0] == outputs[1]
@@ -325,7 +329,7 @@ def test_numba_is_imported_when_the_first_batch_arrives():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_where_nothing_can_be_written_the_loops_are_compiled_anew(tmp_path):
+def test_where_nothing_can_be_written_the_loops_are_compiled_anew():
     code = (
         "import numba, torch, alexnet.kernels.operators as k\n"
         "class No:\n"
@@ -335,7 +339,7 @@ def test_where_nothing_can_be_written_the_loops_are_compiled_anew(tmp_path):
         "c.CacheImpl._locator_classes = [No]\n"
         "print(k.compiled().power(torch.tensor(16.0).numpy()[()])[1])\n"
     )
-    assert float(run([sys.executable, "-c", code], tmp_path / "said")) == pytest.approx(0.25, rel=1e-5)
+    assert float(fresh(code)) == pytest.approx(0.25, rel=1e-5)
 
 
 def test_the_allocator_takes_its_settings_on_glibc_and_does_nothing_elsewhere(monkeypatch):

@@ -68,7 +68,7 @@ from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import DEMO, LENET, find_recipe
 from alexnet.recipes.named_small import SMALL_PHOTOS
-from alexnet.recipes.recipe import from_json, override, to_json
+from alexnet.recipes.recipe import for_classes, from_json, override, to_json
 from alexnet.report.run_report import write_report
 from alexnet.runs.checkpoint import TrainingState, check_room, load_checkpoint, load_model, save_checkpoint
 from alexnet.runs.environment import check_conditions
@@ -610,8 +610,9 @@ def met_in_vain() -> None:
 
 def another_run(s: Scene) -> object:
     pictures = open_prepared(prepared_small(s))
-    run = create_run(s / "run", DEMO, pictures.class_names, {"fingerprint": pictures.fingerprint})
-    return start_or_continue(run.folder, override(DEMO, ["epochs=9", "optim.lr=0.1"]), "small", pictures)
+    recipe = for_classes(DEMO, len(pictures.class_names))
+    run = create_run(s / "run", recipe, pictures.class_names, {"fingerprint": pictures.fingerprint})
+    return start_or_continue(run.folder, override(recipe, ["epochs=9", "optim.lr=0.1"]), "small", pictures)
 
 
 def killed_too_often(s: Scene) -> object:
@@ -725,7 +726,7 @@ def imported_only(s: Scene) -> object:
 
     copy = copied_run(s)
     about = json.loads((copy / "data.json").read_text())
-    (copy / "data.json").write_text(json.dumps({**about, "imported": "weights"}))
+    (copy / "data.json").write_text(json.dumps({**about, "imported": {}}))
     (copy / SUMS).write_bytes(lines({name: file_sha256(copy / name) for name in read_sums(copy)}))
     with exploring(copy) as running:
         return in_words(httpx.get(f"{running.url}/explorer/run/patches/conv1/0", timeout=60).json())

@@ -168,8 +168,10 @@ CASES = {
     "excluded has other fields": (record("data.json", put(excluded=[{"file": "x"}])), ALL),
     "max_pixels is a text": (record("data.json", put(max_pixels="no")), ALL),
     "another fingerprint": (record("data.json", put(fingerprint="0" * 64)), IMAGES),
-    **{f"no {name}": (without(name), ALL) for name in (CONFIG, "state.json")},
-    "no training.safetensors": (without("training.safetensors"), ALL),
+    "no model.safetensors": (without(CONFIG), ALL),
+    **{
+        f"no {name}": (without(name), RESUMED) for name in ("state.json", "training.safetensors")
+    },  # no answer needs them
     "model.safetensors is empty": (content(CONFIG, b""), ALL),
     "model.safetensors is text": (content(CONFIG, b"a" * 400), ALL),
     "training.safetensors is empty": (content("training.safetensors", b""), RESUMED),
