@@ -42,6 +42,7 @@ LONG = (
     "distributed/test_commands.py",
     "project/test_deploy.py",
     "distributed/test_groups.py",
+    "lessons/test_lessons.py",
     "explorer/test_page.py",
     "kernels/test_operators.py",
 )
