@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MOST = 64  # maximum number of fields of a message, or of numbers of a field, in a list
+MOST_FIELDS = 400_000  # of one message; numbers in a row count as one field
 
 Bytes = memoryview | bytes
 Fields = dict[int, list[int | Bytes]]
@@ -38,11 +39,16 @@ def fields(message: Bytes, begun: set[tuple[int, int]] | None = None) -> Iterato
 
     Args:
         begun: gets (number, wire type) of each field, also of one whose value is cut off.
+
+    Raises:
+        Damaged: the bytes are no fields, or there are more than `MOST_FIELDS`.
     """
     data = memoryview(message)
-    at, end = 0, len(data)
+    at, end, count = 0, len(data), 0
     while at < end:
-        start = at
+        start, count = at, count + 1
+        if count > MOST_FIELDS:
+            raise Damaged(f"more than {MOST_FIELDS:,} fields in a message")
         tag, at = _varint(data, at)
         number, wire = tag >> 3, tag & 7
         if not 1 <= number < 1 << 29:

@@ -18,7 +18,8 @@ from alexnet.weights import pickles
 from alexnet.weights import read as reading
 from alexnet.weights.identify import identify
 from alexnet.weights.onnx_size import refuse_costly
-from harness.weights_bombs import convolution, model, tensor
+from alexnet.weights.protobuf import MOST_FIELDS, Damaged, fields
+from harness.weights_bombs import convolution, model, number, tensor
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -178,3 +179,10 @@ def test_weights_in_any_field_of_numbers_are_not_counted_as_structure():
     whole = helper.make_tensor("w", TensorProto.FLOAT, [200_000], weights)
     raw = numpy_helper.from_array(weights, "v")
     refuse_costly(helper.make_model(helper.make_graph([], "g", [], [], [whole, raw])).SerializeToString(), "net.onnx")
+
+
+def test_fields_of_a_message_are_counted_and_numbers_in_a_row_are_one_of_them():
+    assert sum(1 for _ in fields(number(9, 1) * MOST_FIELDS)) == MOST_FIELDS
+    with pytest.raises(Damaged, match="more than 400,000 fields"):
+        list(fields(number(9, 1) * (MOST_FIELDS + 1)))
+    assert len(list(fields(b"\x2d\0\0\0\0" * (MOST_FIELDS + 1)))) == 1
