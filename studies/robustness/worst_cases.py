@@ -56,10 +56,16 @@ GROUPS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {  # what may b
     "request": (request_bombs.REQUESTS, request_bombs.INNOCENT),
 }
 GOOD = ("pixels", "weights", "200")  # outcomes of what is read
+OF_NO_NETWORK = ("belong to no convolutional", "is neither an AlexNet nor a LeNet")  # said of weights that were read
 MOST_SECONDS = 5.5  # 5 s for reading, the rest to start the process that reads
 # Beyond what the size that the header declares needs: of an image its pixels, of weights their numbers, which are read
 # by one process, copied, written and read by another.
 MOST_MEGABYTES, BYTES_PER_PIXEL, COPIES = 300, 16, 4
+
+
+def was_read(outcome: str) -> bool:
+    """Whether a file was read whole, even if its weights are of no known network."""
+    return outcome in GOOD or any(words in outcome for words in OF_NO_NETWORK)
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
