@@ -13,8 +13,8 @@ from alexnet.evaluation.compare import balanced_accuracy, is_uneven
 from alexnet.evaluation.out_of_distribution import FLAGGED, NONE_OF_THESE
 from alexnet.evaluation.predict import Prediction
 from alexnet.evaluation.promises import NO_PROMISE, Promise
-from alexnet.language.speak import tell
-from alexnet.text import percent
+from alexnet.language.speak import said, tell
+from alexnet.text import columns, percent
 
 if TYPE_CHECKING:  # each verb brings what it needs; none waits for what the others need
     from alexnet.data.prepare import PrepareReport
@@ -26,9 +26,10 @@ CLASSES_SHOWN = 30
 
 def plan(rows: Mapping[str, str]) -> None:
     """What is about to happen."""
-    width = max(map(len, rows))
+    names = {name: said(name) for name in rows}
+    width = max(map(columns, names.values()))
     for name, value in rows.items():
-        explain(f"{name:<{width}}  {value}", hang=width + 2)
+        explain(f"{names[name]}{' ' * (width - columns(names[name]))}  {said(value)}", hang=width + 2)
 
 
 def prepared(report: "PrepareReport") -> None:
@@ -36,12 +37,12 @@ def prepared(report: "PrepareReport") -> None:
     if report.already_done:
         say(f"images     prepared before: {report.folder}")
         for note in report.notes:
-            say(f"  note: {note}")
+            say(f"  note: {said(note)}")
         return
     kept = sum(sum(counts.values()) for counts in report.counts.values())
     say(f"prepared {kept} images in {report.seconds:.1f} s: {report.folder}")
     for note in report.notes:
-        say(f"  note: {note}")
+        say(f"  note: {said(note)}")
     for kind, count in report.oddities.items():
         say(f"  {count} {kind}")
     for skipped in report.skipped:
