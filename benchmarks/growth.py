@@ -31,7 +31,7 @@ from measuring import RESULTS, report
 
 from alexnet.data.augment import ColorStatistics
 from alexnet.data.dataset import Prepared, open_prepared
-from alexnet.data.loader import Loader
+from alexnet.data.loader import PREFETCHED, Loader, prefetch
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.models.build import build_model
@@ -63,6 +63,11 @@ def loader_of(prepared: Prepared, *changes: str) -> Loader:
     return Loader(prepared.splits["train"], recipe, colors)
 
 
+def compare_all(loader: Loader) -> None:
+    """Looks at every shard, which compares it with its checksum, as the first epoch does."""
+    list(loader.split.places(np.arange(0, len(loader.split), 512)))
+
+
 def own_memory() -> float:
     """MiB of this process that are no file."""
     status = Path("/proc/self/status").read_text().splitlines()
@@ -80,9 +85,7 @@ def grown(folder: str) -> dict[str, float]:
     for _ in range(20):  # compiles the loop
         samples, epoch = next(whole)
         loader.batch(samples, epoch=epoch, step=0, size=crop)
-    every = loader.split
-    for shard, _, _ in every.places(np.arange(0, len(every), 512)):  # the first look at each compares it
-        del shard
+    compare_all(loader)
     start, times = time.perf_counter(), []
     while time.perf_counter() - start < SECONDS:
         samples, epoch = next(whole)
@@ -107,24 +110,18 @@ def forget(folder: Path) -> None:
 
 def from_disk(folder: Path, steps: int, rounds: int) -> tuple[float, float]:
     """Training steps a second with the shards forgotten before, and in memory."""
-    from concurrent.futures import ThreadPoolExecutor
-
     prepared = open_prepared(folder)
     loader = loader_of(prepared)
     model = build_model(loader.recipe.model).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    every = loader.split
-    list(every.places(np.arange(0, len(every), 512)))  # compares each shard once
-    batches = loader.epoch(1)
-    size = loader.recipe.model.crop_size
+    compare_all(loader)
+    batches, size = loader.epoch(1), loader.recipe.model.crop_size
 
     def run(first: int) -> float:
+        coming = [batches[(first + k) % len(batches)] for k in range(steps)]
         begin = time.perf_counter()
-        with ThreadPoolExecutor(1) as ahead:
-            coming = [batches[(first + k) % len(batches)] for k in range(steps)]
-            waiting = [ahead.submit(loader.batch, s, epoch=1, step=0, size=size) for s in coming]
-            for each in waiting:
-                images, targets = each.result()
+        with prefetch((loader.batch(each, epoch=1, step=0, size=size) for each in coming), PREFETCHED) as made:
+            for images, targets in made:
                 optimizer.zero_grad()
                 torch.nn.functional.cross_entropy(model(images), targets).backward()
                 optimizer.step()

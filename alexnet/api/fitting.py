@@ -226,7 +226,7 @@ def few_images(recipe: Recipe, prepared: Prepared) -> dict[str, str]:
     if recipe.weights is not None or typical >= FEW_OF_A_CLASS:
         return {}
     return {
-        "few images": f"{typical:,} a class. Pretrained weights gain most there: with 30 images a class an AlexNet "
-        "reached 46.5 % on Caltech-101 from scratch and 86.5 % after ImageNet (Zeiler and Fergus 2014). Add --weights "
-        f"imagenet: {describe_published()}"
+        "few images": f"about {typical:,} a class. Pretrained weights gain most there: with 30 images a class an "
+        "AlexNet reached 46.5 % on Caltech-101 from scratch and 86.5 % after ImageNet (Zeiler and Fergus 2014). Add "
+        f"--weights imagenet: {describe_published()}"
     }

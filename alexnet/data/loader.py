@@ -30,6 +30,8 @@ from alexnet.rng import Indices
 
 T = TypeVar("T")
 
+PREFETCHED = 2  # batches that are made while the network trains on another; changes no result
+
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Computes the order in which an epoch visits the samples: a permutation of 0..count-1.

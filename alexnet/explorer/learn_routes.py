@@ -22,9 +22,7 @@ Axis = Annotated[float, Query(ge=-4, le=4)]
 @router.get("/activation/{name}")
 async def activation(request: Request, run: str, name: str, layer: str, everywhere: bool = False) -> Response:
     """ReLU, sigmoid and tanh in one layer, or in all."""
-    return await _view(
-        request, run, name, lambda served, image: learn_view.activation_view(served, image, layer, everywhere)
-    )
+    return await _view(request, run, name, learn_view.activation_view, layer, everywhere)
 
 
 @router.get("/convolution/{name}")
@@ -32,9 +30,7 @@ async def convolution(
     request: Request, run: str, name: str, layer: str, unit: MaybeNatural = None, row: Natural = 0, channel: Natural = 0
 ) -> Response:
     """One row of a feature map, product by product."""
-    return await _view(
-        request, run, name, lambda served, image: learn_view.convolution_view(served, image, layer, unit, row, channel)
-    )
+    return await _view(request, run, name, learn_view.convolution_view, layer, unit, row, channel)
 
 
 @router.get("/pooling/{name}")
@@ -59,10 +55,7 @@ async def lrn(
 ) -> Response:
     """One unit at one position, normalized by its neighbors."""
     constants = {"size": size, "alpha": alpha, "beta": beta, "k": k}
-    place = (row, column)
-    return await _view(
-        request, run, name, lambda served, image: learn_view.lrn_view(served, image, layer, unit, place, constants)
-    )
+    return await _view(request, run, name, learn_view.lrn_view, layer, unit, (row, column), constants)
 
 
 @router.get("/dropout/{name}")
@@ -75,9 +68,7 @@ async def dropout(
     masks: Annotated[int, Query(ge=1, le=400)] = 100,
 ) -> Response:
     """The answers under many masks, and with the scaling of test time."""
-    return await _view(
-        request, run, name, lambda served, image: learn_view.dropout_view(served, image, share, seed, masks)
-    )
+    return await _view(request, run, name, learn_view.dropout_view, share, seed, masks)
 
 
 @router.get("/augmentation/{name}")

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from fastapi import Request
@@ -29,12 +29,6 @@ from alexnet.serving.service import Service
 BATCH = 16
 PATCH_IMAGES = 1024  # of which the patches are compared, at most
 NEIGHBOR_IMAGES = 4096  # among which neighbors are searched, at most
-
-
-class Collector(Protocol):
-    """Collects results from images batch by batch."""
-
-    def add(self, served: ServedModel, images: NDArray[np.uint8], numbers: Sequence[int]) -> None: ...
 
 
 @dataclass(eq=False)

@@ -4,9 +4,9 @@ glibc returns every large block as soon as it is freed. Each step then asks for 
 system fills them with zeros again; `keep_memory` keeps them. Measured: "plain" and "ours", each with and without
 "keeps memory", in benchmarks/results/step.json.
 
-GNU's OpenMP, which PyTorch computes with on Linux, lets threads that wait for each other turn in a loop for about a
-millisecond. Where another program wants the same processor, it is the one that they wait for which then stands still;
-`wait_politely` lets them sleep after some microseconds. Measured: benchmarks/results/sharing.json.
+GNU's OpenMP, with which PyTorch computes on Linux, lets a thread that waits for another run in a loop for about a
+millisecond. Where a second program shares the processors, the loop takes the very time that the other thread needs.
+`wait_politely` lets it sleep after some microseconds. Measured: benchmarks/results/sharing.json.
 """
 
 import ctypes

@@ -32,7 +32,7 @@ from alexnet.models.network import Network, attach_cue
 from alexnet.runs import forms
 from alexnet.runs.room import require_room
 from alexnet.runs.run import RunFolder, read_sealed
-from alexnet.storage.checksums import SUMS, broken, read_checked, sums_of
+from alexnet.storage.checksums import SUMS, broken, read_listed, sums_of
 from alexnet.storage.files import disk_errors, fsync_folder, write_file, write_through
 
 CUE = "cue.safetensors"  # in a run folder: what color and shape alone add to the answers of its network
@@ -291,7 +291,7 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
         )
     folder = run.folder / "checkpoints" / name
     try:
-        content = read_checked(folder, MODEL)
+        content = read_listed(folder, MODEL)
     except UntrustedFileError as error:
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(

@@ -44,7 +44,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def read_checked(folder: Path, name: str) -> bytes:
+def read_listed(folder: Path, name: str) -> bytes:
     """Reads one file that SHA256SUMS lists, once.
 
     Raises:

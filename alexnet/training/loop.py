@@ -13,7 +13,7 @@ from typing import cast
 import torch
 
 from alexnet.data.dataset import Prepared
-from alexnet.data.loader import prefetch
+from alexnet.data.loader import PREFETCHED, prefetch
 from alexnet.data.remote import arriving
 from alexnet.distributed.collectives import ProcessGroup
 from alexnet.errors import DivergedError
@@ -32,7 +32,6 @@ from alexnet.training.trainer import Trainer
 
 SAVE_SECONDS = 60.0  # between two checkpoints, apart from those of a new best network; changes no result
 NOT_THE_SAME = "trained with --fast: a run that resumes does not end with the bytes of one that was not interrupted"
-PREFETCHED = 2  # batches that are made while the network trains on another; changes no result
 
 
 def train(

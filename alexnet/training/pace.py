@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 
 from alexnet.data.dataset import Prepared, validation_split
-from alexnet.data.loader import prefetch
+from alexnet.data.loader import PREFETCHED, prefetch
 from alexnet.errors import DivergedError
 from alexnet.recipes.recipe import Recipe, for_classes
 from alexnet.runs.run import RunFolder
 from alexnet.training.trainer import Trainer
 
 STEPS = 3  # that are timed, after one that warms up
-PREFETCHED = 2
 FORWARD = 0.35  # of the time of a step, that an image takes which is only asked
 
 

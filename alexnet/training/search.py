@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from alexnet.data.dataset import Prepared
-from alexnet.data.loader import prefetch
+from alexnet.data.loader import PREFETCHED, prefetch
 from alexnet.data.parts import divided_training
 from alexnet.errors import DivergedError, UsageError
 from alexnet.evaluation.compare import error_to_choose_by
@@ -30,7 +30,6 @@ FEWEST, MOST = 2, 8  # settings
 SHARE = 0.2  # of the training images that are asked
 SEED = 1  # of their choice
 COST = 0.5  # epochs of the whole search, in those of the run
-PREFETCHED = 2
 
 
 @dataclass(frozen=True)

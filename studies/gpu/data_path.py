@@ -21,14 +21,13 @@ import torch
 from alexnet.data.crops import as_batch
 from alexnet.data.dataset import Prepared, open_prepared
 from alexnet.data.device_images import described
-from alexnet.data.loader import prefetch, read_views
+from alexnet.data.loader import PREFETCHED, prefetch, read_views
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.kernels.device import finish, keep_memory
 from alexnet.recipes.recipe import Recipe, for_classes
 from alexnet.runs.run import RunFolder
 from alexnet.training.late import BegunStep
-from alexnet.training.loop import PREFETCHED
 from alexnet.training.trainer import Trainer
 from studies.gpu.ladder import our_recipe
 from studies.gpu.session import Session, attempt, timed
