@@ -46,7 +46,7 @@ def run_demo(out: Path) -> None:
         UsageError: `out` holds something that no demo made.
     """
     from alexnet.cli import tables
-    from alexnet.cli.terminal import print_table
+    from alexnet.cli.terminal import explain, print_table
 
     refuse_several("train both networks of the demo")
     folders = {name: out / name.lower() for name in NETWORKS}
@@ -78,10 +78,11 @@ def run_demo(out: Path) -> None:
         )
     tell()
     print_table("", ("network", "parameters", "epochs", "time", "test accuracy", "errors"), rows)
-    tell(
+    explain(
         "Why LeNet keeps up: 8 x 8 pixels hold a few strokes, which two convolutions find as well as five. What the "
-        "depth of AlexNet is for, edges, colors and parts of things, is in photos: alexnet explore\n"
+        "depth of AlexNet is for, edges, colors and parts of things, is in photos: alexnet explore"
     )
+    tell()
     folder = folders["AlexNet"]
     tell(f"Look:  {folder / 'report.html'}  (open it in a browser)")
     tell(f"       alexnet explore {folder} {folders['LeNet']}")
