@@ -20,10 +20,10 @@ def test_the_arms_are_those_of_the_plan_and_each_is_another_network():
     rows = re.findall(r"^\| ([a-z0-9, -]+) \| ", PLAN, re.M)
     names = [name for row in rows if row not in ("arm", "---") for name in row.split(", ")]
     assert names == list(evidence.ARMS)
-    base = override(find_recipe(evidence.RECIPE), evidence.shape(12))
+    base = override(find_recipe(evidence.RECIPE), (*evidence.COARSE, *evidence.shape(6)))
     recipes = [override(base, changes) for changes in evidence.ARMS.values()]
     assert len({to_json(recipe) for recipe in [base, *recipes]}) == 15
-    for number in ("0.3 points", "0.6 points", "4 of the base", "n >= 6", "30 at most", "12, 16, 21, 28, 30"):
+    for number in ("0.3 points", "0.6 points", "4 of the base", "n >= 6", "30 at most", "6, 8, 11, 15, 20", *evidence.COARSE):
         assert number in PLAN
 
 
