@@ -23,7 +23,15 @@ def test_the_arms_are_those_of_the_plan_and_each_is_another_network():
     base = override(find_recipe(evidence.RECIPE), (*evidence.COARSE, *evidence.shape(6)))
     recipes = [override(base, changes) for changes in evidence.ARMS.values()]
     assert len({to_json(recipe) for recipe in [base, *recipes]}) == 15
-    for number in ("0.3 points", "0.6 points", "4 of the base", "n >= 6", "30 at most", "6, 8, 11, 15, 20", *evidence.COARSE):
+    for number in (
+        "0.3 points",
+        "0.6 points",
+        "4 of the base",
+        "n >= 6",
+        "30 at most",
+        "6, 8, 11, 15, 20",
+        *evidence.COARSE,
+    ):
         assert number in PLAN
 
 
