@@ -20,15 +20,21 @@ LOOPED := tests/kernels tests/models
 # What hangs on packages besides torch and numba: the command line, files, images, records, pages, the service.
 DEPENDENT := tests/cli tests/storage tests/recipes tests/data tests/weights tests/serving tests/language tests/report
 
+# Of them what is quick and tells versions apart, with the few packages of harness/lowest_versions.py.
+FEW := tests/cli/test_missing_arguments.py tests/cli/test_verbs.py::test_a_mistake_gets_one_clear_message tests/language \
+	tests/recipes/test_recipe.py tests/recipes/test_field_notes.py tests/storage tests/data/test_images.py \
+	tests/data/test_innocent_images.py tests/serving/test_requests.py tests/project/test_errors.py
+
 .PHONY: demo test test-fast test-dependencies test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
-test: .venv/.dev  ## everything that needs no GPU; then the fast part of kernels and models, as if there was no numba
+test: .venv/.dev .venv-few/.dev  ## everything that needs no GPU; then some as if there was no numba, and with lowest versions
 	$(BIN)/pytest $(PARALLEL)
 	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
+	ALEXNET_TESTS_WITHOUT=numba .venv-few/bin/python -m pytest $(PARALLEL) $(FAST) $(FEW) -W ignore::DeprecationWarning
 
 test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
 	$(BIN)/pytest $(PARALLEL) $(FAST)
@@ -115,13 +121,15 @@ $(BIN)/pip:
 	@touch $@
 
 # torch, torchvision and the tools of the tests come from .venv, behind what is installed here.
-.venv-dependencies/.dev: .venv/.dev
-	@echo "installing the lowest versions of all but torch into .venv-dependencies"
-	$(BIN)/python -m venv .venv-dependencies
-	$(BIN)/python harness/lowest_versions.py --light > .venv-dependencies/requirements.txt
-	.venv-dependencies/bin/pip install --quiet --requirement .venv-dependencies/requirements.txt
-	for folder in .venv-dependencies/lib/python*/site-packages; do printf '%s\n' $(CURDIR)/.venv/lib/$$(basename $$(dirname $$folder))/site-packages $(CURDIR) > $$folder/rest.pth; done
-	.venv-dependencies/bin/python harness/lowest_versions.py --light --check
+.venv-dependencies/.dev: WHICH := --light
+.venv-few/.dev: WHICH := --few
+.venv-dependencies/.dev .venv-few/.dev: .venv/.dev harness/lowest_versions.py
+	@echo "installing lowest versions into $(@D), beside the torch of .venv"
+	$(BIN)/python -m venv $(@D)
+	$(BIN)/python harness/lowest_versions.py $(WHICH) > $(@D)/requirements.txt
+	$(@D)/bin/pip install --quiet --no-compile --requirement $(@D)/requirements.txt
+	for folder in $(@D)/lib/python*/site-packages; do printf '%s\n' $(CURDIR)/.venv/lib/$$(basename $$(dirname $$folder))/site-packages $(CURDIR) > $$folder/rest.pth; done
+	$(@D)/bin/python harness/lowest_versions.py $(WHICH) --check
 	@touch $@
 
 .venv-python%/.dev: pyproject.toml

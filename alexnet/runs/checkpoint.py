@@ -129,7 +129,8 @@ def save_checkpoint(
             fsync_folder(parent)
         for pointer in POINTERS if best else ("LAST",):
             _write_pointer(run, pointer, name)
-    _remove_others(run)
+    with suppress(OSError):  # the next call tries again; the new checkpoint is already saved
+        _remove_others(run)
 
 
 def check_room(run: RunFolder, size: int) -> None:
@@ -164,7 +165,7 @@ def _remove_others(run: RunFolder) -> None:
     needed = {last, checkpoint_name(run, "BEST"), *older[:1]}
     for folder in parent.iterdir():
         if folder.name not in needed and OWN_PATTERN.fullmatch(folder.name):
-            with suppress(OSError):  # the next call tries again; the new checkpoint is already saved
+            with suppress(OSError):  # and goes on with those that can be removed
                 _remove(folder)
 
 

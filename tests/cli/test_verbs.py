@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet.cli.main import _with_choices
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import differences, flat, from_json, override
 from alexnet.runs.metrics import read_metrics
@@ -465,3 +466,21 @@ def test_a_demo_that_is_stopped_says_so(alexnet, monkeypatch, tmp_path):
     monkeypatch.setattr("alexnet.train", stopped)
     outcome = alexnet("demo", "--out", tmp_path / "demo")
     assert (outcome.code, outcome.err) == (143, "alexnet: stopped; alexnet demo starts again\n")
+
+
+@pytest.mark.parametrize(
+    ("four", "five"),
+    [
+        ('value for --views: unable to convert "5" into one of {1, 10}', 'value "5" for --views. Choose from: 1, 10'),
+        (
+            "value for --format: unable to convert \"jsn\" into one of {'table', 'json'}",
+            'value "jsn" for --format. Choose from: "table", "json". Did you mean "json"?',
+        ),
+        ("value for --to: unable to convert \"x y\" into one of {'hf'}", 'value "x y" for --to. Choose from: "hf"'),
+        ("value for LANGUAGE: unable to convert \"\" into one of {'en'}", 'value "" for LANGUAGE. Choose from: "en"'),
+        ('value for --k: unable to convert "many" into int', None),
+        ('value "5" for --views. Choose from: 1, 10', None),
+    ],
+)
+def test_a_value_that_is_none_of_a_few_is_said_alike_by_both_versions_of_cyclopts(four, five):
+    assert _with_choices(f"invalid {four}") == f"invalid {five or four}"

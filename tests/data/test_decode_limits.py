@@ -11,6 +11,7 @@ import zlib
 from functools import cache
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -82,6 +83,7 @@ def test_ordinary_files_are_read_without_another_process(name):
     assert needs_guard(kind, io.BytesIO(content), len(content)) == name.startswith(GUARDED)
 
 
+PILLOW = tuple(map(int, PIL.__version__.split(".")[:2]))
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F", "I;16")
 
 
@@ -93,6 +95,8 @@ def test_every_mode_comes_back_from_the_other_process(mode):
     else:
         image = image.convert("L").convert(mode) if mode in ("I", "F", "LA") else image.convert(mode)
     content = saved(image, "TIFF")
+    if mode == "YCbCr" and PILLOW < (12,):
+        pytest.skip("Pillow 11 does not read such a TIFF, which it writes itself")
     np.testing.assert_array_equal(read_image(content), alone(content))
     np.testing.assert_array_equal(prepare_image(content, 16).shape, (16, 16, 3))
 

@@ -58,19 +58,24 @@ FAULTS = {
         "trainer.Trainer.on_device = lambda self, images: old(self, images).double().float()\n",
         "demo",
     ),
+    "pooling over a grid as on the CPU": (
+        "from alexnet.models import layers\nlayers.GridPool.forward = layers.nn.AdaptiveAvgPool2d.forward\n",
+        "demo;model.pool5_grid=2",
+    ),
 }
 
 
 ONE_BY_ONE = """
 import json, sys
+from alexnet.models.layers import GridPool
 from alexnet.training import state, trainer
 from harness.elsewhere import main
-whole = state._load_optimizer, trainer.Trainer.on_device
+whole = state._load_optimizer, trainer.Trainer.on_device, GridPool.forward
 def broken():
     for code, recipe in json.loads(sys.argv[1]):
         exec(code)
         yield recipe
-        state._load_optimizer, trainer.Trainer.on_device = whole
+        state._load_optimizer, trainer.Trainer.on_device, GridPool.forward = whole
 main(broken())
 """
 

@@ -70,14 +70,18 @@ FAILURES = [
 def test_a_report_that_fails_leaves_the_network_and_says_how_to_use_it(
     failure, code, told, trained, tmp_path, alexnet, monkeypatch
 ):
-    def fail(*arguments, **options):
+    where = []
+
+    def fail(*arguments, device, **options):
+        where.append(str(device))
         raise failure
 
     monkeypatch.setattr(api_run, "report_run", fail)
     run = tmp_path / "run"
     outcome = alexnet(
-        "train", trained / "photos", *TINY, "epochs=1", "growing_crops=[]", "--out", run, "--device", "cpu"
+        "train", trained / "photos", *TINY, "epochs=1", "growing_crops=[]", "--out", run, "--device", "cpu:0"
     )
+    assert where == ["cpu:0"]  # the report is made where the training was
     assert outcome.code == code
     assert told in outcome.err
     assert "Traceback" not in outcome.err + outcome.out
