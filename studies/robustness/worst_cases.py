@@ -38,7 +38,8 @@ MEASURED = {
     "image": (
         *("alexnet/data/image_bytes.py", "alexnet/data/image_files.py", "alexnet/data/image_structure.py"),
         *("alexnet/data/image_guard.py", "alexnet/data/guarded_decoding.py", "alexnet/data/image_room.py"),
-        *("alexnet/data/images.py", "alexnet/data/netpbm.py", "harness/image_bombs.py", "harness/measure_reading.py"),
+        *("alexnet/data/images.py", "alexnet/data/netpbm.py", "harness/image_bombs.py", "harness/coded_images.py"),
+        "harness/measure_reading.py",
     ),
     "weights": (
         *("alexnet/weights/read.py", "alexnet/weights/pickles.py", "alexnet/weights/pickle_opcodes.py"),
