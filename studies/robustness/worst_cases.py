@@ -48,7 +48,7 @@ MEASURED = {
     ),
     "request": (
         *("alexnet/serving/server.py", "alexnet/serving/tarball.py", "alexnet/serving/json_body.py"),
-        *("alexnet/serving/access.py", "harness/request_bombs.py", COST),
+        *("alexnet/serving/access.py", "alexnet/data/folders.py", "harness/request_bombs.py", COST),
     ),
 }
 GROUPS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {  # what may be costly, and innocent twins
