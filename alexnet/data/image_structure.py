@@ -23,6 +23,7 @@ NO_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
 START_OF_SCAN = 0xDA
 PROGRESSIVE = frozenset({0xC2, 0xC6})
 ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}  # decoded from no data at all as slowly as from much
+FILL = b"\xff" * 4096  # among pixels; the whole run is looked at again for each piece of a file that is read
 MOST_SCANS = 20  # each may visit every coefficient of the image; encoders write about ten
 # The lossless form of WebP, which is that of transparency too, may have 65,536 tables of codes, whatever the size.
 MANY_TABLES = (b"VP8L", b"ALPH", b"ANMF")
@@ -91,7 +92,8 @@ def _is_unusual_jpeg(file: IO[bytes], length: int) -> bool:
             if any(tags_are_costly(block) for block in blocks.values()):
                 return True
             file.seek(0)
-            return in_passes and count_scans(file.read()) > MOST_SCANS
+            content = file.read()
+            return FILL in content or (in_passes and count_scans(content) > MOST_SCANS)
         size = int.from_bytes(mark[2:], "big")
         if mark[1] in (0xE1, 0xE2):
             content = file.read(size - 2) if size > 2 else b""

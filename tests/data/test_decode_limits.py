@@ -251,6 +251,8 @@ def test_tags_that_share_their_bytes_are_costly(block, costly):
         ("GIF", lambda: gif(b"!\xfe\x01a\0" * 600)),
         ("JPEG", lambda: saved(noise(9, 9), "JPEG")[:2] + b"\xff\xef\0\2" * 1100 + saved(noise(9, 9), "JPEG")[2:]),
         ("JPEG", lambda: saved(noise(9, 9), "JPEG")[:2] + b"\xff" * 1100 + saved(noise(9, 9), "JPEG")[2:]),
+        ("JPEG", lambda: jpeg()[:-2] + b"\xff" * 5000 + b"\0\xff\xd9"),
+        ("JPEG", lambda: jpeg(progressive=True)[:-2] + b"\xff" * 5000 + b"\0\xff\xd9"),
         ("JPEG", lambda: jpeg_of_refinements(64, 64, 17)),
         ("JPEG", lambda: jpeg_of_arithmetic_scans(64, 64, 5)),
         ("WEBP", lambda: riff((b"VP8L", webp_of_tables(64)))),
@@ -268,6 +270,7 @@ def test_odd_but_small_files_are_read_behind_the_guard(kind, content):
 @pytest.mark.parametrize(
     ("kind", "content"),
     [
+        ("JPEG", lambda: jpeg()[:-2] + b"\xff" * 500 + b"\0\xff\xd9"),
         ("JPEG", lambda: jpeg_of_refinements(64, 64, 16)),
         ("JPEG", lambda: jpeg(progressive=True)),
         ("WEBP", lambda: saved(noise(40, 30), "WEBP")),
