@@ -4,7 +4,6 @@ Each is a structured worst case of one loop or one allocation of a reader, which
 stand innocent twins: files that are as large, or use the same feature, as programs write them.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,6 +12,13 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from harness.coded_images import (
+    jpeg_of_arithmetic_scans,
+    jpeg_of_refinements,
+    packed_texts,
+    segment,
+    webp_of_tables,
+)
 from harness.image_files import chunk, saved
 
 FULL = 24_000_000  # bytes; the service takes 25 MB at most
@@ -29,10 +35,6 @@ def costly_tags(length: int, count: int = 65_000, head: bytes = b"") -> bytes:
     entries = b"".join(struct.pack("<HHII", tag, 7, length - 16, 8) for tag in range(1, count + 1))
     block = b"II*\0" + struct.pack("<I", start) + struct.pack("<H", count) + entries + bytes(4)
     return head + block + bytes(max(0, length - len(block)))
-
-
-def segment(marker: int, content: bytes) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
 
 def jpeg(width: int = 64, height: int = 64, **options: object) -> bytes:
@@ -218,6 +220,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "JPEG: one gray scan, 70,000 times": lambda: jpeg_repeating_scan(70_000, 3000, 3000, keep_rgb=False),
     "JPEG: 499 progressive scans of 12 megapixels": lambda: jpeg_repeating_scan(480, 4000, 3000, progressive=True),
     "JPEG: 60 progressive scans with data": lambda: jpeg_of_scan_data(50, 3000, 2500),
+    "JPEG: 490 scans that change nothing": lambda: jpeg_of_refinements(4000, 3000, 490),
+    "JPEG: 480 arithmetic scans": lambda: jpeg_of_arithmetic_scans(4000, 3000, 480),
+    "JPEG: blocks of an editor": lambda: jpeg_with(
+        segment(0xED, b"Photoshop 3.0\0" + (b"8BIM\0\1" + bytes(6)) * 5400) * 368),
     "JPEG: restart markers": lambda: jpeg(restart_marker_blocks=1)[:-2] + b"\xff\xd0" * (FULL // 2) + b"\xff\xd9",
     "PNG: small texts": lambda: png(chunk(b"tEXt", b"a\0b") * (FULL // 15)),
     "PNG: unknown chunks": lambda: png(chunk(b"abCd", b"") * (FULL // 12)),
@@ -227,6 +233,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "PNG: costly EXIF": lambda: png(chunk(b"eXIf", costly_tags(FULL))),
     "PNG: costly EXIF in a text": lambda: png(chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(
         b"\nexif\n1\n" + costly_tags(500_000, 41_000).hex().encode()))),
+    "PNG: packed texts": lambda: png(packed_texts(22_000)),
+    "PNG: packed profiles behind the pixels": lambda: png(behind=packed_texts(22_000, b"iCCP")),
     "PNG: large profile": lambda: png(chunk(b"iCCP", b"a\0\0" + zlib.compress(NOISE.tobytes() * 1500, 0))),
     "PNG: a text of 24 MB": lambda: png(chunk(b"tEXt", b"a\0" + bytes(FULL))),
     "PNG: frames of an animation": lambda: png(behind=chunk(b"fdAT", bytes(4)) * (FULL // 16)),
@@ -236,6 +244,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "GIF: bytes that begin nothing": lambda: gif(b"\x01" * FULL),
     "GIF: pixels in pieces of a byte": lambda: gif(pieces=True),
     "WEBP: a large page of zeros": lambda: webp_zeros(3900, 3900, 1000),
+    "WEBP: 65,536 tables of codes": lambda: riff((b"VP8L", webp_of_tables(1024))),
     "WEBP: costly EXIF": lambda: webp_extended(8, (b"EXIF", costly_tags(FULL))),
     "WEBP: unknown chunks": lambda: webp_extended(0, *[(b"abcd", b"")] * (FULL // 8)),
     "WEBP: frames": webp_frames,
@@ -285,6 +294,8 @@ INNOCENT: dict[str, Callable[[], bytes]] = {
     "GIF: 3 megapixels": lambda: saved(page(2000, 1500).quantize(64), "GIF"),
     "GIF: a comment": lambda: gif(b"!\xfe" + b"\xff" + b"a" * 255 + b"\0"),
     "WEBP: 3 megapixels": lambda: saved(page(2000, 1500), "WEBP", quality=80),
+    "WEBP: lossless, 3 megapixels": lambda: saved(page(2000, 1500), "WEBP", lossless=True),
+    "WEBP: with alpha": lambda: saved(_faded(300, 200), "WEBP", quality=80),
     "WEBP: empty, 14 megapixels": lambda: saved(Image.new("RGB", (4000, 3500)), "WEBP", lossless=True),
     "TIFF: 3 megapixels": lambda: saved(page(2000, 1500), "TIFF"),
     "TIFF: 3 megapixels, LZW": lambda: saved(page(2000, 1500), "TIFF", compression="tiff_lzw"),
@@ -312,5 +323,7 @@ def _long_exif() -> bytes:
     return exif.tobytes()
 
 
-def open_bytes(content: bytes) -> io.BytesIO:
-    return io.BytesIO(content)
+def _faded(width: int, height: int) -> Image.Image:
+    image = page(width, height).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((width, height)))
+    return image

@@ -54,6 +54,13 @@ REQUESTS: dict[str, Callable[[], bytes]] = {
     "request: names in JSON": lambda: post(
         json.dumps({f"a{i}": 0 for i in range(1_500_000)}).encode()[:SMALL], "application/json"
     ),
+    "request: lists in JSON": lambda: post(b"[" + b"[]," * (SMALL // 3 - 1) + b"0]", "application/json"),
+    "request: one name in JSON": lambda: post(b"{" + b'"a":0,' * (SMALL // 6 - 2) + b'"a":0}', "application/json"),
+    "request: escapes in a data: URL": lambda: post(b"data:," + b"%41" * (SMALL // 3 - 2)),
+    "request: blanks in base64": lambda: post(b"data:;base64," + b"A " * (SMALL // 2 - 7)),
+    "request: a name of 30,000 parts in an archive": lambda: post(
+        tar(("/".join("a" * 30_000), b"x"), ("a.jpg", PHOTO)), "application/x-tar", BATCH
+    ),
     "request: zeros": lambda: post(bytes(SMALL)),
     "request: parts of a form": lambda: post(
         b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 390_000 + b"--b--\r\n",

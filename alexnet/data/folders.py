@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from alexnet.data.image_files import EXTENSIONS
 from alexnet.errors import DataError
@@ -76,18 +77,29 @@ def without_foreign(paths: Iterable[str], root: Path) -> tuple[list[str], list[s
     """
     kept: list[tuple[str, list[str]]] = []
     hidden = 0
-    entries: dict[tuple[str, ...], set[str]] = {}
+    tree: dict[str, Any] = {}  # name -> what lies in that folder; a path may be of many thousand parts
     for path in paths:
-        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         if has_foreign_part(path):
             hidden += is_image(path)
+            continue
+        kept.append((path, [part for part in path.split("/") if part not in ("", ".", "..")]))
+        folder = tree
+        for part in kept[-1][1]:
+            folder = folder.setdefault(part, {})
+    used: list[str] = []
+    own: dict[tuple[str, ...], None] = {}
+    known: dict[int, bool] = {id(tree): False}
+    for path, parts in kept:
+        folder = tree
+        for depth, part in enumerate(parts):
+            if id(folder) not in known:
+                known[id(folder)] = holds_own_files(set(folder))
+            if known[id(folder)]:
+                own[tuple(parts[:depth])] = None
+                break
+            folder = folder[part]
         else:
-            kept.append((path, parts))
-            for depth, part in enumerate(parts):
-                entries.setdefault(tuple(parts[:depth]), set()).add(part)
-    own = {folder for folder, names in entries.items() if folder and holds_own_files(names)}
-    own = {folder for folder in own if not any(folder[:depth] in own for depth in range(1, len(folder)))}
-    used = [path for path, parts in kept if not any(tuple(parts[:depth]) in own for depth in range(len(parts)))]
+            used.append(path)
     return used, not_used(hidden, [root.joinpath(*folder) for folder in own], root)
 
 

@@ -17,16 +17,17 @@ from typing import IO, Any
 
 from PIL import Image
 
-from alexnet.data.image_bytes import RefusedImage
-from alexnet.data.image_files import open_here
+from alexnet.data.image_bytes import RefusedImage, webp_size
+from alexnet.data.image_files import open_here, reduce_on_decoding
 from alexnet.data.images import orientation_of
 
 SECONDS = 2.5
 SECONDS_PER_PIXEL = 40e-9
 OF_VIDEO = 150e-9  # AVIF and HEIC are coded as films are
 SPARE_BYTES = 96 << 20
-BYTES_PER_PIXEL = {"AVIF": 28, "HEIF": 28}
+BYTES_PER_PIXEL = {"AVIF": 28, "HEIF": 28, "WEBP": 24}
 OTHERS_BYTES_PER_PIXEL = 16
+COEFFICIENT_BYTES = 6  # a pixel of a JPEG in passes, which lies in memory at its full size
 BAND_BYTES = 1 << 24
 
 
@@ -48,9 +49,13 @@ def main() -> int:
 def _answer(request: dict[str, Any], content: bytes, requests: IO[bytes], answers: IO[bytes]) -> None:
     try:
         with _opened(request["path"], content) as (file, length):
-            with _limits(SECONDS, SPARE_BYTES + 2 * length):
+            with _limits(SECONDS, SPARE_BYTES + 2 * length + _reserved(file, request["max_pixels"])):
                 image = open_here(file, request["max_pixels"])
+                pixels = image.width * image.height
+                if not request["header_only"]:
+                    reduce_on_decoding(image, request["max_pixels"])
                 need = image.width * image.height * BYTES_PER_PIXEL.get(str(image.format), OTHERS_BYTES_PER_PIXEL)
+                need += COEFFICIENT_BYTES * pixels if image.info.get("progressive") else 0
                 head = {"width": image.width, "height": image.height, "mode": image.mode, "format": image.format}
                 head |= {
                     "several": request["header_only"] and _several(image),
@@ -62,7 +67,7 @@ def _answer(request: dict[str, Any], content: bytes, requests: IO[bytes], answer
             if not request["header_only"]:
                 requests.readline()  # there is room for the pixels
                 each = OF_VIDEO if image.format in ("AVIF", "HEIF") else SECONDS_PER_PIXEL
-                seconds = SECONDS + each * image.width * image.height
+                seconds = SECONDS + each * pixels
                 with _limits(seconds, SPARE_BYTES + 2 * length + need):
                     image.load()
                     orientation = orientation_of(image)
@@ -90,6 +95,13 @@ def _opened(path: str | None, content: bytes) -> Iterator[tuple[IO[bytes], int]]
         length = file.seek(0, os.SEEK_END)
         file.seek(0)
         yield file, length
+
+
+def _reserved(file: IO[bytes], max_pixels: int) -> int:
+    """What the reader of a WebP takes already when it reads the header: two images of its size."""
+    width, height = webp_size(file.read(30)) if file.read(4) == b"RIFF" and file.seek(0) == 0 else (0, 0)
+    file.seek(0)
+    return 8 * min(width * height, max_pixels)
 
 
 def _send(answers: IO[bytes], message: dict[str, Any]) -> None:

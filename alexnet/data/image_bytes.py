@@ -90,16 +90,18 @@ def without_refused_chunks(file: IO[bytes]) -> IO[bytes]:
     These are texts and profiles that are too long, alone or all together, and any that are damaged. They do not show:
     editors keep histories of megabytes there, and viewers pass over them. A file without any is returned as it is.
     """
-    refused, texts, total = [], [], 0
+    refused, packed, texts, total = [], [], [], 0
     for start, length, kind in _ancillary_chunks(file):
-        packed = kind in PACKED_TEXTS
-        if _is_damaged(file, start, length) or (packed and length > TEXT_SUSPICIOUS and _is_long(file, start, length)):
+        if _is_damaged(file, start, length):
             refused.append((start, length))
-        elif kind in TEXTS:
+        elif kind in TEXTS or kind in PACKED_TEXTS:
             texts.append((start, length))
-            total += min(TEXT_LIMIT, length * MOST_PACKED) if packed else length
-    if total > ALL_TEXTS_LIMIT:
-        refused = sorted([*refused, *texts])
+            if kind in PACKED_TEXTS and length > TEXT_SUSPICIOUS:
+                packed.append((start, length))
+            total += min(TEXT_LIMIT, length * MOST_PACKED) if kind in PACKED_TEXTS else length
+    # Unpacked are only so many as are left in: thousands of small ones would take minutes.
+    refused += texts if total > ALL_TEXTS_LIMIT else [chunk for chunk in packed if _is_long(file, *chunk)]
+    refused.sort()
     if not refused:
         return file
     pieces, position = [], 0
@@ -147,6 +149,19 @@ def _is_long(file: IO[bytes], start: int, length: int) -> bool:
     except zlib.error:
         return False
     return bool(unpacker.unconsumed_tail)
+
+
+def webp_size(head: bytes) -> tuple[int, int]:
+    """Reads width and height from the first 30 bytes of a WebP, as they are reserved at once; (0, 0) if it has none."""
+    match head[12:16]:
+        case b"VP8X":
+            return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+        case b"VP8L":
+            bits = int.from_bytes(head[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case b"VP8 ":
+            return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return 0, 0
 
 
 def brands(head: bytes) -> tuple[bytes, ...]:

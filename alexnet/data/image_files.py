@@ -25,6 +25,7 @@ from alexnet.data.image_bytes import (
     brands,
     count_scans,
     pixel_limit,
+    webp_size,
     without_refused_chunks,
 )
 from alexnet.data.image_guard import read_guarded
@@ -142,6 +143,9 @@ def open_here(file: IO[bytes], max_pixels: int) -> Image.Image:
     if name == "PPM" and _is_netpbm(file):
         _refuse_large(size_of(file), max_pixels)
         file = quickly_readable(file)
+    if name == "WEBP":
+        file.seek(0)
+        _refuse_large(webp_size(file.read(30)), max_pixels)
     file.seek(0)
     image = _opened(Image.OPEN[name][0], file)
     _refuse_bombs(image, file, length, max_pixels)

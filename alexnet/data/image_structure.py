@@ -9,6 +9,8 @@ from outside, are read by `image_guard` in a process with limits. Nothing is ref
 import struct
 from typing import IO
 
+from alexnet.data.image_bytes import count_scans
+
 # In Pillow these call libraries that allocate what the compressed data says, whatever the header says.
 ALWAYS_GUARDED = ("TIFF", "AVIF", "HEIF")
 MOST_STEPS = 1000  # before the pixels; cameras and editors write some dozens
@@ -19,6 +21,12 @@ TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 RUN_LENGTHS = (1, 2)  # compressions of BMP that Pillow decodes in Python
 NO_LENGTH = frozenset({0x01, *range(0xD0, 0xDA)})
 START_OF_SCAN = 0xDA
+PROGRESSIVE = frozenset({0xC2, 0xC6})
+ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}  # decoded from no data at all as slowly as from much
+FILL = b"\xff" * 4096  # among pixels; the whole run is looked at again for each piece of a file that is read
+MOST_SCANS = 20  # each may visit every coefficient of the image; encoders write about ten
+# The lossless form of WebP, which is that of transparency too, may have 65,536 tables of codes, whatever the size.
+MANY_TABLES = (b"VP8L", b"ALPH", b"ANMF")
 
 
 def needs_guard(name: str, file: IO[bytes], length: int) -> bool:
@@ -36,6 +44,9 @@ def needs_guard(name: str, file: IO[bytes], length: int) -> bool:
         case "BMP":
             head = file.read(34)
             return len(head) == 34 and int.from_bytes(head[30:34], "little") in RUN_LENGTHS
+        case "WEBP":
+            content = file.read()
+            return any(kind in content for kind in MANY_TABLES)
         case "PPM":
             return file.read(2)[1:] not in (b"1", b"2", b"3", b"4", b"5", b"6")
     return False
@@ -63,9 +74,9 @@ def _most_steps(length: int) -> int:
 
 
 def _is_unusual_jpeg(file: IO[bytes], length: int) -> bool:
-    """Walks to the first scan, as Pillow does, counting markers, fill bytes and junk between them."""
+    """Walks to the first scan, as Pillow does, counting markers, fill bytes and junk between them; then the scans."""
     blocks: dict[bytes, bytes] = {}
-    position = 2
+    position, in_passes = 2, False
     for _ in range(MOST_STEPS):
         file.seek(position)
         mark = file.read(4)
@@ -74,8 +85,15 @@ def _is_unusual_jpeg(file: IO[bytes], length: int) -> bool:
         if mark[0] != 0xFF or mark[1] in (0, 0xFF) or mark[1] in NO_LENGTH:
             position += 1 if mark[0] != 0xFF or mark[1] == 0xFF else 2
             continue
+        if mark[1] in ARITHMETIC:
+            return True
+        in_passes |= mark[1] in PROGRESSIVE
         if mark[1] == START_OF_SCAN:
-            return any(tags_are_costly(block) for block in blocks.values())
+            if any(tags_are_costly(block) for block in blocks.values()):
+                return True
+            file.seek(0)
+            content = file.read()
+            return FILL in content or (in_passes and count_scans(content) > MOST_SCANS)
         size = int.from_bytes(mark[2:], "big")
         if mark[1] in (0xE1, 0xE2):
             content = file.read(size - 2) if size > 2 else b""

@@ -43,6 +43,7 @@ SPARE_FILES = 100  # descriptors for everything but connections
 BACKLOG = 128  # connections that may wait; asyncio accepts as many at once
 # A chunk of a body takes some lines; more than one in so many bytes is work without content.
 CHUNK_LINES, BYTES_PER_LINE = 500, 64
+CHUNKED = b"chunked"
 GONE = (errno.ENOTCONN, errno.EHOSTUNREACH, errno.ENETUNREACH)  # of a connection whose client is no longer there
 
 
@@ -110,6 +111,7 @@ def protocol(settings: Settings) -> type[H11Protocol]:
             self._phase: tuple[str, int] | None = None
             self._requests = 0
             self._chunked = False  # whether a body of the connection may come in chunks
+            self._seen, self._lines, self._bytes = b"", 0, 0  # the last bytes; what has come of the request
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(_Lingering(transport, settings.linger_seconds, self._uploading))  # type: ignore[arg-type]
@@ -123,8 +125,11 @@ def protocol(settings: Settings) -> type[H11Protocol]:
                 return
             if self._phase is None:
                 self._start_phase("headers", settings.header_seconds)
-            self._chunked = self._chunked or b"chunked" in data[:65536].lower()
-            if self._chunked and data.count(b"\r\n") > CHUNK_LINES + len(data) // BYTES_PER_LINE:
+            if not self._chunked:
+                seen = self._seen + data
+                self._chunked, self._seen = CHUNKED in seen.lower(), seen[1 - len(CHUNKED) :]
+            self._lines, self._bytes = self._lines + data.count(b"\r\n"), self._bytes + len(data)
+            if self._chunked and self._lines > CHUNK_LINES + self._bytes // BYTES_PER_LINE:
                 self._refuse(too_many_chunks())
                 return
             super().data_received(data)
@@ -132,7 +137,9 @@ def protocol(settings: Settings) -> type[H11Protocol]:
         def handle_events(self) -> None:
             cycle = self.cycle
             super().handle_events()
-            self._requests += self.cycle is not cycle
+            if self.cycle is not cycle:
+                self._requests, self._lines, self._bytes = self._requests + 1, 0, 0
+                self._chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
             state = self.conn.their_state
             if state is h11.SEND_BODY:
                 self._start_phase("body", settings.body_seconds)

@@ -12,6 +12,8 @@ test refuses rows that are older than the modules they measure.
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,11 +24,9 @@ from PIL import Image
 
 from alexnet.data.image_bytes import pixel_limit
 from alexnet.data.image_files import open_image
-from alexnet.data.images import read_image
 from alexnet.errors import DataError
 from alexnet.weights import pickles
 from harness import ROOT, image_bombs, request_bombs, weights_bombs
-from harness.measure_reading import cost_of
 from studies.robustness import costs, recording
 from studies.robustness.costs import in_a_process
 
@@ -38,7 +38,8 @@ MEASURED = {
     "image": (
         *("alexnet/data/image_bytes.py", "alexnet/data/image_files.py", "alexnet/data/image_structure.py"),
         *("alexnet/data/image_guard.py", "alexnet/data/guarded_decoding.py", "alexnet/data/image_room.py"),
-        *("alexnet/data/images.py", "alexnet/data/netpbm.py", "harness/image_bombs.py", "harness/measure_reading.py"),
+        *("alexnet/data/images.py", "alexnet/data/netpbm.py", "harness/image_bombs.py", "harness/coded_images.py"),
+        "harness/measure_reading.py",
     ),
     "weights": (
         *("alexnet/weights/read.py", "alexnet/weights/pickles.py", "alexnet/weights/pickle_opcodes.py"),
@@ -47,7 +48,7 @@ MEASURED = {
     ),
     "request": (
         *("alexnet/serving/server.py", "alexnet/serving/tarball.py", "alexnet/serving/json_body.py"),
-        *("alexnet/serving/access.py", "harness/request_bombs.py", COST),
+        *("alexnet/serving/access.py", "alexnet/data/folders.py", "harness/request_bombs.py", COST),
     ),
 }
 GROUPS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {  # what may be costly, and innocent twins
@@ -84,19 +85,29 @@ def rows() -> list[dict[str, Any]]:
 
 
 def measure_image(name: str, make: Callable[[], bytes], innocent: bool) -> None:
-    """Appends a row. The file is made in one process and read in another.
+    """Appends a row. The file is made in one process and read in another, which has imported nothing else.
 
     The memory of a process does not shrink, and one that it starts counts as at least as large as itself.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image"
         in_a_process(lambda: path.write_bytes(make()))
-        in_a_process(lambda: _append_image(name, path.read_bytes(), innocent))
-
-
-def _append_image(name: str, content: bytes, innocent: bool) -> None:
-    cost = cost_of(lambda: read_image(content))
-    append(name, innocent, bytes=len(content), **cost, pixels=declared(content), modules=fingerprint())
+        command = [sys.executable, "-m", "harness.measure_reading", "--once", str(path)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+        found = json.loads(done.stdout)
+        outcome = found["outcome"].replace(str(path), "image")
+        pixels = declared(path.read_bytes())
+        size = path.stat().st_size
+    append(
+        name,
+        innocent,
+        bytes=size,
+        outcome=outcome,
+        mb=found["mb"],
+        cpu=found["cpu"],
+        pixels=pixels,
+        modules=fingerprint(),
+    )
 
 
 def append(name: str, innocent: bool, **found: Any) -> None:

@@ -15,7 +15,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from alexnet.data import image_guard
+from alexnet.data import image_bytes, image_guard
 from alexnet.data.image_bytes import count_scans
 from alexnet.data.image_files import format_of, open_here, open_image
 from alexnet.data.image_room import ROOM, room_for
@@ -23,7 +23,20 @@ from alexnet.data.image_structure import needs_guard, tags_are_costly
 from alexnet.data.images import convert_image, orientation_of, prepare_image, read_image
 from alexnet.errors import DataError
 from harness import ROOT
-from harness.image_bombs import BOMBS, INNOCENT, costly_tags, gif, jpeg_repeating_scan, noise, png, tiff_tile
+from harness.coded_images import jpeg_head, jpeg_of_arithmetic_scans, jpeg_of_refinements, webp_of_tables
+from harness.image_bombs import (
+    BOMBS,
+    INNOCENT,
+    costly_tags,
+    gif,
+    jpeg,
+    jpeg_repeating_scan,
+    noise,
+    png,
+    riff,
+    tiff_tile,
+    webp_extended,
+)
 from harness.image_files import chunk, saved
 
 # One of each kind, the cheapest to make and to refuse; `studies/robustness/worst_cases.py` measures them all.
@@ -56,6 +69,13 @@ def test_a_file_made_to_be_costly_is_not(readings, name):
     assert reading["mb"] < MEGABYTES, reading
 
 
+def faded(width: int, height: int) -> Image.Image:
+    """Pixels of which the upper ones are transparent."""
+    image = noise(width, height).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize((width, height)))
+    return image
+
+
 def alone(content: bytes) -> np.ndarray:
     """The pixels as this process reads them, without limits."""
     image = open_here(io.BytesIO(content), 64_000_000)
@@ -73,7 +93,7 @@ def test_innocent_twins_give_the_same_pixels_with_and_without_limits(name):
     np.testing.assert_array_equal(read_image(content), alone(content))
 
 
-GUARDED = ("TIFF", "AVIF", "HEIF", "BMP: runs")
+GUARDED = ("TIFF", "AVIF", "HEIF", "BMP: runs", "WEBP: lossless", "WEBP: with alpha", "WEBP: empty")
 
 
 @pytest.mark.parametrize("name", INNOCENT)
@@ -235,12 +255,78 @@ def test_tags_that_share_their_bytes_are_costly(block, costly):
         ("GIF", lambda: gif(b"!\xfe\x01a\0" * 600)),
         ("JPEG", lambda: saved(noise(9, 9), "JPEG")[:2] + b"\xff\xef\0\2" * 1100 + saved(noise(9, 9), "JPEG")[2:]),
         ("JPEG", lambda: saved(noise(9, 9), "JPEG")[:2] + b"\xff" * 1100 + saved(noise(9, 9), "JPEG")[2:]),
+        ("JPEG", lambda: jpeg()[:-2] + b"\xff" * 5000 + b"\0\xff\xd9"),
+        ("JPEG", lambda: jpeg(progressive=True)[:-2] + b"\xff" * 5000 + b"\0\xff\xd9"),
+        ("JPEG", lambda: jpeg_of_refinements(64, 64, 17)),
+        ("JPEG", lambda: jpeg_of_arithmetic_scans(64, 64, 5)),
+        ("WEBP", lambda: riff((b"VP8L", webp_of_tables(64)))),
+        ("WEBP", lambda: webp_extended(0, (b"abcd", b"x"))),
+        ("WEBP", lambda: saved(faded(40, 30), "WEBP")),
+        ("WEBP", lambda: saved(noise(40, 30), "WEBP", save_all=True, append_images=[noise(40, 30).rotate(180)])),
     ],
 )
 def test_odd_but_small_files_are_read_behind_the_guard(kind, content):
     made = content()
     assert needs_guard(kind, io.BytesIO(made), len(made))
     np.testing.assert_array_equal(read_image(made), alone(made))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("JPEG", lambda: jpeg()[:-2] + b"\xff" * 500 + b"\0\xff\xd9"),
+        ("JPEG", lambda: jpeg_of_refinements(64, 64, 16)),
+        ("JPEG", lambda: jpeg(progressive=True)),
+        ("WEBP", lambda: saved(noise(40, 30), "WEBP")),
+        ("WEBP", lambda: saved(noise(40, 30), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0", icc_profile=bytes(3000))),
+    ],
+)
+def test_what_is_only_a_little_odd_is_read_without_another_process(kind, content):
+    made = content()
+    assert not needs_guard(kind, io.BytesIO(made), len(made))
+    np.testing.assert_array_equal(read_image(made), alone(made))
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+@pytest.mark.parametrize(("count", "unpacked"), [(3, 3), (40, 40), (64, 64), (65, 0), (300, 0)])
+def test_texts_that_are_left_out_are_not_unpacked(monkeypatch, kind, count, unpacked):
+    seen = []
+    real = image_bytes._is_long
+    monkeypatch.setattr(image_bytes, "_is_long", lambda *chunk: seen.append(chunk) or real(*chunk))
+    packed = b"a\0\1\0\0\0" if kind == b"iTXt" else b"a\0\0"
+    one = chunk(kind, packed + zlib.compress(bytes((1 << 20) - 100), 9))
+    content = png(one * (count // 2), one * (count - count // 2))
+    left = image_bytes.without_refused_chunks(io.BytesIO(content)).getvalue()
+    assert (len(seen), left.count(kind)) == (unpacked, unpacked)
+    assert read_image(content).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("side", [1, 16, 300])
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 80}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}])
+def test_the_size_of_a_webp_is_read_before_its_reader_reserves_it(side, options):
+    content = saved(noise(side, 2 * side + 1), "WEBP", **options)
+    assert image_bytes.webp_size(content[:30]) == (side, 2 * side + 1)
+    assert image_bytes.webp_size(saved(noise(9, 9), "PNG")[:30]) == (0, 0)
+    with pytest.raises(DataError) as caught:
+        read_image(content, side * (2 * side + 1) - 1)
+    assert caught.value.code == "E305" if side > 1 else True
+
+
+@pytest.mark.parametrize("start_of_frame", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_every_arithmetic_coding_is_read_behind_the_guard(start_of_frame):
+    made = jpeg_head(start_of_frame, 16, 16)
+    assert needs_guard("JPEG", io.BytesIO(made), len(made))
+
+
+def test_a_jpeg_beyond_the_limit_is_reduced_behind_the_guard_too():
+    content = saved(noise(600, 400), "JPEG")
+    odd = content[:2] + b"\xff" * 1100 + content[2:]
+    assert needs_guard("JPEG", io.BytesIO(odd), len(odd))
+    assert read_image(odd, 600 * 400).shape == (400, 600, 3)
+    np.testing.assert_array_equal(read_image(odd, 100_000), read_image(content, 100_000))
+    assert read_image(odd, 100_000).shape == (200, 300, 3)
+    with pytest.raises(DataError, match="more than the limit of 200,000"):
+        read_image(odd, 50_000)
 
 
 @pytest.mark.parametrize("kind", ["eXIf", "zTXt"])

@@ -1,16 +1,21 @@
 """What slows a service down is bounded: slow readers, small pieces, many connections, long names, old indexes."""
 
 import asyncio
+import json
 import logging
 import resource
+from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
+from alexnet.data.folders import without_foreign
 from alexnet.errors import DataError
 from alexnet.interpret.similar import LiveIndex
 from alexnet.serving import server
 from alexnet.serving.access import _bearer
+from alexnet.serving.json_body import image_in
 from alexnet.serving.settings import Settings
 from alexnet.serving.tarball import MAX_NAME, read_archive
 
@@ -91,6 +96,7 @@ def chunks(body: bytes, size: int) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
 
 
+POST = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 70000\r\n\r\n"
 HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -100,6 +106,13 @@ HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chun
         ([HEAD + chunks(bytes(20_000), 1)], True),
         ([HEAD, chunks(bytes(20_000), 1)], True),
         ([HEAD, chunks(bytes(20_000), 8)], True),
+        ([HEAD[:-9], HEAD[-9:], chunks(bytes(20_000), 1)], True),
+        ([*(HEAD[i : i + 1] for i in range(len(HEAD))), chunks(bytes(20_000), 1)], True),
+        ([HEAD.replace(b"chunked", b"CHUNKED"), chunks(bytes(20_000), 1)], True),
+        ([POST + bytes(70_000) + HEAD, chunks(bytes(20_000), 1)], True),
+        ([HEAD, chunks(bytes(200), 1), chunks(bytes(200), 1)], True),
+        ([HEAD, chunks(bytes(100), 1), chunks(bytes(100), 1)], False),
+        ([POST, b"a\r\n" * 20_000], False),
         ([HEAD, chunks(bytes(100), 1)], False),
         ([HEAD, chunks(bytes(60_000), 4096)], False),
         ([HEAD, chunks(bytes(60_000), 256)], False),
@@ -111,12 +124,70 @@ def test_a_body_in_pieces_of_a_byte_is_refused(monkeypatch, data, refused):
     refusals, passed = [], []
     monkeypatch.setattr(server.H11Protocol, "data_received", lambda self, data: passed.append(data))
     protocol = made.__new__(made)
-    protocol.__dict__.update(transport=Transport(0, 0), _phase=("body", 0), _chunked=False)
+    protocol.__dict__.update(
+        transport=Transport(0, 0), _phase=("body", 0), _chunked=False, _seen=b"", _lines=0, _bytes=0
+    )
     protocol._refuse = refusals.append
     for each in data:
         protocol.data_received(each)
     assert [each.code for each in refusals] == (["E376"] if refused else [])
     assert len(passed) + len(refusals) == len(data)
+
+
+def test_names_of_many_parts_are_walked_once():
+    """In an archive, in a list of paths, and beside folders that are left out."""
+    deep = "/".join("a" * 30_000)
+    archive = tar_entry(b"long", f"{deep}/1.png".encode(), b"L") + tar_entry(b"x", b"1") + tar_entry(b"b.png", b"2")
+    assert [content for _, content in read_archive(archive + bytes(1024), 10).files] == [b"1", b"2"]
+    own = [f"{deep}/run/{name}" for name in ("recipe.json", "classes.json", "c/1.png")]
+    used, notes = without_foreign([f"{deep}/1.png", *own, "run/recipe.json", "run/1.png"], Path("photos"))
+    assert used == [f"{deep}/1.png", "run/recipe.json", "run/1.png"]
+    assert len(notes) == 1
+
+
+VALUES = {
+    "an image": ('{"image": "iVBORw0KGgo="}', True),
+    "an image in lines": ('{"image": "iVBO\r\n Rw0K\n Ggo="}', True),
+    "a data: URL": ('{"image": "data:image/png;base64,iVBORw0KGgo="}', True),
+    "a hundred names": (json.dumps({f"a{i}": 0 for i in range(100)}), False),
+    "lists": ("[" + "[]," * 2_000_000 + "0]", False),
+    "objects": ("[" + "{}," * 2_000_000 + "0]", False),
+    "texts": ("[" + '"a",' * 2_000_000 + "0]", False),
+    "one name again and again": ("{" + '"a":0,' * 1_000_000 + '"a":0}', False),
+    "lists in lists": ("[" * 2_000_000, False),
+    "objects in objects": ('{"a":' * 2_000_000, False),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_json_of_many_values_is_refused_before_it_is_read(monkeypatch, name):
+    text, read = VALUES[name]
+    values = []
+    real = json.loads
+    monkeypatch.setattr(json, "loads", lambda content, **options: values.append(content) or real(content, **options))
+    if read:
+        assert image_in(text.encode()) == b"\x89PNG\r\n\x1a\n"
+        return
+    with pytest.raises(DataError) as caught:
+        image_in(text.encode())
+    assert caught.value.code == "E358"
+    assert all(len(content) < 10_000 for content in values)
+
+
+@pytest.mark.parametrize(
+    "text", ["%41" * 60_000, "a%", "a%4", "%%41", "%4%41%", "%zz", "a" * 65_534 + "%41" * 9, "%" * 99_999]
+)
+@pytest.mark.parametrize("before", range(4))
+def test_bytes_of_an_address_are_those_of_the_library(text, before):
+    text = "x" * before + text
+    assert image_in(b"data:," + text.encode()) == unquote_to_bytes(text)
+
+
+def test_base64_of_many_blanks_is_read():
+    assert image_in(b"data:;base64," + b"A A\tA\r\nA " * 100_000) == bytes(300_000)
+    for wrong in ("AAA\u00a0A", "AAAA=A", "A"):
+        with pytest.raises(DataError):
+            image_in(json.dumps({"image": wrong}).encode())
 
 
 def tar_entry(name: bytes, content: bytes, kind: bytes = b"0") -> bytes:
