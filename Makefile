@@ -25,19 +25,21 @@ FEW := tests/cli/test_missing_arguments.py tests/cli/test_verbs.py::test_a_mista
 	tests/recipes/test_recipe.py tests/recipes/test_field_notes.py tests/storage tests/data/test_images.py \
 	tests/data/test_innocent_images.py tests/serving/test_requests.py tests/project/test_errors.py
 
-.PHONY: demo test test-fast test-dependencies test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
+.PHONY: demo test test-fast test-few test-dependencies test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
-test: .venv/.dev .venv-few/.dev  ## everything that needs no GPU; then some as if there was no numba, and with lowest versions
+test: .venv/.dev  ## everything that needs no GPU; then the fast part of kernels and models, as if there was no numba
 	$(BIN)/pytest $(PARALLEL)
 	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
-	ALEXNET_TESTS_WITHOUT=numba .venv-few/bin/python -m pytest $(PARALLEL) $(FAST) $(FEW) -W ignore::DeprecationWarning
 
 test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
 	$(BIN)/pytest $(PARALLEL) $(FAST)
+
+test-few: .venv-few/.dev  ## some quick tests with the lowest versions of the few packages that differ most
+	ALEXNET_TESTS_WITHOUT=numba .venv-few/bin/python -m pytest $(PARALLEL) $(FAST) $(FEW) -W ignore::DeprecationWarning
 
 test-dependencies: .venv-dependencies/.dev  ## the fast tests of what hangs on packages, with their lowest versions; torch is that of .venv
 	ALEXNET_TESTS_WITHOUT=numba .venv-dependencies/bin/python -m pytest $(PARALLEL) $(FAST) $(DEPENDENT) -W ignore::DeprecationWarning
