@@ -835,16 +835,22 @@ def run_that_is_gone(s: Scene) -> object:
     return models.reload()
 
 
-def guarded_image(name: str, value: object) -> Callable[[Scene], object]:
+def guarded_image(name: str, value: object, **more: object) -> Callable[[Scene], object]:
     """A TIFF, which another process decodes, while a part of `image_guard` is not what it is."""
 
     def read(scene: Scene) -> object:
-        scene.get("monkeypatch").setattr(image_guard, name, value)
+        for part, other in {name: value, **more}.items():
+            scene.get("monkeypatch").setattr(image_guard, part, other)
         buffer = io.BytesIO()
         Image.new("L", (4, 4)).save(buffer, "TIFF")
         return read_image(scene.file("a.tif", buffer.getvalue()))
 
     return read
+
+
+def waiting(process: subprocess.Popen[bytes], *_arguments: object) -> None:
+    process.wait()
+    raise EOFError
 
 
 def dying(process: subprocess.Popen[bytes], _reply: object) -> None:
@@ -1089,7 +1095,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E370", labeled(b"filename,label\n7.jpg,cat\n")),
     ("E371", labeled(b"filename,label\n1.jpg,cat\n1.jpg,dog\n")),
     ("E372", lambda s: s.cli("train", prepared_small(s), "--labels", s.file("labels.csv", b""))),
-    ("E373", guarded_image("CLOCK_SECONDS", 0)),
+    ("E373", guarded_image("CLOCK_SECONDS", 0, _asked=waiting)),
     ("E374", guarded_image("_pixels", dying)),
     ("E375", told_by_main(errno.EACCES)),
     ("E376", lambda s: too_many_chunks()),
