@@ -251,7 +251,12 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers what has been received, then finishes; at once after a second Ctrl-C."""
-        await super().shutdown(sockets)
+        stopping = asyncio.create_task(super().shutdown(sockets))
+        while not (await asyncio.wait({stopping}, timeout=0.2))[0]:
+            if self.force_exit:  # from Python 3.12 on asyncio itself waits until no client is connected
+                stopping.cancel()
+        if not stopping.cancelled():
+            await stopping
         if not self.force_exit:
             await asyncio.get_running_loop().run_in_executor(None, self._finish)
 
