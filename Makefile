@@ -19,7 +19,6 @@ FAST := -m "not slow"
 LOOPED := tests/kernels tests/models
 # What hangs on packages besides torch and numba: the command line, files, images, records, pages, the service.
 DEPENDENT := tests/cli tests/storage tests/recipes tests/data tests/weights tests/serving tests/language tests/report
-
 # Of them what is quick and tells versions apart, with the few packages of harness/lowest_versions.py.
 FEW := tests/cli/test_missing_arguments.py tests/cli/test_verbs.py::test_a_mistake_gets_one_clear_message tests/language \
 	tests/recipes/test_recipe.py tests/recipes/test_field_notes.py tests/storage tests/data/test_images.py \

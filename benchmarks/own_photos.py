@@ -178,7 +178,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             only = int((a & ~b).sum()), int((b & ~a).sum())
             contest = f"{only[0]} : {only[1]}, p = {mcnemar(*only):.2g}"
         cells = map(cell, (OURS, CUES, RESNET, ALEXNET))
-        lines.append((f"{key[0]} ({first['images']}, {first['split']})", f"{key[1]:g}", *cells, contest))
+        spent = [row["processor_minutes"] for row in own if row["who"] == OURS]
+        minutes = f"{key[1]:g}; ours took {min(spent):.1f} to {max(spent):.1f}"
+        lines.append((f"{key[0]} ({first['images']}, {first['split']})", minutes, *cells, contest))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

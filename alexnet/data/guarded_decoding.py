@@ -99,8 +99,9 @@ def _opened(path: str | None, content: bytes) -> Iterator[tuple[IO[bytes], int]]
 
 def _reserved(file: IO[bytes], max_pixels: int) -> int:
     """What the reader of a WebP takes already when it reads the header: two images of its size."""
-    width, height = webp_size(file.read(30)) if file.read(4) == b"RIFF" and file.seek(0) == 0 else (0, 0)
+    head = file.read(30)
     file.seek(0)
+    width, height = webp_size(head) if head[:4] == b"RIFF" else (0, 0)
     return 8 * min(width * height, max_pixels)
 
 

@@ -252,7 +252,7 @@ found. Written by `make figures` from `results/*.jsonl`; do not edit.
 ## The ingredients
 
 Each line takes one ingredient out of a network with all of them, and says how many points of top-1 error that adds: on
-all of CIFAR-10, 50,000 training and 10,000 test images, one center view, the network of 2012 a quarter as wide. What
+all of CIFAR-10, 50,000 training and 10,000 test images, one center view, the network of 2012 an eighth as wide. What
 was asked, how many runs it takes and when they end was written down before the first of them:
 [the plan](../studies/PLAN.md). Runs are those of the arm / of the base. Intervals count chance in the seeds and in the
 test images. Figures of 2012 are of ImageNet, and of pairs of nets that differ in more than the ingredient.

@@ -13,6 +13,7 @@ About four minutes of one core for a run of 6 epochs; about 130 runs, if seeds d
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alexnet.experiments import results
 from alexnet.experiments.distributions import student_t
@@ -36,8 +37,8 @@ LEAST_ROUNDS, MOST_ROUNDS, MORE_ROUNDS = 6, 30, 2
 BASE_RUNS = 4  # for each run of an arm
 FIRST_AIM, AIM = 0.005, 0.006  # half-widths: by the pilot, and when an arm is done
 CHOICE = "choice"  # begins the names of rows that no test uses
-# conv1 with a stride, as in 2012; on images of this size both kinds of pooling leave maps of 8, 4 and 2
-COARSE = ("prepare_size=40", "model.crop_size=32", "model.conv1_stride=2", "batch_size=128")
+# an eighth as wide as in 2012: what two cores can carry out; each unit sums fewer products, so weights begin larger
+NARROW = ("model.width=0.125", "model.init_scale=2.8", "batch_size=128")
 
 ARMS: Mapping[str, tuple[str, ...]] = {
     "tanh": ("model.activation=tanh",),
@@ -101,10 +102,10 @@ def best_rate(errors: Mapping[float, float]) -> float:
 
 def search_job(options: Options, activation: str, rate: float) -> Job:
     """A short run that tries a rate."""
-    changes = (*COARSE, *shape(SEARCH_EPOCHS), f"model.activation={activation}", f"optim.lr={rate:g}")
+    changes = (*shape(SEARCH_EPOCHS), f"model.activation={activation}", f"optim.lr={rate:g}")
     variant = f"{CHOICE}: {activation} at {rate:g}"
     changes = (*changes, f"evaluate_every={SEARCH_EPOCHS}")
-    return options.job(_choosing(options), RECIPE, variant, changes, CHOICE_SEED, views=(1,))
+    return _job(options, _choosing(options), variant, changes, CHOICE_SEED, views=(1,))
 
 
 def search(options: Options, activation: str) -> tuple[list[Job], float | None]:
@@ -125,6 +126,10 @@ def final_error(row: Row) -> float:
     return error
 
 
+def _job(options: Options, data: str, variant: str, changes: Sequence[str], seed: int, **more: Any) -> Job:
+    return options.job(data, RECIPE, variant, (*NARROW, *changes), seed, **more)
+
+
 def _choosing(options: Options) -> str:
     return study.held_back(options.folders[0], LAST)
 
@@ -134,9 +139,9 @@ def _choosing(options: Options) -> str:
 
 def pilot_job(options: Options, rate: float, epochs: int, number: int) -> Job:
     """A run of the base that is looked at after every epoch."""
-    changes = (*COARSE, *shape(epochs), f"optim.lr={rate:g}", "evaluate_every=1")
+    changes = (*shape(epochs), f"optim.lr={rate:g}", "evaluate_every=1")
     variant = f"{CHOICE}: {epochs} epochs"
-    return options.job(_choosing(options), RECIPE, variant, changes, CHOICE_SEED + number, views=(1,))
+    return _job(options, _choosing(options), variant, changes, CHOICE_SEED + number, views=(1,))
 
 
 def still_falls(rows: Sequence[Row], epochs: int) -> bool:
@@ -177,8 +182,8 @@ def first_rounds(spread: float) -> int:
 def final_job(options: Options, arm: str, seed: int, rates: Mapping[str, float], epochs: int) -> Job:
     """A run of the family, on all training images; the test images are looked at once, at its end."""
     rate = f"optim.lr={rates[activation_of(arm)]:g}"
-    changes = (*COARSE, *shape(epochs), rate, f"evaluate_every={epochs}", *ARMS.get(arm, ()))
-    return options.job(options.folders[0], RECIPE, arm, changes, seed)
+    changes = (*shape(epochs), rate, f"evaluate_every={epochs}", *ARMS.get(arm, ()))
+    return _job(options, options.folders[0], arm, changes, seed)
 
 
 def compared(rows: Sequence[Row], arm: str, rounds: int) -> Estimate | None:

@@ -44,6 +44,7 @@ MEASURED = {
     "weights": (
         *("alexnet/weights/read.py", "alexnet/weights/pickles.py", "alexnet/weights/pickle_opcodes.py"),
         *("alexnet/weights/protobuf.py", "alexnet/weights/onnx.py", "alexnet/weights/onnx_graph.py"),
+        *("alexnet/weights/onnx_size.py", "alexnet/weights/identify.py"),
         *("alexnet/weights/caffe.py", "harness/weights_bombs.py", COST),
     ),
     "request": (

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from alexnet.experiments import answers
+from alexnet.models.build import outline
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override, to_json
 from harness import ROOT
@@ -20,9 +21,11 @@ def test_the_arms_are_those_of_the_plan_and_each_is_another_network():
     rows = re.findall(r"^\| ([a-z0-9, -]+) \| ", PLAN, re.M)
     names = [name for row in rows if row not in ("arm", "---") for name in row.split(", ")]
     assert names == list(evidence.ARMS)
-    base = override(find_recipe(evidence.RECIPE), (*evidence.COARSE, *evidence.shape(6)))
+    base = override(find_recipe(evidence.RECIPE), (*evidence.NARROW, *evidence.shape(6)))
     recipes = [override(base, changes) for changes in evidence.ARMS.values()]
     assert len({to_json(recipe) for recipe in [base, *recipes]}) == 15
+    for recipe in recipes:
+        outline(recipe.model)  # raises where maps are too small for it
     for number in (
         "0.3 points",
         "0.6 points",
@@ -30,7 +33,7 @@ def test_the_arms_are_those_of_the_plan_and_each_is_another_network():
         "n >= 6",
         "30 at most",
         "6, 8, 11, 15, 20",
-        *evidence.COARSE,
+        *evidence.NARROW,
     ):
         assert number in PLAN
 
@@ -140,3 +143,18 @@ def test_the_images_that_choose_are_the_last_of_each_class(photos, tmp_path):
     assert sorted(p.name for p in (out / "val/red").iterdir()) == every[-2:]
     assert sorted(p.name for p in (out / "train/red").iterdir()) == every[:-2]
     assert study.held_back(str(tmp_path / "set"), 2) == str(out)
+
+
+def test_every_run_is_of_the_network_of_the_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "held_back", lambda folder, last: folder)
+    options = study.Options("trial", (str(tmp_path),), 1, (), 1, tmp_path / "rows.jsonl", tmp_path)
+    made = [
+        evidence.search_job(options, "tanh", 0.01),
+        evidence.pilot_job(options, 0.01, 6, 0),
+        *(evidence.final_job(options, arm, 0, {"relu": 0.01, "tanh": 0.03}, 6) for arm in ("base", *evidence.ARMS)),
+    ]
+    for job in made:
+        recipe = override(find_recipe(job.base), job.changes)
+        assert (recipe.batch_size, recipe.model.init_scale, recipe.prepare_size) == (128, 2.8, 32)
+        assert recipe.model.width == 0.125
+        assert recipe.model.crop_size == 24
