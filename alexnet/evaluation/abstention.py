@@ -98,7 +98,9 @@ def _holds(count: int, wrong: int, precision: float, error: float) -> bool:
 
 
 def binomial_tail(count: int, most: int, share: float) -> float:
-    """The probability of at most `most` successes of `count`, each with probability `share` in (0, 1)."""
+    """The probability of at most `most` successes of `count`, each with probability `share` in (0, 1]."""
+    if share == 1:
+        return float(most >= count)
     total = math.lgamma(count + 1)
     odds, miss = math.log(share), math.log1p(-share)
     terms = [
@@ -118,7 +120,7 @@ def set_threshold(true_class: NDArray[np.float64], coverage: float) -> float:
         true_class: the probability of the true class of each image (N,).
     """
     # 20 x 0.95 is 19.000000000000004 or 18.999999999999996 in floating point, and must be 19.
-    rank = math.ceil(round((len(true_class) + 1) * coverage, 9))
+    rank = max(math.ceil(round((len(true_class) + 1) * coverage, 9)), 1)
     if rank > len(true_class):
         return 0.0
     return float(np.sort(true_class)[::-1][rank - 1])

@@ -31,11 +31,19 @@ def answers(count: int, seed: int, classes: int = 5, signal: float = 3.0) -> tup
 
 
 @pytest.mark.parametrize(("count", "most", "share"), [(1, 0, 0.5), (59, 0, 0.05), (340, 9, 0.05), (5000, 200, 0.05)])
-@pytest.mark.parametrize("other", [0.001, 0.3, 0.99])
+@pytest.mark.parametrize("other", [0.001, 0.3, 0.99, 1.0])
 def test_the_binomial_tail_is_that_of_scipy(count, most, share, other):
     for probability in (share, other):
         expected = stats.binom.cdf(most, count, probability)
         assert binomial_tail(count, most, probability) == pytest.approx(expected, rel=1e-8, abs=1e-300)
+
+
+def test_the_smallest_precision_is_what_one_right_answer_in_two_has():
+    """1 - 5e-324 is 1 in floating point: whoever asks for it gets an answer, and not where nothing is right."""
+    sure = np.array([0.9, 0.8])
+    for least in (5e-324, 1e-17, 1e-12):
+        assert precision_threshold(sure, np.array([True, False]), least).sure(0.95)
+        assert not precision_threshold(sure, np.array([False, False]), least).sure(0.95)
 
 
 def test_how_many_images_a_promise_takes():
@@ -114,7 +122,16 @@ def test_sets_hold_the_class_as_often_as_was_asked_for_and_little_more(count, co
 
 @pytest.mark.parametrize(
     ("count", "coverage", "rank"),
-    [(9, 0.9, 9), (19, 0.95, 19), (8, 0.9, None), (99, 0.5, 50), (1, 0.5, 1), (0, 0.5, None)],
+    [
+        (9, 0.9, 9),
+        (19, 0.95, 19),
+        (8, 0.9, None),
+        (99, 0.5, 50),
+        (1, 0.5, 1),
+        (0, 0.5, None),
+        (9, 1e-12, 1),
+        (0, 1e-12, None),
+    ],
 )
 def test_the_rank_of_the_set_threshold(count, coverage, rank):
     """ceil((N + 1) coverage), counted from the largest; too few images ask for all classes."""
