@@ -17,6 +17,7 @@ from alexnet.errors import UsageError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.fitting import (
     FEW_OF_A_CLASS,
+    LOOKS,
     PATIENCE,
     Candidate,
     Decision,
@@ -33,7 +34,7 @@ from alexnet.recipes.recipe import Recipe, differences, with_fields
 from alexnet.runs.run import RunFolder, sealing
 from alexnet.storage.files import write_file
 from alexnet.text import duration
-from alexnet.training.pace import FORWARD, evaluation_images, seconds_at, seconds_per_image
+from alexnet.training.pace import FORWARD, looks, seconds_at, seconds_per_image
 from alexnet.training.search import COST, declared_settings, search
 from alexnet.weights.published import describe_published
 
@@ -156,39 +157,38 @@ class Fitting:
         def settled(candidate: Candidate) -> Recipe:
             return apply(recipe, [Decision("time", "", candidate.fields())], self.given)[0]
 
-        known: dict[Recipe, float] = {}  # of those that differ, where width or crops are given
+        known: dict[Recipe, tuple[float, float]] = {}  # of those that differ, where width or crops are given
 
-        def seconds(candidate: Candidate, *, exact: bool = False) -> float:
-            """Of one epoch with its share of the validation."""
+        def seconds(candidate: Candidate, *, exact: bool = False) -> tuple[float, float]:
+            """Of one epoch, and of all that images are only asked in a run and after it."""
             if not self.measures or "epochs" in self.given:
-                return total / most  # so that nothing is measured, and the first fits
+                return total / most, 0.0  # so that nothing is measured, and the first fits
             one = settled(candidate)
             if one not in known or exact:
                 known[one] = measured(one, exact)
             return known[one]
 
-        def measured(one: Recipe, exact: bool) -> float:
+        def measured(one: Recipe, exact: bool) -> tuple[float, float]:
             progress("measuring how fast this machine is", 0, 1)
+            sizes = [size for _, size in one.growing_crops] or [one.model.crop_size]
+            area = sum(share * size**2 for share, size in zip(_shares(one.growing_crops) or [1.0], sizes, strict=True))
             if exact:
                 each = seconds_per_image(one, prepared, device)
             else:
-                sizes = [size for _, size in one.growing_crops] or [one.model.crop_size]
-                area = sum(
-                    share * size**2 for share, size in zip(_shares(one.growing_crops) or [1.0], sizes, strict=True)
-                )
                 each = seconds_at(one, prepared, device, sizes[0]) * area / sizes[0] ** 2
             progress("measuring how fast this machine is", 1, 1)
-            asked = evaluation_images(prepared, 16, 1, views=2 if one.augment.flip else 1) * FORWARD / most
-            return each * (facts.images + asked)
+            look = FORWARD * each * one.model.crop_size**2 / area  # at one image
+            asked = looks(prepared, LOOKS, views=2 if one.augment.flip else 1)
+            return each * facts.images, look * asked
 
         def left() -> float:
-            return max(total - (time.monotonic() - self.began), LEAST_SECONDS)
+            return total - (time.monotonic() - self.began)
 
         candidate, epochs, each = choose_candidate(facts.images, recipe.prepare_size, left(), seconds, most=most)
         if self.measures and "epochs" not in self.given:
-            each = seconds(candidate, exact=True)
+            each, asking = seconds(candidate, exact=True)
             share = 1 + COST if self.tries else 1.0  # of a run with its search
-            epochs = max(1, min(most, int(left() / each / share)))
+            epochs = max(1, min(most, int(max(left() - asking, LEAST_SECONDS) / each / share)))
         fields = {**candidate.fields(), "epochs": epochs}
         one = settled(candidate)
         crops = ", ".join(str(size) for _, size in one.growing_crops) or str(one.model.crop_size)

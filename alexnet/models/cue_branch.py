@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 SIDE = 64  # pixels of the squares that are described
 LEVELS = 8  # of each color channel
+FEW = 4  # images whose pairs of shares, a megabyte each, stay in a processor's cache
 GRID, CELLS, ORIENTATIONS = 32, 8, 9  # pixels of the gray square, cells a side, directions
 CLIP = 0.2
 SMALL = 1e-2  # a gradient of a tenth of a gray level, squared
@@ -34,12 +35,18 @@ def square(pixels: Tensor) -> Tensor:
 
 def color_features(squares: Tensor) -> Tensor:
     """Square roots of a color histogram: (N, 3, 64, 64) to (N, 512). Each pixel is shared among neighboring cells."""
-    centers = torch.arange(LEVELS, device=squares.device, dtype=squares.dtype)
+    if torch.compiler.is_compiling():  # one graph for any number of images
+        return _color_features(squares)
+    return torch.cat([_color_features(few) for few in torch.split(squares, FEW)])
+
+
+def _color_features(squares: Tensor) -> Tensor:
+    centers = torch.arange(LEVELS, device=squares.device, dtype=squares.dtype).unsqueeze(-1)
     level = (squares.flatten(2) * (LEVELS / 256) - 0.5).clamp(0, LEVELS - 1)
-    shares = (1 - (level.unsqueeze(-1) - centers).abs()).clamp(min=0)  # (N, 3, pixels, 8)
+    shares = (1 - (level.unsqueeze(2) - centers).abs()).clamp(min=0)  # (N, 3, 8, pixels): loops run along the pixels
     red, green, blue = shares.unbind(1)
-    pairs = (green.unsqueeze(-1) * blue.unsqueeze(-2)).flatten(2)  # (N, pixels, 64)
-    histogram = torch.matmul(red.transpose(1, 2), pairs).flatten(1) / level.shape[-1]
+    pairs = (green.unsqueeze(2) * blue.unsqueeze(1)).flatten(1, 2)  # (N, 64, pixels)
+    histogram = torch.matmul(red, pairs.transpose(1, 2)).flatten(1) / level.shape[-1]
     return (histogram + EMPTY).sqrt()
 
 

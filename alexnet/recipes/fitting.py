@@ -212,14 +212,14 @@ def choose_candidate(
     images: int,
     prepare_size: int,
     seconds: float,
-    cost: Callable[[Candidate], float],
+    cost: Callable[[Candidate], tuple[float, float]],
     *,
     most: int,
 ) -> tuple[Candidate, int, float]:
     """Chooses the widest network that has epochs enough within some seconds; of none, the one that has most.
 
     Args:
-        cost: seconds of one epoch.
+        cost: seconds of one epoch, and of all that is asked of a network in a run and after it.
         most: epochs that are wanted at most.
 
     Returns:
@@ -228,8 +228,8 @@ def choose_candidate(
     wanted = ENOUGH * wanted_epochs(images)
     found: tuple[Candidate, int, float] | None = None
     for candidate in candidates(prepare_size):
-        each = cost(candidate)
-        epochs = max(1, min(most, int(seconds / each)))
+        each, asked = cost(candidate)
+        epochs = max(1, min(most, int((seconds - asked) / each)))
         if found is None or each < found[2]:
             found = candidate, epochs, each
         if epochs >= min(wanted, most):
