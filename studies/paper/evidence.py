@@ -40,8 +40,15 @@ CHOICE = "choice"  # begins the names of rows that no test uses
 # an eighth as wide as in 2012: what two cores can carry out; each unit sums fewer products, so weights begin larger
 NARROW = ("model.width=0.125", "model.init_scale=2.8", "batch_size=128")
 
+RELU, TANH = "relu", "tanh, biases 0"
+# The biases of 1 give ReLUs positive inputs (section 5 of the paper); a tanh has little slope there.
+ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
+    RELU: ("model.activation=relu",),
+    TANH: ("model.activation=tanh", "model.bias=0"),
+}
+
 ARMS: Mapping[str, tuple[str, ...]] = {
-    "tanh": ("model.activation=tanh",),
+    "tanh": ACTIVATIONS[TANH],
     "no-lrn": ("model.norm=none",),
     "plain-pooling": ("model.pooling=plain",),
     "half-net": ("model.towers=1", "model.channels=[48,128,192,192,256]"),
@@ -75,7 +82,7 @@ def drops(epochs: int) -> tuple[int, int]:
 
 def activation_of(arm: str) -> str:
     """The activation of an arm."""
-    return "tanh" if arm == "tanh" else "relu"
+    return TANH if arm == "tanh" else RELU
 
 
 # Learning rates
@@ -102,7 +109,7 @@ def best_rate(errors: Mapping[float, float]) -> float:
 
 def search_job(options: Options, activation: str, rate: float) -> Job:
     """A short run that tries a rate."""
-    changes = (*shape(SEARCH_EPOCHS), f"model.activation={activation}", f"optim.lr={rate:g}")
+    changes = (*shape(SEARCH_EPOCHS), *ACTIVATIONS[activation], f"optim.lr={rate:g}")
     variant = f"{CHOICE}: {activation} at {rate:g}"
     changes = (*changes, f"evaluate_every={SEARCH_EPOCHS}")
     return _job(options, _choosing(options), variant, changes, CHOICE_SEED, views=(1,))
@@ -232,14 +239,14 @@ def in_rounds(rounds: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def next_runs(options: Options) -> list[Job]:
     """The runs of the first stage of the plan that is not done."""
-    searches = {activation: search(options, activation) for activation in ("relu", "tanh")}
+    searches = {activation: search(options, activation) for activation in ACTIVATIONS}
     rates = {activation: rate for activation, (_, rate) in searches.items() if rate is not None}
     if len(rates) < len(searches):
         return [job for jobs, _ in searches.values() for job in jobs]
-    jobs, epochs = lengths(options, rates["relu"])
+    jobs, epochs = lengths(options, rates[RELU])
     if epochs is None:
         return jobs
-    pilots = [pilot_job(options, rates["relu"], epochs, number) for number in range(PILOTS)]
+    pilots = [pilot_job(options, rates[RELU], epochs, number) for number in range(PILOTS)]
     found = options.done(pilots)
     if len(found) < len(pilots):
         return pilots

@@ -149,9 +149,12 @@ def test_every_run_is_of_the_network_of_the_plan(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "held_back", lambda folder, last: folder)
     options = study.Options("trial", (str(tmp_path),), 1, (), 1, tmp_path / "rows.jsonl", tmp_path)
     made = [
-        evidence.search_job(options, "tanh", 0.01),
+        evidence.search_job(options, evidence.TANH, 0.01),
         evidence.pilot_job(options, 0.01, 6, 0),
-        *(evidence.final_job(options, arm, 0, {"relu": 0.01, "tanh": 0.03}, 6) for arm in ("base", *evidence.ARMS)),
+        *(
+            evidence.final_job(options, arm, 0, {evidence.RELU: 0.01, evidence.TANH: 0.03}, 6)
+            for arm in ("base", *evidence.ARMS)
+        ),
     ]
     for job in made:
         recipe = override(find_recipe(job.base), job.changes)
