@@ -33,8 +33,9 @@ def test_the_figures_are_those_of_the_rows():
 
 
 def test_no_row_names_a_place_on_a_machine():
+    packed = re.compile(rf'"{answers.WRONG}": "[A-Za-z0-9+/=]*"')  # bits of images, which may begin with a slash
     for path in (ROOT / "results").glob("*.jsonl"):
-        assert '"/' not in path.read_text(), path  # no value is an absolute path
+        assert '"/' not in packed.sub("", path.read_text()), path  # no value is an absolute path
 
 
 def race_rows(**epochs: tuple[int, ...]):
