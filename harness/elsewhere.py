@@ -30,6 +30,7 @@ from alexnet.data.dataset import Prepared, Split
 from alexnet.data.shards import Shard
 from alexnet.evaluation.classifier import Classifier, predict_probabilities
 from alexnet.interpret.attribution import METHODS, explain
+from alexnet.models.cue_branch import COLOR, LEVELS, SHAPE, CueBranch
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, override
 from alexnet.runs.run import RunFolder
@@ -131,6 +132,15 @@ def small(name: str, *changes: str) -> Recipe:
     return for_classes(override(recipe, ["batch_size=4", *changes]), len(CLASSES))
 
 
+def cues() -> CueBranch:
+    """What color and shape say, with three anchors of each."""
+    tensors = {}
+    for name, features in ((COLOR, LEVELS**3), (SHAPE, 1764)):
+        shapes = {"center": (features,), "anchors": (3, features), "weights": (3, len(CLASSES)), "width": ()}
+        tensors |= {f"{name}.{part}": torch.ones(shape) for part, shape in shapes.items()}
+    return CueBranch(tensors)
+
+
 def on_device(tensors: Any, device: torch.device) -> None:
     """Fails if one of these named tensors is not on the device."""
     wrong = [name for name, tensor in tensors.items() if tensor.device.type != device.type]
@@ -176,6 +186,9 @@ def run_parts(recipe: Recipe, device: torch.device, *, everything: bool = True) 
     resumed.take_step(*made, at)
     assert resumed.tensors().keys() == trainer.tensors().keys()
     predict_probabilities(network, split.read, len(split), views=10, precision=recipe.precision)
+    network.cue = cues().to(device)
+    on_device(dict(network.named_buffers()), device)
+    predict_probabilities(network, split.read, 1, precision=recipe.precision)
     classifier = Classifier(network, CLASSES, recipe.prepare_size, recipe.precision)
     image = split.read([0])[0]
     explain(classifier, image, METHODS, patch=recipe.model.crop_size)

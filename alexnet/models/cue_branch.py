@@ -100,7 +100,8 @@ class CueBranch(nn.Module):
         part = self.get_submodule(name)
         center, anchors, weights, width = (part.get_buffer(key) for key in PARTS)
         near = kernel(features - center, anchors, width)
-        exact = torch.float32 if near.device.type == "mps" else torch.float64  # large terms cancel in this sum
+        # Large terms cancel in this sum; other devices, such as a Mac's GPU, have no float64.
+        exact = torch.float64 if near.device.type in ("cpu", "cuda") else torch.float32
         return torch.matmul(near.to(exact), weights.to(exact)).float()
 
 

@@ -58,6 +58,11 @@ FAULTS = {
         "trainer.Trainer.on_device = lambda self, images: old(self, images).double().float()\n",
         "demo",
     ),
+    "sums of what cues say in float64": (
+        "from alexnet.models.cue_branch import CueBranch\n"
+        "CueBranch._answers = lambda self, name, features: features.double()[:, :3].float()\n",
+        "demo;model.pool5_grid=2",
+    ),
     "pooling over a grid as on the CPU": (
         "from alexnet.models import layers\nlayers.GridPool.forward = layers.nn.AdaptiveAvgPool2d.forward\n",
         "demo;model.pool5_grid=2",
@@ -67,15 +72,16 @@ FAULTS = {
 
 ONE_BY_ONE = """
 import json, sys
+from alexnet.models.cue_branch import CueBranch
 from alexnet.models.layers import GridPool
 from alexnet.training import state, trainer
 from harness.elsewhere import main
-whole = state._load_optimizer, trainer.Trainer.on_device, GridPool.forward
+whole = state._load_optimizer, trainer.Trainer.on_device, GridPool.forward, CueBranch._answers
 def broken():
     for code, recipe in json.loads(sys.argv[1]):
         exec(code)
         yield recipe
-        state._load_optimizer, trainer.Trainer.on_device, GridPool.forward = whole
+        state._load_optimizer, trainer.Trainer.on_device, GridPool.forward, CueBranch._answers = whole
 main(broken())
 """
 
