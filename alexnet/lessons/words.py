@@ -21,6 +21,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "here": "English",
         "elsewhere": "中文",
         "output": "Output",
+        "not run": "This lesson has not run here yet: outputs, figures and numbers (…) are missing. This command runs "
+        "it, in a few minutes; then load the page again:",
+        "quick look": "A quick look, with less training: numbers and figures are other ones than those of the whole "
+        "lesson, and may not fit its text. This command runs the whole, in a few minutes:",
         "begin": "To do it yourself, type this in a terminal:",
         "back": "All lessons",
         "next": "Next",
@@ -78,6 +82,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "here": "中文",
         "elsewhere": "English",
         "output": "输出",
+        "not run": "这一课还没有在这里运行过，所以没有输出和图，数值用 … 代替。下面的命令会运行它，"
+        "只要几分钟；运行完请刷新页面：",
+        "quick look": "这是快速浏览：训练得比较少，数值和图与完整运行不同，可能对不上正文。"
+        "完整运行只要几分钟，命令是：",
         "begin": "想自己动手，请在终端输入：",
         "back": "全部课程",
         "next": "下一课",
