@@ -28,7 +28,7 @@ def executed_notebook(executed: Executed, language: str) -> dict[str, Any]:
             outputs = _outputs(executed.outputs[language][block.name])
             cells.append(code_cell(len(cells), lesson.cells[block.name].code.rstrip("\n"), outputs, count))
             if block.text:
-                say(f"*{block.text}*")
+                say(f"`{block.name}`: *{block.text}*")
         elif block.kind == "predict":
             say(f"**{words['predict']}** {block.text}\n\n> {words['your guess']}")
         elif block.kind == "answer":

@@ -140,9 +140,12 @@ def lesson_page(shown: Executed | Lesson, language: str) -> str:
             parts.append(code_block(lesson.cells[block.name].code))
             caption = markdown(block.text, values) if block.text else ""
             if executed:
-                parts.append(output_block(executed.outputs[language][block.name], caption, words["output"], block.name))
+                output = executed.outputs[language][block.name]
+                parts.append(output_block(output, caption, words["output"], block.name, named=True))
             elif caption:
-                parts.append(f'<figure class="absent"><figcaption>{caption}</figcaption></figure>')
+                parts.append(
+                    f'<figure class="absent" id="figure-{block.name}">{_figcaption(caption, block.name)}</figure>'
+                )
         elif block.kind == "predict":
             answer = markdown(prose.of("answer", block.name), values)
             parts.append(
@@ -192,17 +195,25 @@ def code_block(code: str) -> str:
     return f'<pre class="code" tabindex="0"><code>{escape(code.rstrip())}</code></pre>'
 
 
-def output_block(output: Output, caption: str, name: str, cell: str) -> str:
+def _figcaption(caption: str, cell: str) -> str:
+    """A caption with the name by which other pages call the figure, that of its cell."""
+    return f'<figcaption><code class="name">{cell}</code>{caption}</figcaption>'
+
+
+def output_block(output: Output, caption: str, name: str, cell: str, named: bool = False) -> str:
     """What a cell printed and drew, as HTML.
 
     Args:
         caption: HTML.
         name: what the printed text is called for screen readers.
         cell: what makes the names of parts of a figure its own on the page.
+        named: whether the name of the cell is shown with its figures.
     """
     text = f'<pre class="output" tabindex="0" aria-label="{name}">{escape(output.text.rstrip())}</pre>'
+    told = _figcaption(caption, cell) if named else f"<figcaption>{caption}</figcaption>"
     figures = "".join(
-        f"<figure>{_own_ids(svg, f'{cell}-{number}', caption)}<figcaption>{caption}</figcaption></figure>"
+        f'<figure id="figure-{cell}{f"-{number}" if number else ""}">'
+        f"{_own_ids(svg, f'{cell}-{number}', caption)}{told}</figure>"
         for number, svg in enumerate(output.figures)
     )
     return (text if output.text.strip() else "") + figures

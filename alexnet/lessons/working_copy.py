@@ -21,6 +21,8 @@ def copy_name(lesson: Lesson, notebook: bool = False) -> str:
 def pieces(lesson: Lesson, language: str) -> list[tuple[str, str, str]]:
     """The copy as (kind, name, text): `markdown`; `code`, a cell of the lesson; `tell`, prose with values; `exercise`.
 
+    Prose has a name where it is the caption of that cell's figure.
+
     What answers the questions is left out, but for the prose that the reader's own run tells.
     """
     prose, words = lesson.prose[language], words_of(language)
@@ -32,7 +34,7 @@ def pieces(lesson: Lesson, language: str) -> list[tuple[str, str, str]]:
         elif block.kind == "cell":
             parts.append(("code", block.name, text[block.name].code))
             if block.text:
-                parts.append(("tell" if has_values(block.text) else "markdown", "", f"*{block.text}*"))
+                parts.append(("tell" if has_values(block.text) else "markdown", block.name, f"*{block.text}*"))
         elif block.kind == "predict":
             parts.append(("markdown", "", f"**{words['predict']}** {block.text}\n\n> {words['your guess']}"))
         elif block.kind == "answer":
@@ -83,6 +85,8 @@ def as_notebook(lesson: Lesson, language: str) -> dict[str, Any]:
     """The copy as a notebook, not yet run."""
     cells = []
     for number, (kind, name, text) in enumerate(pieces(lesson, language)):
+        if name and kind in ("markdown", "tell"):  # here the code does not show its name
+            text = f"`{name}`: {text}"
         if kind == "markdown":
             cells.append(markdown_cell(number, unwrap(text)))
         else:

@@ -449,6 +449,20 @@ def test_each_card_names_a_lesson_and_each_lesson_a_place_to_touch_it(watched):
     assert seen.wrong == []
 
 
+@pytest.mark.parametrize("number", [RUN, NOT_RUN])
+def test_an_address_leads_to_a_figure_of_a_lesson(watched, number):
+    prose = all_lessons()[number - 1].prose["en"]
+    last = [block.name for block in prose.blocks if block.kind == "cell" and block.text][-1]
+    page = watched(reduced_motion="reduce").open(f"#learn?lesson={number}&at={last}&lang=en")
+    page.wait_for_function(
+        """(name) => {
+          const box = document.querySelector(`#figure-${name}`).getBoundingClientRect();
+          return scrollY > 0 && box.top >= 0 && box.bottom <= innerHeight;
+        }""",
+        arg=last,
+    )
+
+
 def test_a_lesson_that_there_is_not_is_said_and_the_list_is_one_click_away(watched):
     seen = watched()
     page = seen.open("#learn?lesson=77&lang=en")

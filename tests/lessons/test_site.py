@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from alexnet.lessons.lesson import LANGUAGES, all_lessons, read_lesson
-from alexnet.lessons.site import RUN, how_run, lesson_page, page_to_read, write_site
+from alexnet.lessons.site import RUN, file_of, how_run, lesson_page, page_to_read, write_site
+from harness import ROOT
 from harness.lessons import as_if_run
 
 LESSONS = all_lessons()
@@ -92,3 +93,64 @@ def test_a_quick_look_says_so_and_keeps_its_outputs(tmp_path, language):
     assert how_run(page) == "small"
     assert NOTES[language][1] in page
     assert "<svg" in page
+
+
+# --- the note --------------------------------------------------------------------------------------------------------
+
+PAGES = {"en": ROOT / "docs/note.md", "zh": ROOT / "docs/note.zh-CN.md"}
+ROW = re.compile(r"^\| (.+) \| (.+) \| \[(\d+)\]\(([^)]+)\) \| `(\w+)` \|$")
+SLIP = {"en": "**Slip", "zh": "**有误"}
+# What the note is usually wrong about, by what the right figures are.
+SLIPS = {
+    "2,048": "33 x 33 x 2",
+    "1 GB": "244 MB",
+    "top-5 error by 0.3 %": "0.3 points of top-5",
+    "Dropout doubles": "iterations required to converge",
+    "GPUs made training much faster": "slightly less time",
+    "227": "55 windows",
+    "initial weights |": "+20.43",
+}
+
+
+def rows_of(language: str) -> list[tuple[str, ...]]:
+    lines = PAGES[language].read_text(encoding="utf-8").splitlines()
+    body = [line for line in lines if line.startswith("| ") and line[:4] != "| **"][1:]
+    return [ROW.fullmatch(line).groups() for line in body]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_sentence_of_the_note_leads_to_a_lesson_in_its_language_and_to_a_figure_of_its_page(language):
+    for _, _, number, link, figure in rows_of(language):
+        lesson = LESSONS[int(number) - 1]
+        assert (PAGES[language].parent / link).resolve() == lesson.folder / f"{language}.md"
+        for page in (lesson_page(lesson, language), lesson_page(as_if_run(lesson), language)):
+            assert f'id="figure-{figure}"' in page
+            assert f'<code class="name">{figure}</code>' in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_link_of_the_note_leads_somewhere(language):
+    page = PAGES[language]
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 45
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    # The addresses that it types: a figure in the page of alexnet explore, and among the pages.
+    typed = re.search(r"`#learn\?lesson=(\d+)&at=(\w+)`", text)
+    file, anchor = re.search(r"`(\d\d_\w+\.html)#([\w-]+)`", text).groups()
+    lesson = LESSONS[int(typed[1]) - 1]
+    assert (file, anchor) == (file_of(lesson), f"figure-{typed[2]}")
+    assert f'id="{anchor}"' in lesson_page(lesson, language)
+
+
+def test_both_notes_have_the_same_sentences_with_the_same_slips():
+    english, chinese = (rows_of(language) for language in LANGUAGES)
+    assert [row[2::2] for row in english] == [row[2::2] for row in chinese]
+    assert [SLIP["en"] in row[1] for row in english] == ["有误" in row[1] for row in chinese]
+
+
+@pytest.mark.parametrize("said", SLIPS)
+def test_the_slips_that_notes_repeat_are_pointed_out(said):
+    found = [f"{row[0]} | {row[1]}" for row in rows_of("en")]
+    (row,) = [each for each in found if said in each and SLIP["en"] in each and SLIPS[said] in each]
+    assert row

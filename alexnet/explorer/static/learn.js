@@ -26,7 +26,7 @@ const NAMES = Object.keys(IDEAS);
 export const OWN = {
   ...{ layer: null, unit: null, row: null, col: null, ch: null, all: null, off: null, lrn_n: null, lrn_a: null },
   ...{ lrn_b: null, lrn_k: null, share: null, seed: null, cut: null, nocrop: null, noflip: null, nonoise: null },
-  ...{ axis1: null, axis2: null, axis3: null, lesson: null },
+  ...{ axis1: null, axis2: null, axis3: null, lesson: null, at: null },
 };
 let drawn = null,
   stop = null;

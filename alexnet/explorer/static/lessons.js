@@ -37,10 +37,16 @@ export function drawLessons(main, ideas, own, above) {
   }
 }
 
-function begin(card) {
+async function begin(card) {
   const title = card.querySelector("h1");
   if (!title || !card.isConnected) return;
   document.title = `${title.textContent} · AlexNet Explorer`;
+  const figure = state.at && card.querySelector(`#figure-${CSS.escape(state.at)}`);
+  if (figure) {
+    await Promise.all([...card.querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
+    figure.scrollIntoView({ block: "center" });
+    return;
+  }
   if (!turned) return;
   turned = false;
   scrollTo(0, 0);
