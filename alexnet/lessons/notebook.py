@@ -30,7 +30,7 @@ def executed_notebook(executed: Executed, language: str) -> dict[str, Any]:
             if block.text:
                 say(f"`{block.name}`: *{block.text}*")
         elif block.kind == "predict":
-            say(f"**{words['predict']}** {block.text}\n\n> {words['your guess']}")
+            say(f"**{words['predict']}** {block.text}\n\n> {words['your_guess']}")
         elif block.kind == "answer":
             say(f"**{words['answer']}** {block.text}")
         elif block.kind == "exercise":

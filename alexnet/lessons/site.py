@@ -14,7 +14,7 @@ from typing import Any
 from alexnet.lessons.execute import Executed, Output
 from alexnet.lessons.lesson import COURSE, LANGUAGES, Lesson, all_lessons
 from alexnet.lessons.prose import filled, unwrap
-from alexnet.lessons.words import words_of
+from alexnet.lessons.words import NAMES, words_of
 
 TAGS = {"en": "en", "zh": "zh-Hans"}
 STYLES = ("style.css", "lesson.css")  # the second one is that of the lesson itself, wherever it is shown
@@ -57,8 +57,7 @@ def write_site(lessons: Sequence[Executed], folder: Path) -> Path:
         (folder / name).write_bytes((COURSE / name).read_bytes())
     front = folder / "index.html"
     links = "".join(
-        f'<li lang="{TAGS[each]}"><a href="{each}/index.html">{words_of(each)["lessons"]} · '
-        f"{words_of(each)['here']}</a></li>"
+        f'<li lang="{TAGS[each]}"><a href="{each}/index.html">{words_of(each)["lessons"]} · {NAMES[each]}</a></li>'
         for each in LANGUAGES
     )
     body = f'<main><h1>AlexNet</h1><ul class="lessons">{links}</ul></main>'
@@ -105,7 +104,7 @@ def _header(language: str, file: str, home: bool) -> str:
     back = f"<span>{escape(words['lessons'])}</span>" if home else f'<a href="index.html">{escape(words["back"])}</a>'
     return (
         f"<header>{back}"
-        f'<a href="../{other}/{file}" lang="{TAGS[other]}" hreflang="{TAGS[other]}">{words["elsewhere"]}</a></header>\n'
+        f'<a href="../{other}/{file}" lang="{TAGS[other]}" hreflang="{TAGS[other]}">{NAMES[other]}</a></header>\n'
     )
 
 
@@ -150,14 +149,14 @@ def lesson_page(shown: Executed | Lesson, language: str) -> str:
             answer = markdown(prose.of("answer", block.name), values)
             parts.append(
                 f'<section class="predict"><p><strong>{words["predict"]}</strong></p>{markdown(block.text, values)}'
-                f"<details><summary>{words['show answer']}</summary>{answer}</details></section>"
+                f"<details><summary>{words['show_answer']}</summary>{answer}</details></section>"
             )
         elif block.kind == "exercise":
             parts.append(_exercise(lesson, executed, language, block.name))
     begin = f'<p>{escape(words["begin"])}</p><pre class="code">alexnet learn {lesson.number}</pre>'
     following = next((each for each in all_lessons() if each.number > lesson.number), None)
     after = (
-        f'<a href="{file_of(following)}">{words["next"]}: {escape(following.prose[language].title)}</a>'
+        f'<a href="{file_of(following)}">{escape(words["next"].format(title=following.prose[language].title))}</a>'
         if following
         else ""
     )
@@ -174,7 +173,7 @@ def _note(lesson: Lesson, executed: Executed | None, language: str) -> str:
     """What is missing in a lesson that has not run, or not whole, and the command that supplies it."""
     if executed is not None and not executed.small:
         return ""
-    told = words_of(language)["not run" if executed is None else "quick look"]
+    told = words_of(language)["not_run" if executed is None else "quick_look"]
     return f'<div class="note"><p>{escape(told)}</p><pre class="code">{RUN} {lesson.number}</pre></div>'
 
 

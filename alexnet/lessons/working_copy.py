@@ -74,7 +74,7 @@ def pieces(lesson: Lesson, language: str) -> list[tuple[str, str, str]]:
             if block.text:
                 made.prose(f"*{block.text}*", block.name)
         elif block.kind == "predict":
-            made.question(f"**{words['predict']}** {block.text}\n\n> {words['your guess']}")
+            made.question(f"**{words['predict']}** {block.text}\n\n> {words['your_guess']}")
         elif block.kind == "answer":
             made.prose(f"**{words['answer']}** {block.text}")
         elif block.kind == "exercise":

@@ -7,7 +7,7 @@ import pytest
 from alexnet.lessons.cells import Cell, assigned, typed
 from alexnet.lessons.lesson import LANGUAGES, read_exercises
 from alexnet.lessons.prose import Block, filled, read_prose, unwrap, values_in, without_values
-from alexnet.lessons.words import WORDS
+from alexnet.lessons.words import WORDS, words_of
 
 
 @pytest.mark.parametrize(
@@ -40,11 +40,12 @@ def test_lines_in_chinese_are_joined_without_a_space_and_others_stay():
     assert unwrap("图像，\n然后 a\nb 卷\n\n积\n- c") == "图像，然后 a\nb 卷\n\n积\n- c"
 
 
-def test_the_words_around_the_lessons_exist_in_both_languages_with_the_same_fields():
-    fields = {each: {name: re.findall(r"{(\w+)", text) for name, text in WORDS[each].items()} for each in LANGUAGES}
-    assert fields["en"].keys() == fields["zh"].keys()
-    for name in fields["en"]:
-        assert sorted(fields["en"][name]) == sorted(fields["zh"][name]), name
+def test_the_words_around_the_lessons_are_in_the_catalogue_with_the_same_fields():
+    english, chinese = (words_of(language) for language in LANGUAGES)
+    assert english == WORDS
+    for name, text in english.items():
+        assert sorted(re.findall(r"{([^}]+)}", text)) == sorted(re.findall(r"{([^}]+)}", chinese[name])), name
+        assert chinese[name] != text, name
 
 
 @pytest.mark.parametrize(
