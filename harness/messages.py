@@ -20,8 +20,8 @@ from harness import ROOT
 
 PACKAGE = ROOT / "alexnet"
 CATALOGUE = PACKAGE / "language" / "zh.po"
-# What people do not read, or read in words of their own: the description of the service, the lessons, the page.
-OTHERS = ("lessons/words.py", "serving/schemas.py", "serving/routes.py")
+# What people do not read, or read in words of their own: the description of the service, the page.
+OTHERS = ("serving/schemas.py", "serving/routes.py")
 # Words that stand alone: heads of tables, names of lines, panels of the help.
 LABELS = (
     "{0} is 0, and pixels cannot be divided or multiplied by it",
@@ -33,6 +33,7 @@ LABELS = (
     "device",
     "the loss became {0} at step {1}",
     "{0} has no kernels of conv1 of epoch {1}",
+    *("Predict.", "Answer.", "Hint", "Output", "Slides", "lesson", "right", "{title}: {status}"),  # of the lessons
     "permission denied",
     "no such file or directory",
     "no space left on device",

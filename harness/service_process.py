@@ -57,11 +57,13 @@ def in_a_thread(
         thread.join()
 
 
-def exploring(*runs: Path, index: Path | None = None, **changes: Any) -> contextlib.AbstractContextManager[Running]:
+def exploring(
+    *runs: Path, index: Path | None = None, lessons: Path | None = None, **changes: Any
+) -> contextlib.AbstractContextManager[Running]:
     """Serves the page of `alexnet explore` for these runs during the block."""
 
     def adding(app: Any, service: Service) -> None:
-        add_explorer(app, service, index)
+        add_explorer(app, service, index, lessons)
 
     return in_a_thread(*runs, adding=adding, **changes)
 

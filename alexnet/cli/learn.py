@@ -106,7 +106,7 @@ def _list(language: str) -> None:
         if done < count and first_open is None:
             first_open = lesson.number
         rows.append((str(lesson.number), lesson.prose[language].title, words["of"].format(solved=done, count=count)))
-    print_table(words["lessons"], ("", words["column lesson"], words["column exercises"]), rows, left=2)
+    print_table(words["lessons"], ("", words["column_lesson"], words["column_exercises"]), rows, left=2)
     _say(words["open"].format(number=first_open or 1))
 
 
@@ -124,10 +124,10 @@ def _open(lesson: "Lesson", language: str, folder: Path, notebook: bool, fresh: 
     _say(prose.summary)
     _say()
     _say(words["file"].format(path=path))
-    _say(words["step edit"])
-    _say(words["step notebook" if notebook else "step run"].format(path=path))
-    _say(words["step check"].format(command=command))
-    _say(words["step answer"].format(number=lesson.number))
+    _say(words["step_edit"])
+    _say(words["step_notebook" if notebook else "step_run"].format(path=path))
+    _say(words["step_check"].format(command=command))
+    _say(words["step_answer"].format(number=lesson.number))
 
 
 def _check(lesson: "Lesson", language: str, folder: Path, exercise: str | None, format: str) -> None:
@@ -152,17 +152,17 @@ def _check(lesson: "Lesson", language: str, folder: Path, exercise: str | None, 
             _tell(lesson, language, judgement)
     right = [each.exercise for each in judgements if each.status == "right"]
     if not remember(lesson, right):
-        print(words["not kept"].format(path=record_file()), file=sys.stderr)
+        print(words["not_kept"].format(path=record_file()), file=sys.stderr)
     if format == "json":
         print_json({"lesson": lesson.number, "exercises": [_row(lesson, language, each) for each in judgements]})
         return
     _say()
     if len(right) < len(wanted):
-        _say(words["some right"].format(solved=len(right), count=len(wanted), number=lesson.number))
+        _say(words["some_right"].format(solved=len(right), count=len(wanted), number=lesson.number))
         return
     after = next((each.number for each in all_lessons() if each.number > lesson.number), None)
     following = words["last"] if after is None else f"alexnet learn {after}"
-    _say(words["all right"].format(count=len(wanted), next=following))
+    _say(words["all_right"].format(count=len(wanted), next=following))
 
 
 def _tell(lesson: "Lesson", language: str, judgement: "Judgement") -> None:
@@ -172,7 +172,9 @@ def _tell(lesson: "Lesson", language: str, judgement: "Judgement") -> None:
     marks = {"right": "✓", "nearly": "~", "missing": "·"}
     title = heading(lesson, language, judgement.exercise)
     _say()
-    _say(f"{marks.get(judgement.status, '✗')} {title}: {words_of(language)[judgement.status]}")
+    words = words_of(language)
+    judged = words["judged"].format(title=title, status=words[judgement.status])
+    _say(f"{marks.get(judgement.status, '✗')} {judged}")
     for paragraph in explained(lesson, language, judgement):
         _say(paragraph, indent=2)
 

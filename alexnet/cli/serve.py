@@ -98,6 +98,7 @@ def explore(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     index: Path | None = None,
+    lessons: Path | None = None,
     lecture: bool = False,
     no_browser: bool = False,
     allow_host: AllowHost = (),
@@ -105,7 +106,7 @@ def explore(
     checkpoint: Checkpoint = "best",
     device: Device = "auto",
 ) -> None:
-    """Open a page in the browser: the ideas of AlexNet to touch, what each layer sees, filters, why, training.
+    """Open a page in the browser: the ideas of AlexNet to touch, the lessons, what each layer sees, why, training.
 
     Listens to this machine only; with --host it listens to others, and the address that is printed holds the token
     they need. The page loads nothing from elsewhere, and works below the prefix of a proxy (JupyterHub, code-server).
@@ -123,6 +124,8 @@ def explore(
         The run folders, each with a checkpoint; one may still be training. Without one, the gallery alone.
     index
         A folder of images to search similar ones in; by default those the run was trained on.
+    lessons
+        The folder into which the lessons have run; by default build/lessons, where make lessons puts them.
     lecture
         For a projector: large type, one idea on each screen, arrow keys.
     no_browser
@@ -140,7 +143,7 @@ def explore(
     def add_page(app: Any, service: Any) -> None:
         from alexnet.explorer.routes import add_explorer
 
-        add_explorer(app, service, index)
+        add_explorer(app, service, index, lessons)
 
     def ready(port: int) -> None:
         url = f"{address(settings, port)}/" + (f"?token={settings.token}" if settings.token else "")

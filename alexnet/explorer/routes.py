@@ -14,6 +14,8 @@ from alexnet.explorer import network_view
 from alexnet.explorer.comparison import compare_predictions, differing_fields, ingredients_between, recorded_evaluations
 from alexnet.explorer.learn_routes import router as learn_router
 from alexnet.explorer.learn_view import ideas_of
+from alexnet.explorer.lesson_routes import router as lesson_router
+from alexnet.explorer.lesson_routes import site_of
 from alexnet.explorer.requests import compute, explorer_of, image_of
 from alexnet.explorer.state import Explorer, NeighborSearch, PatchSearch, Predictions
 from alexnet.interpret.attribution import Method, explain
@@ -21,6 +23,7 @@ from alexnet.interpret.contact_sheet import png_bytes
 from alexnet.interpret.features import last_hidden
 from alexnet.interpret.filters import tower_colors, tunings
 from alexnet.interpret.receptive_fields import box_of, receptive_fields
+from alexnet.lessons.lesson import COURSE
 from alexnet.models.network import check_layer
 from alexnet.runs.kernel_history import effective_kernels, kernel_history
 from alexnet.runs.status import ask, progress
@@ -34,22 +37,26 @@ router = APIRouter(include_in_schema=False)
 FILES = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
 TYPES[".svg"] = "image/svg+xml"
+LESSON_STYLE = COURSE / "lesson.css"
 SAMPLES = 24  # images that the page offers
 NEIGHBORS = 6
 
 
-def add_explorer(app: FastAPI, service: Service, index: Path | None = None) -> None:
+def add_explorer(app: FastAPI, service: Service, index: Path | None = None, lessons: Path | None = None) -> None:
     """Adds the page and its routes to the application of a service; call it last, since the page takes `/`.
 
     Args:
         index: a folder of images to search similar ones in; by default those that a run was trained on.
+        lessons: a folder that `make lessons` has written; by default `build/lessons`, if it is there.
 
     Raises:
-        DataError: the folder does not exist or has no images.
+        DataError: the folder of images does not exist or has none.
+        UsageError: the folder of lessons has none.
     """
-    app.state.explorer = Explorer(service.models, index)
+    app.state.explorer, app.state.lessons = Explorer(service.models, index), site_of(lessons)
     app.include_router(router)
     app.include_router(learn_router)
+    app.include_router(lesson_router)
 
 
 @router.get("/explorer/setup")
@@ -293,8 +300,8 @@ def file(name: str) -> Response:
 
 
 def _file(name: str) -> Response:
-    path = FILES / name
-    if name not in {each.name for each in FILES.iterdir()} or path.suffix not in TYPES:
+    path = next((path for path in (*FILES.iterdir(), LESSON_STYLE) if path.name == name), None)
+    if path is None or path.suffix not in TYPES:
         raise no_such_path(f"/page/{name}")
     # Without this, a browser could keep scripts of an older version that do not fit these routes.
     return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers={"cache-control": "no-cache"})

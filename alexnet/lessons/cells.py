@@ -1,9 +1,12 @@
 """Files of cells: Python whose parts begin with a line `# %% [name]`, as editors with a "run cell" know it."""
 
+import ast
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 _MARK = re.compile(r"^# %% \[([^\]]+)\]\s*$")
 _ANY_MARK = re.compile(r"^# %%")
@@ -42,3 +45,52 @@ def split_cells(text: str) -> dict[str, Cell]:
 def read_cells(path: Path) -> dict[str, Cell]:
     """The named cells of a file in UTF-8."""
     return split_cells(path.read_text(encoding="utf-8"))
+
+
+def assigned(code: str) -> set[str]:
+    """The names that a cell gives values to, without those within its functions."""
+    return {name for name, _ in _assignments(ast.parse(code))}
+
+
+def typed(cells: Iterable[Cell]) -> dict[str, Any]:
+    """The names that the cells give a value only once, and a typed one, as `side = 224`: they have it before any run.
+
+    Of `2 if small else 10` it is what the whole lesson takes, the second one.
+    """
+    values: dict[str, list[Any]] = {}
+    for cell in cells:
+        for name, value in _assignments(ast.parse(cell.code)):
+            values.setdefault(name, []).append(value)
+    return {name: each[0] for name, each in values.items() if len(each) == 1 and each[0] is not _COMPUTED}
+
+
+_COMPUTED = object()
+
+
+def _assignments(tree: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Names with their typed values, or `_COMPUTED`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda | ast.GeneratorExp | ast.ListComp):
+            continue
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+            pairs = [(target, value)]
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = list(zip(target.elts, value.elts, strict=False))
+            for each, given in pairs:
+                names = [n.id for n in ast.walk(each) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+                for name in names:
+                    yield name, _literal(given) if isinstance(each, ast.Name) else _COMPUTED
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, _COMPUTED
+        else:
+            yield from _assignments(node)
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.IfExp) and ast.unparse(node.test) == "small":
+        node = node.orelse
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return _COMPUTED

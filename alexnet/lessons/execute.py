@@ -44,6 +44,7 @@ class Executed:
     values: Mapping[str, Any]
     outputs: Mapping[str, Mapping[str, Output]]
     worked: Mapping[str, Mapping[str, Any]]  # by exercise, what the right answer computes
+    small: bool = False
 
 
 def run_code(cell: Cell, namespace: dict[str, Any], file: str) -> None:
@@ -112,4 +113,4 @@ def run_lesson(lesson: Lesson, *, small: bool = False) -> Executed:
         answer = copy.copy(namespace)
         run_cell(exercise.right, answer, f"{lesson.name}/exercises.py")
         worked[name] = answer
-    return Executed(lesson, namespace, outputs, worked)
+    return Executed(lesson, namespace, outputs, worked, small)

@@ -29,11 +29,11 @@ def explained(lesson: Lesson, language: str, judgement: Judgement) -> list[str]:
         values: dict[str, Any] = {"reason": judgement.reason, "line": judgement.line, "exercise": exercise.name} | dict(
             judgement.values
         )
-        told = [words[f"why {judgement.status}"].format(**({"seconds": 0.0} | values))]
+        told = [words[f"why_{judgement.status}"].format(**({"seconds": 0.0} | values))]
         if judgement.reason.startswith("NameError"):
-            told.append(words["why NameError"].format(needs=", ".join(exercise.needs)))
+            told.append(words["why_NameError"].format(needs=", ".join(exercise.needs)))
     if judgement.status in WITH_HINT:
-        told.append(f"{words['hint']}: {prose.of('hint', exercise.name)}")
+        told.append(words["hint_is"].format(text=prose.of("hint", exercise.name)))
     return [paragraph for text in told for paragraph in plain(text)]
 
 

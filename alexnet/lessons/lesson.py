@@ -1,9 +1,10 @@
 """What lies in `course/`: one folder for each lesson, with its code, its exercises and its two texts."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from alexnet.errors import UsageError
@@ -43,6 +44,12 @@ class Lesson:
     cells: Mapping[str, Cell]
     prose: Mapping[str, Prose]
     exercises: Mapping[str, Exercise]
+
+    @cached_property
+    def edition(self) -> str:
+        """A checksum of its files: a page of another edition may show other code than this one."""
+        files = sorted(path for path in self.folder.iterdir() if path.suffix in (".md", ".py"))
+        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 def read_exercises(path: Path) -> dict[str, Exercise]:

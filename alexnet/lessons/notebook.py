@@ -28,9 +28,9 @@ def executed_notebook(executed: Executed, language: str) -> dict[str, Any]:
             outputs = _outputs(executed.outputs[language][block.name])
             cells.append(code_cell(len(cells), lesson.cells[block.name].code.rstrip("\n"), outputs, count))
             if block.text:
-                say(f"*{block.text}*")
+                say(f"`{block.name}`: *{block.text}*")
         elif block.kind == "predict":
-            say(f"**{words['predict']}** {block.text}\n\n> {words['your guess']}")
+            say(f"**{words['predict']}** {block.text}\n\n> {words['your_guess']}")
         elif block.kind == "answer":
             say(f"**{words['answer']}** {block.text}")
         elif block.kind == "exercise":

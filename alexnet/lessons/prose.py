@@ -4,7 +4,7 @@ Numbers are not typed: `{name}` or `{name:,}` takes a value that a cell has comp
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Block:
     @property
     def values(self) -> list[str]:
         """The names of the values it refers to, in its order."""
-        return [match[1] for match in _VALUE.finditer(self.text)]
+        return values_in(self.text)
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,16 @@ def read_prose(path: Path) -> Prose:
     return Prose(path.stem, tuple(blocks))
 
 
-def filled(text: str, values: Mapping[str, Any]) -> str:
-    """Replaces `{name:format}` by values.
+def filled(text: str, values: Mapping[str, Any] | None) -> str:
+    """Replaces `{name:format}` by values, or by `…` where nothing has run (None).
 
     Raises:
         ValueError: there is no such value, or it does not take that format.
     """
 
     def value(match: re.Match[str]) -> str:
+        if values is None:
+            return "…"
         if match[1] not in values:
             raise ValueError(f"the prose refers to {match[0]}, which no cell computes")
         return format(values[match[1]], (match[2] or ":")[1:])
@@ -115,6 +117,11 @@ def unwrap(text: str) -> str:
     return re.sub(rf"(?<=[{_WIDE}])\n(?=[{_WIDE}])", "", text)
 
 
-def has_values(text: str) -> bool:
-    """Whether a text refers to values, so that it can be told only after the cells have run."""
-    return _VALUE.search(text) is not None
+def values_in(text: str) -> list[str]:
+    """The names of the values that a text refers to, in its order: it is told after the cells that compute them."""
+    return [match[1] for match in _VALUE.finditer(text)]
+
+
+def without_values(text: str, names: Collection[str]) -> str:
+    """A text with `…` for the values of these names."""
+    return _VALUE.sub(lambda match: "…" if match[1] in names else match[0], text)

@@ -24,7 +24,9 @@ def write_slides(lessons: Sequence[Executed], folder: Path) -> None:
     for language in LANGUAGES:
         (folder / language).mkdir(parents=True, exist_ok=True)
         for executed in lessons:
-            (folder / language / file_of(executed)).write_text(lesson_slides(executed, language), encoding="utf-8")
+            (folder / language / file_of(executed.lesson)).write_text(
+                lesson_slides(executed, language), encoding="utf-8"
+            )
 
 
 def lesson_slides(executed: Executed, language: str) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.errors import UsageError
-from alexnet.lessons.cells import Cell, split_cells
+from alexnet.lessons.cells import Cell, assigned, split_cells, typed
 from alexnet.lessons.lesson import Lesson
-from alexnet.lessons.prose import has_values, unwrap
+from alexnet.lessons.prose import filled, unwrap, values_in, without_values
 from alexnet.lessons.words import words_of
 
 NOTEBOOK = ".ipynb"
@@ -18,32 +18,69 @@ def copy_name(lesson: Lesson, notebook: bool = False) -> str:
     return f"lesson_{lesson.number:02}{NOTEBOOK if notebook else '.py'}"
 
 
+class _Pieces:
+    """The pieces of a copy while they are put together: prose waits until a cell above it computes its values."""
+
+    def __init__(self, lesson: Lesson):
+        self.parts: list[tuple[str, str, str]] = []
+        self.constants = typed(lesson.cells.values())
+        self._known: set[str] = set()
+        self._waiting: list[tuple[str, str]] = []
+
+    def code(self, name: str, code: str) -> None:
+        self.parts.append(("code", name, code))
+        self._known |= assigned(code)
+        waiting, self._waiting = self._waiting, []
+        for caption_of, text in waiting:
+            self.prose(text, caption_of)
+
+    def prose(self, text: str, caption_of: str = "") -> None:
+        """Adds prose by paragraphs; from the first one on whose values are not there yet, it waits."""
+        paragraphs = text.split("\n\n")
+        for place, paragraph in enumerate(paragraphs):
+            told = filled(paragraph, self.constants) if set(values_in(paragraph)) <= set(self.constants) else paragraph
+            values = set(values_in(told))
+            if self._waiting or values - self._known:
+                self._waiting.append((caption_of, "\n\n".join(paragraphs[place:])))
+                return
+            kind = "tell" if values else "markdown"
+            if place and self.parts[-1][:2] == (kind, caption_of):
+                told = f"{self.parts.pop()[2]}\n\n{told}"
+            self.parts.append((kind, caption_of, told))
+
+    def question(self, text: str) -> None:
+        """Adds a question, which stands before the cells that answer it: what they compute is `…` in it."""
+        waiting, self._waiting = self._waiting, []
+        self.prose(without_values(text, set(values_in(text)) - self._known - set(self.constants)))
+        self._waiting = waiting
+
+
 def pieces(lesson: Lesson, language: str) -> list[tuple[str, str, str]]:
     """The copy as (kind, name, text): `markdown`; `code`, a cell of the lesson; `tell`, prose with values; `exercise`.
 
-    What answers the questions is left out, but for the prose that the reader's own run tells.
+    What answers the questions is left out, but for the prose that the reader's own run tells. Prose has a name where it
+    is the caption of that cell's figure.
     """
     prose, words = lesson.prose[language], words_of(language)
-    parts = [("code", "words", preamble(lesson, language))]
-    text = lesson.cells
+    made = _Pieces(lesson)
     for block in prose.blocks:
         if block.kind == "text":
-            parts.append(("tell" if has_values(block.text) else "markdown", "", block.text))
+            made.prose(block.text)
+            if block is prose.blocks[0]:
+                made.prose(words["how"].format(number=lesson.number))
+                made.code("words", preamble(lesson, language))
         elif block.kind == "cell":
-            parts.append(("code", block.name, text[block.name].code))
+            made.code(block.name, lesson.cells[block.name].code)
             if block.text:
-                parts.append(("tell" if has_values(block.text) else "markdown", "", f"*{block.text}*"))
+                made.prose(f"*{block.text}*", block.name)
         elif block.kind == "predict":
-            parts.append(("markdown", "", f"**{words['predict']}** {block.text}\n\n> {words['your guess']}"))
+            made.question(f"**{words['predict']}** {block.text}\n\n> {words['your_guess']}")
         elif block.kind == "answer":
-            parts.append(("tell", "", f"**{words['answer']}** {block.text}"))
+            made.prose(f"**{words['answer']}** {block.text}")
         elif block.kind == "exercise":
-            parts.append(("markdown", "", block.text))
-            parts.append(("exercise", block.name, lesson.exercises[block.name].start.code))
-    title = parts.index(next(part for part in parts if part[0] in ("markdown", "tell")))
-    parts.insert(title + 1, ("markdown", "", words["how"].format(number=lesson.number)))
-    parts.insert(title + 1, parts.pop(0))
-    return parts
+            made.prose(block.text)
+            made.parts.append(("exercise", block.name, lesson.exercises[block.name].start.code))
+    return made.parts
 
 
 def preamble(lesson: Lesson, language: str) -> str:
@@ -73,22 +110,27 @@ def as_python(lesson: Lesson, language: str) -> str:
     return "\n".join(parts)
 
 
-def _telling(text: str) -> str:
+def _telling(text: str, show: str = "print") -> str:
     escaped = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    prefix = "f" if has_values(text) else ""
-    return f'print({prefix}"""\n{escaped}\n""")\n'
+    prefix = "f" if values_in(text) else ""
+    return f'{show}({prefix}"""\n{escaped}\n""")\n'
 
 
 def as_notebook(lesson: Lesson, language: str) -> dict[str, Any]:
-    """The copy as a notebook, not yet run."""
+    """The copy as a notebook, not yet run; the code of prose with values is folded, and its run shows the prose."""
     cells = []
     for number, (kind, name, text) in enumerate(pieces(lesson, language)):
+        if name and kind in ("markdown", "tell"):  # here the code does not show its name
+            text = f"`{name}`: {text}"
         if kind == "markdown":
             cells.append(markdown_cell(number, unwrap(text)))
+        elif kind == "tell":
+            cell = code_cell(number, _telling(unwrap(text), "Markdown").rstrip("\n"))
+            cells.append(cell | {"metadata": {"jupyter": {"source_hidden": True}}})
         else:
-            code = _telling(unwrap(text)) if kind == "tell" else text
             title = f"# %% [exercise {name}]\n" if kind == "exercise" else ""
-            cells.append(code_cell(number, title + code.rstrip("\n")))
+            shown = "from IPython.display import Markdown\n\n" if name == "words" else ""
+            cells.append(code_cell(number, title + shown + text.rstrip("\n")))
     return notebook(cells, language)
 
 

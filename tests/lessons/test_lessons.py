@@ -1,6 +1,8 @@
 """Every lesson: two texts that do not drift, code that runs at reduced size, answers judged as they should be."""
 
 import ast
+import builtins
+import dis
 import json
 import os
 import re
@@ -11,7 +13,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from alexnet.lessons.cells import split_cells
+from alexnet.lessons.cells import split_cells, typed
 from alexnet.lessons.execute import Executed, needed, run_lesson, uses_labels
 from alexnet.lessons.exercises import asked_names, judge
 from alexnet.lessons.explain import explained
@@ -19,7 +21,7 @@ from alexnet.lessons.lesson import LANGUAGES, Lesson, all_lessons
 from alexnet.lessons.notebook import executed_notebook
 from alexnet.lessons.prose import filled
 from alexnet.lessons.site import write_site
-from alexnet.lessons.working_copy import as_notebook, as_python
+from alexnet.lessons.working_copy import as_notebook, as_python, pieces
 from harness import ROOT
 
 LESSONS = all_lessons()
@@ -204,6 +206,47 @@ def test_the_readers_copy_is_python_and_its_exercises_are_not_answered(lesson, l
     assert max(len(line) for line in text.splitlines()) <= 120
 
 
+def stored(code: str) -> set[str]:
+    """The names that code at the level of a module stores, as Python itself compiles it."""
+    return {each.argval for each in dis.get_instructions(compile(code, "", "exec")) if each.opname == "STORE_NAME"}
+
+
+@every_text
+def test_the_readers_copy_runs_from_its_top_for_it_tells_only_what_code_above_has_computed(lesson, language):
+    for copy in (re.split(r"(?m)^# %%.*$", as_python(lesson, language)), code_of(as_notebook(lesson, language))):
+        known, told = set(dir(builtins)), 0
+        for part in copy:
+            if part.strip().startswith(('print(f"""', 'Markdown(f"""')):
+                read = [i for i in dis.get_instructions(compile(part, "", "exec")) if i.opname == "LOAD_NAME"]
+                assert {each.argval for each in read} <= known, part
+                told += 1
+            known |= stored(part)
+        assert told >= 3
+    questions = [text for kind, _, text in pieces(lesson, language) if kind == "markdown"]
+    assert not [text for text in questions if re.search(r"\{[a-z_]\w*(:[^{}`]*)?\}", re.sub("`[^`]*`", "", text))]
+
+
+@every_lesson
+def test_all_prose_of_a_lesson_is_in_the_readers_copy(lesson):
+    """Paragraph by paragraph, though some stand below the cell that computes what they say."""
+    copy = re.sub(r"\W|\d", "", "".join(text for _, _, text in pieces(lesson, "en")))
+    told = [block for block in lesson.prose["en"].blocks if block.kind in ("text", "answer", "exercise")]
+    for paragraph in (each for block in told for each in block.text.split("\n\n")):
+        for words in re.split(r"\{[^{}]*\}", paragraph):
+            assert re.sub(r"\W|\d", "", words) in copy, words
+
+
+def code_of(notebook: dict) -> list[str]:
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+@every_lesson
+def test_a_number_that_stands_in_the_readers_copy_before_any_run_is_what_the_code_gives_it(lesson, executed):
+    small = "".join(line for cell in lesson.cells.values() for line in cell.code.splitlines(True) if "small" in line)
+    for name, value in typed(lesson.cells.values()).items():
+        assert executed[lesson.name].values[name] == value or re.search(rf"\b{name}\b.* = ", small), name
+
+
 @every_text
 def test_the_notebooks_are_of_the_format(lesson, language, executed):
     nbformat = pytest.importorskip("nbformat")
@@ -269,7 +312,7 @@ def test_nothing_serious_is_wrong_with_a_page_for_a_screen_reader_or_a_narrow_sc
     assert elsewhere == []
 
 
-NOTED = re.compile(r"^\| (.+) \| (.+) \| (\d+) \| `(\w+)` \|$", re.MULTILINE)
+NOTED = re.compile(r"^\| (.+) \| (.+) \| \[(\d+)\]\([^)]+\) \| `(\w+)` \|$", re.MULTILINE)
 NAMED = re.compile(r"(\d[\d.,]*(?:e-?\d+)?)[^\d`|]*[(（]`(\w+)`[)）]")
 
 
@@ -278,7 +321,7 @@ def test_each_sentence_of_the_note_has_its_lesson_its_figure_and_numbers_that_a_
     by_number = {done.lesson.number: done for done in executed.values()}
     claims = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
     rows = NOTED.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
-    assert len(rows) >= 30
+    assert len(rows) >= 45
     assert [row[2:] for row in rows] == [row[2:] for row in NOTED.findall((ROOT / "docs/note.md").read_text())]
     for _, found, number, figure in rows:
         assert 1 <= int(number) <= 10

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from alexnet.lessons.cells import Cell, assigned, typed
 from alexnet.lessons.lesson import LANGUAGES, read_exercises
-from alexnet.lessons.prose import Block, filled, read_prose, unwrap
-from alexnet.lessons.words import WORDS
+from alexnet.lessons.prose import Block, filled, read_prose, unwrap, values_in, without_values
+from alexnet.lessons.words import WORDS, words_of
 
 
 @pytest.mark.parametrize(
@@ -39,8 +40,45 @@ def test_lines_in_chinese_are_joined_without_a_space_and_others_stay():
     assert unwrap("图像，\n然后 a\nb 卷\n\n积\n- c") == "图像，然后 a\nb 卷\n\n积\n- c"
 
 
-def test_the_words_around_the_lessons_exist_in_both_languages_with_the_same_fields():
-    fields = {each: {name: re.findall(r"{(\w+)", text) for name, text in WORDS[each].items()} for each in LANGUAGES}
-    assert fields["en"].keys() == fields["zh"].keys()
-    for name in fields["en"]:
-        assert sorted(fields["en"][name]) == sorted(fields["zh"][name]), name
+def test_the_words_around_the_lessons_are_in_the_catalogue_with_the_same_fields():
+    english, chinese = (words_of(language) for language in LANGUAGES)
+    assert english == WORDS
+    for name, text in english.items():
+        assert sorted(re.findall(r"{([^}]+)}", text)) == sorted(re.findall(r"{([^}]+)}", chinese[name])), name
+        assert chinese[name] != text, name
+
+
+@pytest.mark.parametrize(
+    ("code", "names", "values"),
+    [
+        ("side = 224", {"side"}, {"side": 224}),
+        ("a, b = 1, 2.5  # of the paper", {"a", "b"}, {"a": 1, "b": 2.5}),
+        ("a, b = 1, f()", {"a", "b"}, {"a": 1}),
+        ("a, b = pair", {"a", "b"}, {}),
+        ("a, (b, c) = 1, (2, 3)", {"a", "b", "c"}, {"a": 1}),
+        ("a = b = 3", {"a", "b"}, {}),
+        ("epochs = 2 if small else 10", {"epochs"}, {"epochs": 10}),
+        ("epochs = 2 if quick else 10", {"epochs"}, {}),
+        ("n = -1e-4", {"n"}, {"n": -1e-4}),
+        ("n = 2 * 3", {"n"}, {}),
+        ("n = 1\nn = 2", {"n"}, {}),
+        ("n = 1\nn += 1", {"n"}, {}),
+        ("n = 1\nfor n in range(3):\n    m = 4", {"n", "m"}, {"m": 4}),
+        ("with open(f) as g:\n    h = 5", {"g", "h"}, {"h": 5}),
+        ("def f():\n    x = 1\n    return x", set(), {}),
+        ("x = [y for y in z]", {"x"}, {}),
+        ("x = {y: w for y in z}", {"x"}, {}),
+        ("print(first := 3)", {"first"}, {}),
+        ("names[0] = 1\nthing.part = 2", set(), {}),
+    ],
+)
+def test_names_of_a_cell_and_those_whose_value_is_typed(code, names, values):
+    assert assigned(code) == names
+    assert typed([Cell("a", code, 1)]) == values
+    assert typed([Cell("a", code, 1), Cell("b", "".join(f"{name} = 0\n" for name in names), 1)]) == {}
+
+
+def test_values_that_are_not_there_yet_are_left_out():
+    assert without_values("{a:.1%} of {b}, {a}", {"a"}) == "… of {b}, …"
+    assert filled("{a:.1%} of {b}", None) == "… of …"
+    assert values_in("{a:.1%} of {b} `{c}` {D}") == ["a", "b", "c"]

@@ -5,36 +5,12 @@ from html import escape, unescape
 
 import pytest
 
-from alexnet.lessons.execute import Executed, Output
 from alexnet.lessons.lesson import LANGUAGES, all_lessons
 from alexnet.lessons.prose import filled
 from alexnet.lessons.slides import LETTERS_A_SLIDE, WORDS_A_SLIDE, lesson_slides, paged, write_slides
+from harness.lessons import Anything, as_if_run
 
 LESSONS = all_lessons()
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><g id="axes"/></svg>'
-
-
-class Anything(dict):
-    """Values of a lesson that has not run: a number for each name."""
-
-    def __missing__(self, name: str) -> int:
-        return 7
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-def as_if_run(lesson) -> Executed:
-    """A lesson with outputs as its text says they are: a figure where there is a caption."""
-    outputs = {
-        language: {
-            block.name: Output("printed\n", (SVG,) if block.text else ())
-            for block in lesson.prose[language].blocks
-            if block.kind == "cell"
-        }
-        for language in LANGUAGES
-    }
-    return Executed(lesson, Anything(), outputs, {name: Anything() for name in lesson.exercises})
 
 
 def words(html: str) -> str:

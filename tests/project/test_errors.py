@@ -51,6 +51,7 @@ from alexnet.evaluation.predict import find_images
 from alexnet.evaluation.promises import promise_of
 from alexnet.experiments.ablation import jobs_of
 from alexnet.experiments.together import run_jobs
+from alexnet.explorer.lesson_routes import site_of
 from alexnet.export.backends import of_onnx, of_program, open_backend
 from alexnet.export.onnx import onnx_model
 from alexnet.export.write import check_out, export_target
@@ -1012,6 +1013,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E2121", lambda s: dropout_trial(untrained(LENET), ONE_IMAGE)),
     ("E2122", lambda s: exchanges(untrained(LENET).network)),
     ("E2123", lambda s: answer_with_cuts(untrained(SMALL_PHOTOS), ONE_IMAGE, ["conv2"])),
+    ("E2140", lambda s: site_of(s.folder)),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),

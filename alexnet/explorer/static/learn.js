@@ -1,4 +1,4 @@
-// The tab Learn: a card for each idea of AlexNet, on one image; or, as a lecture, one idea on each screen.
+// The tab Learn: a card for each idea of AlexNet, on one image; or, as a lecture, one idea on each screen; the lessons.
 
 import { address, go, h, state, t, words } from "./base.js";
 import { chooser, photo } from "./image.js";
@@ -9,6 +9,7 @@ import { drawDropout } from "./learn_dropout.js";
 import { drawLrn } from "./learn_lrn.js";
 import { drawPooling } from "./learn_pooling.js";
 import { drawTowers } from "./learn_towers.js";
+import { drawLessons, pageLink } from "./lessons.js";
 
 // In the order of the lessons; `lesson` is the number of the one that explains it.
 const IDEAS = {
@@ -25,7 +26,7 @@ const NAMES = Object.keys(IDEAS);
 export const OWN = {
   ...{ layer: null, unit: null, row: null, col: null, ch: null, all: null, off: null, lrn_n: null, lrn_a: null },
   ...{ lrn_b: null, lrn_k: null, share: null, seed: null, cut: null, nocrop: null, noflip: null, nonoise: null },
-  ...{ axis1: null, axis2: null, axis3: null },
+  ...{ axis1: null, axis2: null, axis3: null, lesson: null, at: null },
 };
 let drawn = null,
   stop = null;
@@ -43,7 +44,7 @@ function ideaLinks(run) {
         {
           id: `idea-${name}`,
           href: address({ ...OWN, card: name }),
-          "aria-current": name === chosenIdea() ? "true" : null,
+          "aria-current": !state.lesson && name === chosenIdea() ? "true" : null,
           class: run.ideas[name].length ? null : "absent",
           onclick: (event) => {
             event.preventDefault();
@@ -54,6 +55,10 @@ function ideaLinks(run) {
         t(`idea.${name}`),
       ),
     ),
+    pageLink({ ...OWN, lesson: "all" }, t("lessons.title"), {
+      id: "lessons",
+      "aria-current": state.lesson ? "true" : null,
+    }),
   );
 }
 
@@ -101,6 +106,13 @@ export function drawLearn(main, run, setup) {
   document.documentElement.toggleAttribute("data-lecture", Boolean(state.lecture));
   stop?.();
   stop = null;
+  document.title = `${t("tab.learn")} · AlexNet Explorer`;
+  if (state.lesson && !state.lecture) {
+    const shown = JSON.stringify([run.name, words.lang, state.lesson]);
+    if (drawn !== shown || !main.querySelector(".lessons")) drawLessons(main, IDEAS, OWN, ideaLinks(run));
+    drawn = shown;
+    return;
+  }
   let card = main.querySelector("#idea");
   if (!card || drawn !== key) {
     card = h("div", { id: "idea" });
@@ -119,7 +131,13 @@ export function drawLearn(main, run, setup) {
             h(
               "span",
               { class: "grow" },
-              h("small", {}, t("learn.lesson"), " ", h("code", {}, `alexnet learn ${IDEAS[name].lesson}`)),
+              pageLink(
+                { ...OWN, lesson: IDEAS[name].lesson, lecture: null },
+                t("learn.lesson", { n: IDEAS[name].lesson }),
+                {
+                  id: "to-lesson",
+                },
+              ),
               !state.lecture &&
                 h("button", { type: "button", id: "lecture", onclick: () => go({ lecture: 1 }) }, t("learn.lecture")),
             ),

@@ -9,6 +9,7 @@ from torch.nn.functional import conv2d, cross_entropy, interpolate, max_pool2d
 
 import alexnet
 
+paper_side = 55  # pixels of a map of conv1, Figure 2 of the paper
 paper_top1, paper_top5 = 0.004, 0.003  # by how much overlap lowers the errors, the paper, section 3.4
 top_one, top_five = 1, 5  # classes that may be named in these errors
 other_net = 147  # the network without overlap, layers-147.cfg beside that of the paper, layers-145.cfg

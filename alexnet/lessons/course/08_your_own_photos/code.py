@@ -90,6 +90,7 @@ for file in draws.permutation(files)[: round(wrong_share * len(files))]:
     file.rename(photos / "train" / other / file.name)
     planted.add(file.name)
 planted_count = len(planted)
+blind = planted_count * planted_count / training_count  # how many would be among as many drawn blindly
 
 # %% [look]
 figure, all_axes = plt.subplots(class_count, 9, figsize=(7, 3.4))
@@ -220,7 +221,6 @@ noise_confident, digits_confident = confident["noise"], confident["digits"]
 examined = alexnet.examine(photos, run=run.folder, out=new("doctor"))
 suspects = [Path(each.name).name for each in examined.suspects if each.split == "train"]
 suspect_count, found_all = len(suspects), sum(name in planted for name in suspects)
-blind = planted_count * planted_count / training_count  # how many would be among as many drawn blindly
 print(suspect_count, found_all)
 
 # %% [ranking]
