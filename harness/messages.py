@@ -16,184 +16,18 @@ import polib
 from alexnet.language.help import parts_of
 from alexnet.language.pages import WITHIN
 from alexnet.language.template import places
+from alexnet.language.words import COUNTED
 from harness import ROOT
+from harness.labels import COUNTS, LABELS
 
 PACKAGE = ROOT / "alexnet"
 CATALOGUE = PACKAGE / "language" / "zh.po"
 # What people do not read, or read in words of their own: the description of the service, the lessons, the page.
 OTHERS = ("lessons/words.py", "serving/schemas.py", "serving/routes.py")
-# Words that stand alone: heads of tables, names of lines, panels of the help.
-LABELS = (
-    "{0} is 0, and pixels cannot be divided or multiplied by it",
-    "Make one folder per class: {0}.",
-    "Send {0} and nothing else, or the bytes alone: {1}.",
-    "{0}: input should be {1}",
-    "result",
-    "probabilities",
-    "device",
-    "the loss became {0} at step {1}",
-    "{0} has no kernels of conv1 of epoch {1}",
-    "permission denied",
-    "no such file or directory",
-    "no space left on device",
-    "not a directory",
-    "is a directory",
-    "file exists",
-    "file name too long",
-    "too many open files",
-    "read-only file system",
-    "input/output error",
-    "connection refused",
-    "address already in use",
-    'invalid value "{0}" for {1}',
-    'invalid value "{0}" for {1}. Choose from: {2}',
-    'invalid value "{0}" for {1}: unable to convert "{0}" into {2}',
-    "parameter {0} specified multiple times",
-    "unknown option: {0}",
-    'unknown option: "{0}"',
-    "filter",
-    "wrong answer",
-    "further variant",
-    "held-out image",
-    "mistake",
-    "pair",
-    "unreadable line",
-    "view",
-    "weight",
-    "step",
-    "network",
-    "epochs",
-    "time",
-    "test accuracy",
-    "errors",
-    "class",
-    "images",
-    "split",
-    "views",
-    "top-5 error",
-    "log loss",
-    "found",
-    "how many",
-    "ingredient",
-    "what one would type",
-    "what it is",
-    "the paper",
-    "variant",
-    "runs / base",
-    "effect",
-    "95 % interval",
-    "verdict",
-    "tower",
-    "filters",
-    "mean",
-    "median",
-    "by energy",
-    "above 1/3",
-    "epoch",
-    "image",
-    "most like it",
-    "distance",
-    "method",
-    "lowest",
-    "highest",
-    "highest at x, y",
-    "A and B",
-    "here",
-    "bytes of each process",
-    "part",
-    "images/s",
-    "what",
-    "forward ms",
-    "backward ms",
-    "of peak",
-    "recipe",
-    "crop",
-    "field",
-    "probability",
-    "data",
-    "training",
-    "note",
-    "report",
-    "next",
-    "Next",
-    "Look",
-    "page",
-    "memory",
-    "speed",
-    "limit",
-    "estimate",
-    "yes",
-    "not sure",
-    "path",
-    "seed",
-    "seeds",
-    "Commands",
-    "Arguments",
-    "Parameters",
-    "Start here",
-    "Train",
-    "Judge",
-    "Look inside",
-    "Use elsewhere",
-    "Data and weights",
-    "Research",
-    "Parallel training",
-    "stopped",
-    "Display this message and exit.",
-    "Display application version.",
-    "[required]",
-    "[default: {0}]",
-    "[choices: {0}]",
-    "note: {0}",
-    "{0} epochs",
-    "mirror",
-    "batch",
-    "average",
-    "cues",
-    "reading",
-    "augmentation",
-    "model",
-    "evaluation",
-    "run",
-    "run folder",
-    "Results",
-    "Curves",
-    "Classes",
-    "Mistakes",
-    "Confusion",
-    "Filters",
-    "Summary",
-    "Calibration",
-    "Cues",
-    "chance",
-    "accuracy",
-    "precision",
-    "confidence",
-    "loss",
-    "error",
-    "color",
-    "shape",
-    "size",
-    "file",
-    "compression",
-    "border",
-    "name",
-    "count",
-    "share",
-    "reason",
-    "classes",
-    "Top-1 accuracy",
-    "Top-1 error",
-    "95&nbsp;% interval",
-    "Tower {0}: {1}",
-    "conv1 filters {0}",
-    "{0} images/s",
-    "{0} (best: {1})",
-    "{0} · AlexNet report",
-)
 PLURAL = re.compile(r"""^plural$|^(['"])(s|es|ies)\1 \* |^(['"])(s|es|y|ies|)\3 if .* else (['"])(s|es|y|ies|)\5$""")
 WORDS = re.compile(r"[A-Za-z]{2,}[,:;.]? +[^ ]")
 SHORT = re.compile(r"[A-Za-z]{2,} |[^'=\w][A-Za-z]{2,}|^[A-Za-z]{3,}")
+TOLD = ("say", "explain", "tell", "note")  # what these print is a message, however short
 SAME = ("utf-8", "replace")  # arguments, no words
 WORD = re.compile(r"[A-Za-z]{3,}")
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?: [^<>]*)?>")
@@ -218,7 +52,7 @@ class Message:
 
 def messages() -> dict[str, Message]:
     """The messages of the package by their template, in the order of the files."""
-    found = {label: Message(label, ["labels"]) for label in LABELS}
+    found = {label: Message(label, ["labels"]) for label in (*LABELS, *(COUNTED + noun for noun in COUNTS))}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         if name.startswith("lessons/course/"):
@@ -249,7 +83,7 @@ def help_paragraphs(docstring: str) -> list[str]:
 
 def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, list[str]]]:
     skipped: set[int] = set()
-    errors: set[int] = set()  # what stands in an error, or names a bar of progress, is a message, however short
+    errors: set[int] = set()  # and bars of progress: messages, however short
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
@@ -261,7 +95,7 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             told = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "fix")]
             parts = [part for argument in told for part in ast.walk(argument)]
             errors |= {id(part) for part in parts if isinstance(part, ast.JoinedStr)} | {id(part) for part in told}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "progress":
+        if isinstance(node, ast.Call) and _name(node.func) in ("progress", *TOLD):
             errors |= {id(part) for part in node.args[:1]}
         if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             skipped.add(id(node.format_spec))
@@ -278,6 +112,10 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             NO_PROSE.search(template) or bare.strip() in SAME
         ):
             yield line, template.strip(), values
+
+
+def _name(called: ast.expr) -> str:
+    return getattr(called, "id", getattr(called, "attr", ""))
 
 
 def passages(template: str) -> Iterator[str]:
@@ -318,15 +156,24 @@ def wrong_places(message: Message, translation: str) -> str | None:
     return None
 
 
+def read(path: Path = CATALOGUE) -> dict[str, str]:
+    """The messages of a catalogue with what they are in its language, nothing where there is no translation."""
+    entries = polib.pofile(str(path))
+    return {(f"{entry.msgctxt}\x04" if entry.msgctxt else "") + entry.msgid: entry.msgstr for entry in entries}
+
+
 def update(path: Path = CATALOGUE) -> tuple[int, int]:
     """Writes the messages of the source into a catalogue; returns how many, and how many are not translated."""
-    old = {entry.msgid: entry.msgstr for entry in polib.pofile(str(path))} if path.exists() else {}
+    old = read(path) if path.exists() else {}
     new = polib.POFile(wrapwidth=120)
     new.metadata = {"Language": path.stem, "MIME-Version": "1.0", "Content-Type": "text/plain; charset=utf-8"}
     for template, message in messages().items():
         note = "\n".join(f"{{{n}}} = {v}" for n, v in enumerate(message.values))
         file = message.where[0].rpartition(":")[0]
-        new.append(polib.POEntry(msgid=template, msgstr=old.get(template, ""), comment=f"{file}\n{note}".strip()))
+        text = template.removeprefix(COUNTED)
+        context = None if text == template else COUNTED[:-1]
+        comment = f"{file}\n{note}".strip()
+        new.append(polib.POEntry(msgctxt=context, msgid=text, msgstr=old.get(template, ""), comment=comment))
     new.save(str(path))
     return len(new), len(new.untranslated_entries())
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say
+from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say, show
 from alexnet.data.dataset import SPLITS
 from alexnet.evaluation.compare import balanced_accuracy, is_uneven
 from alexnet.evaluation.out_of_distribution import FLAGGED, NONE_OF_THESE
@@ -29,7 +29,7 @@ def plan(rows: Mapping[str, str]) -> None:
     names = {name: said(name) for name in rows}
     width = max(map(columns, names.values()))
     for name, value in rows.items():
-        explain(f"{names[name]}{' ' * (width - columns(names[name]))}  {said(value)}", hang=width + 2)
+        show(f"{names[name]}{' ' * (width - columns(names[name]))}  {said(value)}", hang=width + 2)
 
 
 def prepared(report: "PrepareReport") -> None:
@@ -37,12 +37,12 @@ def prepared(report: "PrepareReport") -> None:
     if report.already_done:
         say(f"images     prepared before: {report.folder}")
         for note in report.notes:
-            say(f"  note: {said(note)}")
+            say(f"  note: {note}")
         return
     kept = sum(sum(counts.values()) for counts in report.counts.values())
     say(f"prepared {kept} images in {report.seconds:.1f} s: {report.folder}")
     for note in report.notes:
-        say(f"  note: {said(note)}")
+        say(f"  note: {note}")
     for kind, count in report.oddities.items():
         say(f"  {count} {kind}")
     for skipped in report.skipped:

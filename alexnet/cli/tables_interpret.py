@@ -137,4 +137,4 @@ def _apart(found: Parity) -> None:
         ("same most probable class", percent(found.agreement)),
     ]
     print_table("", ("", "A and B"), rows)
-    say(f"{'equal' if found.equal else 'NOT equal'} within {TOLERANCE:g}")
+    say(f"equal within {TOLERANCE:g}" if found.equal else f"NOT equal within {TOLERANCE:g}")

@@ -98,7 +98,7 @@ def identified(path: Path, found: Identified) -> None:
         by = f"chosen from {check['combinations']} combinations by accuracy on {check['images']} images"
         say(f"{by}: {percent(check['accuracy'])} are right, as first assumed {percent(check['assumed_accuracy'])}")
     for topic, value in found.given.items():
-        say(f"{'chosen' if check else 'set'}: {topic}: {value}")
+        say(f"chosen: {topic}: {value}" if check else f"set: {topic}: {value}")
     for each in found.assumed:
         say(f"assumed: {each.topic}: {each.value} (say otherwise: {each.option})")
     if check and check["accuracy"] < 2 * check["chance"]:
