@@ -13,7 +13,7 @@ from pathlib import Path
 import docstring_parser
 import polib
 
-from alexnet.language.help import parts_of
+from alexnet.language.help import explained, parts_of
 from alexnet.language.pages import WITHIN
 from alexnet.language.template import places
 from alexnet.language.words import COUNTED
@@ -27,7 +27,10 @@ OTHERS = ("lessons/words.py", "serving/schemas.py", "serving/routes.py")
 PLURAL = re.compile(r"""^plural$|^(['"])(s|es|ies)\1 \* |^(['"])(s|es|y|ies|)\3 if .* else (['"])(s|es|y|ies|)\5$""")
 WORDS = re.compile(r"[A-Za-z]{2,}[,:;.]? +[^ ]")
 SHORT = re.compile(r"[A-Za-z]{2,} |[^'=\w][A-Za-z]{2,}|^[A-Za-z]{3,}")
-TOLD = ("say", "explain", "tell", "note")  # what these print is a message, however short
+TOLD = ("say", "said", "explain", "tell", "note")  # what these say is a message, however short
+HEADS = {"print_table": 2, "table": 1}  # of which the first arguments are the title and heads of a table
+TYPED = "\n  alexnet "  # every verb shows how it is typed
+LISTED = "\nParameters\n-----"  # arguments that several verbs take, as fields of a class
 SAME = ("utf-8", "replace")  # arguments, no words
 WORD = re.compile(r"[A-Za-z]{3,}")
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?: [^<>]*)?>")
@@ -59,7 +62,7 @@ def messages() -> dict[str, Message]:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         told = _of_module(tree, only_errors=name.startswith(OTHERS))
-        for line, template, values in [*told, *(_help(tree) if name.startswith("cli/") else ())]:
+        for line, template, values in [*told, *_help(tree)]:
             found.setdefault(template, Message(template, [], values)).where.append(f"{name}:{line}")
     return found
 
@@ -67,8 +70,8 @@ def messages() -> dict[str, Message]:
 def _help(tree: ast.Module) -> Iterator[tuple[int, str, list[str]]]:
     """What `--help` says of the verbs of a module: the paragraphs of their docstrings and of their arguments."""
     for node in tree.body:
-        told = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
-        if told and "\n  alexnet " in told:  # every verb shows how it is typed
+        told = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+        if told and (TYPED if isinstance(node, ast.FunctionDef) else LISTED) in told:
             for paragraph in help_paragraphs(told):
                 yield node.lineno, paragraph, []
 
@@ -78,7 +81,8 @@ def help_paragraphs(docstring: str) -> list[str]:
     parsed = docstring_parser.parse(docstring)
     blocks = [parsed.short_description or "", *(parsed.long_description or "").split("\n\n")]
     blocks += [" ".join((each.description or "").split()) for each in parsed.params]
-    return [part for block in blocks for part in parts_of(block) if part and not part.startswith(" ")]
+    parts = [part for block in blocks for part in parts_of(block)]
+    return [told for part in parts if (told := explained(part) if part.startswith(" ") else part)]
 
 
 def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, list[str]]]:
@@ -97,6 +101,8 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             errors |= {id(part) for part in parts if isinstance(part, ast.JoinedStr)} | {id(part) for part in told}
         if isinstance(node, ast.Call) and _name(node.func) in ("progress", *TOLD):
             errors |= {id(part) for part in node.args[:1]}
+        if isinstance(node, ast.FunctionDef):
+            errors |= {id(part) for part in _heads(node)}
         if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             skipped.add(id(node.format_spec))
     for node in ast.walk(tree):
@@ -112,6 +118,22 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             NO_PROSE.search(template) or bare.strip() in SAME
         ):
             yield line, template.strip(), values
+
+
+def _heads(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The words at the head of the tables of a function, where they are printed or in the name that is printed."""
+    inside = list(ast.walk(function))
+    calls = [node for node in inside if isinstance(node, ast.Call) and _name(node.func) in HEADS]
+    heads = [argument for call in calls for argument in call.args[: HEADS[_name(call.func)]]]
+    names = {part.id for head in heads for part in ast.walk(head) if isinstance(part, ast.Name)}
+    for node in inside:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            heads += [node.value for target in targets if getattr(target, "id", "") in names]
+    for head in heads:
+        keys = {id(part.slice) for part in ast.walk(head) if isinstance(part, ast.Subscript)}
+        words = [each for each in head.keys if each] if isinstance(head, ast.Dict) else ast.walk(head)
+        yield from (part for part in words if id(part) not in keys)
 
 
 def _name(called: ast.expr) -> str:

@@ -150,7 +150,7 @@ def predictions(
             if answer.none_of_these:
                 rows.append((str(answer.path), NONE_OF_THESE, "", *("" for _ in _asked(promise)), ""))
             for rank, (name, p) in enumerate(answer.top):
-                best = [] if rank else [_cell(getattr(answer, asked), asked) for asked in _asked(promise)]
+                best = [] if rank else [said(_cell(getattr(answer, asked), asked)) for asked in _asked(promise)]
                 more = best or [""] * len(_asked(promise))
                 path = "" if rank or answer.none_of_these else str(answer.path)
                 rows.append((path, name, block * round(20 * p), *more, percent(p)))
@@ -203,7 +203,8 @@ def examination(found: "Examination") -> None:
     if len(remarks) > 5:
         say(f"note: {len(remarks) - 5} more classes of which there are too few images")
     for name, line in found.cue_lines().items():
-        explain(f"{name + ':':<7} {line}", hang=8)
+        told = said(f"{name}:")
+        show(f"{told}{' ' * max(1, 8 - columns(told))}{said(line)}", hang=8)
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:

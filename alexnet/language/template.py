@@ -98,6 +98,11 @@ class Template:
         """
         marked = {number for number, mark in _PLACE.findall(self.translation) if mark}
         told = {number: translate(value, number in marked) for number, value in values.items()}
-        if self.weight < FEW_LETTERS and any(told[n] == value and _PHRASE.search(value) for n, value in values.items()):
+        if self.weight < FEW_LETTERS and any(told[n] == value and _is_phrase(value) for n, value in values.items()):
             return None
         return _PLACE.sub(lambda place: told[place[1]], self.translation)
+
+
+def _is_phrase(text: str) -> bool:
+    """Whether a text has several words in a row, and is no command."""
+    return _PHRASE.search(text) is not None and not text.startswith("alexnet ")

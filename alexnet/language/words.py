@@ -15,9 +15,10 @@ _SENTENCES = {"\n": "\n", "; ": "；", ". ": "。"}
 _PARTS = {": ": "：", ", ": "，"}
 _JOINTS = _SENTENCES | _PARTS
 _HEAD = re.compile(r"(?:alexnet: )?(?:E\d{3,4} )?")  # the program and the code are the same in every language
-_COUNT = re.compile(r"([\d,.]+) ([a-z][a-z -]+)")
+_COUNT = re.compile(r"(\d(?:[\d,.]*\d)?) ([a-z][a-z -]+)")
 _PLURALS = (("", ""), ("s", ""), ("es", ""), ("ies", "y"))
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_BRACKET = re.compile(r"[][(){}]")
 _ALL = re.compile(r"[A-Za-z]+")
 _DEEPEST = 6  # messages within messages
 _ACROSS = 0.5  # of a word, against a reading in which a value reaches over the end of a clause
@@ -46,7 +47,7 @@ class Words:
         self._templates: dict[str, list[Template]] = defaultdict(list)  # by the rarest word of each
         for template in templates:
             self._templates[min(template.words, key=lambda word: (common[word], word), default="")].append(template)
-        self._known: dict[tuple[str, bool], str] = {}  # what was said before: pages say the same again and again
+        self._known: dict[tuple[str, bool, int], str] = {}  # what was said before: pages say the same again and again
 
     def __call__(self, message: str) -> str:
         """The message in this language."""
@@ -69,7 +70,7 @@ class Words:
         """Args: single: whether one word is a message; else it is a name, of a folder, a class or a field."""
         if depth > _DEEPEST or _WORD.search(message) is None or not (single or re.search(r"\s", message.strip())):
             return message
-        key = message, single
+        key = message, single, depth  # deep in a message not all ways to read a part are tried
         if key not in self._known:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
@@ -80,9 +81,9 @@ class Words:
         whole = self._exact(message)
         if whole is not None:
             return whole
-        best, least = message, float(_cost(message))
+        best, least = message, float(english_words(message))
         for against, told in self._ways(message, depth, single):
-            if told != message and (cost := _cost(told) + against) < least:
+            if told != message and (cost := english_words(told) + against) < least:
                 best, least = told, cost
             if least == 0:
                 break
@@ -99,6 +100,7 @@ class Words:
             if filled is not None and values is not None:
                 across = [joint in value for value in values.values() for joint in _SENTENCES]
                 across += [": " in value for value in [*values.values()][:-1]]
+                across += [_opened(value) != 0 for value in values.values()]
                 yield sum(across) * _ACROSS, message.replace(bare, filled.strip())
         counted = self._counted(bare)
         if counted is not None:
@@ -145,12 +147,12 @@ class Words:
         if sentence.endswith("."):
             texts.append(f"{self._said(sentence[:-1], depth, single)}。")
             texts = [text.removesuffix(".") + "。" if text.endswith(".") else text for text in texts]
-        best = min(texts, key=_cost)
+        best = min(texts, key=english_words)
         return sentence if best.removesuffix("。") == sentence.removesuffix(".") else best
 
     def _joined(self, message: str, joint: str, chinese: str, depth: int, single: bool) -> str:
         """Parts that were put together, each said for itself."""
-        parts = re.split(rf"(?<!\.){re.escape(joint)}", message)  # ... is no end of a sentence
+        parts = _parts(message, joint)
         listed = joint in _PARTS
         if len(parts) == 1 or (listed and not depth and not any(" " in part.strip() for part in parts)):  # names
             return message
@@ -163,7 +165,28 @@ class Words:
         return chinese.join(said) if all(known) else message
 
 
-def _cost(text: str) -> int:
+def _parts(message: str, joint: str) -> list[str]:
+    """A message taken apart at a joint, but not within brackets; three points are no end of a sentence."""
+    parts: list[str] = []
+    for part in re.split(rf"(?<!\.){re.escape(joint)}", message):
+        if parts and _opened(parts[-1]) > 0:
+            parts[-1] += joint + part
+        else:
+            parts.append(part)
+    return parts
+
+
+def _opened(text: str) -> int:
+    """How many brackets are opened in a text and not closed; less than 0 where one is closed that was not opened."""
+    opened = 0
+    for mark in _BRACKET.findall(text):
+        opened += 1 if mark in "([{" else -1
+        if opened < 0:
+            return opened
+    return opened
+
+
+def english_words(text: str) -> int:
     """How many English words a text has."""
     return len(_WORD.findall(text))
 
