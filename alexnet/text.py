@@ -5,6 +5,12 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+_WIDE = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"  # letters and marks of Chinese
+_CLOSES = "，。、；：！？）》」』”’…,.;:!?)]}%"
+_OPENS = "（《「『“‘(["
+# What stays on one line: a wide letter, or a word, with the marks that open before it and those that close after it.
+_PART = rf"[{re.escape(_OPENS)}]*(?:[{_WIDE}]|[^\s{_WIDE}]+)?(?: %)?[{re.escape(_CLOSES)}]*"
+
 
 def printable(text: str, keep: str = "") -> str:
     """Replaces control characters and bytes that are not UTF-8 by escapes, since file names may contain both.
@@ -22,8 +28,22 @@ def wrapped(text: str, width: int, hang: int = 0) -> str:
         hang: columns that the lines after the first are indented by.
     """
     indent, width = " " * hang, max(width, hang + 20)
+    if columns(text) != len(text):
+        return _wrapped_wide(text, width, indent)
     lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines)
+
+
+def _wrapped_wide(text: str, width: int, indent: str) -> str:
+    """Breaks at spaces and beside letters that are two columns wide; no line begins with what closes a clause."""
+    lines = [""]
+    for part in re.findall(rf" +|{_PART}", text):
+        line = lines[-1]
+        if columns(line + part.rstrip()) <= width or not line.strip():
+            lines[-1] = line + part
+        else:
+            lines.append(indent + part.lstrip())
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def columns(text: str) -> int:

@@ -13,188 +13,24 @@ from pathlib import Path
 import docstring_parser
 import polib
 
-from alexnet.language.help import parts_of
+from alexnet.language.help import explained, parts_of
 from alexnet.language.pages import WITHIN
 from alexnet.language.template import places
+from alexnet.language.words import COUNTED
 from harness import ROOT
+from harness.labels import COUNTS, LABELS
 
 PACKAGE = ROOT / "alexnet"
 CATALOGUE = PACKAGE / "language" / "zh.po"
 # What people do not read, or read in words of their own: the description of the service, the page.
 OTHERS = ("serving/schemas.py", "serving/routes.py")
-# Words that stand alone: heads of tables, names of lines, panels of the help.
-LABELS = (
-    "{0} is 0, and pixels cannot be divided or multiplied by it",
-    "Make one folder per class: {0}.",
-    "Send {0} and nothing else, or the bytes alone: {1}.",
-    "{0}: input should be {1}",
-    "result",
-    "probabilities",
-    "device",
-    "the loss became {0} at step {1}",
-    "{0} has no kernels of conv1 of epoch {1}",
-    *("Predict.", "Answer.", "Hint", "Output", "Slides", "lesson", "right", "{title}: {status}"),  # of the lessons
-    "permission denied",
-    "no such file or directory",
-    "no space left on device",
-    "not a directory",
-    "is a directory",
-    "file exists",
-    "file name too long",
-    "too many open files",
-    "read-only file system",
-    "input/output error",
-    "connection refused",
-    "address already in use",
-    'invalid value "{0}" for {1}',
-    'invalid value "{0}" for {1}. Choose from: {2}',
-    'invalid value "{0}" for {1}: unable to convert "{0}" into {2}',
-    "parameter {0} specified multiple times",
-    "unknown option: {0}",
-    'unknown option: "{0}"',
-    "filter",
-    "wrong answer",
-    "further variant",
-    "held-out image",
-    "mistake",
-    "pair",
-    "unreadable line",
-    "view",
-    "weight",
-    "step",
-    "network",
-    "epochs",
-    "time",
-    "test accuracy",
-    "errors",
-    "class",
-    "images",
-    "split",
-    "views",
-    "top-5 error",
-    "log loss",
-    "found",
-    "how many",
-    "ingredient",
-    "what one would type",
-    "what it is",
-    "the paper",
-    "variant",
-    "runs / base",
-    "effect",
-    "95 % interval",
-    "verdict",
-    "tower",
-    "filters",
-    "mean",
-    "median",
-    "by energy",
-    "above 1/3",
-    "epoch",
-    "image",
-    "most like it",
-    "distance",
-    "method",
-    "lowest",
-    "highest",
-    "highest at x, y",
-    "A and B",
-    "here",
-    "bytes of each process",
-    "part",
-    "images/s",
-    "what",
-    "forward ms",
-    "backward ms",
-    "of peak",
-    "recipe",
-    "crop",
-    "field",
-    "probability",
-    "data",
-    "training",
-    "note",
-    "report",
-    "next",
-    "Next",
-    "Look",
-    "page",
-    "memory",
-    "speed",
-    "limit",
-    "estimate",
-    "yes",
-    "not sure",
-    "path",
-    "seed",
-    "seeds",
-    "Commands",
-    "Arguments",
-    "Parameters",
-    "Start here",
-    "Train",
-    "Judge",
-    "Look inside",
-    "Use elsewhere",
-    "Data and weights",
-    "Research",
-    "Parallel training",
-    "stopped",
-    "Display this message and exit.",
-    "Display application version.",
-    "[required]",
-    "[default: {0}]",
-    "[choices: {0}]",
-    "note: {0}",
-    "{0} epochs",
-    "mirror",
-    "batch",
-    "average",
-    "cues",
-    "reading",
-    "augmentation",
-    "model",
-    "evaluation",
-    "run",
-    "run folder",
-    "Results",
-    "Curves",
-    "Classes",
-    "Mistakes",
-    "Confusion",
-    "Filters",
-    "Summary",
-    "Calibration",
-    "Cues",
-    "chance",
-    "accuracy",
-    "precision",
-    "confidence",
-    "loss",
-    "error",
-    "color",
-    "shape",
-    "size",
-    "file",
-    "compression",
-    "border",
-    "name",
-    "count",
-    "share",
-    "reason",
-    "classes",
-    "Top-1 accuracy",
-    "Top-1 error",
-    "95&nbsp;% interval",
-    "Tower {0}: {1}",
-    "conv1 filters {0}",
-    "{0} images/s",
-    "{0} (best: {1})",
-    "{0} · AlexNet report",
-)
 PLURAL = re.compile(r"""^plural$|^(['"])(s|es|ies)\1 \* |^(['"])(s|es|y|ies|)\3 if .* else (['"])(s|es|y|ies|)\5$""")
 WORDS = re.compile(r"[A-Za-z]{2,}[,:;.]? +[^ ]")
 SHORT = re.compile(r"[A-Za-z]{2,} |[^'=\w][A-Za-z]{2,}|^[A-Za-z]{3,}")
+TOLD = ("say", "said", "explain", "tell", "note")  # what these say is a message, however short
+HEADS = {"print_table": 2, "table": 1}  # of which the first arguments are the title and heads of a table
+TYPED = "\n  alexnet "  # every verb shows how it is typed
+LISTED = "\nParameters\n-----"  # arguments that several verbs take, as fields of a class
 SAME = ("utf-8", "replace")  # arguments, no words
 WORD = re.compile(r"[A-Za-z]{3,}")
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?: [^<>]*)?>")
@@ -219,14 +55,14 @@ class Message:
 
 def messages() -> dict[str, Message]:
     """The messages of the package by their template, in the order of the files."""
-    found = {label: Message(label, ["labels"]) for label in LABELS}
+    found = {label: Message(label, ["labels"]) for label in (*LABELS, *(COUNTED + noun for noun in COUNTS))}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
         if name.startswith("lessons/course/"):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         told = _of_module(tree, only_errors=name.startswith(OTHERS))
-        for line, template, values in [*told, *(_help(tree) if name.startswith("cli/") else ())]:
+        for line, template, values in [*told, *_help(tree)]:
             found.setdefault(template, Message(template, [], values)).where.append(f"{name}:{line}")
     return found
 
@@ -234,8 +70,8 @@ def messages() -> dict[str, Message]:
 def _help(tree: ast.Module) -> Iterator[tuple[int, str, list[str]]]:
     """What `--help` says of the verbs of a module: the paragraphs of their docstrings and of their arguments."""
     for node in tree.body:
-        told = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
-        if told and "\n  alexnet " in told:  # every verb shows how it is typed
+        told = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+        if told and (TYPED if isinstance(node, ast.FunctionDef) else LISTED) in told:
             for paragraph in help_paragraphs(told):
                 yield node.lineno, paragraph, []
 
@@ -245,12 +81,13 @@ def help_paragraphs(docstring: str) -> list[str]:
     parsed = docstring_parser.parse(docstring)
     blocks = [parsed.short_description or "", *(parsed.long_description or "").split("\n\n")]
     blocks += [" ".join((each.description or "").split()) for each in parsed.params]
-    return [part for block in blocks for part in parts_of(block) if part and not part.startswith(" ")]
+    parts = [part for block in blocks for part in parts_of(block)]
+    return [told for part in parts if (told := explained(part) if part.startswith(" ") else part)]
 
 
 def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, list[str]]]:
     skipped: set[int] = set()
-    errors: set[int] = set()  # what stands in an error, or names a bar of progress, is a message, however short
+    errors: set[int] = set()  # and bars of progress: messages, however short
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
@@ -262,8 +99,10 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             told = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "fix")]
             parts = [part for argument in told for part in ast.walk(argument)]
             errors |= {id(part) for part in parts if isinstance(part, ast.JoinedStr)} | {id(part) for part in told}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "progress":
+        if isinstance(node, ast.Call) and _name(node.func) in ("progress", *TOLD):
             errors |= {id(part) for part in node.args[:1]}
+        if isinstance(node, ast.FunctionDef):
+            errors |= {id(part) for part in _heads(node)}
         if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             skipped.add(id(node.format_spec))
     for node in ast.walk(tree):
@@ -279,6 +118,26 @@ def _of_module(tree: ast.Module, only_errors: bool) -> Iterator[tuple[int, str, 
             NO_PROSE.search(template) or bare.strip() in SAME
         ):
             yield line, template.strip(), values
+
+
+def _heads(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The words at the head of the tables of a function, where they are printed or in the name that is printed."""
+    inside = list(ast.walk(function))
+    calls = [node for node in inside if isinstance(node, ast.Call) and _name(node.func) in HEADS]
+    heads = [argument for call in calls for argument in call.args[: HEADS[_name(call.func)]]]
+    names = {part.id for head in heads for part in ast.walk(head) if isinstance(part, ast.Name)}
+    for node in inside:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            heads += [node.value for target in targets if getattr(target, "id", "") in names]
+    for head in heads:
+        keys = {id(part.slice) for part in ast.walk(head) if isinstance(part, ast.Subscript)}
+        words = [each for each in head.keys if each] if isinstance(head, ast.Dict) else ast.walk(head)
+        yield from (part for part in words if id(part) not in keys)
+
+
+def _name(called: ast.expr) -> str:
+    return getattr(called, "id", getattr(called, "attr", ""))
 
 
 def passages(template: str) -> Iterator[str]:
@@ -319,15 +178,24 @@ def wrong_places(message: Message, translation: str) -> str | None:
     return None
 
 
+def read(path: Path = CATALOGUE) -> dict[str, str]:
+    """The messages of a catalogue with what they are in its language, nothing where there is no translation."""
+    entries = polib.pofile(str(path))
+    return {(f"{entry.msgctxt}\x04" if entry.msgctxt else "") + entry.msgid: entry.msgstr for entry in entries}
+
+
 def update(path: Path = CATALOGUE) -> tuple[int, int]:
     """Writes the messages of the source into a catalogue; returns how many, and how many are not translated."""
-    old = {entry.msgid: entry.msgstr for entry in polib.pofile(str(path))} if path.exists() else {}
+    old = read(path) if path.exists() else {}
     new = polib.POFile(wrapwidth=120)
     new.metadata = {"Language": path.stem, "MIME-Version": "1.0", "Content-Type": "text/plain; charset=utf-8"}
     for template, message in messages().items():
         note = "\n".join(f"{{{n}}} = {v}" for n, v in enumerate(message.values))
         file = message.where[0].rpartition(":")[0]
-        new.append(polib.POEntry(msgid=template, msgstr=old.get(template, ""), comment=f"{file}\n{note}".strip()))
+        text = template.removeprefix(COUNTED)
+        context = None if text == template else COUNTED[:-1]
+        comment = f"{file}\n{note}".strip()
+        new.append(polib.POEntry(msgctxt=context, msgid=text, msgstr=old.get(template, ""), comment=comment))
     new.save(str(path))
     return len(new), len(new.untranslated_entries())
 

@@ -192,18 +192,16 @@ class Fitting:
         fields = {**candidate.fields(), "epochs": epochs}
         one = settled(candidate)
         crops = ", ".join(str(size) for _, size in one.growing_crops) or str(one.model.crop_size)
-        text = f"{epochs} epochs, width {one.model.width:g}, crops of {crops} pixels: "
         if "epochs" in self.given or not self.measures:
-            text += "for the number of images"
+            why = "for the number of images"
         elif epochs == most and self.minutes is not None:
-            text += f"about {duration(epochs * each)}; more epochs than {most} gain little from {facts.images:,} images"
+            why = f"about {duration(epochs * each)}; more epochs than {most} gain little from {facts.images:,} images"
         elif epochs == most:
-            text += f"about {duration(epochs * each)} on this machine; --minutes changes it"
+            why = f"about {duration(epochs * each)} on this machine; --minutes changes it"
         else:
-            asked = f"{self.minutes or MINUTES:g} minutes"
-            text += f"what this machine can do in {asked}" + (
-                "" if self.minutes else f"; with more time (--minutes) up to {PATIENCE * wanted}"
-            )
+            why = f"what this machine can do in {self.minutes or MINUTES:g} minutes"
+            why += "" if self.minutes else f"; with more time (--minutes) up to {PATIENCE * wanted}"
+        text = f"{epochs} epochs, width {one.model.width:g}, crops of {crops} pixels: {why}"
         return self._apply(recipe, [Decision("time", text, fields)])
 
 

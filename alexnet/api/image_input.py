@@ -93,7 +93,7 @@ def _pixels(image: Any) -> Pixels:
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
     kind = type(image).__name__
     raise UsageError(
-        f"{kind}{'' if shape is None else f' of {dtype}, shape {tuple(shape)}'}: this is no image",
+        f"{kind}: this is no image" if shape is None else f"{kind} of {dtype}, shape {tuple(shape)}: this is no image",
         fix="Give a file, its bytes, a uint8 array (H, W, 3) or (H, W) of pixels 0..255, or a Pillow image.",
         code="E217",
     )

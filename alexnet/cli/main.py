@@ -240,5 +240,5 @@ def _drop_output() -> None:
 
 def _fail(message: str, code: int) -> None:
     with contextlib.suppress(OSError):  # nobody can be told
-        tell(f"alexnet: {said(message)}", stderr=True)
+        tell(f"alexnet: {message}", stderr=True)
     sys.exit(code)

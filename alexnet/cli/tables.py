@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say
+from alexnet.cli.terminal import explain, has_all_letters, print_json, print_table, say, show
 from alexnet.data.dataset import SPLITS
 from alexnet.evaluation.compare import balanced_accuracy, is_uneven
 from alexnet.evaluation.out_of_distribution import FLAGGED, NONE_OF_THESE
@@ -29,7 +29,7 @@ def plan(rows: Mapping[str, str]) -> None:
     names = {name: said(name) for name in rows}
     width = max(map(columns, names.values()))
     for name, value in rows.items():
-        explain(f"{names[name]}{' ' * (width - columns(names[name]))}  {said(value)}", hang=width + 2)
+        show(f"{names[name]}{' ' * (width - columns(names[name]))}  {said(value)}", hang=width + 2)
 
 
 def prepared(report: "PrepareReport") -> None:
@@ -37,12 +37,12 @@ def prepared(report: "PrepareReport") -> None:
     if report.already_done:
         say(f"images     prepared before: {report.folder}")
         for note in report.notes:
-            say(f"  note: {said(note)}")
+            say(f"  note: {note}")
         return
     kept = sum(sum(counts.values()) for counts in report.counts.values())
     say(f"prepared {kept} images in {report.seconds:.1f} s: {report.folder}")
     for note in report.notes:
-        say(f"  note: {said(note)}")
+        say(f"  note: {note}")
     for kind, count in report.oddities.items():
         say(f"  {count} {kind}")
     for skipped in report.skipped:
@@ -150,7 +150,7 @@ def predictions(
             if answer.none_of_these:
                 rows.append((str(answer.path), NONE_OF_THESE, "", *("" for _ in _asked(promise)), ""))
             for rank, (name, p) in enumerate(answer.top):
-                best = [] if rank else [_cell(getattr(answer, asked), asked) for asked in _asked(promise)]
+                best = [] if rank else [said(_cell(getattr(answer, asked), asked)) for asked in _asked(promise)]
                 more = best or [""] * len(_asked(promise))
                 path = "" if rank or answer.none_of_these else str(answer.path)
                 rows.append((path, name, block * round(20 * p), *more, percent(p)))
@@ -203,7 +203,8 @@ def examination(found: "Examination") -> None:
     if len(remarks) > 5:
         say(f"note: {len(remarks) - 5} more classes of which there are too few images")
     for name, line in found.cue_lines().items():
-        explain(f"{name + ':':<7} {line}", hang=8)
+        told = said(f"{name}:")
+        show(f"{told}{' ' * max(1, 8 - columns(told))}{said(line)}", hang=8)
     say(f"page:   {found.folder / PAGE}")
     excluded = len(found.findings.excluded)
     if excluded:

@@ -10,6 +10,7 @@ from alexnet.experiments.ablation import Effect, claimed, interval, remarks
 from alexnet.experiments.results import Row, error, reported_split
 from alexnet.experiments.sequential import Decided, seeds_for
 from alexnet.experiments.verdicts import AIM, in_words
+from alexnet.language.speak import said
 from alexnet.recipes.ingredients import INGREDIENTS
 from alexnet.text import duration, percent
 
@@ -148,7 +149,7 @@ def ensemble(runs: Sequence[Path], result: Ensemble, weights_on: str | None) -> 
             f"{mean_loss:.3f}",
             f"{-100 * gain1:+.1f}",
         ),
-        ("together", "", percent(top1), percent(top5 if five else None), f"{log_loss:.3f}", ""),
+        (said("together"), "", percent(top1), percent(top5 if five else None), f"{log_loss:.3f}", ""),
     ]
     split = result.combined.split
     how = f"weights found on {weights_on}" if weights_on else "equal weights"

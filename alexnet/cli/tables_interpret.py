@@ -12,6 +12,7 @@ from alexnet.interpret.attribution import Explanation
 from alexnet.interpret.features import Features
 from alexnet.interpret.filters import CHANCE, FilterGrowth, Filters
 from alexnet.interpret.similar import Similar
+from alexnet.language.speak import said
 from alexnet.text import percent
 
 
@@ -85,7 +86,7 @@ def why(found: Explanation, out: Path) -> None:
     rows = []
     for method, heat in found.maps.items():
         y, x = np.unravel_index(int(heat.argmax()), heat.shape)
-        highest = "nowhere" if method in found.blank else f"{x}, {y}"
+        highest = said("nowhere") if method in found.blank else f"{x}, {y}"
         rows.append((method, f"{heat.min():.2g}", f"{heat.max():.2g}", highest))
     print_table("", ("method", "lowest", "highest", "highest at x, y"), rows)
     for note in found.notes:
@@ -103,7 +104,10 @@ def exported(found: Exported) -> None:
     say(f"written: {found.out} ({found.bytes / 1e6:.1f} MB), after it gave the same answers as the run")
     if found.int8:
         say("in 8 bits the answers differ, so the accuracy counts")
-    rows: list[tuple[str, ...]] = [("run", percent(found.eager_accuracy)), ("exported", percent(found.accuracy))]
+    rows: list[tuple[str, ...]] = [
+        (said("run"), percent(found.eager_accuracy)),
+        (said("exported"), percent(found.accuracy)),
+    ]
     columns: tuple[str, ...] = ("network", f"top-1 accuracy on {found.known} images of {found.split}")
     if found.milliseconds:
         rows.insert(1, ("ONNX, float32", percent(found.eager_accuracy)))
@@ -129,7 +133,7 @@ def unread(errors: dict[Path, str]) -> None:
 
 def _apart(found: Parity) -> None:
     rows = [
-        ("images", str(found.images)),
+        (said("images"), str(found.images)),
         ("largest difference of a probability", f"{found.max_probability:.2e}"),
         ("mean difference of a probability", f"{found.mean_probability:.2e}"),
         ("largest difference of a logit", f"{found.max_logit:.2e}"),
@@ -137,4 +141,4 @@ def _apart(found: Parity) -> None:
         ("same most probable class", percent(found.agreement)),
     ]
     print_table("", ("", "A and B"), rows)
-    say(f"{'equal' if found.equal else 'NOT equal'} within {TOLERANCE:g}")
+    say(f"equal within {TOLERANCE:g}" if found.equal else f"NOT equal within {TOLERANCE:g}")

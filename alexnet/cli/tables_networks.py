@@ -8,6 +8,7 @@ from typing import Any
 
 from alexnet.cli.terminal import print_table, say
 from alexnet.distributed.cost import StepCost
+from alexnet.language.speak import said
 from alexnet.models.summary import PAPER_NEURONS, PUBLISHED, Summary
 from alexnet.recipes.named import RECIPES
 from alexnet.recipes.recipe import Recipe
@@ -34,7 +35,7 @@ def summary(counts: Summary, recipe: Recipe) -> None:
     pixels = " x ".join(map(str, counts.input_shape))
     print_table(f"{recipe.name}: {pixels} pixels in, {recipe.model.num_classes} logits out", columns, rows)
     here = [f"{n:,}" for n in (counts.parameters, counts.multiply_adds, counts.neurons)]
-    names = ("parameters", "multiply-adds", "neurons")
+    names = (said("parameters"), said("multiply-adds"), said("neurons"))
     if published is None:
         print_table("", ("", "here"), list(zip(names, here, strict=True)))
     else:
@@ -46,7 +47,7 @@ def summary(counts: Summary, recipe: Recipe) -> None:
             "(96 x 55 x 48 for 96 x 55 x 55): its list sums to 622,312, the right one to 659,272."
         )
     memory = counts.training_bytes(recipe.batch_size)
-    parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
+    parts = ", ".join(f"{said(name)} {size / 2**20:,.0f}" for name, size in memory.items())
     total = sum(memory.values()) / 2**20
     say(f"A training step of {recipe.batch_size} images, in MiB: {parts}; together {total:,.0f}.")
 
@@ -55,9 +56,9 @@ def step_cost(
     costs: StepCost, others: Sequence[StepCost], bytes_per_second: float, multiply_adds_per_second: float
 ) -> None:
     """What a step on several processes sends and needs, how much faster it would be, and other schemes."""
-    rows = [(f"sent: {name}", f"{size:,}") for name, size in costs.sent.items() if size]
+    rows = [(f"{said('sent')}: {said(name)}", f"{size:,}") for name, size in costs.sent.items() if size]
     rows += [("sent together", f"{costs.bytes_sent:,}")]
-    rows += [(f"memory: {name}", f"{size:,}") for name, size in costs.memory.items()]
+    rows += [(f"{said('memory')}: {said(name)}", f"{size:,}") for name, size in costs.memory.items()]
     title = f"{costs.scheme}, {costs.size} processes, a step of {costs.batch_size} images"
     print_table(title, ("", "bytes of each process"), rows)
     computes, sends = costs.seconds(multiply_adds_per_second, bytes_per_second)
@@ -98,7 +99,7 @@ def identified(path: Path, found: Identified) -> None:
         by = f"chosen from {check['combinations']} combinations by accuracy on {check['images']} images"
         say(f"{by}: {percent(check['accuracy'])} are right, as first assumed {percent(check['assumed_accuracy'])}")
     for topic, value in found.given.items():
-        say(f"{'chosen' if check else 'set'}: {topic}: {value}")
+        say(f"chosen: {topic}: {value}" if check else f"set: {topic}: {value}")
     for each in found.assumed:
         say(f"assumed: {each.topic}: {each.value} (say otherwise: {each.option})")
     if check and check["accuracy"] < 2 * check["chance"]:
@@ -160,7 +161,8 @@ def times(found: Rates | LayerTimes, name: str) -> None:
 def rates(found: Rates, name: str) -> None:
     """Images per second of every part, what limits, and how long the recipe takes."""
     rows = [
-        (part, f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}", MEANING[part]) for part, rate in found.parts.items()
+        (said(part), f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}", MEANING[part])
+        for part, rate in found.parts.items()
     ]
     print_table(f"{name}, batches of {found.batch_size}, {found.device}", ("part", "images/s", "what"), rows)
     if found.images is not None:

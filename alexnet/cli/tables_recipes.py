@@ -7,8 +7,10 @@ from rich.text import Text
 
 from alexnet.api.bars import console
 from alexnet.cli.terminal import print_table, say
+from alexnet.language.speak import said
 from alexnet.recipes.field_notes import Difference
 from alexnet.recipes.recipe import Recipe, flat
+from alexnet.text import columns, printable
 
 
 def recipes(found: Sequence[Recipe]) -> None:
@@ -28,11 +30,13 @@ def differences(names: tuple[str, str], found: Sequence[Difference]) -> None:
         say(f"{names[0]} and {names[1]} are the same.")
         return
     rows = [(d.field, setting(d.first), setting(d.second)) for d in found]
-    widths = [max(map(len, column)) for column in zip(("field", *names), *rows, strict=True)]
-    for d, row in zip((None, *found), (("field", *names), *rows), strict=True):
-        say("   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    head = (said("field"), *names)
+    widths = [max(map(columns, column)) for column in zip(head, *rows, strict=True)]
+    for d, row in zip((None, *found), (head, *rows), strict=True):
+        cells = (cell + " " * (width - columns(cell)) for cell, width in zip(row, widths, strict=True))
+        console().print(Text(printable("   ".join(cells).rstrip())))
         if d is not None:
-            console().print(Padding(Text(f"{d.consequence}  ({d.source})"), (0, 0, 0, 4)))
+            console().print(Padding(Text(f"{said(d.consequence)}  ({said(d.source)})"), (0, 0, 0, 4)))
 
 
 def setting(value: object) -> str:

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from alexnet.api.bars import console, prose_width
 from alexnet.errors import DataError
-from alexnet.language.speak import said, spoken, tell
-from alexnet.language.words import ENGLISH
+from alexnet.language.speak import said, tell
 from alexnet.text import printable, wrapped
 
 
@@ -28,12 +27,13 @@ def explain(text: str, hang: int = 0) -> None:
     Args:
         hang: columns that the lines after the first are indented by.
     """
+    show(said(text), hang)
+
+
+def show(told: str, hang: int = 0) -> None:
+    """What is said already, wrapped as `explain` does it."""
     out = console()
-    told = printable(said(text))
-    if spoken() == ENGLISH:
-        out.print(Text(wrapped(told, prose_width(out), hang)), soft_wrap=True)
-    else:  # letters that are two columns wide, and few blanks
-        out.print(Text(told), width=prose_width(out))
+    out.print(Text(wrapped(printable(told), prose_width(out), hang)), soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -71,7 +71,7 @@ def note_left_out(*images: str | Path) -> None:
     from alexnet.api.image_input import left_out
 
     for note in left_out(*images):
-        tell(f"alexnet: {printable(said(note))}", stderr=True)
+        tell(f"alexnet: {printable(note)}", stderr=True)
 
 
 def refuse_unread(unread: int, count: int) -> None:

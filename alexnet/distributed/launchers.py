@@ -22,15 +22,16 @@ LAUNCHERS = (
 )
 
 
-OWN = "To train one run in each process, unset {}."
-
-
 class Launched(NamedTuple):
     """Who started this process, as one of how many, and the variable that says so."""
 
     by: str
     size: int
     variable: str
+
+
+def _own(found: Launched) -> str:
+    return f"To train one run in each process, unset {found.variable}."
 
 
 def launched() -> Launched | None:
@@ -60,7 +61,7 @@ def check_launcher(parallel: str | None) -> None:
     found = launched()
     if found is None or found.size < 2 or (parallel is not None and started_by_torchrun()):
         return
-    own = OWN.format(found.variable)
+    own = _own(found)
     if parallel is None:
         raise UsageError(
             f"{found.by} started {found.size} processes, and each of them would train a run of its own: --parallel is "
@@ -89,6 +90,6 @@ def refuse_several(what: str) -> None:
     if found is not None and found.size > 1:
         raise UsageError(
             f"{found.by} started {found.size} processes, and each of them would {what}",
-            fix=f"Start it as one process. {OWN.format(found.variable)}",
+            fix=f"Start it as one process. {_own(found)}",
             code="E270",
         )

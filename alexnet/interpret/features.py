@@ -114,7 +114,7 @@ def check_file(out: Path) -> None:
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(
             f"{out}: features cannot be written as {out.suffix or 'a file without an ending'}",
-            fix=f"Use a name that ends in {' or '.join(ENDINGS)}.",
+            fix=f"Use a name that ends in {ENDINGS[0]} or {ENDINGS[1]}.",
             code="E238",
         )
     for file in files_of(out):

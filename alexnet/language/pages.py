@@ -5,7 +5,7 @@ from collections.abc import Callable
 from html import escape, unescape
 
 from alexnet.language.speak import spoken
-from alexnet.language.words import ENGLISH, words_of
+from alexnet.language.words import ENGLISH, english_words, words_of
 
 _ASIDE = "(?:script|style|pre|textarea)"  # no prose at all
 WITHIN = "(?:b|strong|em|i|small|a|code|bdi)"  # marks within a sentence; <bdi> holds names of users, such as of classes
@@ -42,13 +42,14 @@ def _passage(say: Callable[[str], str], text: str) -> str:
     bare = text.strip()
     if "<" not in bare:
         return _said(say, text)
-    told = say(unquoted := _unquoted(bare))
-    if told != unquoted and sorted(_TAG.findall(told)) == sorted(_TAG.findall(bare)):
-        return text.replace(bare, told, 1)
     parts = _MARK.split(text)
     parts[0::2] = [_said(say, part) for part in parts[0::2]]
     parts[1::2] = [_labels(say, mark) for mark in parts[1::2]]
-    return "".join(parts)
+    by_part = "".join(parts)
+    told = say(unquoted := _unquoted(bare))
+    if told == unquoted or sorted(_TAG.findall(told)) != sorted(_TAG.findall(bare)):
+        return by_part
+    return min(text.replace(bare, told, 1), by_part, key=english_words)
 
 
 def _said(say: Callable[[str], str], text: str, *, quote: bool = False) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from alexnet.language.words import ENGLISH, words_of
+from alexnet.language.words import ENGLISH, english_words, words_of
 from alexnet.text import columns
 
 _SPOKEN: ContextVar[str] = ContextVar("language of the terminal", default=ENGLISH)
@@ -33,8 +33,7 @@ def said(text: str) -> str:
     words = words_of(spoken())
     if words.language == ENGLISH:
         return text
-    whole = words(text)
-    return whole if whole != text else "\n".join(_line(line) for line in text.split("\n"))
+    return min(words(text), "\n".join(_line(line) for line in text.split("\n")), key=english_words)
 
 
 def tell(text: str = "", *, stderr: bool = False) -> None:

@@ -52,8 +52,7 @@ def image_in(data: bytes) -> bytes:
         raise _refused(f"is {_kind(body)}, not an object")
     others = [name for name in body if name != FIELD]
     if FIELD not in body:
-        names = f"has {_quoted(others)}, but " if others else "has "
-        raise _refused(f"{names}no {FIELD!r}")
+        raise _refused(f"has {_quoted(others)}, but no {FIELD!r}" if others else f"has no {FIELD!r}")
     if others:
         parameters = f"{FIX}; k, views, run and the like stand in the address: URL?k=3"
         raise _refused(f"has {_quoted(others)} beside {FIELD!r}", parameters)

@@ -4,8 +4,7 @@ What keeps a network on the plateau ("the loss is stuck at 6.9") is not a small 
 every image. Biases of 1 keep the activations large, while the differences between images become smaller from layer to
 layer. Two numbers separate initial weights that train from those that do not: `spread`, the share of a layer's output
 that differs between images, and `pace`, how much the first step lowers the loss through these differences. The
-thresholds are set by results/check_calibration.jsonl, networks that were checked and then trained; docs/check.md says
-how often the check is right. results/will_it_train.jsonl has the same at full width.
+thresholds are set by results/check_calibration.jsonl, networks that were checked and then trained (docs/check.md).
 
 A check does not change the network: no gradient, buffer, mode or random state.
 """
@@ -254,8 +253,10 @@ def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
     if dead:
         first = dead[0]
         share = f"{100 * (first.dead or 0):.0f} % of the units after {first.name}"
-        fix = "Start with smaller biases and weights (model.init=kaiming). If this happened during training, use a "
-        fix += "lower learning rate."
+        fix = (
+            "Start with smaller biases and weights (model.init=kaiming). If this happened during training, use a "
+            "lower learning rate."
+        )
         if recipe.model.activation == "relu":
             return [Verdict("fatal", "dead", f"{share} are zero for every image: no signal passes them", fix)]
         return [Verdict("fatal", "saturated", f"{share} are saturated for every image", fix)]
@@ -267,8 +268,10 @@ def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
         out.append(Verdict("fatal", "rate", text, fix))
     if check.loss > check.expected_loss + max(0.5, 0.25 * check.expected_loss):
         last = layers[-1]
-        text = f"the loss starts at {check.loss:.2f}, and a network that knows nothing has ln(classes) = "
-        text += f"{check.expected_loss:.2f}: the outputs of {last.name} differ too much ({last.signal:.2g})"
+        text = (
+            f"the loss starts at {check.loss:.2f}, and a network that knows nothing has ln(classes) = "
+            f"{check.expected_loss:.2f}: the outputs of {last.name} differ too much ({last.signal:.2g})"
+        )
         fix = f"Use smaller initial weights in {last.name}, or scale the input (model.input_norm=standardise)."
         out.append(Verdict("warning", "start", text, fix))
     input_spread = layers[-2].spread if len(layers) > 1 else layers[-1].spread
@@ -278,8 +281,10 @@ def verdicts_of(check: Check, recipe: Recipe) -> list[Verdict]:
     if input_spread < SPREAD and check.pace < PACE[is_adamw] and not replaced:
         start, end, fall = _fading([(x.name, x.spread) for x in layers[:-1]])
         change = f"falls {fall:.0f}x from {start} to {end}" if fall > FALL else "is very small"
-        text = f"the difference between images {change}: it is {100 * input_spread:.2g} % of the input of "
-        text += f"{layers[-1].name}, so the loss will stay on the plateau for a long time"
+        text = (
+            f"the difference between images {change}: it is {100 * input_spread:.2g} % of the input of "
+            f"{layers[-1].name}, so the loss will stay on the plateau for a long time"
+        )
         # With ReLU and AdamW some of these networks get off it after some hundred steps; the others never did.
         severity: Severity = "warning" if is_adamw and recipe.model.activation == "relu" else "fatal"
         out.append(Verdict(severity, "plateau", text, plateau_fix(recipe)))

@@ -116,8 +116,8 @@ def built(draft: Draft, path: Path) -> Identified:
     misfits = _misfits(network, draft)
     if misfits:
         raise DataError(
-            f"{path} ({draft.stored.kind}) is nearest to {draft.recipe.name}, but " + "; ".join(misfits),
-            fix="alexnet summary " + draft.recipe.name + " shows the layers that it must have.",
+            f"{path} ({draft.stored.kind}) is nearest to {draft.recipe.name}, but {'; '.join(misfits)}",
+            fix=f"alexnet summary {draft.recipe.name} shows the layers that it must have.",
             code="E347",
         )
     notes = _copy_weights(network, draft)

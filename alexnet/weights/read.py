@@ -48,7 +48,7 @@ def read_stored(path: Path) -> StoredNetwork:
     """
     if not path.is_file():
         raise UsageError(
-            f"{path} {'is not a file' if path.exists() else 'does not exist'}",
+            f"{path} is not a file" if path.exists() else f"{path} does not exist",
             fix="Give a file of weights.",
             code="E230",
         )

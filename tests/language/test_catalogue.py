@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-import polib
 import pytest
 
 from alexnet.language.words import words_of
-from harness.messages import CATALOGUE, LABELS, messages, wrong_places
+from harness.labels import LABELS
+from harness.messages import CATALOGUE, messages, read, wrong_places
 
-ENTRIES = {entry.msgid: entry.msgstr for entry in polib.pofile(str(CATALOGUE))}
+ENTRIES = read()
 MESSAGES = messages()
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 FOREIGN = ("E279",)  # what other libraries say, in their words
