@@ -1,6 +1,7 @@
 """What the tests share: no writing outside of pytest's folders, tiny images, tiny networks, one trained run."""
 
 import dataclasses
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+# Thousands of tests are listed, which no collection of garbage should look through while they are, or ever after.
+gc.disable()
+
 # Hundreds of processes are started by tests; without the compiled files each of them compiles the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -56,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
         if is_slow(file, getattr(item, "originalname", item.name), lines):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """What exists by now exists to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
