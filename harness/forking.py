@@ -22,7 +22,7 @@ PRELOADED = (
     "harness.missing_packages",  # first: copies do without what the tests do without
     *("alexnet.cli.main", "alexnet.cli.train", "alexnet.training.loop", "alexnet.training.replay"),
     *("alexnet.experiments.together", "alexnet.api.train", "alexnet.report.run_report", "matplotlib.figure"),
-    "harness.warm_loops",
+    *("harness.warm_loops", "torch._dynamo"),  # which the first optimizer imports, longer than all else
     *("torch.distributed.run", "torch.distributed.launcher.api", "harness.killed_training", "harness.group_worker"),
 )
 NAMED = "rank "  # how a worker is called in /proc/PID/comm, with its rank; its /proc/PID/environ is not its own
