@@ -49,6 +49,11 @@ LONG = (
     "lessons/test_lessons.py",
     "explorer/test_page.py",
     "kernels/test_operators.py",
+    "kernels/test_triton.py",
+    "elsewhere/test_elsewhere.py",
+    "training/test_loop.py",
+    "training/test_exact.py",
+    "training/test_watchdog.py",
 )
 
 
