@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,15 +23,20 @@ PRELOADED = (
     "harness.missing_packages",  # first: copies do without what the tests do without
     *("alexnet.cli.main", "alexnet.cli.train", "alexnet.training.loop", "alexnet.training.replay"),
     *("alexnet.experiments.together", "alexnet.api.train", "alexnet.report.run_report", "matplotlib.figure"),
-    "harness.warm_loops",
+    *("harness.warm_loops", "torch._dynamo"),  # which the first optimizer imports, longer than all else
     *("torch.distributed.run", "torch.distributed.launcher.api", "harness.killed_training", "harness.group_worker"),
 )
 NAMED = "rank "  # how a worker is called in /proc/PID/comm, with its rank; its /proc/PID/environ is not its own
 
 
 def preload() -> None:
-    """Says what copies have imported; before the first is started, because all come from one server."""
+    """Starts the server that all copies come from, unless it runs, and says what they have imported.
+
+    Before the library starts processes of its own, which come from the same server.
+    """
     CONTEXT.set_forkserver_preload(list(PRELOADED))
+    if sys.platform == "linux":
+        forkserver.ensure_running()
 
 
 class Copy:
@@ -77,8 +83,13 @@ class Copy:
 
 
 def run(command: Sequence[str], output: Path, **environment: str) -> str:
-    """Runs a program in a copy, which must end well; returns what it said."""
-    ended = Copy(command, output, {**os.environ, **environment}).wait()
+    """Runs a program in a copy, or as the system starts it where there are none; it must end well; what it said."""
+    given = {**os.environ, **environment}
+    if can_copy(command):
+        ended = Copy(command, output, given).wait()
+    else:
+        with output.open("wb") as file:
+            ended = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=given).returncode
     said = output.read_text()
     assert ended == 0, said
     return said

@@ -1,6 +1,7 @@
 """What the tests share: no writing outside of pytest's folders, tiny images, tiny networks, one trained run."""
 
 import dataclasses
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -30,6 +31,9 @@ settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
+# Thousands of tests are listed, which no collection of garbage should look through while they are, or ever after.
+gc.disable()
+
 # Hundreds of processes are started by tests; without the compiled files each of them compiles the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -45,6 +49,11 @@ LONG = (
     "lessons/test_lessons.py",
     "explorer/test_page.py",
     "kernels/test_operators.py",
+    "kernels/test_triton.py",
+    "elsewhere/test_elsewhere.py",
+    "training/test_loop.py",
+    "training/test_exact.py",
+    "training/test_watchdog.py",
 )
 
 
@@ -58,6 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+def pytest_collection_finish() -> None:
+    """What exists by now exists to the end."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def _save_requests_are_not_ignored() -> None:
     """The command line ignores SIGUSR1 for its whole process, here that of all tests and of what they start."""
@@ -68,6 +83,17 @@ def _save_requests_are_not_ignored() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _disks_are_not_waited_for() -> Iterator[None]:
+    """No test pulls the plug: that a file is synced, and in which order, shows without the seconds that a disk takes.
+
+    A descriptor that is closed or none still fails.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -206,7 +206,7 @@ def _start_method() -> Any:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alexnet.experiments.together"])
+    context.set_forkserver_preload(["alexnet.experiments.together", "torch._dynamo"])
     return context
 
 

@@ -1,5 +1,7 @@
 """Builds the network that a configuration describes."""
 
+from functools import lru_cache
+
 import torch
 
 from alexnet.errors import ResourceError
@@ -22,8 +24,9 @@ def build_model(config: ModelConfig, *, seed: int = 0) -> Network:
     return _built(config, torch.Generator().manual_seed(seed))
 
 
+@lru_cache(maxsize=16)  # starting a run or reading its weights asks for the same one several times
 def outline(config: ModelConfig) -> Network:
-    """The same network on the meta device: shapes without values, which take no memory.
+    """The same network on the meta device: shapes without values, which take no memory. Nobody may change it.
 
     Raises:
         ResourceError: its weights are more than numbers can count.

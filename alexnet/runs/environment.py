@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,9 @@ def environment(device: torch.device | None = None, precision: str | None = None
     }
 
 
+@cache
 def installed(package: str) -> str | None:
-    """The installed version of a package, without importing it; None if it is missing."""
+    """The installed version of a package, without importing it; None if it is missing. Asked of the disk once."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,13 +1,12 @@
 """Every part of training, evaluation and explanation with every tensor on another device; see `harness.elsewhere`."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 from alexnet.recipes.named import RECIPES
-from harness import ROOT
+from harness import forking
 
 # What the named recipes do not have, on a small network.
 ALSO = (
@@ -19,13 +18,16 @@ ALSO = (
 )
 
 
+def told(tmp_path_factory, *command: str) -> list[list[str]]:
+    """What a process of its own says of each recipe: its name, and what went wrong."""
+    said = forking.run([sys.executable, *command], tmp_path_factory.mktemp("elsewhere") / "said")
+    return [json.loads(line) for line in said.splitlines() if line.startswith("[")]
+
+
 @pytest.fixture(scope="module")
-def found() -> dict[str, str]:
-    """What went wrong with each recipe, in a process of its own; empty where nothing did."""
-    command = [sys.executable, "-W", "ignore", "-m", "harness.elsewhere", *RECIPES, *ALSO]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    return dict(json.loads(line) for line in ended.stdout.splitlines())
+def found(tmp_path_factory) -> dict[str, str]:
+    """What went wrong with each recipe; empty where nothing did."""
+    return dict(told(tmp_path_factory, "-m", "harness.elsewhere", *RECIPES, *ALSO))
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, *ALSO])
@@ -86,10 +88,8 @@ main(broken())
 """
 
 
-def test_a_fault_of_each_kind_shows():
-    command = [sys.executable, "-W", "ignore", "-c", ONE_BY_ONE, json.dumps(list(FAULTS.values()))]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    found = [json.loads(line) for line in ended.stdout.splitlines()]
+def test_a_fault_of_each_kind_shows(tmp_path_factory):
+    faults = "\n".join(["import sys", f"sys.argv = ['', {json.dumps(list(FAULTS.values()))!r}]", ONE_BY_ONE])
+    found = told(tmp_path_factory, "-c", faults)
     assert [recipe for recipe, _ in found] == [recipe for _, recipe in FAULTS.values()]
     assert [fault for fault, (_, wrong) in zip(FAULTS, found, strict=True) if not wrong] == []

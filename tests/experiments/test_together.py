@@ -11,11 +11,17 @@ from alexnet.experiments import results, runner, together
 from alexnet.experiments.runner import Job
 from alexnet.experiments.together import in_turns, rows_of, run_jobs
 from alexnet.training.monitor import Requests
+from harness.forking import preload
 from harness.small_runs import TINY, write_photos
 
 CPU = torch.device("cpu")
 SAME = ("settings", "outcome", "results", "curve", "start_values")
 TIMES = ("images_per_second", "seconds")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server():
+    preload()
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,44 @@
 """The Chinese catalogue: every message of the source is in it, with all its values, in Chinese."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from alexnet.language.words import words_of
+from harness import messages as source
 from harness.labels import LABELS
-from harness.messages import CATALOGUE, messages, read, wrong_places
+from harness.messages import CATALOGUE, Message, read, wrong_places
 
-ENTRIES = read()
-MESSAGES = messages()
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 FOREIGN = ("E279",)  # what other libraries say, in their words
 SAID = (Path(__file__).parents[1] / "project/errors.txt").read_text().rstrip("\n").split("\n\n")
 
 
+@cache
+def messages() -> dict[str, Message]:
+    """The messages of the source."""
+    return source.messages()
+
+
+entries = cache(read)  # the catalogue: message -> translation
+
+
 def test_every_message_has_a_translation():
-    lacking = [template for template in MESSAGES if not ENTRIES.get(template)]
+    lacking = [template for template in messages() if not entries().get(template)]
     assert not lacking, f"make messages, then translate in {CATALOGUE.name}"
 
 
 def test_no_translation_is_of_a_message_that_is_gone():
-    assert set(ENTRIES) <= set(MESSAGES)
+    assert set(entries()) <= set(messages())
 
 
 def test_every_value_has_its_place():
     wrong = {
         template: fault
-        for template, message in MESSAGES.items()
-        if (fault := wrong_places(message, ENTRIES.get(template, template)))
+        for template, message in messages().items()
+        if (fault := wrong_places(message, entries().get(template, template)))
     }
     assert not wrong
 

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +98,25 @@ from harness import ROOT
 from harness.small_runs import TINY, reseal, write_photos
 
 FOLDER = Path(alexnet.__file__).parent
-TREES = {p.relative_to(FOLDER).as_posix(): ast.parse(p.read_text()) for p in sorted(FOLDER.rglob("*.py"))}
+FILES = [path.relative_to(FOLDER).as_posix() for path in sorted(FOLDER.rglob("*.py"))]
 ROWS = re.findall(r"^\| (E\d{3,4}) \|(.*)\|$", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
 
 
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
+@cache
+def nodes_of(module: str) -> list[ast.Call | ast.ClassDef]:
+    """Calls and classes of a module of the source."""
+    nodes = ast.walk(ast.parse((FOLDER / module).read_text()))
+    return [node for node in nodes if isinstance(node, ast.Call | ast.ClassDef)]
+
+
+@cache
 def kinds_of_errors() -> dict[str, int]:
     """Class name -> exit code, of all that derive from AlexNetError, private ones of single modules included."""
     found = {"AlexNetError": errors.AlexNetError.exit_code}
-    classes = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = [node for module in FILES for node in nodes_of(module) if isinstance(node, ast.ClassDef)]
     for _ in classes:
         for node in classes:
             for base in map(ast.unparse, node.bases):
@@ -117,12 +126,10 @@ def kinds_of_errors() -> dict[str, int]:
     return found
 
 
-KINDS = kinds_of_errors()
-
-
+@cache
 def constructions(module: str) -> list[ast.Call]:
-    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
-    return [call for call in calls if ast.unparse(call.func).rpartition(".")[2] in KINDS]
+    calls = [node for node in nodes_of(module) if isinstance(node, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func).rpartition(".")[2] in kinds_of_errors()]
 
 
 def codes_of(module: str) -> list[str]:
@@ -130,7 +137,7 @@ def codes_of(module: str) -> list[str]:
     return [k.value.value for k in keywords if isinstance(k.value, ast.Constant)]
 
 
-@pytest.mark.parametrize("module", TREES)
+@pytest.mark.parametrize("module", FILES)
 def test_every_error_is_made_with_a_code_of_its_class_and_a_fix(module):
     for call in constructions(module):
         given = {k.arg: k.value for k in call.keywords}
@@ -142,14 +149,14 @@ def test_every_error_is_made_with_a_code_of_its_class_and_a_fix(module):
             continue
         assert isinstance(code, ast.Constant), where
         kind = ast.unparse(call.func).rpartition(".")[2]
-        assert re.fullmatch(rf"E{KINDS[kind]}\d\d\d?", code.value), where
+        assert re.fullmatch(rf"E{kinds_of_errors()[kind]}\d\d\d?", code.value), where
         assert not isinstance(fix, ast.Constant) or fix.value, where
 
 
 def test_the_page_has_the_codes_of_the_source_and_no_others():
     documented = [code for code, _ in ROWS]
     assert documented == sorted(set(documented), key=lambda code: (code[1], len(code), code))
-    assert set(documented) == {code for module in TREES for code in codes_of(module)}
+    assert set(documented) == {code for module in FILES for code in codes_of(module)}
 
 
 def test_every_row_of_the_page_says_what_and_how():

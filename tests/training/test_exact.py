@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ from alexnet.training.divergence import first_bad, runs_away
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
 from alexnet.training.replay import replay
-from harness.forking import CONTEXT, preload
+from harness.forking import CONTEXT, Copy, preload
 from harness.killed_training import go_on
 
 CPU = torch.device("cpu")
@@ -84,12 +85,25 @@ def test_replay_kills_a_process_in_the_middle_and_finds_the_same_bytes(start, pr
     assert (found.steps, found.killed_at, found.resumed_from, found.different) == (4, 3, 2, ())
 
 
-def test_replay_of_a_short_run_takes_all_of_its_steps(start, prepared):
+@pytest.fixture
+def in_a_copy(monkeypatch, tmp_path):
+    """The process to be killed is a copy, which has PyTorch imported; the test above starts a real one."""
+
+    def run(command, **_):
+        said = tmp_path / "said"
+        code = Copy(command, said, os.environ).wait()
+        return subprocess.CompletedProcess(command, code, "", said.read_text())
+
+    if sys.platform == "linux":
+        monkeypatch.setattr("alexnet.training.replay.subprocess", SimpleNamespace(run=run))
+
+
+def test_replay_of_a_short_run_takes_all_of_its_steps(start, prepared, in_a_copy):
     found = replay(start("run", "epochs=1"), prepared, CPU)
     assert (found.steps, found.killed_at, found.resumed_from, found.different) == (4, 3, 2, ())
 
 
-def test_replay_notices_what_does_not_follow_from_the_recipe(start, prepared, monkeypatch):
+def test_replay_notices_what_does_not_follow_from_the_recipe(start, prepared, monkeypatch, in_a_copy):
     calls = iter(range(100, 200))
     order = loader.epoch_order
     monkeypatch.setattr(loader, "epoch_order", lambda count, seed, epoch: order(count, next(calls), epoch))
