@@ -80,5 +80,4 @@ def test_names_of_a_cell_and_those_whose_value_is_typed(code, names, values):
 
 def test_values_that_are_not_there_yet_are_left_out():
     assert without_values("{a:.1%} of {b}, {a}", {"a"}) == "… of {b}, …"
-    assert filled("{a:.1%} of {b}", None) == "… of …"
     assert values_in("{a:.1%} of {b} `{c}` {D}") == ["a", "b", "c"]
