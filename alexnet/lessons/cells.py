@@ -91,6 +91,7 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.IfExp) and ast.unparse(node.test) == "small":
         node = node.orelse
     try:
-        return ast.literal_eval(node)
+        value = ast.literal_eval(node)
     except ValueError:
         return _COMPUTED
+    return value if isinstance(value, int | float | str) else _COMPUTED  # a list or dict is filled later

@@ -95,16 +95,14 @@ def read_prose(path: Path) -> Prose:
     return Prose(path.stem, tuple(blocks))
 
 
-def filled(text: str, values: Mapping[str, Any] | None) -> str:
-    """Replaces `{name:format}` by values, or by `…` where nothing has run (None).
+def filled(text: str, values: Mapping[str, Any]) -> str:
+    """Replaces `{name:format}` by values.
 
     Raises:
         ValueError: there is no such value, or it does not take that format.
     """
 
     def value(match: re.Match[str]) -> str:
-        if values is None:
-            return "…"
         if match[1] not in values:
             raise ValueError(f"the prose refers to {match[0]}, which no cell computes")
         return format(values[match[1]], (match[2] or ":")[1:])

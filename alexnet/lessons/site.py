@@ -1,7 +1,7 @@
 """The lessons as pages that open from a folder: no server, no script, nothing from elsewhere.
 
-A lesson that has not run has its page too: prose and code, `…` for numbers, and the command that runs it. The page of
-`alexnet explore` shows the same pages, `page_to_read`.
+A lesson that has not run has its page too: prose and code, `…` for numbers that the code computes, and the command that
+runs it. The page of `alexnet explore` shows the same pages, `page_to_read`.
 """
 
 import re
@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from alexnet.lessons.cells import typed
 from alexnet.lessons.execute import Executed, Output
 from alexnet.lessons.lesson import COURSE, LANGUAGES, Lesson, all_lessons
 from alexnet.lessons.prose import filled, unwrap
@@ -29,7 +30,25 @@ def _reader() -> Any:
     return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def markdown(text: str, values: Mapping[str, Any] | None) -> str:
+class _Unknown:
+    def __format__(self, form: str) -> str:
+        return "…"
+
+
+class _NotRun(dict[str, Any]):
+    """The values of a lesson that has not run: those typed in its code, and `…` for all others."""
+
+    def __init__(self, lesson: Lesson):
+        super().__init__(typed(lesson.cells.values()))
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> _Unknown:
+        return _Unknown()
+
+
+def markdown(text: str, values: Mapping[str, Any]) -> str:
     """Markdown with values as HTML; HTML in it is shown as text, and tables scroll by themselves."""
     html = str(_reader().render(unwrap(filled(text, values))))
     return html.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
@@ -127,7 +146,7 @@ def _index(language: str) -> str:
 def lesson_page(shown: Executed | Lesson, language: str) -> str:
     """The page of a lesson: what it asks, its code with what that gave if it has run, and the exercises."""
     executed, lesson = (shown, shown.lesson) if isinstance(shown, Executed) else (None, shown)
-    words, values = words_of(language), None if executed is None else executed.values
+    words, values = words_of(language), executed.values if executed else _NotRun(lesson)
     prose = lesson.prose[language]
     parts = []
     for block in prose.blocks:
@@ -179,8 +198,8 @@ def _note(lesson: Lesson, executed: Executed | None, language: str) -> str:
 
 def _exercise(lesson: Lesson, executed: Executed | None, language: str, name: str) -> str:
     prose, words = lesson.prose[language], words_of(language)
-    exercise, values = lesson.exercises[name], None if executed is None else executed.values
-    worked = markdown(prose.of("worked", name), None if executed is None else executed.worked[name])
+    exercise, values = lesson.exercises[name], executed.values if executed else _NotRun(lesson)
+    worked = markdown(prose.of("worked", name), executed.worked[name] if executed else values)
     return (
         f'<section class="exercise" id="{name}">{markdown(prose.of("exercise", name), values)}'
         f"{code_block(exercise.start.code)}<details><summary>{words['hint']}</summary>"

@@ -66,6 +66,9 @@ def test_the_words_around_the_lessons_are_in_the_catalogue_with_the_same_fields(
         ("n = 1\nfor n in range(3):\n    m = 4", {"n", "m"}, {"m": 4}),
         ("with open(f) as g:\n    h = 5", {"g", "h"}, {"h": 5}),
         ("def f():\n    x = 1\n    return x", set(), {}),
+        ("sides = {}\nsides[1] = 2", {"sides"}, {}),
+        ("rows = [1, 2]", {"rows"}, {}),
+        ("name = 'conv1'", {"name"}, {"name": "conv1"}),
         ("x = [y for y in z]", {"x"}, {}),
         ("x = {y: w for y in z}", {"x"}, {}),
         ("print(first := 3)", {"first"}, {}),
@@ -80,5 +83,4 @@ def test_names_of_a_cell_and_those_whose_value_is_typed(code, names, values):
 
 def test_values_that_are_not_there_yet_are_left_out():
     assert without_values("{a:.1%} of {b}, {a}", {"a"}) == "… of {b}, …"
-    assert filled("{a:.1%} of {b}", None) == "… of …"
     assert values_in("{a:.1%} of {b} `{c}` {D}") == ["a", "b", "c"]

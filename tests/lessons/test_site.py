@@ -32,6 +32,15 @@ def test_a_lesson_that_has_not_run_has_all_its_prose_and_code_and_says_which_com
     assert re.search(r"\{[a-z_]\w*(:[^{}]*)?\}", re.sub(r"<code>.*?</code>", "", page, flags=re.DOTALL)) is None
 
 
+def test_what_is_typed_in_the_code_is_told_before_any_run_and_what_it_computes_is_not():
+    page = re.sub(r"\s+", " ", lesson_page(LESSONS[0], "en"))
+    assert (
+        "A window of 11 pixels moves over the image in steps of 4. The paper says that images have 224 pixels" in page
+    )
+    assert "LeNet has … layers with weights and … parameters" in page
+    assert "for a batch of 128 images" in page
+
+
 def test_a_part_of_the_course_keeps_the_pages_of_an_earlier_run_and_leaves_no_link_without_a_page(tmp_path):
     first, second = (as_if_run(LESSONS[n]) for n in (1, 4))
     write_site([first], tmp_path)
