@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from alexnet.lessons.lesson import Lesson
-from alexnet.storage.files import write_file
+from alexnet.storage.files import parse_json, write_file
 
 
 def record_file() -> Path:
@@ -17,7 +17,7 @@ def record_file() -> Path:
 def read_record() -> dict[str, list[str]]:
     """By the name of a lesson, its exercises that were answered right; nothing where the record is damaged."""
     try:
-        record = json.loads(record_file().read_text(encoding="utf-8"))
+        record = parse_json(record_file().read_text(encoding="utf-8"))
         return {str(lesson): [str(name) for name in names] for lesson, names in record.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
