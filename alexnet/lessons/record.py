@@ -11,7 +11,9 @@ from alexnet.storage.files import parse_json, write_file
 
 def record_file() -> Path:
     """$ALEXNET_HOME/lessons.json, else .alexnet/lessons.json in the user's folder."""
-    return Path(os.environ.get("ALEXNET_HOME") or Path.home() / ".alexnet") / "lessons.json"
+    # Of a user who has no home folder, as in some containers, nothing can be expanded: the folder of the call, then.
+    home = os.path.expanduser("~")
+    return Path(os.environ.get("ALEXNET_HOME") or Path("." if home == "~" else home, ".alexnet")) / "lessons.json"
 
 
 def read_record() -> dict[str, list[str]]:
