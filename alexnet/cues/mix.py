@@ -27,7 +27,7 @@ from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import CUE, load_model
 from alexnet.runs.forms import foreign
 from alexnet.runs.run import RunFolder, read_sealed, sealing
-from alexnet.storage.files import write_file
+from alexnet.storage.files import parse_json, write_file
 from alexnet.text import percent
 
 FEWEST = 40  # validation images on which two numbers can be fitted
@@ -88,8 +88,8 @@ def mix_of(run: RunFolder) -> Mix | None:
     if content is None:
         return None
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        mix = Mix(**json.loads(header["__metadata__"]["mix"]))
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        mix = Mix(**parse_json(header["__metadata__"]["mix"]))
         mix.line()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise foreign(run.folder / CUE, str(error)) from None

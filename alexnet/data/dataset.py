@@ -11,7 +11,6 @@ Every split ("train", "val", "test") has its own shards, numbered from 0000. All
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from alexnet.data.shards import (
 )
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback, silent
-from alexnet.storage.files import file_sha256
+from alexnet.storage.files import file_sha256, parse_json
 
 FORMAT_VERSION = 1
 PREPARED = "prepared.json"
@@ -260,7 +259,7 @@ def check_facts(content: bytes, folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / PREPARED
     try:
-        facts = json.loads(content)
+        facts = parse_json(content)
         version = facts["version"]
         checksum = facts.pop("checksum")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -19,7 +19,7 @@ import numpy as np
 
 from alexnet.data.samples import Samples, Source
 from alexnet.errors import DataError
-from alexnet.storage.files import disk_errors, file_sha256, write_file
+from alexnet.storage.files import disk_errors, file_sha256, parse_json, write_file
 from alexnet.text import listed
 
 HEADER = """\
@@ -74,7 +74,7 @@ def read_exclusions(path: Path) -> tuple[Excluded, ...]:
 
 def _parse_line(path: Path, number: int, line: str) -> Excluded:
     try:
-        fields = json.loads(line)
+        fields = parse_json(line)
     except ValueError:
         fields = None
     if (

@@ -173,6 +173,8 @@ class _References:
 
 def _rows(path: Path) -> list[list[str]]:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device has no end
+            raise OSError("it is not a file")
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path} is not text in UTF-8", fix="Save the table as CSV in UTF-8.", code="E369") from None

@@ -1,7 +1,6 @@
 """Plans a preparation: its settings, keys that reveal changed images, a plan per shard, and checks of the folder."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from alexnet.data.image_bytes import MAX_PIXELS, pixel_limit
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import SUFFIXES, canonical, shard_path
 from alexnet.errors import DataError, ResourceError, UsageError
-from alexnet.storage.files import disk_errors, temporary_for, write_file
+from alexnet.storage.files import disk_errors, parse_json, temporary_for, write_file
 
 # Photographs at quality 95 take about half a byte per pixel; the reserve is for images with more detail.
 JPEG_BYTES_PER_PIXEL = 1.0
@@ -153,7 +152,7 @@ def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_imag
         raise DataError(f"{out} is a file, not a folder", fix="Choose another folder.", code="E336")
     if claim.is_file():
         try:
-            existing = json.loads(claim.read_bytes())
+            existing = parse_json(claim.read_bytes())
         except ValueError as error:
             raise DataError(f"{claim} is damaged", fix="Choose another folder.", code="E338") from error
         same_or_refuse(out, existing, requested)

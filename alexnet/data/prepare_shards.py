@@ -6,7 +6,6 @@ the pixels that training will read, that is, after JPEG compression if the shard
 """
 
 import hashlib
-import json
 import os
 import threading
 import warnings
@@ -25,7 +24,7 @@ from alexnet.data.prepare_plan import CONTINUE_FIX, Plan
 from alexnet.data.shards import Shard, canonical, open_shard, read_shard, write_shard
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback
-from alexnet.storage.files import disk_errors, file_sha256, write_file
+from alexnet.storage.files import disk_errors, file_sha256, parse_json, write_file
 
 
 class _Work:
@@ -140,7 +139,7 @@ def _finished_facts(plan: Plan, size: int) -> dict[str, Any] | None:
     except DataError:
         # A shard that a crash left half-written is written again.
         return None
-    facts: dict[str, Any] = json.loads(json_path.read_bytes())
+    facts: dict[str, Any] = parse_json(json_path.read_bytes())
     # prepared.json has the sha256 of this file, but does not exist yet; its own checksum reveals a flipped bit now.
     intact = facts.pop("checksum", None) == _checksum(facts) and file_sha256(plan.path) == shard.sha256
     return facts if intact and facts["key"] == plan.key else None

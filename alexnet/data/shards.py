@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.errors import DataError
-from alexnet.storage.files import file_sha256, writing
+from alexnet.storage.files import file_sha256, parse_json, writing
 
 SUFFIXES = {"raw": ".npy", "jpeg": ".jpegs"}
 
@@ -96,7 +96,7 @@ def open_shard(path: Path, size: int, json_sha256: str | None = None, *, here: b
     """
     json_path = path.with_suffix(".json")
     try:
-        facts = json.loads(read_checked(json_path, json_sha256))
+        facts = parse_json(read_checked(json_path, json_sha256))
         names, labels = tuple(facts["names"]), np.array(facts["labels"], np.int64)
         if here and path.stat().st_size != facts["bytes"]:
             raise damaged(path, f"{path.stat().st_size:,} bytes instead of {facts['bytes']:,}")

@@ -20,7 +20,8 @@ from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, read_sealed, sealing
-from alexnet.storage.files import write_file
+from alexnet.storage.files import parse_json, write_file
+from alexnet.weights.stored import is_temperature
 
 FILE = "calibration.json"
 MOST_IMAGES = 2000  # of the validation split that are measured; more say little more
@@ -80,7 +81,7 @@ def calibration_of(run: RunFolder, model: Network) -> Calibration | None:
         known = run.data.get("imported", {}).get("temperature")
         return None if known is None else Calibration("", {1: ViewCalibration(float(known), (), (), ())})
     try:
-        record: dict[str, Any] = json.loads(content)
+        record: dict[str, Any] = parse_json(content)
         by_views = {
             int(views): ViewCalibration(
                 float(each["temperature"]),
@@ -91,7 +92,7 @@ def calibration_of(run: RunFolder, model: Network) -> Calibration | None:
             for views, each in record["views"].items()
         }
         calibration = Calibration(str(record["weights"]), by_views)
-        usable = by_views[1].temperature > 0
+        usable = 1 in by_views and all(is_temperature(each.temperature) for each in by_views.values())
     except (ValueError, KeyError, TypeError, AttributeError):
         usable = False
     if not usable:

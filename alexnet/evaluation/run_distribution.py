@@ -4,7 +4,6 @@ It belongs to certain weights, as calibration.json does; with others, in a run w
 too small to set a threshold on, nothing is called none of these.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from alexnet.evaluation.out_of_distribution import Description, Floats, Training
 from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.run import RunFolder, read_sealed, sealing
-from alexnet.storage.files import write_file
+from alexnet.storage.files import parse_json, write_file
 
 FILE = "distribution.safetensors"
 MOST_IMAGES = 1000  # of the training and of the validation split that are measured; more say little more
@@ -69,7 +68,7 @@ def distribution_of(run: RunFolder, model: Network) -> TrainingImages | None:
         return None
     try:
         length = int.from_bytes(content[:8], "little")
-        about = json.loads(content[8 : 8 + length])["__metadata__"]
+        about = parse_json(content[8 : 8 + length])["__metadata__"]
         tensors = safetensors.numpy.load(content)
         descriptions = tuple(_description(tensors, number) for number in range(int(about["descriptions"])))
         found, weights = TrainingImages(descriptions, tensors["validation"]), str(about["weights"])

@@ -12,6 +12,7 @@ from alexnet.recipes.field_notes import NOTES
 from alexnet.recipes.ingredients import INGREDIENTS, Ingredient
 from alexnet.recipes.recipe import Recipe, flat, override
 from alexnet.runs.run import RunFolder
+from alexnet.storage.files import parse_json
 
 DISPUTED = 24  # images that are shown
 IGNORED_FIELDS = ("name", "seed")  # they do not make another recipe
@@ -59,7 +60,7 @@ def ingredients_between(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
 def recorded_evaluations(run: RunFolder) -> list[dict[str, Any]]:
     """The results of the best network as the run folder has them (evaluation.json), without those of single classes."""
     try:
-        rows = json.loads((run.folder / "evaluation.json").read_text())
+        rows = parse_json((run.folder / "evaluation.json").read_text())
         keys = ("split", "views", "images", "top1_error", "top5_error", "log_loss")
         return [{key: row.get(key) for key in keys} for row in rows]
     except (OSError, ValueError, AttributeError, TypeError):

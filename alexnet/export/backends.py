@@ -5,7 +5,6 @@ central view come out.
 """
 
 import io
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
+from alexnet.storage.files import parse_json
 from alexnet.weights.identify import identify
 
 ABOUT = "alexnet.json"  # name of the description inside an exported program
@@ -126,7 +126,7 @@ def of_onnx(name: str, content: bytes) -> Backend:
         channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2), kind)
         return np.asarray(session.run(["logits"], {input_info.name: channels_first})[0], np.float32)
 
-    return Backend(name, "ONNX", tuple(json.loads(about["class_names"])), int(input_info.shape[2]), logits)
+    return Backend(name, "ONNX", tuple(parse_json(about["class_names"])), int(input_info.shape[2]), logits)
 
 
 def of_program(name: str, content: bytes) -> Backend:
@@ -138,7 +138,7 @@ def of_program(name: str, content: bytes) -> Backend:
     extra: dict[str, Any] = {ABOUT: ""}
     try:
         program = torch.export.load(io.BytesIO(content), extra_files=extra).module()
-        about = json.loads(extra[ABOUT])
+        about = parse_json(extra[ABOUT])
         class_names, size = tuple(about["class_names"]), int(about["recipe"]["prepare_size"])
     except Exception as error:  # a damaged archive can raise almost any exception
         raise _damaged(name, error) from None

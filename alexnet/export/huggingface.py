@@ -6,8 +6,9 @@ from typing import Any
 import safetensors.torch
 
 from alexnet.models.network import Network
+from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder
-from alexnet.storage.files import read_rows
+from alexnet.storage.files import parse_json
 
 LIBRARY = "alexnet"
 
@@ -96,25 +97,26 @@ def model_card(run: RunFolder, model: Network, about: dict[str, Any]) -> str:
 
 def _environment(run: RunFolder) -> list[str]:
     path = run.folder / "environment.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = parse_json(path.read_text()) if path.is_file() else {}
     parts = [f"{name} {known[name]}" for name in ("alexnet", "torch", "python", "processor") if known.get(name)]
     return [f"- {', '.join(parts)}"] if parts else []
 
 
 def _results(run: RunFolder) -> list[str]:
     """Returns the table of evaluation.json; without that file, the lowest validation error in metrics.jsonl."""
-    path = run.folder / "evaluation.json"
-    if path.is_file():
-        rows = ["| split | views | images | top-1 error, % | top-5 error, % |", "|---|---|---|---|---|"]
-        for evaluation in json.loads(path.read_text()):
-            top5 = evaluation["top5_error"]
-            rows.append(
-                f"| {evaluation['split']} | {evaluation['views']} | {evaluation['images']} | "
-                f"{100 * evaluation['top1_error']:.1f} | {'-' if top5 is None else f'{100 * top5:.1f}'} |"
-            )
-        return rows
-    metrics = run.folder / "metrics.jsonl"
-    validated = [row for row in read_rows(metrics)[0] if "val_top1_error" in row] if metrics.is_file() else []
+    try:
+        evaluations = parse_json((run.folder / "evaluation.json").read_text())
+        rows = [
+            f"| {each['split']} | {each['views']} | {each['images']} | {100 * each['top1_error']:.1f} | "
+            f"{'-' if each['top5_error'] is None else format(100 * each['top5_error'], '.1f')} |"
+            for each in evaluations
+        ]
+    except (OSError, ValueError, TypeError, LookupError):
+        rows = []  # it was not evaluated, or another program has written the file
+    if rows:
+        return ["| split | views | images | top-1 error, % | top-5 error, % |", "|---|---|---|---|---|", *rows]
+    epochs, _ = read_epochs(run.folder / "metrics.jsonl")
+    validated = [row for row in epochs if row.get("val_top1_error") is not None]
     if not validated:
         return ["None are recorded with the run."]
     best = min(validated, key=lambda row: row["val_top1_error"])

@@ -23,7 +23,7 @@ from alexnet.evaluation.predict import find_images
 from alexnet.interpret.features import Floats, features
 from alexnet.models.network import Network, fingerprint
 from alexnet.progress import ProgressCallback, silent
-from alexnet.storage.files import cache_folder, disk_errors, file_sha256, write_file
+from alexnet.storage.files import cache_folder, disk_errors, file_sha256, parse_json, write_file
 
 FORMAT = 1
 ROWS = 256  # number of vectors compared at once, so that the differences stay in the processor's cache
@@ -189,7 +189,7 @@ def _load(path: Path) -> tuple[dict[str, Entry], dict[str, Floats]]:
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            record = json.loads((file.metadata() or {})["alexnet"])
+            record = parse_json((file.metadata() or {})["alexnet"])
             matrix = file.get_tensor("vectors")
         entries = [Entry(**each) for each in record["entries"]]
         unread = [Entry(**each) for each in record["unread"] if record.get("reader") == _reader()]

@@ -6,18 +6,20 @@ import os
 from pathlib import Path
 
 from alexnet.lessons.lesson import Lesson
-from alexnet.storage.files import write_file
+from alexnet.storage.files import parse_json, write_file
 
 
 def record_file() -> Path:
     """$ALEXNET_HOME/lessons.json, else .alexnet/lessons.json in the user's folder."""
-    return Path(os.environ.get("ALEXNET_HOME") or Path.home() / ".alexnet") / "lessons.json"
+    # Of a user who has no home folder, as in some containers, nothing can be expanded: the folder of the call, then.
+    home = os.path.expanduser("~")
+    return Path(os.environ.get("ALEXNET_HOME") or Path("." if home == "~" else home, ".alexnet")) / "lessons.json"
 
 
 def read_record() -> dict[str, list[str]]:
     """By the name of a lesson, its exercises that were answered right; nothing where the record is damaged."""
     try:
-        record = json.loads(record_file().read_text(encoding="utf-8"))
+        record = parse_json(record_file().read_text(encoding="utf-8"))
         return {str(lesson): [str(name) for name in names] for lesson, names in record.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

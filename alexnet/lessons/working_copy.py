@@ -9,6 +9,7 @@ from alexnet.lessons.cells import Cell, assigned, split_cells, typed
 from alexnet.lessons.lesson import Lesson
 from alexnet.lessons.prose import filled, unwrap, values_in, without_values
 from alexnet.lessons.words import words_of
+from alexnet.storage.files import parse_json
 
 NOTEBOOK = ".ipynb"
 
@@ -166,7 +167,7 @@ def read_answers(path: Path, lesson: Lesson) -> dict[str, Cell]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == NOTEBOOK:
-            cells = json.loads(text)["cells"]
+            cells = parse_json(text)["cells"]
             text = "\n".join(f"{''.join(cell['source'])}\n# %%" for cell in cells if cell["cell_type"] == "code")
         found = split_cells(text)
     except (UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:

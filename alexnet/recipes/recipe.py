@@ -25,6 +25,7 @@ from alexnet.recipes.config import (
     Record,
     wrong_value,
 )
+from alexnet.storage.files import parse_json
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def from_json(text: str) -> Recipe:
     Raises:
         UsageError: if a field is unknown or of the wrong kind.
     """
-    values = json.loads(text)
+    values = parse_json(text)
     recipe = _validated(values)
     if unknown := _unknown_fields(values, json.loads(to_json(recipe))):
         raise UsageError(
@@ -233,8 +234,8 @@ def _parsed(text: str) -> Any:
     if text in ("none", "None"):
         return None
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text
 
 

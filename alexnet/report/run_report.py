@@ -31,7 +31,7 @@ from alexnet.report.html import page
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.metrics import read_epochs
 from alexnet.runs.run import RunFolder, sealing
-from alexnet.storage.files import disk_errors, write_file
+from alexnet.storage.files import disk_errors, parse_json, write_file
 
 WORST = 25
 
@@ -91,7 +91,7 @@ def write_report(
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = parse_json(path.read_text("utf-8"))
     except FileNotFoundError:
         raise DataError(
             f"{path} is missing", fix="Give a run folder, as `alexnet train` writes it.", code="E327"

@@ -17,6 +17,8 @@ from alexnet.errors import AlexNetError, UntrustedFileError
 from alexnet.models.build import outline
 from alexnet.models.cue_branch import COLOR, LEVELS, PARTS, PREFIX, SHAPE
 from alexnet.recipes.recipe import Recipe, from_json
+from alexnet.storage.files import parse_json
+from alexnet.weights.stored import is_temperature
 
 TEXTS = ("source", "prepared", "fingerprint", "labels", "weights")  # of data.json
 RECORDS = ("imported", "weights_assumed")
@@ -84,8 +86,8 @@ def data_of(path: Path, content: bytes) -> dict[str, Any]:
     excluded = data.get("excluded", [])
     if not isinstance(excluded, list) or not all(map(_is_excluded, excluded)):
         raise foreign(path, "excluded is not a list of images")
-    if not _is_number(data.get("imported", {}).get("temperature", 1)):
-        raise foreign(path, "the temperature is not a number")
+    if not is_temperature(data.get("imported", {}).get("temperature", 1)):
+        raise foreign(path, "the temperature is no number above zero")
     return data
 
 
@@ -119,8 +121,8 @@ def record_of(path: Path, content: bytes) -> dict[str, Any]:
 
 def _parsed(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content.decode())
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, or brackets without end
+        return parse_json(content.decode())
+    except ValueError:
         raise foreign(path, "it is not JSON") from None
 
 

@@ -1,6 +1,5 @@
 """The status of a run that another process trains, read from its folder, and how to make that process save or stop."""
 
-import json
 import os
 import platform
 import signal
@@ -13,7 +12,7 @@ from alexnet.errors import ResourceError, UsageError
 from alexnet.runs.checkpoint import STATE, checkpoint_name
 from alexnet.runs.metrics import best_epoch, number, read_epochs
 from alexnet.runs.run import RunFolder
-from alexnet.storage.files import read_rows
+from alexnet.storage.files import parse_json, read_rows
 from alexnet.storage.locks import holds_lock, owner_of
 
 NOTES = 20  # how many of the last notes of the run are returned
@@ -99,7 +98,7 @@ def ask(run: RunFolder, what: str) -> int:
 def _saved_step(run: RunFolder) -> int:
     name = checkpoint_name(run, "LAST")
     try:
-        return int(json.loads((run.folder / "checkpoints" / str(name) / STATE).read_bytes())["step"])
+        return int(parse_json((run.folder / "checkpoints" / str(name) / STATE).read_bytes())["step"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 

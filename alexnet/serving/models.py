@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.api.model import load
-from alexnet.errors import UntrustedFileError, UsageError
+from alexnet.errors import DataError, DivergedError, UntrustedFileError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.models.network import Network
 from alexnet.runs.run import RunFolder
@@ -78,10 +78,10 @@ class ServedModels:
     def _load(self, name: str) -> ServedModel:
         try:
             model = load(self._folders[name], checkpoint=self._checkpoint, device=self._device)
-        except UsageError as error:
+        except (UsageError, DataError, DivergedError) as error:
             if name not in self._served:
                 raise
-            # The request is in order; the run is not there any more.
+            # The request is in order; the run is not there any more, or is not what it was.
             raise UntrustedFileError(error.what, fix=error.fix, code="E674") from None
         return ServedModel(name, model.record, model.classifier, model.fingerprint)
 

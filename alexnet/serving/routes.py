@@ -19,7 +19,7 @@ from alexnet.models.network import check_layer, layer_names
 from alexnet.serving import schemas
 from alexnet.serving.counters import CONTENT_TYPE
 from alexnet.serving.models import ServedModel
-from alexnet.serving.problems import problem
+from alexnet.serving.problems import RETRY_SECONDS, problem
 from alexnet.serving.service import Service, service_of
 from alexnet.serving.tarball import read_archive
 
@@ -258,7 +258,9 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request) -> Any:
     """Whether the networks are loaded and warm, and the server is not stopping."""
     ready = service_of(request).ready
-    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+    if ready:
+        return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": "not ready"}, 503, {"retry-after": str(RETRY_SECONDS)})
 
 
 @router.get("/metrics", response_class=Response, responses=METRICS)

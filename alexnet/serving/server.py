@@ -17,6 +17,7 @@ import logging
 import math
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -78,7 +79,9 @@ class _Lingering:
             self._transport.close()
 
     def _unsent(self) -> int:
-        return self._transport.get_write_buffer_size()
+        """Bytes that the client has not taken, those that the system holds counted; 0 when it has all and sends them."""
+        waiting = self._transport.get_write_buffer_size()
+        return waiting and waiting + _not_acknowledged(self._transport.get_extra_info("socket"))
 
     def _abort(self, before: int) -> None:
         """Ends the connection, unless its client has taken enough of the response since the last look."""
@@ -196,6 +199,16 @@ def protocol(settings: Settings) -> type[H11Protocol]:
                 cycle.message_event.set()
 
     return Protocol
+
+
+def _not_acknowledged(connection: Any) -> int:
+    """Bytes that the system holds for a client; 0 where it does not say."""
+    try:
+        import fcntl, termios  # noqa: E401
+
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except (ImportError, AttributeError, OSError):
+        return 0
 
 
 def most_connections(limit: int) -> int:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -204,6 +205,26 @@ def _free(error: OSError) -> str:
     return f" ({shutil.disk_usage(folder).free / 1e9:.2f} GB free)" if folder is not None and folder.is_dir() else ""
 
 
+def parse_json(content: str | bytes) -> Any:
+    """What a text in JSON holds, whoever wrote it.
+
+    Raises:
+        ValueError: it is not JSON or not UTF-8, brackets stand in brackets without end, or a whole number is larger
+            than any of floating point, with which comparing and printing it would fail.
+    """
+    try:
+        return json.loads(content, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("its brackets are too deep") from None
+
+
+def _whole(digits: str) -> int:
+    value = int(digits)
+    if abs(value) > sys.float_info.max:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return value
+
+
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Returns the rows of the file in order, and the number of unreadable lines (a crash can cut off the last one)."""
     return parse_rows(path.read_text("utf-8", errors="replace")) if path.exists() else ([], 0)
@@ -215,8 +236,8 @@ def parse_rows(text: str) -> tuple[list[dict[str, Any]], int]:
     unreadable = 0
     for line in text.splitlines():
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except ValueError:
             row = None
         if isinstance(row, dict):
             rows.append(row)

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from alexnet.errors import UsageError
-from alexnet.storage.files import disk_errors
+from alexnet.storage.files import disk_errors, parse_json
 
 LOCK = ".lock"
 OWNER = ".owner"  # names the process that holds the lock, for the error message only
@@ -67,7 +67,7 @@ def in_turn(lock: Path, seconds: float = -1) -> Iterator[bool]:
 
 def _owner_text(folder: Path) -> str:
     try:
-        owner = json.loads((folder / OWNER).read_text())
+        owner = parse_json((folder / OWNER).read_text())
         return f" (process {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
@@ -76,7 +76,7 @@ def _owner_text(folder: Path) -> str:
 def owner_of(folder: Path) -> dict[str, Any] | None:
     """Reads which process and machine last took the lock of a run folder; `holds_lock` tells whether they still do."""
     try:
-        owner = json.loads((folder / OWNER).read_text())
+        owner = parse_json((folder / OWNER).read_text())
         return {"pid": int(owner["pid"]), "host": str(owner["host"])}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -5,7 +5,6 @@ buffers, so the same image gives the same answer as in the framework that wrote 
 assumed, and listed.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.models.network import Network, attach_cue
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, from_json
+from alexnet.storage.files import parse_json
 from alexnet.weights.draft import Draft, settle
 from alexnet.weights.families import ACTIVATIONS, draft_of, shape_words
 from alexnet.weights.published import is_published
 from alexnet.weights.read import read_stored
 from alexnet.weights.settings import Assumption, Settings
-from alexnet.weights.stored import StoredLayer, StoredNetwork
+from alexnet.weights.stored import StoredLayer, StoredNetwork, is_temperature
 
 KINDS: dict[type[nn.Module], str] = {nn.Conv2d: "conv", nn.Linear: "fc", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
 KINDS |= {nn.Tanh: "tanh", nn.MaxPool2d: "maxpool", nn.AvgPool2d: "avgpool"}
@@ -152,10 +152,10 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
         network = build_model(recipe.model)
         network.load_state_dict(attach_cue(network, safetensors.torch.load_file(path)))
         _refuse_not_finite(network, path)
-        temperature = float(json.loads(stored.metadata.get("temperature", "1")))
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"its temperature is {temperature:g}")
-        classes = _class_names(stored.metadata.get("classes", "[]"))
+        temperature = parse_json(stored.metadata.get("temperature", "1"))
+        if not is_temperature(temperature):
+            raise ValueError(f"its temperature is {temperature}")
+        classes = _class_names(stored.metadata.get("classes", "[]"), recipe.model.num_classes)
     except DivergedError:
         raise
     except (
@@ -168,7 +168,7 @@ def _from_our_file(path: Path, stored: StoredNetwork) -> Identified:
             code="E613",
         ) from None
     names = classes or class_names_of(recipe.model.num_classes)
-    return Identified("alexnet", recipe.name, recipe, network.eval(), names, (), temperature=temperature)
+    return Identified("alexnet", recipe.name, recipe, network.eval(), names, (), temperature=float(temperature))
 
 
 def _compare_shapes(recipe: Recipe, path: Path) -> None:
@@ -183,10 +183,12 @@ def _compare_shapes(recipe: Recipe, path: Path) -> None:
             raise ValueError(f"{name} is {present.get(name)} there, {expected.get(name)} in its recipe")
 
 
-def _class_names(text: str) -> tuple[str, ...]:
-    names = json.loads(text)
+def _class_names(text: str, count: int) -> tuple[str, ...]:
+    names = parse_json(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("its classes are no list of names")
+    if len(names) not in (0, count):
+        raise ValueError(f"it names {len(names):,} classes, and the network has {count:,}")
     return tuple(names)
 
 

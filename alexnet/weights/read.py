@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import DataError, UntrustedFileError, UsageError
+from alexnet.storage.files import parse_json
 from alexnet.weights.caffe import read_caffemodel
 from alexnet.weights.onnx import read_onnx
 from alexnet.weights.pairing import Arrays, paired
@@ -116,7 +117,7 @@ def _safetensors(path: Path) -> StoredNetwork:
     own_metadata: dict[str, str] = {}
     if "alexnet" in metadata:
         try:
-            header = json.loads(metadata["alexnet"])
+            header = parse_json(metadata["alexnet"])
             own_metadata = {name: json.dumps(header[name]) for name in ("recipe", "classes")}
             own_metadata["temperature"] = json.dumps(header.get("temperature", 1.0))
         except (ValueError, KeyError, TypeError) as error:
@@ -209,7 +210,7 @@ def _array(stream: Any, size: int) -> NDArray[Any]:
     if dtype.kind not in "fiub":
         raise ValueError(f"it holds values of the type {dtype}, which are not plain numbers")
     count = math.prod(shape)
-    if not 0 <= count * dtype.itemsize <= size:
+    if not all(type(side) is int and side >= 0 for side in shape) or not 0 <= count * dtype.itemsize <= size:
         raise ValueError(f"an array of {shape} in {size} bytes")
     content = bytearray(stream.read(count * dtype.itemsize))  # not bytes: PyTorch needs writable arrays
     return np.frombuffer(content, dtype, count).reshape(shape, order="F" if fortran else "C")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+TEMPERATURES = 1e-7, 1e7  # wider than what is ever fitted; beyond, probabilities are no numbers
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,8 @@ def folded(layer: StoredLayer) -> StoredLayer:
     bias = (0 if layer.bias is None else layer.bias) - norm.mean
     weight = layer.weight * factor.reshape(-1, *(1,) * (layer.weight.ndim - 1))
     return StoredLayer(layer.name, weight.astype(np.float32), (bias * factor + norm.shift).astype(np.float32))
+
+
+def is_temperature(value: object) -> bool:
+    """Whether logits may be divided by a value that a file gives as the temperature of its probabilities."""
+    return isinstance(value, int | float) and type(value) is not bool and TEMPERATURES[0] < value < TEMPERATURES[1]

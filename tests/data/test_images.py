@@ -444,10 +444,10 @@ def test_bombs_are_refused_from_the_header(side, monkeypatch):
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     content += chunk(b"IDAT", row) + chunk(b"IEND", b"")
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("pixels were decoded"))
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(DataError, match=f"{side} x {side} pixels, more than the limit of 64,000,000"):
         prepare_image(content)
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
 
 
 def test_more_pixels_than_the_bytes_of_a_jpeg_can_describe_are_not_believed(monkeypatch):

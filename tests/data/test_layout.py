@@ -331,6 +331,16 @@ def test_wrong_tables(table, tmp_path):
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_table_that_has_no_end_is_not_read(kind, tmp_path):
+    tree(tmp_path / "all", "1.png", "2.png")
+    table = {"pipe": tmp_path / "table.csv", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(table)
+    with pytest.raises(DataError, match="E369"):
+        open_source(str(tmp_path / "all"), labels=table)
+
+
 def test_a_name_that_two_images_have_is_none(tmp_path):
     (tmp_path / "labels.csv").write_text("filename,label\n1.jpg,cat\nb/1.jpg,dog\nb/2.jpg,cat\n")
     source = open_source(

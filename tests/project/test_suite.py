@@ -1,5 +1,6 @@
 """How the tests themselves are run: packages that are said to be missing, the lowest versions, the slow ones."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ import pytest
 
 from harness import ROOT, lowest_versions
 from harness.lowest_versions import lowest, name_of, other_versions, requirements
+from harness.processor_time import family_seconds
 from harness.slow_tests import LIST, is_slow, listed, slow_of
 
 
@@ -103,3 +105,25 @@ def test_what_takes_long_is_slow_alone_and_with_it_a_file_that_does_little_else(
     assert lines == ["mixed.py::test_b", "whole.py"]
     chosen = [is_slow(file, name, frozenset(lines)) for file in seconds for name in seconds[file]]
     assert chosen == [False, False, False, True, True, True]
+
+
+def test_no_test_reads_a_clock():
+    """What it would compare hangs on how busy the machine is. Processor time is `harness.processor_time`."""
+    clock = re.compile(r"\b(perf_counter|monotonic|time\.time)(_ns)?\(\)|datetime\.now\(\) -")
+    found = [path for path in sorted((ROOT / "tests").rglob("*.py")) if clock.search(path.read_text())]
+    assert found == []
+
+
+def test_processor_time_is_that_of_children_too_while_they_run_and_after():
+    """Of a child that computes, and not of one that waits."""
+    code = "import sys, time\nwhile time.process_time() < {}: pass\nprint(flush=True)\nsys.stdin.read()"
+    for seconds in (0.3, 0):
+        before = family_seconds()
+        with subprocess.Popen(
+            [sys.executable, "-S", "-c", code.format(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as child:
+            child.stdout.readline()
+            running = family_seconds() - before
+            child.stdin.close()
+            child.wait()
+        assert seconds <= running <= family_seconds() - before + 0.01 < seconds + 0.25

@@ -74,6 +74,11 @@ def drop(field):
     return lambda values: {name: value for name, value in values.items() if name != field}
 
 
+def temperature(value):
+    """Another temperature for answers from ten views."""
+    return lambda found: found | {"views": found["views"] | {"10": found["views"]["10"] | {"temperature": value}}}
+
+
 def tensors(name, change):
     """Changes a file of tensors; `change` gets them by name, and changes them in place or gives others."""
 
@@ -163,6 +168,12 @@ CASES = {
     "the source is a number": (record("data.json", put(source=5)), ALL),
     "prepared is a list": (record("data.json", put(prepared=[])), ALL),
     "imported is a text": (record("data.json", put(imported="torchvision")), ALL),
+    **{
+        f"a temperature of {value}": (record("data.json", put(imported={"temperature": value})), ALL)
+        for value in (float("nan"), float("inf"), 0, -1, 1e-300, 1e300, True, "1", [1])
+    },
+    "a temperature of 400 digits": (record("data.json", put(imported={"temperature": 10**400})), ALL),
+    "max_pixels of 400 digits": (record("data.json", put(max_pixels=10**400)), ALL),
     "labels are null": (record("data.json", put(labels=None)), ALL),
     "excluded is a number": (record("data.json", put(excluded=3)), ALL),
     "excluded has other fields": (record("data.json", put(excluded=[{"file": "x"}])), ALL),
@@ -218,11 +229,20 @@ CASES = {
     "no step": (record("state.json", drop("step")), RESUMED),
     "the best step is a list": (record("state.json", put(best_step=[1])), RESUMED),
     "losses are NaN": (record("state.json", put(loss_sum=float("nan"))), RESUMED),
+    "losses of 400 digits": (record("state.json", put(loss_sum=10**400)), RESUMED),
+    "a step of 400 digits": (record("state.json", put(step=10**400)), RESUMED),
     "conditions are a list": (record("state.json", put(conditions=[])), RESUMED),
     "no conditions": (record("state.json", drop("conditions")), RESUMED),
     "conditions are numbers": (record("state.json", put(conditions={"threads": 1})), RESUMED),
     "rows are numbers": (content("metrics.jsonl", b"1\n2\n"), "verify"),
-    "calibration is a list": (content("calibration.json", b"[]"), "predict evaluate serve"),
+    **{
+        f"calibration is {kind}": (content("calibration.json", new), "predict evaluate serve")
+        for kind, new in {"a list": b"[]", "deep": DEEP, "a deep record": b'{"views":' * 100_000}.items()
+    },
+    **{
+        f"a fitted temperature of {value}": (record("calibration.json", temperature(value)), "predict evaluate serve")
+        for value in (float("nan"), float("inf"), 0, -1, 1e-300, 10**400, None)
+    },
 }
 
 

@@ -29,6 +29,9 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return max(0, self.unsent)
 
+    def get_extra_info(self, name: str) -> None:
+        return None
+
     def is_closing(self) -> bool:
         return bool(self.ended)
 

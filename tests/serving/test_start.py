@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 
 from alexnet.errors import DataError, ResourceError, UntrustedFileError
 from alexnet.evaluation.classifier import Classifier
@@ -17,6 +18,7 @@ from alexnet.interpret.similar import LiveIndex
 from alexnet.serving import start
 from alexnet.serving.app import create_app
 from alexnet.serving.models import ServedModels
+from alexnet.serving.problems import status_of
 from alexnet.serving.server import _Lingering, _on_loop_error, server
 from alexnet.serving.service import Service
 from alexnet.serving.settings import Settings
@@ -306,3 +308,24 @@ def test_a_request_that_outlasts_the_end_is_answered_and_is_no_fault(trained, mo
     service.stop()
     listener.close()
     assert (told.status, told.json["code"]) == (503, "E525")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"<html>", b"\x89PNG\r\n\x1a\n", "nan"])
+def test_what_cannot_be_loaded_again_is_a_conflict_whatever_it_has_become(trained, tmp_path, content):
+    """The request is in order, so it is no 422; the weights that were there stay."""
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(next((trained / "run/checkpoints").glob("*/model.safetensors")).read_bytes())
+    models = ServedModels([path], device="cpu")
+    before = models.get().model_id
+    if content is None:
+        path.unlink()
+    elif content == "nan":
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        safetensors.torch.save_file({name: each / 0 for name, each in tensors.items()}, path, metadata)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UntrustedFileError) as caught:
+        models.reload()
+    assert status_of(caught.value) == 409
+    assert models.get().model_id == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -74,12 +75,77 @@ def test_a_million_dimensions_in_a_tensor_are_refused():
         graph().array(tensor, "w")
 
 
-def saved(path, classes: object = (), recipe: object = None):
-    """A file as a checkpoint is, with these in its header."""
+def saved(path, classes: object = (), recipe: object = None, text: str | None = None, **more: object):
+    """A file as a checkpoint is, with these in its header, or with this header."""
     network = build_model(DEMO.model)
-    header = {"recipe": json.loads(to_json(DEMO)) if recipe is None else recipe, "classes": classes}
-    safetensors.torch.save_file(network.state_dict(), path, {"alexnet": json.dumps(header)})
+    header = {"recipe": json.loads(to_json(DEMO)) if recipe is None else recipe, "classes": classes, **more}
+    text = json.dumps(header) if text is None else text
+    safetensors.torch.save_file(network.state_dict(), path, {"alexnet": text})
     return path
+
+
+DEEP = 100_000
+RECIPE = f'{{"recipe": {to_json(DEMO)}, "classes": '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * DEEP,
+        '{"recipe":' * DEEP,
+        RECIPE + "[" * DEEP + "]" * DEEP + "}",
+        RECIPE + '[], "temperature": ' + "[" * DEEP + "]" * DEEP + "}",
+        RECIPE + "9" * 5000 + "}",
+        "[1]",
+        '"recipe"',
+        "",
+        "{}",
+    ],
+)
+def test_a_header_of_brackets_or_digits_without_end_is_told(tmp_path, text):
+    with pytest.raises(AlexNetError) as caught:
+        identify(saved(tmp_path / "w.safetensors", text=text))
+    assert caught.value.code in ("E613", "E610")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        *((value, True) for value in (1, 1.5, 0.01, 300)),
+        *((value, False) for value in (0, -1, 1e-300, 1e300, 10**400, float("nan"), float("inf"))),
+        *((value, False) for value in (None, "1", [1], True, {})),
+    ],
+)
+def test_a_temperature_is_a_number_by_which_one_can_divide(tmp_path, value, read):
+    path = saved(tmp_path / "w.safetensors", temperature=value)
+    if read:
+        assert identify(path).temperature == value
+        return
+    with pytest.raises(AlexNetError) as caught:
+        identify(path)
+    assert caught.value.code in ("E613", "E610")
+
+
+@pytest.mark.parametrize(
+    ("count", "read"), [(0, True), (1000, True), (1, False), (10, False), (999, False), (1001, False)]
+)
+def test_a_file_names_as_many_classes_as_its_network_has(tmp_path, count, read):
+    path = saved(tmp_path / "w.safetensors", [str(i) for i in range(count)])
+    if read:
+        assert len(identify(path).class_names) == 1000
+        return
+    with pytest.raises(UntrustedFileError, match=f"E613 .* it names {count:,} classes, and the network has 1,000"):
+        identify(path)
+
+
+@pytest.mark.parametrize("shape", [(True, True), (2, True), (False,), (-2, -2), (-4,), (0, 1 << 62, 1 << 62)])
+def test_sides_of_an_array_are_whole_numbers(tmp_path, shape):
+    path = tmp_path / "w.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("a.weight.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        member.write(bytes(16))
+    with pytest.raises(UntrustedFileError, match="E610"):
+        identify(path)
 
 
 @pytest.mark.parametrize(
