@@ -203,12 +203,12 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
 def _not_acknowledged(connection: Any) -> int:
     """Bytes that the system holds for a client; 0 where it does not say."""
-    try:
-        import fcntl, termios  # noqa: E401
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
 
-        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, AttributeError, OSError):
-        return 0
+        return int.from_bytes(ioctl(connection.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def most_connections(limit: int) -> int:
