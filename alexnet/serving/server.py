@@ -79,7 +79,7 @@ class _Lingering:
             self._transport.close()
 
     def _unsent(self) -> int:
-        """Bytes that the client has not taken, those that the system holds counted; 0 when it has all and sends them."""
+        """Bytes that the client has not taken, counting those that the system holds; 0 when it has all of them."""
         waiting = self._transport.get_write_buffer_size()
         return waiting and waiting + _not_acknowledged(self._transport.get_extra_info("socket"))
 
@@ -104,7 +104,6 @@ class _Lingering:
 
 def protocol(settings: Settings) -> type[H11Protocol]:
     """The HTTP protocol class for uvicorn with the deadlines of these settings."""
-
     most = most_connections(settings.connections)
 
     class Protocol(H11Protocol):
