@@ -79,7 +79,7 @@ class _Lingering:
             self._transport.close()
 
     def _unsent(self) -> int:
-        """Bytes that the client has not taken, those that the system holds counted; 0 when it has all and sends them."""
+        """Bytes that the client has not taken, counting those that the system holds; 0 when it has all of them."""
         waiting = self._transport.get_write_buffer_size()
         return waiting and waiting + _not_acknowledged(self._transport.get_extra_info("socket"))
 
@@ -104,7 +104,6 @@ class _Lingering:
 
 def protocol(settings: Settings) -> type[H11Protocol]:
     """The HTTP protocol class for uvicorn with the deadlines of these settings."""
-
     most = most_connections(settings.connections)
 
     class Protocol(H11Protocol):
@@ -203,12 +202,12 @@ def protocol(settings: Settings) -> type[H11Protocol]:
 
 def _not_acknowledged(connection: Any) -> int:
     """Bytes that the system holds for a client; 0 where it does not say."""
-    try:
-        import fcntl, termios  # noqa: E401
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
 
-        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (ImportError, AttributeError, OSError):
-        return 0
+        return int.from_bytes(ioctl(connection.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0
 
 
 def most_connections(limit: int) -> int:
