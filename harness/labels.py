@@ -15,6 +15,7 @@ LABELS = (
     "warning: {0}",
     "ok: {0}",
     "images: {0}",
+    "validation",
     "no",
     "empty",
     "[Errno {0}] {1}",
