@@ -27,7 +27,16 @@ OTHERS = ("serving/schemas.py", "serving/routes.py")
 PLURAL = re.compile(r"""^plural$|^(['"])(s|es|ies)\1 \* |^(['"])(s|es|y|ies|)\3 if .* else (['"])(s|es|y|ies|)\5$""")
 WORDS = re.compile(r"[A-Za-z]{2,}[,:;.]? +[^ ]")
 SHORT = re.compile(r"[A-Za-z]{2,} |[^'=\w][A-Za-z]{2,}|^[A-Za-z]{3,}")
-TOLD = ("say", "said", "explain", "tell", "note")  # what these say is a message, however short
+TOLD = (
+    "say",
+    "said",
+    "explain",
+    "tell",
+    "note",
+    "Curve",
+    "set_title",
+    "set_xlabel",
+)  # the first argument is a message, however short
 HEADS = {"print_table": 2, "table": 1}  # of which the first arguments are the title and heads of a table
 TYPED = "\n  alexnet "  # every verb shows how it is typed
 LISTED = "\nParameters\n-----"  # arguments that several verbs take, as fields of a class

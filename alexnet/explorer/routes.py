@@ -23,6 +23,7 @@ from alexnet.interpret.contact_sheet import png_bytes
 from alexnet.interpret.features import last_hidden
 from alexnet.interpret.filters import tower_colors, tunings
 from alexnet.interpret.receptive_fields import box_of, receptive_fields
+from alexnet.language.words import words_of
 from alexnet.lessons.lesson import COURSE
 from alexnet.models.network import check_layer
 from alexnet.runs.kernel_history import effective_kernels, kernel_history
@@ -291,6 +292,12 @@ async def contrast(request: Request, run: str) -> Response:
 def index(vscodeBrowserReqId: str | None = None) -> Response:
     """The page; the browser within VS Code and code-server adds this parameter to every address, against caches."""
     return _file("index.html")
+
+
+@router.get("/page/said/{language}")
+def said(language: Literal["en", "zh"], lines: Annotated[str, Query(max_length=2000)]) -> Response:
+    """What the routes say, in the language of the page; what programs get from these is English everywhere."""
+    return JSONResponse({"said": [words_of(language)(line) for line in lines.split("\n")]})
 
 
 @router.get("/page/{name}")

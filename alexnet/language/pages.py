@@ -10,7 +10,8 @@ from alexnet.language.words import ENGLISH, english_words, words_of
 _ASIDE = "(?:script|style|pre|textarea)"  # no prose at all
 WITHIN = "(?:b|strong|em|i|small|a|code|bdi)"  # marks within a sentence; <bdi> holds names of users, such as of classes
 _TAG = re.compile(r"<[^>]*>")
-_BETWEEN = re.compile(rf"(<{_ASIDE}\b.*?</{_ASIDE}>|<(?!/?{WITHIN}\b)[^>]*>)", re.DOTALL)
+_FIELDS = "(?<=</caption>)<tbody>.*?</tbody>"  # of a recipe and of a machine, with their values, as in their files
+_BETWEEN = re.compile(rf"(<{_ASIDE}\b.*?</{_ASIDE}>|{_FIELDS}|<(?!/?{WITHIN}\b)[^>]*>)", re.DOTALL)
 _MARK = re.compile(r"(<(?:code|bdi)\b.*?</(?:code|bdi)>|<[^>]*>)", re.DOTALL)
 _LABEL = re.compile(r'(?<= )(title|alt|aria-label|placeholder|data-label)="([^"]*)"')
 

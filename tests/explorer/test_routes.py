@@ -406,3 +406,15 @@ def test_every_file_of_the_page_comes_with_its_type_and_the_policy(client):
         answer = client.get(f"/page/{path.name}")
         assert answer.content == path.read_bytes()
         assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_sentences_of_the_routes_are_said_in_the_language_of_the_page(client):
+    asked = client.get("/explorer/run/image/test-99").json()
+    assert asked["what"] == "no image 'test-99'"
+    texts = [asked["what"], "train has no images", "photos", "<b>an unknown sentence</b>", "", "no image '图'"]
+    told = client.get("/page/said/zh", params={"lines": "\n".join(texts)}).json()["said"]
+    assert told[0] == "没有图像 'test-99'"
+    assert told[2:] == [*texts[2:5], "没有图像 '图'"]
+    assert client.get("/page/said/en", params={"lines": "\n".join(texts)}).json()["said"] == texts
+    for language, refused in (("zh", {"lines": "a" * 2001}), ("zh", {}), ("fr", {"lines": "a"})):
+        assert client.get(f"/page/said/{language}", params=refused).status_code in (400, 422)

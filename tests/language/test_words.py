@@ -171,6 +171,11 @@ def test_names_in_a_page_stay_and_sentences_are_said_with_the_marks_within_them(
         ("<p><bdi>class</bdi> is on <b>/tmp</b> now</p>", "<p><b>/tmp</b> 上有 <bdi>class</bdi></p>"),
         ("<p><em>class</em> <bdi><em>disk full</em></bdi></p>", "<p><em>类别</em> <bdi><em>disk full</em></bdi></p>"),
         ("<p>class <b>disk full</b></p>", "<p>类别 <b>磁盘已满</b></p>"),
+        (
+            "<caption>class</caption><tbody><td>class</td></tbody>",
+            "<caption>类别</caption><tbody><td>class</td></tbody>",
+        ),
+        ("<table><tbody><td>class</td></tbody>", "<table><tbody><td>类别</td></tbody>"),
         ("<th><span>class</span></th>", "<th><span>类别</span></th>"),
         ("<p>it&#x27;s <b>x</b></p>", "<p>it&#x27;s <b>x</b></p>"),
     ):

@@ -50,6 +50,34 @@ export async function loadWords(lang) {
   words.lang = lang;
 }
 
+// Sentences of the server in the language of the page; the routes say the same to everyone, in English.
+const said = new Map();
+async function learnWords(texts) {
+  if (words.lang !== "zh") return;
+  const fresh = [...new Set(texts)].filter((text) => text && !text.includes("\n") && !said.has(text));
+  for (let i = 0; i < fresh.length; i += 4) {
+    const asked = fresh.slice(i, i + 4);
+    const response = await fetch(`page/said/zh?lines=${encodeURIComponent(asked.join("\n"))}`).catch(() => null);
+    const told = response?.ok ? (await response.json()).said : asked;
+    asked.forEach((text, at) => said.set(text, told[at]));
+  }
+}
+const inWords = (text) => (words.lang === "zh" && said.get(text)) || text;
+
+// An answer with its sentences in the language of the page: those of its notes, fields and ingredients.
+const SENTENCES = ["text", "note", "what", "claim"];
+async function translated(body) {
+  const lists = ["notes", "fields", "ingredients"].filter((key) => Array.isArray(body?.[key]));
+  const keys = (each) => SENTENCES.filter((key) => typeof each[key] === "string");
+  const texts = (each) => (typeof each === "string" ? [each] : keys(each).map((key) => each[key]));
+  const told = (each) =>
+    typeof each === "string"
+      ? inWords(each)
+      : { ...each, ...Object.fromEntries(keys(each).map((key) => [key, inWords(each[key])])) };
+  await learnWords(lists.flatMap((key) => body[key].flatMap(texts)));
+  return lists.length ? { ...body, ...Object.fromEntries(lists.map((key) => [key, body[key].map(told)])) } : body;
+}
+
 export class RequestError extends Error {}
 
 // Requests JSON from the server, at a path without a leading slash, since a proxy may have put a prefix before the page;
@@ -65,13 +93,12 @@ export async function fetchJson(path, options = {}) {
   }
   onServerBack();
   const body = await response.json().catch(() => ({}));
-  if (!response.ok)
-    throw new RequestError(
-      [body.what || t("failed", { status: response.status }), body.fix, body.code && `(${body.code})`]
-        .filter(Boolean)
-        .join(" "),
-    );
-  return body;
+  if (!response.ok) {
+    await learnWords([body.what, body.fix]);
+    const what = inWords(body.what) || t("failed", { status: response.status });
+    throw new RequestError([what, inWords(body.fix), body.code && `(${body.code})`].filter(Boolean).join(" "));
+  }
+  return translated(body);
 }
 export const route = (...parts) => `explorer/${parts.map(encodeURIComponent).join("/")}`;
 

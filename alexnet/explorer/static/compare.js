@@ -91,7 +91,7 @@ export function drawCompare(main, run, setup) {
                 ]),
           ],
         ),
-        each.claim && h("small", { lang: "en" }, `${t("section", { n: each.section })}: ${each.claim}`),
+        each.claim && h("small", {}, `${t("section", { n: each.section })}: ${each.claim}`),
       );
     });
   const comparison = fetchJson(route(run.name, "compare"));
@@ -105,7 +105,7 @@ export function drawCompare(main, run, setup) {
       : h("p", {}, t("nodiffers")),
     h(
       "ul",
-      { lang: "en" },
+      {},
       data.fields.filter((each) => each.note).map((each) => h("li", {}, h("small", {}, `${each.field}: ${each.note}`))),
     ),
   ]);
