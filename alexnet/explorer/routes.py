@@ -1,4 +1,4 @@
-"""Serves the page of `alexnet explore`: its files, and under /explorer/ the routes that only the page uses."""
+"""Serves what only the page of `alexnet explore` uses, under /explorer/, and adds all of the page to a service."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from alexnet.explorer.learn_routes import router as learn_router
 from alexnet.explorer.learn_view import ideas_of
 from alexnet.explorer.lesson_routes import router as lesson_router
 from alexnet.explorer.lesson_routes import site_of
+from alexnet.explorer.page_routes import router as page_router
 from alexnet.explorer.requests import compute, explorer_of, image_of
 from alexnet.explorer.state import Explorer, NeighborSearch, PatchSearch, Predictions
 from alexnet.interpret.attribution import Method, explain
@@ -23,22 +24,15 @@ from alexnet.interpret.contact_sheet import png_bytes
 from alexnet.interpret.features import last_hidden
 from alexnet.interpret.filters import tower_colors, tunings
 from alexnet.interpret.receptive_fields import box_of, receptive_fields
-from alexnet.language.words import words_of
-from alexnet.lessons.lesson import COURSE
 from alexnet.models.network import check_layer
 from alexnet.runs.kernel_history import effective_kernels, kernel_history
 from alexnet.runs.status import ask, progress
 from alexnet.serving.models import ServedModel
-from alexnet.serving.problems import no_such_path
 from alexnet.serving.routes import Coverage, Precision
 from alexnet.serving.service import Service, service_of
 
 router = APIRouter(include_in_schema=False)
 
-FILES = Path(__file__).parent / "static"
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
-TYPES[".svg"] = "image/svg+xml"
-LESSON_STYLE = COURSE / "lesson.css"
 SAMPLES = 24  # images that the page offers
 NEIGHBORS = 6
 
@@ -58,6 +52,7 @@ def add_explorer(app: FastAPI, service: Service, index: Path | None = None, less
     app.include_router(router)
     app.include_router(learn_router)
     app.include_router(lesson_router)
+    app.include_router(page_router)
 
 
 @router.get("/explorer/setup")
@@ -286,32 +281,6 @@ async def contrast(request: Request, run: str) -> Response:
         predictions = await explorer.collected(request, service, served, collection, Predictions)
         evaluations.append(predictions.evaluation(served, collection))
     return JSONResponse({"runs": [served.name for served in comparable], **compare_predictions(evaluations)})
-
-
-@router.get("/")
-def index(vscodeBrowserReqId: str | None = None) -> Response:
-    """The page; the browser within VS Code and code-server adds this parameter to every address, against caches."""
-    return _file("index.html")
-
-
-@router.get("/page/said/{language}")
-def said(language: Literal["en", "zh"], lines: Annotated[str, Query(max_length=2000)]) -> Response:
-    """What the routes say, in the language of the page; what programs get from these is English everywhere."""
-    return JSONResponse({"said": [words_of(language)(line) for line in lines.split("\n")]})
-
-
-@router.get("/page/{name}")
-def file(name: str) -> Response:
-    """A file of the page."""
-    return _file(name)
-
-
-def _file(name: str) -> Response:
-    path = next((path for path in (*FILES.iterdir(), LESSON_STYLE) if path.name == name), None)
-    if path is None or path.suffix not in TYPES:
-        raise no_such_path(f"/page/{name}")
-    # Without this, a browser could keep scripts of an older version that do not fit these routes.
-    return Response(path.read_bytes(), media_type=TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
 
 def _comparable_runs(service: Service, run: str) -> list[ServedModel]:
