@@ -64,7 +64,7 @@ function tenCrops(run, img, answers) {
 export function drawAugmentation(card, run, img) {
   const switches = { crop: "nocrop", flip: "noflip", noise: "nonoise" };
   const on = (name) => state[switches[name]] === undefined;
-  const tens = h("div", { class: "tens" });
+  const tens = h("div", { class: "tens", "aria-busy": "true" });
   // A slider changes only the one image beside it, not the grid of what training sees.
   let shifted = null;
   const slidersOf = (data) =>
@@ -151,5 +151,6 @@ export function drawAugmentation(card, run, img) {
   );
   fetchJson(route(run.name, "answers", img))
     .then((answers) => tens.replaceChildren(...tenCrops(run, img, answers)))
-    .catch(() => {});
+    .catch(() => {})
+    .finally(() => tens.removeAttribute("aria-busy"));
 }
