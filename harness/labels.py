@@ -85,6 +85,7 @@ LABELS = (
     "[default: {0}]",
     "[choices: {0}]",
     "{0} epochs",
+    "brightness",
     "mirror",
     "batch",
     "average",

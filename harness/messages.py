@@ -28,6 +28,7 @@ PLURAL = re.compile(r"""^plural$|^(['"])(s|es|ies)\1 \* |^(['"])(s|es|y|ies|)\3 
 WORDS = re.compile(r"[A-Za-z]{2,}[,:;.]? +[^ ]")
 SHORT = re.compile(r"[A-Za-z]{2,} |[^'=\w][A-Za-z]{2,}|^[A-Za-z]{3,}")
 TOLD = (
+    "Decision",
     "say",
     "said",
     "explain",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import alexnet
 from alexnet.cli.options import ALONE, Changes, Device, Divided, Fast, Labels, RunPath
-from alexnet.language.speak import tell
+from alexnet.language.speak import said, tell
 
 if TYPE_CHECKING:
     from alexnet.api.plan import TrainingPlan
@@ -185,6 +185,7 @@ def _train(plan: "TrainingPlan", save_seconds: float, *, allow_inexact: bool = F
         tables.results(run.folder, evaluations, page)
         for line in run.verdict_lines(evaluations):
             if line.startswith("try:"):
-                print(line)  # not wrapped: it is there to be copied
+                step = line.removeprefix("try:").strip()
+                print(f"{said('try:')}    {said(step)}")  # not wrapped: it is there to be copied
             else:
                 terminal.explain(line)

@@ -155,8 +155,11 @@ def _color(facts: Facts) -> Decision | None:
     what = "brightness" if facts.gray else "color"
     known, outlines = facts.skill(facts.color), facts.skill(facts.shape)
     if known < max(outlines, 0.1) and known < 0.5:
-        text = f"{what} augmentation on: {what} alone tells classes apart at {percent(facts.color)}, outlines at "
-        return Decision("color", text + percent(facts.shape), {})
+        text = (
+            f"{what} augmentation on: {what} alone tells classes apart at {percent(facts.color)}, "
+            f"outlines at {percent(facts.shape)}"
+        )
+        return Decision("color", text, {})
     text = (
         f"{what} augmentation, mixup and cutmix off: {what} alone tells classes apart at {percent(facts.color)}, "
         f"outlines at {percent(facts.shape)}, guessing at {percent(facts.guessing)}"

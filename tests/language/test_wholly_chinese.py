@@ -48,7 +48,7 @@ def _named() -> frozenset[str]:
     """What is the same in every language: verbs, recipes with their fields and values, splits and classes."""
     verbs = [NAMES.get(verb, verb.__name__) for group in VERBS.values() for verb in group]
     fields = [str(part) for recipe in RECIPES.values() for pair in flat(recipe).items() for part in pair]
-    others = "run path label table notebook max minutes views"
+    others = "run path label table notebook max minutes views search gray"
     return frozenset(re.findall(r"[a-z]+", " ".join([*verbs, *fields, *CLASSES, others])))
 
 
