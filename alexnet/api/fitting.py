@@ -185,6 +185,7 @@ class Fitting:
             return total - (time.monotonic() - self.began)
 
         candidate, epochs, each = choose_candidate(facts.images, recipe.prepare_size, left(), seconds, most=most)
+        asking = 0.0
         if self.measures and "epochs" not in self.given:
             each, asking = seconds(candidate, exact=True)
             share = 1 + COST if self.tries else 1.0  # of a run with its search
@@ -192,12 +193,13 @@ class Fitting:
         fields = {**candidate.fields(), "epochs": epochs}
         one = settled(candidate)
         crops = ", ".join(str(size) for _, size in one.growing_crops) or str(one.model.crop_size)
+        takes = duration(epochs * each + asking)
         if "epochs" in self.given or not self.measures:
             why = "for the number of images"
         elif epochs == most and self.minutes is not None:
-            why = f"about {duration(epochs * each)}; more epochs than {most} gain little from {facts.images:,} images"
+            why = f"about {takes}; more epochs than {most} gain little from {facts.images:,} images"
         elif epochs == most:
-            why = f"about {duration(epochs * each)} on this machine; --minutes changes it"
+            why = f"about {takes} on this machine; --minutes changes it"
         else:
             why = f"what this machine can do in {self.minutes or MINUTES:g} minutes"
             why += "" if self.minutes else f"; with more time (--minutes) up to {PATIENCE * wanted}"
