@@ -154,6 +154,8 @@ class Fitting:
             most = recipe.epochs
         total = (MINUTES if self.minutes is None else self.minutes) * 60 * SPARE
 
+        timed = self.measures and "epochs" not in self.given  # else the clock has no say
+
         def settled(candidate: Candidate) -> Recipe:
             return apply(recipe, [Decision("time", "", candidate.fields())], self.given)[0]
 
@@ -161,8 +163,8 @@ class Fitting:
 
         def seconds(candidate: Candidate, *, exact: bool = False) -> tuple[float, float]:
             """Of one epoch, and of all that images are only asked in a run and after it."""
-            if not self.measures or "epochs" in self.given:
-                return total / most, 0.0  # so that nothing is measured, and the first fits
+            if not timed:
+                return 1.0, 0.0  # so that nothing is measured, and the first fits
             one = settled(candidate)
             if one not in known or exact:
                 known[one] = measured(one, exact)
@@ -184,9 +186,10 @@ class Fitting:
         def left() -> float:
             return total - (time.monotonic() - self.began)
 
-        candidate, epochs, each = choose_candidate(facts.images, recipe.prepare_size, left(), seconds, most=most)
+        room = left() if timed else float(most)
+        candidate, epochs, each = choose_candidate(facts.images, recipe.prepare_size, room, seconds, most=most)
         asking = 0.0
-        if self.measures and "epochs" not in self.given:
+        if timed:
             each, asking = seconds(candidate, exact=True)
             share = 1 + COST if self.tries else 1.0  # of a run with its search
             epochs = max(1, min(most, int(max(left() - asking, LEAST_SECONDS) / each / share)))
@@ -194,7 +197,7 @@ class Fitting:
         one = settled(candidate)
         crops = ", ".join(str(size) for _, size in one.growing_crops) or str(one.model.crop_size)
         takes = duration(epochs * each + asking)
-        if "epochs" in self.given or not self.measures:
+        if not timed:
             why = "for the number of images"
         elif epochs == most and self.minutes is not None:
             why = f"about {takes}; more epochs than {most} gain little from {facts.images:,} images"
