@@ -121,7 +121,11 @@ $(BIN)/pip:
 	.venv-lowest/bin/pip install --quiet --requirement .venv-lowest/requirements.txt --editable .
 	@touch $@
 
-# torch, torchvision and the tools of the tests come from .venv, behind what is installed here.
+# What is not installed here comes from .venv, behind it: torch, torchvision and the tools of the tests.
+define REST_FROM_VENV
+	for folder in $(@D)/lib/python*/site-packages; do printf '%s\n' $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(CURDIR) > $$folder/rest.pth; done
+endef
+
 .venv-dependencies/.dev: WHICH := --light
 .venv-few/.dev: WHICH := --few
 .venv-dependencies/.dev .venv-few/.dev: .venv/.dev harness/lowest_versions.py
@@ -129,12 +133,15 @@ $(BIN)/pip:
 	$(BIN)/python -m venv $(@D)
 	$(BIN)/python harness/lowest_versions.py $(WHICH) > $(@D)/requirements.txt
 	$(@D)/bin/pip install --quiet --no-compile --requirement $(@D)/requirements.txt
-	for folder in $(@D)/lib/python*/site-packages; do printf '%s\n' $(CURDIR)/.venv/lib/$$(basename $$(dirname $$folder))/site-packages $(CURDIR) > $$folder/rest.pth; done
+	$(REST_FROM_VENV)
 	$(@D)/bin/python harness/lowest_versions.py $(WHICH) --check
 	@touch $@
 
-.venv-python%/.dev: pyproject.toml
-	@echo "installing alexnet and its development tools into $(@D) (torch is large)"
+# What is compiled for one Python is installed anew; CUDA's libraries and what is pure Python serve both.
+.venv-python%/.dev: .venv/.dev harness/other_python.py
+	@echo "installing torch and whatever else is compiled for $(notdir $(PYTHON)) into $(@D), beside .venv"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --editable '.[dev]'
+	$(BIN)/python harness/other_python.py --compiled > $(@D)/requirements.txt
+	$(@D)/bin/pip install --quiet --no-deps --no-compile --requirement $(@D)/requirements.txt
+	$(REST_FROM_VENV)
 	@touch $@

@@ -106,14 +106,22 @@ def _short_timings() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where prepared images go in this test, instead of the user's home; and help as wide as it wants."""
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where prepared images go, those of fixtures of a module too, instead of the user's home."""
     folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("ALEXNET_CACHE", str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALEXNET_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def cache(_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where prepared images go in this test; and help as wide as it wants."""
+    monkeypatch.setenv("ALEXNET_CACHE", str(_cache))
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("ALEXNET_LANG", "en")
-    return folder
+    return _cache
 
 
 @pytest.fixture(scope="session")
@@ -184,8 +192,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photos/ and run/, trained by the command line; not to be changed."""
     root = tmp_path_factory.mktemp("trained")
     photos = write_photos(root / "photos")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALEXNET_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        outcome = call("train", photos, *TINY, "--out", root / "run", "--device", "cpu")
+    outcome = call("train", photos, *TINY, "--out", root / "run", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     return root

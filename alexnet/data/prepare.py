@@ -1,8 +1,9 @@
 """Prepares a `Source`: decodes every image once, writes squares of uint8 pixels in shards, and statistics of train.
 
 Every file is written under a temporary name, flushed to the disk and renamed. `prepared.json` is written last: a
-folder without it is not prepared. After an interruption the finished shards are used again. A second run on a finished
-folder changes nothing. `alexnet.data.dataset` describes the format.
+folder without it is not prepared. Only one process prepares a folder: others that want the same wait for it. After an
+interruption the finished shards are used again. A second run on a finished folder changes nothing.
+`alexnet.data.dataset` describes the format.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from alexnet.data.prepare_plan import (
     Plan,
     check_space,
     choose_settings,
-    claim_folder,
+    claimed,
     identities_of,
     plan_shards,
     refuse_inside,
@@ -116,7 +117,8 @@ def prepare(
     identities = identities_of(source)
     key = source_key(source, settings, identities)
     refuse_inside(source, out)
-    if (out / dataset.PREPARED).exists():
+
+    def already() -> PrepareReport:
         facts = dataset.read_facts(out)
         same_or_refuse(out, facts["settings"] | {"pictures": facts["key"]}, settings | {"pictures": key})
         dataset.open_prepared(out)
@@ -125,21 +127,26 @@ def prepare(
         notes = list(dict.fromkeys((*source.notes, *facts["notes"])))  # those of today, and what was divided again
         return _report(out, facts | {"notes": notes}, begin, already_done=True)
 
-    claim_folder(out, source, settings, shard_images)
-    plans = plan_shards(source, out, settings, identities, shard_images)
-    check_space(out, plans, settings)
-    sums = PixelSums(size)
-    shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
-    facts = _facts(source, settings, key, plans, shards)
-    divided = draw_again(source, {(split, name) for split, name, _ in facts["skipped"]})
-    if divided is not source:
-        first, plans = plans, plan_shards(divided, out, settings, identities_of(divided), shard_images)
-        _remove_shards(first, plans)
+    if (out / dataset.PREPARED).exists():
+        return already()
+    images = sum(len(identities[split]) for split in source.splits)
+    with claimed(out, source, settings, shard_images, waiting=lambda: progress("preparing", 0, images)):
+        if (out / dataset.PREPARED).exists():  # another process had the folder, and this one waited for it
+            return already()
+        plans = plan_shards(source, out, settings, identities, shard_images)
+        check_space(out, plans, settings)
         sums = PixelSums(size)
         shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
-        facts = _facts(divided, settings, key, plans, shards)
-    _refuse_losses(divided, facts)
-    _finish(out, plans, facts, sums)
+        facts = _facts(source, settings, key, plans, shards)
+        divided = draw_again(source, {(split, name) for split, name, _ in facts["skipped"]})
+        if divided is not source:
+            first, plans = plans, plan_shards(divided, out, settings, identities_of(divided), shard_images)
+            _remove_shards(first, plans)
+            sums = PixelSums(size)
+            shards = make_shards(plans, settings, sums, strict=strict, threads=threads, progress=progress)
+            facts = _facts(divided, settings, key, plans, shards)
+        _refuse_losses(divided, facts)
+        _finish(out, plans, facts, sums)
     reused = sum(shard["reused"] for shard in shards)
     return _report(out, dataset.read_facts(out), begin, reused_shards=reused)
 

@@ -3,20 +3,24 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.dataset import FORMAT_VERSION, UNFINISHED
+from alexnet.data.dataset import FORMAT_VERSION, PREPARED, UNFINISHED
 from alexnet.data.image_bytes import MAX_PIXELS, pixel_limit
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import SUFFIXES, canonical, shard_path
 from alexnet.errors import DataError, ResourceError, UsageError
 from alexnet.storage.files import disk_errors, parse_json, temporary_for, write_file
+from alexnet.storage.locks import LOCK, in_turn
 
 # Photographs at quality 95 take about half a byte per pixel; the reserve is for images with more detail.
 JPEG_BYTES_PER_PIXEL = 1.0
+
+LOOKS = 0.25  # seconds between two looks whether another process has finished the folder
 
 CONTINUE_FIX = "Make room or choose another folder, then run the same command again: finished parts are kept."
 
@@ -143,26 +147,56 @@ def same_or_refuse(out: Path, existing: dict[str, Any], requested: dict[str, Any
         )
 
 
-def claim_folder(out: Path, source: Source, settings: dict[str, Any], shard_images: int) -> None:
-    """Makes `out` the folder of this preparation, unless it is already."""
-    roots = sorted({str(samples.root.resolve()) for samples in source.splits.values() if samples.root is not None})
-    requested = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
-    claim = out / UNFINISHED
+@contextmanager
+def claimed(
+    out: Path, source: Source, settings: dict[str, Any], shard_images: int, waiting: Callable[[], None]
+) -> Iterator[None]:
+    """Makes `out` the folder of this preparation, unless it is already, and of this process alone.
+
+    Args:
+        waiting: called a few times per second while another process has the folder.
+
+    Raises:
+        DataError: `out` is a file, holds other files, or is the unfinished folder of another preparation.
+    """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, not a folder", fix="Choose another folder.", code="E336")
+    claim = out / UNFINISHED
+    ours = {claim.name, temporary_for(claim).name, LOCK}
+    if not claim.is_file() and out.is_dir() and any(entry.name not in ours for entry in out.iterdir()):
+        _refuse_unless_prepared(out)
+    with disk_errors(f"making {out}", CONTINUE_FIX):
+        out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        while not held.enter_context(in_turn(out / LOCK, LOOKS)):
+            waiting()
+        if not (out / PREPARED).exists():
+            _claim(claim, source, settings, shard_images)
+        yield
+        with suppress(OSError):  # Windows does not remove a file that is open
+            (out / LOCK).unlink()
+
+
+def _refuse_unless_prepared(out: Path) -> None:
+    """Raises a DataError for a folder of other files; another process may have finished it this moment."""
+    if not (out / PREPARED).exists():
+        raise DataError(
+            f"{out} holds other files", fix="Choose a new or empty folder; nothing in it was changed.", code="E337"
+        )
+
+
+def _claim(claim: Path, source: Source, settings: dict[str, Any], shard_images: int) -> None:
+    """Writes what the folder is for, or refuses if it is for something else."""
+    roots = sorted({str(samples.root.resolve()) for samples in source.splits.values() if samples.root is not None})
+    requested = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
     if claim.is_file():
         try:
             existing = parse_json(claim.read_bytes())
         except ValueError as error:
             raise DataError(f"{claim} is damaged", fix="Choose another folder.", code="E338") from error
-        same_or_refuse(out, existing, requested)
+        same_or_refuse(claim.parent, existing, requested)
         return
-    if out.is_dir() and any(entry.name != temporary_for(claim).name for entry in out.iterdir()):
-        raise DataError(
-            f"{out} holds other files", fix="Choose a new or empty folder; nothing in it was changed.", code="E337"
-        )
-    with disk_errors(f"making {out}", CONTINUE_FIX):
-        out.mkdir(parents=True, exist_ok=True)
+    with disk_errors(f"making {claim.parent}", CONTINUE_FIX):
         write_file(claim, canonical(requested))
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -174,7 +174,7 @@ def in_processes(
     asked, share = context.RawValue("b", requests.stop is not None), max(1, torch.get_num_threads() // count)
     with (
         _threads_of_children(share),
-        ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(asked, share)) as pool,
+        ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(asked, share, _places())) as pool,
     ):
         try:
             pending: set[Future[Row | None]] = {pool.submit(_work, job, runs) for job in jobs}
@@ -210,6 +210,11 @@ def _start_method() -> Any:
     return context
 
 
+def _places() -> dict[str, str]:
+    """What the environment says now of folders and language: that of a server of copies is of when it was started."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("ALEXNET_", "XDG_"))}
+
+
 @contextmanager
 def _threads_of_children(share: int) -> Iterator[None]:
     """Lets processes that are started in the block have so many threads from the beginning."""
@@ -234,8 +239,9 @@ class _Worker:
     threads = 1
 
 
-def _begin(asked: Any, threads: int) -> None:
+def _begin(asked: Any, threads: int, places: Mapping[str, str]) -> None:
     """Ctrl-C in a terminal reaches every process: only the first answers to it, so that all are asked once."""
+    os.environ.update(places)
     _Worker.asked, _Worker.parent, _Worker.threads = asked, os.getppid(), threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: _ask())

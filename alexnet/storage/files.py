@@ -17,6 +17,10 @@ from alexnet.errors import AlexNetError, DataError, ResourceError, UsageError
 from alexnet.text import slug
 
 FULL_DISK_FIX = "Make room on the disk, then run the command again; what was saved before is complete."
+REFUSED_FIX = (
+    "Check the disk and the permissions of the folder, then run the command again; what was saved before is complete."
+)
+CACHE_FIX = "Set ALEXNET_CACHE to a folder in which you may write."
 TEMPORARY = ".tmp"  # suffix of a file that is not complete yet
 
 
@@ -30,7 +34,7 @@ def cache_folder() -> Path:
     except RuntimeError:
         raise UsageError(
             "there is no home folder, so none in which prepared images and downloads could be kept",
-            fix="Set ALEXNET_CACHE to a folder in which you may write.",
+            fix=CACHE_FIX,
             code="E2040",
         ) from None
 
@@ -75,15 +79,25 @@ def file_error(error: OSError, doing: str = "") -> AlexNetError:
     if isinstance(error, PermissionError):
         return DataError(
             f"{where or 'a file'}: you may not read or write it{after}",
-            fix="Check the permissions of it and of the folders above it: namei -l PATH.",
+            fix=_cache_fix(error) or "Check the permissions of it and of the folders above it: namei -l PATH.",
             code="E375",
         )
     return ResourceError(
-        f"{where + ': ' if where else ''}{said}{after}",
-        fix="Check the disk and the permissions of the folder, then run the command again; what was saved before is "
-        "complete.",
-        code="E502",
+        f"{where + ': ' if where else ''}{said}{after}", fix=_cache_fix(error) or REFUSED_FIX, code="E502"
     )
+
+
+def _cache_fix(error: OSError) -> str:
+    """What to do where the user's cache may not be made or written to; nothing for another error."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not isinstance(error.filename, str | os.PathLike):
+        return ""
+    refused = Path(error.filename)
+    try:
+        cache = cache_folder()
+    except UsageError:  # no home
+        return ""
+    of_cache = refused.is_relative_to(cache) or (cache.is_relative_to(refused) and not os.path.lexists(refused))
+    return CACHE_FIX if of_cache else ""
 
 
 def printable_path(filename: object) -> str:
@@ -192,10 +206,7 @@ def disk_errors(doing: str, fix: str = FULL_DISK_FIX) -> Iterator[None]:
                 f"disk full while {doing}: no space left{_free(error)}", fix=fix, code="E501"
             ) from error
         raise ResourceError(
-            f"{error.strerror or error} while {doing}",
-            fix="Check the disk and the permissions of the folder, then run the command again; what was saved before "
-            "is complete.",
-            code="E502",
+            f"{error.strerror or error} while {doing}", fix=_cache_fix(error) or REFUSED_FIX, code="E502"
         ) from error
 
 

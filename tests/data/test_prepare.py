@@ -25,6 +25,7 @@ from alexnet.data.prepare import cache_key, prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.data.sources import open_source
 from alexnet.errors import DataError, ResourceError, UsageError
+from alexnet.storage.locks import LOCK, in_turn
 from harness import ROOT, SHARED
 from harness.small_runs import noise
 
@@ -486,3 +487,53 @@ def test_real_photos(tmp_path):
     # Photos: by far the most of the color variation is brightness (alexnet's authors found the same).
     assert prepared.color_stdevs[2] > 2 * prepared.color_stdevs[1]
     assert (prepared.color_vectors[:, 2] > 0.4).all()
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_several_that_want_the_same_folder_get_it_from_the_one_that_was_first(tmp_path):
+    """As trainings of the same photos do that are started together; the photos may lie in two places."""
+    photos(tmp_path / "one" / "pets")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")  # with its times, so both have the same key
+    sources = [open_source(tmp_path / place / "pets") for place in ("one", "two", "one", "two")]
+    prepare(sources[0], tmp_path / "alone", size=SIZE, shard_images=2)
+    together, reports = threading.Barrier(len(sources)), []
+
+    def go(source):
+        together.wait()
+        reports.append(prepare(source, tmp_path / "out", size=SIZE, shard_images=2))
+
+    threads = [threading.Thread(target=go, args=(source,)) for source in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(report.already_done for report in reports) == [False, True, True, True]
+    assert content(tmp_path / "out") == content(tmp_path / "alone")
+
+
+def test_who_waits_says_so_and_goes_on_when_the_other_is_gone(tmp_path):
+    source, out, told, said = open_source(photos(tmp_path / "pets")), tmp_path / "out", [], threading.Event()
+
+    def progress(stage, done, total):
+        told.append((stage, done, total))
+        said.set()
+
+    out.mkdir()
+    with in_turn(out / LOCK):
+        waiter = threading.Thread(target=prepare, args=(source, out), kwargs={"size": SIZE, "progress": progress})
+        waiter.start()
+        assert said.wait(60)
+        assert told == [("preparing", 0, 24)]
+    waiter.join()
+    assert len(open_prepared(out).splits["train"].labels) == 12
+    assert not (out / LOCK).exists()
+
+
+def test_a_folder_of_other_files_gets_no_lock(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("mine")
+    with pytest.raises(DataError, match="holds other files"):
+        prepare(open_source(photos(tmp_path / "pets")), tmp_path / "out", size=SIZE)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["letter.txt"]

@@ -48,6 +48,27 @@ def test_what_the_system_says_becomes_a_message(number, name):
         assert "/nowhere/cat.jpg" in told.what
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_cache_that_may_not_be_written_to_is_told_with_the_way_around_it(number, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    inside = str(tmp_path / "cache/prepared/photos")
+    beside = str(tmp_path / "cache-of-mine/photos")
+    for path, helps in ((inside, True), (tmp_path / "cache", True), (beside, False), (tmp_path, False)):
+        error = OSError(number, os.strerror(number), path)
+        with pytest.raises(AlexNetError) as caught, disk_errors("making it"):
+            raise error
+        assert ("ALEXNET_CACHE" in caught.value.fix) == helps
+        assert ("ALEXNET_CACHE" in file_error(error).fix) == helps
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), inside)
+    assert "ALEXNET_CACHE" not in file_error(full).fix
+
+
+def test_a_cache_whose_parent_cannot_be_made_is_told_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / ".cache/alexnet"))
+    error = OSError(errno.EACCES, os.strerror(errno.EACCES), tmp_path / ".cache")
+    assert "ALEXNET_CACHE" in file_error(error).fix
+
+
 def test_a_name_that_is_too_long_is_not_printed_whole():
     told = file_error(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000))
     assert len(told.what) < 300
