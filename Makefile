@@ -12,7 +12,7 @@ MINUTES ?= 10
 comma := ,
 space := $(subst x,,x x)
 
-# One process for each core; a file stays in one, because its tests share what is slow to make.
+# A file stays in one process, because its tests share what is slow to make.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 FAST := -m "not slow"
 # What comes from compiled loops where there is numba.
@@ -24,15 +24,17 @@ FEW := tests/cli/test_missing_arguments.py tests/cli/test_verbs.py::test_a_mista
 	tests/recipes/test_recipe.py tests/recipes/test_field_notes.py tests/storage tests/data/test_images.py \
 	tests/data/test_innocent_images.py tests/serving/test_requests.py tests/project/test_errors.py
 
-.PHONY: demo test test-fast test-few test-dependencies test-lowest test-python slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
+.PHONY: demo test test-fast test-few test-dependencies test-lowest test-python test-newer slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
-test: .venv/.dev  ## everything that needs no GPU; then the fast part of kernels and models, as if there was no numba
+test: .venv/.dev  ## everything that needs no GPU; then some of it without numba, with the lowest versions, on a newer Python
 	$(BIN)/pytest $(PARALLEL)
 	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
+	$(MAKE) test-few
+	$(MAKE) test-newer
 
 test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
 	$(BIN)/pytest $(PARALLEL) $(FAST)
@@ -48,6 +50,11 @@ test-lowest: .venv-lowest/.dev  ## the fast part with the lowest versions that p
 
 test-python: .venv-$(notdir $(PYTHON))/.dev  ## the fast part with another Python: make test-python PYTHON=python3.13
 	.venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) $(FAST)
+
+test-newer: .venv/.dev  ## the fast part without numba on the newest Python that this machine has, if it is newer than that of .venv
+	@newer=$$($(BIN)/python harness/other_python.py --find); \
+	if [ -z "$$newer" ]; then echo "there is no newer Python here to try the tests with: install Python 3.13"; \
+	else ALEXNET_TESTS_WITHOUT=numba $(MAKE) test-python PYTHON="$$newer"; fi
 
 slow-tests: .venv/.dev  ## tests/slow.txt anew, on a machine that does nothing else
 	$(BIN)/python -m pytest $(PARALLEL) -p harness.slow_tests

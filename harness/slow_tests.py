@@ -10,6 +10,7 @@ import pytest
 
 LIST = Path(__file__).resolve().parents[1] / "tests/slow.txt"
 SECONDS = 0.08  # of one case; what takes longer is slow
+ALL_SECONDS = 3.0  # of all cases of a function; what takes longer is slow too
 SHARE = 0.5  # of the seconds of a file in slow functions and fixtures, from which on all of it is slow
 FILE_SECONDS = 20.0
 
@@ -34,7 +35,7 @@ def slow_of(seconds: dict[str, dict[str, list[float]]]) -> list[str]:
     """
     lines = []
     for file, functions in seconds.items():
-        slow = {name for name, each in functions.items() if sum(each) / len(each) > SECONDS}
+        slow = {n for n, each in functions.items() if sum(each) / len(each) > SECONDS or sum(each) > ALL_SECONDS}
         total = sum(map(sum, functions.values()))
         if total > FILE_SECONDS and sum(sum(functions[name]) for name in slow) > SHARE * total:
             lines.append(file)

@@ -57,6 +57,15 @@ LONG = (
 )
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two more than cores: a slow test waits a third of its time for processes that it has started.
+
+    The fast ones do not, and where seconds are taken down two processes should not share a core.
+    """
+    alone = config.option.markexpr == "not slow" or config.pluginmanager.hasplugin("harness.slow_tests")
+    return (os.cpu_count() or 1) + (0 if alone else 2)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first; `make test` hands files out in this order. Marks what `make test-fast` omits."""
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))

@@ -5,10 +5,11 @@ import subprocess
 import sys
 import tomllib
 from collections import defaultdict
+from importlib.metadata import distributions
 
 import pytest
 
-from harness import ROOT, lowest_versions
+from harness import ROOT, lowest_versions, other_python
 from harness.lowest_versions import lowest, name_of, other_versions, requirements
 from harness.processor_time import family_seconds
 from harness.slow_tests import LIST, is_slow, listed, slow_of
@@ -87,6 +88,49 @@ def test_every_package_that_is_needed_is_pinned_once_and_tools_are_not():
     assert "pytest" in names
 
 
+def pythons(folder, answers):
+    """A folder with commands that stand for Pythons, and what each answers; None: it does not start."""
+    folder.mkdir(parents=True)
+    for version, answer in answers.items():
+        command = folder / f"python{version}"
+        command.write_text("#!/bin/sh\n" + ("exit 127\n" if answer is None else f"echo {answer}\n"))
+        command.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("on_path", "of_pyenv", "found"),
+    [
+        ({}, {}, None),
+        ({"3.12": "3.12", "3.13": "3.13"}, {}, "3.13"),
+        ({"3.12": "3.12", "3.13": None}, {}, "3.12"),  # a command of pyenv for what is not switched on
+        ({"3.12": "3.12", "3.13": None}, {"3.13": "3.13"}, "3.13"),
+        ({"3.13": "3.12"}, {}, None),  # not what its name says
+        ({"3.11": "3.11", "3.10": "3.10"}, {}, None),  # not newer
+    ],
+)
+def test_a_newer_python_is_one_that_starts_and_is_what_its_name_says(tmp_path, monkeypatch, on_path, of_pyenv, found):
+    monkeypatch.setenv("PATH", pythons(tmp_path / "bin", on_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    pythons(tmp_path / "pyenv/versions/3.13.0/bin", of_pyenv)
+    path = other_python.find(this=(3, 11))
+    assert (path and path.rpartition("python")[2]) == found
+
+
+def test_a_newer_python_is_newer_than_the_one_that_asks(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", pythons(tmp_path / "bin", {"3.12": "3.12", "3.13": "3.13"}))
+    assert other_python.find(this=(3, 13)) is None
+    assert other_python.find(this=(3, 12)).endswith("python3.13")
+
+
+def test_another_python_gets_what_is_compiled_for_this_one_and_nothing_else():
+    needed = other_python.compiled(list(distributions()))
+    names = {name_of(each) for each in needed}
+    assert {"torch", "numpy", "pillow", "pydantic_core", "matplotlib"} <= names
+    assert not names & {"rich", "cyclopts", "fastapi", "pytest", "safetensors", "mypy", "nvidia-cublas"}
+    assert not any("+" in each for each in needed)
+
+
 def test_every_slow_test_is_there():
     for line in LIST.read_text().split():
         file, _, function = line.partition("::")
@@ -98,13 +142,14 @@ def test_every_slow_test_is_there():
 
 def test_what_takes_long_is_slow_alone_and_with_it_a_file_that_does_little_else():
     seconds = defaultdict(lambda: defaultdict(list))
-    seconds["quick.py"] |= {"test_a": [0.01] * 900, "test_b": [0.0]}
-    seconds["mixed.py"] |= {"test_a": [0.01] * 900, "test_b": [0.5, 0.01]}
+    seconds["quick.py"] |= {"test_a": [0.01] * 290, "test_b": [0.0]}
+    seconds["mixed.py"] |= {"test_a": [0.01] * 290, "test_b": [0.5, 0.01]}
+    seconds["many.py"] |= {"test_a": [0.01] * 310, "test_b": [0.01]}
     seconds["whole.py"] |= {"test_a": [0.01] * 9, "test_b": [30.0]}
     lines = slow_of(seconds)
-    assert lines == ["mixed.py::test_b", "whole.py"]
+    assert lines == ["many.py::test_a", "mixed.py::test_b", "whole.py"]
     chosen = [is_slow(file, name, frozenset(lines)) for file in seconds for name in seconds[file]]
-    assert chosen == [False, False, False, True, True, True]
+    assert chosen == [False, False, False, True, True, False, True, True]
 
 
 def test_no_test_reads_a_clock():

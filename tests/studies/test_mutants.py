@@ -4,6 +4,8 @@ import pytest
 
 from harness import ROOT
 from studies.robustness.mutants import MUTANTS
+
+pytest.importorskip("numba")  # whose cache `make pinned` moves away
 from studies.robustness.pinned import broken
 
 FIDELITY = (ROOT / "docs/fidelity.md").read_text()
