@@ -1,6 +1,7 @@
 """What a reader meets: the list, a file of their own, and a kind word for whatever stands in it."""
 
 import json
+import pwd
 import re
 
 import pytest
@@ -160,6 +161,22 @@ def test_a_record_that_is_damaged_or_cannot_be_written_stops_nothing(alexnet, tm
     done = alexnet("learn", "check", 1, "--exercise", "side")
     assert done.code == 0
     assert "cannot be written" in done.err
+
+
+def test_without_a_home_the_record_stays_where_one_is(alexnet, tmp_path, monkeypatch):
+    """As in a container whose user has no line in /etc/passwd."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("HOME", "ALEXNET_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr("alexnet.lessons.check.check_answers", in_this_process)
+    assert alexnet("learn").code == 0
+    assert alexnet("learn", 1).code == 0
+    assert alexnet("learn", "check", 1, "--exercise", "side").code == 0
+    assert (tmp_path / ".alexnet/lessons.json").is_file()
 
 
 @pytest.mark.parametrize(

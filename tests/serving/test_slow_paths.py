@@ -1,9 +1,13 @@
 """What slows a service down is bounded: slow readers, small pieces, many connections, long names, old indexes."""
 
 import asyncio
+import contextlib
 import json
 import logging
+import queue
 import resource
+import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote_to_bytes
@@ -73,6 +77,70 @@ def test_a_response_is_sent_as_long_as_its_client_takes_it(monkeypatch, unsent, 
     assert seen == looks
     assert transport.ended == "aborted"
     assert transport.unsent <= 0 or taken < 20_000
+
+
+ANSWER = bytes(4_000_000)
+
+
+async def long_answer(scope, receive, send):
+    headers = [(b"connection", b"close"), (b"content-length", b"%d" % len(ANSWER))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": ANSWER})
+
+
+@contextlib.contextmanager
+def slow_client(monkeypatch):
+    """A client of a real server that has asked and read nothing: its connection, and a look at it hours later."""
+    closing, listens, close = queue.Queue(), threading.Event(), server._Lingering.close
+
+    def closed(transport):
+        close(transport)
+        closing.put((asyncio.get_running_loop(), transport))
+
+    monkeypatch.setattr(server._Lingering, "close", closed)
+    listening = socket.create_server(("127.0.0.1", 0))
+    service = server.server(long_answer, Settings(linger_seconds=3600), ready=listens.set, reload=lambda: None)
+    thread = threading.Thread(target=service.run, kwargs={"sockets": [listening]})
+    thread.start()
+    assert listens.wait(60)
+    with socket.create_connection(listening.getsockname()) as client, client.makefile("rb") as response:
+        client.settimeout(60)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        loop, transport = closing.get(timeout=60)
+
+        def look():
+            done, (callback, args) = threading.Event(), (transport._lingering._callback, transport._lingering._args)
+            transport._lingering.cancel()
+            loop.call_soon_threadsafe(lambda: (callback(*args), done.set()))
+            assert done.wait(60)
+
+        yield response, transport, look
+    service.should_exit = True
+    thread.join()
+    listening.close()
+
+
+def test_a_client_that_goes_on_reading_gets_the_whole_response(monkeypatch):
+    monkeypatch.setattr(server, "SLOWEST_BYTES_PER_SECOND", 10_000 / 3600)
+    with slow_client(monkeypatch) as (response, transport, look):
+        taken, before, looks = b"", transport._unsent(), 0
+        while read := response.read(1000):
+            taken += read
+            unsent = transport._unsent()
+            if 0 < unsent <= before - 10_000:  # what it takes between two looks
+                look()
+                before, looks = unsent, looks + 1
+    assert taken.endswith(b"\r\n\r\n" + ANSWER)
+    assert looks > 5
+
+
+def test_a_client_that_reads_nothing_loses_its_connection(monkeypatch):
+    with slow_client(monkeypatch) as (response, _, look):
+        look()
+        taken = b""
+        with contextlib.suppress(ConnectionError):
+            taken = response.read()
+        assert len(taken) < len(ANSWER)
 
 
 @pytest.mark.parametrize(

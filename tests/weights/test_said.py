@@ -5,11 +5,13 @@ pixels has it, so that only that preparation and that network answer all of them
 """
 
 import json
+import struct
 import tarfile
 import warnings
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import nn
@@ -17,6 +19,7 @@ from torch import nn
 import alexnet as api
 from alexnet.errors import AssumedSettings, DivergedError
 from alexnet.weights.identify import identify
+from alexnet.weights.read import read_stored
 from harness import SHARED
 
 POOLS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
@@ -141,3 +144,56 @@ def test_weights_that_are_not_finite_are_refused_and_others_are_not(tmp_path, na
     with np.errstate(over="ignore"), pytest.raises(DivergedError, match=words) as refused:
         identify(tmp_path / "x.npz")
     assert refused.value.code == "E430"
+
+
+def as_onnx(state: dict[str, torch.Tensor], path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    pool, nodes, last = {"kernel_shape": [2, 2], "strides": [2, 2]}, [], "x"
+    for kind, layer, options in [
+        *(("Conv", 0, {"pads": [2] * 4}), ("Relu", None, {}), ("MaxPool", None, pool)),
+        *(("Conv", 3, {}), ("Relu", None, {}), ("MaxPool", None, pool), ("Flatten", None, {})),
+        *(("Gemm", 7, {"transB": 1}), ("Relu", None, {}), ("Gemm", 9, {"transB": 1}), ("Relu", None, {})),
+        ("Gemm", 11, {"transB": 1}),
+    ]:
+        weights = [] if layer is None else [f"{layer}.weight", f"{layer}.bias"]
+        nodes.append(helper.make_node(kind, [last, *weights], [str(len(nodes))], **options))
+        last = str(len(nodes) - 1)
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", (1, 1, 28, 28)), (last, (1, 10)))
+    ]
+    stored = [numpy_helper.from_array(value.numpy(), name) for name, value in state.items()]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "net", ends[:1], ends[1:], stored)), path)
+
+
+WRITERS = {
+    "x.pth": torch.save,
+    "x.safetensors": lambda state, path: safetensors.torch.save_file(state, path),
+    "x.npz": lambda state, path: np.savez(path, **{name: value.numpy() for name, value in state.items()}),
+    "x.onnx": as_onnx,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_is_looked_at_for_numbers_that_are_not_finite(tmp_path, name):
+    state = lenet("relu", "max", 2).state_dict()
+    WRITERS[name](state, tmp_path / name)
+    assert identify(tmp_path / name).variant == "lenet"
+    state["3.weight"].view(-1)[7] = float("nan")
+    WRITERS[name](state, tmp_path / name)
+    with pytest.raises(DivergedError, match=r"not finite: 1 of [0-9,]+ numbers of conv2\.weight"):
+        identify(tmp_path / name)
+
+
+@pytest.mark.skipif(not (SHARED / "lenet_iter_10000.caffemodel").exists(), reason="no shared/data beside the project")
+def test_caffes_own_file_is_looked_at_too(tmp_path):
+    content = (SHARED / "lenet_iter_10000.caffemodel").read_bytes()
+    weight = read_stored(SHARED / "lenet_iter_10000.caffemodel").layers[1].weight.astype("<f4").tobytes()
+    assert content.count(weight) == 1
+    (tmp_path / "x.caffemodel").write_bytes(
+        content.replace(weight, weight[:400] + struct.pack("<f", np.nan) + weight[404:])
+    )
+    with pytest.raises(DivergedError, match=r"not finite: 1 of [0-9,]+ numbers of conv2\.weight"):
+        identify(tmp_path / "x.caffemodel")
