@@ -12,7 +12,8 @@ from studies.robustness.recording import fingerprint
 from studies.robustness.reliability import MEASURED
 
 PAGE = ROOT / "docs" / "reliability.md"
-OLDER = "; **older than the code**, of commit"
+OLDER = "**older than the code:**"
+Row = tuple[str, str, dict[str, Any]]  # what was done, what came of it, the figures with their command and machine
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
@@ -37,43 +38,43 @@ def table() -> str:
             f"{kills['kills']} `kill -9` at random moments of a run of 800 steps ({kills['moments_that_differ']} "
             "different steps)",
             f"weights and optimizer {'equal' if kills['equal'] else 'NOT equal'} to the undisturbed run, byte for byte",
-            kills["command"] + _age(kills),
+            kills,
         ),
         (
             f"{bits['flips']} single bits flipped, {bits['cuts']} files cut, over all {bits['files']} files of a run",
             f"{bits['flips_noticed']} and {bits['cuts_noticed']} noticed; {bits['went_on_from_the_one_before']} of "
             f"{bits['in_the_last_checkpoint']} in the last checkpoint: goes on from the one before",
-            bits["command"] + _age(bits),
+            bits,
         ),
         (
             "a tmpfs that fills up while a run trains",
             f"exit code {disk['exit_code']}: {disk['said'][0]} After making room the run ends "
             f"{'equal' if disk['equal'] else 'NOT equal'} to the undisturbed one",
-            disk["command"] + _age(disk),
+            disk,
         ),
         (
             f"{memory['steps']:,} steps with a look at val every 20 and a checkpoint every second",
             f"memory grows by {memory['slope_megabytes_per_1000_steps']:.2f} MB in 1,000 steps at "
             f"{memory['megabytes']:,} MB; open files: {', '.join(map(str, memory['open_files']))}",
-            memory["command"] + _age(memory),
+            memory,
         ),
         (
             f"{total['cases']:,} mutated and cut images of {len(cases)} formats",
             f"{total['pixels']:,} read, {total['DataError']:,} refused in words, {total['anything else']} else; "
             f"slowest {max(row['slowest ms'] for row in cases):.0f} ms, most memory "
             f"{max(row['peak growth MB'] for row in cases):.0f} MB",
-            fuzz["command"],
+            fuzz,
         ),
         (
             f"{len(planted)} kinds of fault, 30 of each, planted among {doctor['control']['pictures']:,} photos",
             f"`alexnet doctor` finds all of {found} kinds; on the control it reports "
             f"{sum(doctor['control']['reported'].values())}",
-            doctor["command"],
+            doctor,
         ),
         (
             f"{tried:,} mutants of {len(killed)} modules ({', '.join(row['module'] for row in killed)})",
             f"{100 * share:.1f} % killed by the tests; least in {weakest['module']}, {weakest['killed %']} %",
-            "make mutation",
+            {**results["mutation"], "command": "make mutation"},
         ),
         *service_rows(_read("service")),
     ]
@@ -86,23 +87,23 @@ def table() -> str:
             f"weights and optimizer {'equal' if remote['equal'] else 'NOT equal'} to a local run, byte for byte, after "
             f"{remote['requests']} requests; a shard that cannot be had is named: "
             + ", ".join(f"{kind} {code}" for kind, code in remote["lasting"].items()),
-            remote["command"],
+            remote,
         )
     )
-    lines = ["| what was done | what came of it | command |", "|---|---|---|"]
-    shown = ((what, came, *_today(command).partition(OLDER)) for what, came, command in rows)
-    return (
-        "\n".join([*lines, *(f"| {what} | {came} | `{text}`{old}{at} |" for what, came, text, old, at in shown)]) + "\n"
-    )
+    lines = ["| what was done | what came of it | command | commit, processor |", "|---|---|---|---|"]
+    for what, came, part in rows:
+        lines.append(f"| {what} | {came} | `{_today(part['command'])}` | {_measured(part)} |")
+    return "\n".join(lines) + "\n"
 
 
-def _age(part: dict[str, Any]) -> str:
-    """Says of figures that the modules which they measure have changed since; "" if not."""
-    current = part.get("modules") == fingerprint(MEASURED)
-    return "" if current else f"{OLDER} {part['machine']['commit'].removesuffix('-dirty')}"
+def _measured(part: dict[str, Any]) -> str:
+    """With which commit on which processor; and if so, that modules which were measured have changed since."""
+    machine = part["machine"]
+    where = f"{machine['commit']}, {machine['cpu'].replace('(R)', '')}"
+    return where if part.get("modules") in (None, fingerprint(MEASURED)) else f"{OLDER} {where}"
 
 
-def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _parallel(found: dict[str, Any]) -> list[Row]:
     """The rows of runs of several processes, of those parts that were measured."""
     done = {
         "data": "`kill -9` of a random one of two processes, `--parallel data`, 400 steps",
@@ -120,14 +121,15 @@ def _parallel(found: dict[str, Any]) -> list[tuple[str, str, str]]:
                 f"{'equal' if part['equal'] else 'NOT equal'} to the undisturbed run, byte for byte"
             )
             times = "once" if part["disturbed"] == 1 else f"{part['disturbed']} times"
-            rows.append((f"{times}: {what.format(**part)}", came, part["command"]))
+            rows.append((f"{times}: {what.format(**part)}", came, part))
     return rows
 
 
-def service_rows(found: Any) -> list[tuple[str, str, str]]:
+def service_rows(found: Any) -> list[Row]:
     """The rows of the service, of those parts that have been run."""
-    rows = [(what, came(found[name]), found[name]["command"]) for name, what, came in SERVICE if name in found]
-    return [(f"`alexnet serve`: {what}", came, command) for what, came, command in rows]
+    return [
+        (f"`alexnet serve`: {what}", came(found[name]), found[name]) for name, what, came in SERVICE if name in found
+    ]
 
 
 def _oversize(part: Any) -> str:
