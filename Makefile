@@ -17,14 +17,8 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 FAST := -m "not slow"
 # What comes from compiled loops where there is numba.
 LOOPED := tests/kernels tests/models
-# What hangs on packages besides torch and numba: the command line, files, images, records, pages, the service.
-DEPENDENT := tests/cli tests/storage tests/recipes tests/data tests/weights tests/serving tests/language tests/report
-# Of them what is quick and tells versions apart, with the few packages of harness/lowest_versions.py.
-FEW := tests/cli/test_missing_arguments.py tests/cli/test_verbs.py::test_a_mistake_gets_one_clear_message tests/language \
-	tests/recipes/test_recipe.py tests/recipes/test_field_notes.py tests/storage tests/data/test_images.py \
-	tests/data/test_innocent_images.py tests/serving/test_requests.py tests/project/test_errors.py
 
-.PHONY: demo test test-fast test-few test-dependencies test-lowest test-python test-newer slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
+.PHONY: demo test test-fast test-lowest test-python test-newer slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
@@ -33,20 +27,16 @@ demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare 
 test: .venv/.dev  ## everything that needs no GPU; then some of it without numba, with the lowest versions, on a newer Python
 	$(BIN)/pytest $(PARALLEL)
 	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
-	$(MAKE) test-few
+	$(MAKE) test-lowest
 	$(MAKE) test-newer
 
 test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
 	$(BIN)/pytest $(PARALLEL) $(FAST)
 
-test-few: .venv-few/.dev  ## some quick tests with the lowest versions of the few packages that differ most
-	ALEXNET_TESTS_WITHOUT=numba .venv-few/bin/python -m pytest $(PARALLEL) $(FAST) $(FEW) -W ignore::DeprecationWarning
-
-test-dependencies: .venv-dependencies/.dev  ## the fast tests of what hangs on packages, with their lowest versions; torch is that of .venv
-	ALEXNET_TESTS_WITHOUT=numba .venv-dependencies/bin/python -m pytest $(PARALLEL) $(FAST) $(DEPENDENT) -W ignore::DeprecationWarning
-
-test-lowest: .venv-lowest/.dev  ## the fast part with the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST) -W ignore::DeprecationWarning  # of old packages on newer ones
+test-lowest: .venv/.dev  ## the fast part with the lowest versions that pyproject.toml allows, on the lowest Python
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then $(MAKE) .venv-lowest/.dev && \
+	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST) -W ignore::DeprecationWarning; \
+	else echo "the lowest versions are tried with Python 3.11, which is not that of .venv"; fi
 
 test-python: .venv-$(notdir $(PYTHON))/.dev  ## the fast part with another Python: make test-python PYTHON=python3.13
 	.venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) $(FAST)
@@ -121,27 +111,11 @@ $(BIN)/pip:
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-.venv-lowest/.dev: pyproject.toml
+.venv-lowest/.dev: .venv/.dev harness/lowest_versions.py
 	@echo "installing the lowest versions that alexnet allows into .venv-lowest (torch is large)"
-	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) harness/lowest_versions.py > .venv-lowest/requirements.txt
-	.venv-lowest/bin/pip install --quiet --requirement .venv-lowest/requirements.txt --editable .
-	@touch $@
-
-# What is not installed here comes from .venv, behind it: torch, torchvision and the tools of the tests.
-define REST_FROM_VENV
-	for folder in $(@D)/lib/python*/site-packages; do printf '%s\n' $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(CURDIR) > $$folder/rest.pth; done
-endef
-
-.venv-dependencies/.dev: WHICH := --light
-.venv-few/.dev: WHICH := --few
-.venv-dependencies/.dev .venv-few/.dev: .venv/.dev harness/lowest_versions.py
-	@echo "installing lowest versions into $(@D), beside the torch of .venv"
-	$(BIN)/python -m venv $(@D)
-	$(BIN)/python harness/lowest_versions.py $(WHICH) > $(@D)/requirements.txt
-	$(@D)/bin/pip install --quiet --no-compile --requirement $(@D)/requirements.txt
-	$(REST_FROM_VENV)
-	$(@D)/bin/python harness/lowest_versions.py $(WHICH) --check
+	$(BIN)/python -m venv .venv-lowest
+	$(BIN)/python harness/lowest_versions.py > .venv-lowest/requirements.txt
+	.venv-lowest/bin/pip install --quiet --no-compile --requirement .venv-lowest/requirements.txt --editable .
 	@touch $@
 
 # What is compiled for one Python is installed anew; CUDA's libraries and what is pure Python serve both.
@@ -150,5 +124,5 @@ endef
 	$(PYTHON) -m venv $(@D)
 	$(BIN)/python harness/other_python.py --compiled > $(@D)/requirements.txt
 	$(@D)/bin/pip install --quiet --no-deps --no-compile --requirement $(@D)/requirements.txt
-	$(REST_FROM_VENV)
+	for folder in $(@D)/lib/python*/site-packages; do printf '%s\n' $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(CURDIR) > $$folder/rest.pth; done
 	@touch $@

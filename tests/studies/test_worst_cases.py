@@ -2,6 +2,7 @@
 
 import pytest
 
+pytest.importorskip("schemathesis", reason="it makes some of the requests, and comes with the tools of the tests")
 from studies.robustness import recording, worst_cases
 
 
