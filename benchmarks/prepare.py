@@ -29,6 +29,7 @@ from alexnet.data.folders import EXTENSIONS
 from alexnet.data.images import prepare_image
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
+from alexnet.kernels.device import keep_memory
 
 SIZE, CORES = 256, 2
 THEIRS, OURS = "torchvision, 2 workers", "alexnet prepare, 2 threads"
@@ -73,11 +74,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_memory()  # as the command line does
     with tempfile.TemporaryDirectory() as scratch:
         source, folder = links(options.photos, options.images, Path(scratch) / "photos")
         total = len(source.splits["train"].names)
         transform = v2.Compose([v2.ToImage(), v2.Resize(SIZE, antialias=True), v2.CenterCrop(SIZE)])
-        loader = DataLoader(ImageFolder(str(folder), transform), 64, num_threads=CORES)
+        loader = DataLoader(ImageFolder(str(folder), transform), 64, num_workers=CORES)
 
         def theirs() -> float:
             begin = time.perf_counter()

@@ -14,8 +14,6 @@ A decoded image (4 bytes per pixel, 16 from a WebP) is converted in bands, so th
 memory. All functions may run in many threads at once.
 """
 
-import math
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from alexnet.data.image_bytes import RefusedImage, pixel_limit
 from alexnet.data.image_files import REPLACE, open_image, reduce_on_decoding
 from alexnet.data.image_room import room_for
 from alexnet.data.image_structure import tags_are_costly
+from alexnet.data.resample import Convert, bands_of, resized
 
 # Images with more pixels than this are converted in bands of about BAND_PIXELS.
 IN_ONE_PIECE = 1 << 22
@@ -47,7 +46,6 @@ UPRIGHT = {
 ORIENTATION_TAG = 0x0112
 
 Pixels = NDArray[np.uint8]
-Convert = Callable[[Image.Image], Image.Image]
 
 
 def read_image(data: bytes | Path, max_pixels: int | None = None) -> Pixels:
@@ -82,7 +80,7 @@ def convert_image(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
         orientation = orientation_of(image)
         convert, oddities = _converter(image)
         pixels = np.empty((image.height, image.width, 3), np.uint8)
-        for top, bottom in _bands(image.width, 0, image.height):
+        for top, bottom in bands_of(_rows_of_a_band(image.width), 0, image.height):
             band = convert(image.crop((0, top, image.width, bottom)))
             pixels[top:bottom] = np.asarray(band.convert("RGB"))
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
@@ -138,33 +136,8 @@ def _square(image: Image.Image, size: int) -> tuple[Pixels, tuple[str, ...]]:
     left, top = (width - side) / 2, (height - side) / 2
     # The resampling itself cuts out the square: resizing a 1x20000 strip first would need 256x5120000 pixels.
     box = (left, top, left + side, top + side)
-    if width * height <= IN_ONE_PIECE:
-        square = convert(image).resize((size, size), Image.Resampling.BICUBIC, box)
-    else:
-        square = _resized_in_bands(image, size, box, convert)
-    return np.array(square.convert("RGB")), oddities + (("enlarged",) if side < size else ())
-
-
-def _resized_in_bands(
-    image: Image.Image, size: int, box: tuple[float, float, float, float], convert: Convert
-) -> Image.Image:
-    """Computes `convert(image).resize((size, size), BICUBIC, box)` without converting a large image all at once.
-
-    Rows are resampled before columns. Pillow rounds and clips between the two and may use the other order, so some
-    pixels differ from those of `resize`, in photographs by one gray level.
-    """
-    left, top, right, bottom = box
-    # Bicubic weights reach beyond the box by two pixels of the result, or of the image if it is enlarged.
-    margin = 2 * max((right - left) / size, 1) + 1
-    x0, x1 = max(0, math.floor(left - margin)), min(image.width, math.ceil(right + margin))
-    y0, y1 = max(0, math.floor(top - margin)), min(image.height, math.ceil(bottom + margin))
-    bands = []
-    for start, stop in _bands(x1 - x0, y0, y1):
-        band = convert(image.crop((x0, start, x1, stop)))
-        band_box = (left - x0, 0, right - x0, stop - start)
-        bands.append(np.asarray(band.resize((size, stop - start), Image.Resampling.BICUBIC, band_box)))
-    merged = Image.fromarray(np.concatenate(bands))
-    return merged.resize((size, size), Image.Resampling.BICUBIC, (0, top - y0, size, bottom - y0))
+    rows = height if width * height <= IN_ONE_PIECE else _rows_of_a_band(width)
+    return resized(image, size, box, convert, rows), oddities + (("enlarged",) if side < size else ())
 
 
 def bytes_needed(image: Image.Image, whole: int = 0) -> int:
@@ -172,11 +145,9 @@ def bytes_needed(image: Image.Image, whole: int = 0) -> int:
     return image.width * image.height * (20 if image.format == "WEBP" else 8) + 6 * whole
 
 
-def _bands(width: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:
-    """Cuts rows top..bottom - 1 of an image `width` wide into bands of about BAND_PIXELS pixels: (start, stop) rows."""
-    rows = max(1, BAND_PIXELS // width)
-    for start in range(top, bottom, rows):
-        yield start, min(start + rows, bottom)
+def _rows_of_a_band(width: int) -> int:
+    """How many rows of an image have about BAND_PIXELS pixels."""
+    return max(1, BAND_PIXELS // width)
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -221,7 +192,7 @@ def _converter(image: Image.Image) -> tuple[Convert, tuple[str, ...]]:
 def _ends(image: Image.Image) -> tuple[float, float]:
     """Finds the smallest and the largest finite value of an image with integers or floats."""
     ends: list[float] = []
-    for top, bottom in _bands(image.width, 0, image.height):
+    for top, bottom in bands_of(_rows_of_a_band(image.width), 0, image.height):
         values = np.asarray(image.crop((0, top, image.width, bottom)))
         values = values[np.isfinite(values)]
         if len(values):

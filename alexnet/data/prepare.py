@@ -20,6 +20,7 @@ from alexnet.data import dataset
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import (
     CONTINUE_FIX,
+    RESAMPLING,
     Plan,
     check_space,
     choose_settings,
@@ -120,7 +121,11 @@ def prepare(
 
     def already() -> PrepareReport:
         facts = dataset.read_facts(out)
-        same_or_refuse(out, facts["settings"] | {"pictures": facts["key"]}, settings | {"pictures": key})
+        wanted, wanted_key = settings, key
+        if RESAMPLING not in facts["settings"]:  # of an earlier version: good as it is
+            wanted = {name: value for name, value in settings.items() if name != RESAMPLING}
+            wanted_key = source_key(source, wanted, identities)
+        same_or_refuse(out, facts["settings"] | {"pictures": facts["key"]}, wanted | {"pictures": wanted_key})
         dataset.open_prepared(out)
         if strict and facts["skipped"]:
             raise unreadable(*facts["skipped"][0])

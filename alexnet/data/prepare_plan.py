@@ -20,6 +20,9 @@ from alexnet.storage.locks import LOCK, in_turn
 # Photographs at quality 95 take about half a byte per pixel; the reserve is for images with more detail.
 JPEG_BYTES_PER_PIXEL = 1.0
 
+# How squares were resized; an earlier version left the order to Pillow, whose versions differ in it.
+RESAMPLING, ROWS_FIRST = "resampling", "rows first"
+
 LOOKS = 0.25  # seconds between two looks whether another process has finished the folder
 
 CONTINUE_FIX = "Make room or choose another folder, then run the same command again: finished parts are kept."
@@ -55,7 +58,7 @@ def choose_settings(
     if encoding == "auto":
         raw_bytes = sum(len(samples) for samples in source.splits.values()) * size * size * 3
         encoding = "raw" if raw_bytes <= raw_limit_bytes else "jpeg"
-    settings: dict[str, Any] = {"size": size, "encoding": encoding}
+    settings: dict[str, Any] = {"size": size, "encoding": encoding, RESAMPLING: ROWS_FIRST}
     if encoding == "jpeg":
         settings["jpeg_quality"] = jpeg_quality
     limit = pixel_limit() if max_pixels is None else max_pixels

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import prepare_image_noting
+from alexnet.data.loops import load_loops
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import CONTINUE_FIX, Plan
 from alexnet.data.shards import Shard, canonical, open_shard, read_shard, write_shard
@@ -77,6 +78,7 @@ def make_shards(
     """
     work = _Work(settings, strict, sums)
     total = sum(plan.stop - plan.start for plan in plans)
+    load_loops(total)
     # Pillow warns about damaged metadata on stderr, which does not help a user. Changing warning filters inside
     # threads is not safe, so it is done once around all of them.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:

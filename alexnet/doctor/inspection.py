@@ -19,6 +19,7 @@ from alexnet.cues.pixels import small_square
 from alexnet.data.exclusions import image_sha256
 from alexnet.data.image_files import format_of
 from alexnet.data.images import Pixels, prepare_image, read_image_noting
+from alexnet.data.loops import load_loops
 from alexnet.data.samples import Source
 from alexnet.doctor.duplicates import CELLS, Hashes, difference_hash, small_image
 from alexnet.errors import DataError
@@ -87,6 +88,7 @@ def inspect(source: Source, *, workers: int | None = None, progress: ProgressCal
         return chunk
 
     images: list[ImageFacts] = []
+    load_loops(len(indices))
     # As in `alexnet.data.prepare_shards`: Pillow's warnings about damaged metadata do not help a user.
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")

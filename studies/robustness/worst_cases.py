@@ -38,7 +38,8 @@ MEASURED = {
     "image": (
         *("alexnet/data/image_bytes.py", "alexnet/data/image_files.py", "alexnet/data/image_structure.py"),
         *("alexnet/data/image_guard.py", "alexnet/data/guarded_decoding.py", "alexnet/data/image_room.py"),
-        *("alexnet/data/images.py", "alexnet/data/netpbm.py", "harness/image_bombs.py", "harness/coded_images.py"),
+        *("alexnet/data/images.py", "alexnet/data/resample.py", "alexnet/data/netpbm.py"),
+        *("harness/image_bombs.py", "harness/coded_images.py"),
         "harness/measure_reading.py",
     ),
     "weights": (

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet.data import prepare, prepare_shards
 from alexnet.data.dataset import Prepared
 from alexnet.data.exclusions import Excluded
 from alexnet.data.open import changes_since, open_images
+from alexnet.data.prepare_plan import RESAMPLING
+from alexnet.data.sources import open_source
+from alexnet.errors import DataError
 
 SIZE = 8
 
@@ -185,3 +189,42 @@ def test_a_folder_that_may_not_be_read_tells_nothing(root):
         assert changes_since(prepared, str(root)) == ""
     finally:
         root.chmod(0o755)
+
+
+def prepared_by_an_earlier_version(root: Path) -> Prepared:
+    """Its squares differ by a gray level here and there, and its settings say nothing of the order."""
+    choose, prepare_noting = prepare.choose_settings, prepare_shards.prepare_image_noting
+
+    def settings(*arguments):
+        return {name: value for name, value in choose(*arguments).items() if name != RESAMPLING}
+
+    def slightly_other(*arguments):
+        pixels, oddities = prepare_noting(*arguments)
+        return np.where(np.arange(3) == 1, pixels ^ 1, pixels), oddities
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "choose_settings", settings)
+        patch.setattr(prepare_shards, "prepare_image_noting", slightly_other)
+        return open_images(str(root), SIZE)
+
+
+def test_a_folder_of_an_earlier_version_is_good_as_it_is(root):
+    old = prepared_by_an_earlier_version(root)
+    for path in root.rglob("*.png"):
+        os.utime(path, ns=(1, 1))
+    assert changes_since(old, str(root)) == ""
+    same_size_other_pixels(root)
+    assert changes_since(old, str(root)) == "another image: cat/1.png"
+
+
+def test_preparing_into_a_folder_of_an_earlier_version_leaves_it_and_new_photos_are_prepared_anew(root):
+    old = prepared_by_an_earlier_version(root)
+    again = prepare.prepare(open_source(root), old.folder, size=SIZE)
+    assert again.already_done
+    assert again.fingerprint == old.fingerprint
+    new = open_images(str(root), SIZE)
+    assert new.folder != old.folder
+    assert new.fingerprint != old.fingerprint
+    picture(root / "cat/9.png", 77)
+    with pytest.raises(DataError, match="images"):
+        prepare.prepare(open_source(root), old.folder, size=SIZE)
