@@ -140,8 +140,10 @@ def table() -> str:
     """For each format the costliest files, those above the limits first if there are any."""
     measured = [row for row in rows() if not row["innocent"]]
     lines = ["| format | tried | most processor time | most memory |", "|---|---|---|---|"]
-    for kind in dict.fromkeys(row["name"].partition(":")[0] for row in measured):
+    for kind in dict.fromkeys(name.partition(":")[0] for costly, _ in GROUPS.values() for name in costly):
         group = [row for row in measured if row["name"].startswith(f"{kind}:")]
+        if not group:
+            continue
         slow, large = max(group, key=lambda row: row["cpu"]), max(group, key=lambda row: row["mb"])
         lines.append(
             f"| {kind} | {len(group)} | {slow['cpu']:.1f} s ({slow['name'].partition(': ')[2]}) "
