@@ -38,6 +38,7 @@ STATUS = {
     "E365": 408,
     "E366": 400,
     "E376": 413,
+    "E389": 409,
     "E520": 503,
     "E521": 503,
     "E522": 503,
@@ -52,7 +53,10 @@ RETRY_SECONDS = 1
 
 
 def status_of(error: AlexNetError) -> int:
-    """The HTTP status of an error; 409 for a run that cannot be loaded again, 503 for lack of resources."""
+    """The HTTP status of an error; 409 for a run that cannot be loaded again, 503 for lack of resources.
+
+    409 too where a request is right and the run has not what it asks for: asking another way does not help.
+    """
     if error.code in STATUS:
         return STATUS[error.code]
     if isinstance(error, UntrustedFileError):

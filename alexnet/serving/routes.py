@@ -37,6 +37,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         403: "A foreign Host name, or a page of another site",
         404: "No such path, run or layer",
         408: "The request arrived too slowly",
+        409: "The run has not what is asked for: a promise that was measured, or weights that can be loaded again",
         413: "Too many bytes, pixels or images",
         415: "A form instead of bytes",
         422: "Not an image, or a parameter that does not exist or is out of range",
