@@ -14,6 +14,7 @@ from PIL import Image
 from alexnet.data.folders import Tree, not_used
 from alexnet.data.image_files import EXTENSIONS
 from alexnet.data.images import Pixels, prepare_image
+from alexnet.data.loops import load_loops
 from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.out_of_distribution import NONE_OF_THESE
@@ -158,6 +159,7 @@ def predict(
         raw: probabilities as the network gives them, without the temperature.
         promise: when an answer is sure, and which classes a set holds; found by `promise_of`.
     """
+    load_loops(len(images))
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         squares, errors = {}, {}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alexnet.data.images import Pixels, prepare_image
+from alexnet.data.loops import load_loops
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.views import central_view
@@ -87,6 +88,7 @@ def features(
     read: list[Path] = []
     values: list[Floats] = []
     errors: dict[Path, str] = {}
+    load_loops(len(paths))
     for start in range(0, len(paths), batch_size):
         images: dict[Path, NDArray[np.uint8]] = {}
         for path in paths[start : start + batch_size]:

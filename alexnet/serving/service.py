@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from alexnet.data.loops import MANY, load_loops
 from alexnet.errors import DataError
 from alexnet.interpret.similar import LiveIndex
 from alexnet.serving.batching import Compute, Queue, Reservation
@@ -104,6 +105,7 @@ class Service:
 
     def warm_up(self) -> None:
         """Computes one image with each network and updates the index, so that the first request need not wait."""
+        load_loops(MANY)
         for served in self.models:
             size = served.classifier.prepare_size
             served.classifier.probabilities(np.zeros((1, size, size, 3), np.uint8))
