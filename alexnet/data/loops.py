@@ -7,6 +7,7 @@ import sys
 from types import ModuleType
 
 NAME = "alexnet.kernels.prepare_loops"
+LAST = "add_pixels"  # what stands at its end
 MANY = 300  # images, from which on they pay
 
 
@@ -21,5 +22,6 @@ def load_loops(images: int) -> None:
 
 
 def loaded() -> ModuleType | None:
-    """The module with the loops, if this process has loaded it."""
-    return sys.modules.get(NAME)
+    """The module with the loops, if this process has loaded it; not while another thread is doing so."""
+    module = sys.modules.get(NAME)
+    return module if hasattr(module, LAST) else None

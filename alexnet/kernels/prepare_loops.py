@@ -144,7 +144,7 @@ def add_pixels(pixels: Array, total: Array, products: Array) -> None:
     """Adds an image to sums: `total` gets its pixels, `products` x x^T of each of its pixels x.
 
     Args:
-        pixels: (size, 3 * size) uint8.
+        pixels: (size, 3 * size) uint8; up to 33,025 a side, so that the products of a row fit into 32 bits.
         total: (size, 3 * size) int64.
         products: (3, 3) int64.
     """

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from fractions import Fraction
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -100,5 +101,13 @@ def test_few_images_do_not_load_the_loops_and_many_do():
 def test_without_numba_pillow_does_it(monkeypatch):
     monkeypatch.setitem(sys.modules, NAME, None)
     load_loops(MANY)
+    assert loops.loaded() is None
+    assert square(noise(9, 9, "RGB"), 5).shape == (5, 5, 3)
+
+
+def test_loops_that_another_thread_is_loading_are_not_used(monkeypatch):
+    half = ModuleType(NAME)
+    half.ROWS = 4
+    monkeypatch.setitem(sys.modules, NAME, half)
     assert loops.loaded() is None
     assert square(noise(9, 9, "RGB"), 5).shape == (5, 5, 3)
