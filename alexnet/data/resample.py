@@ -8,6 +8,7 @@ the same bytes in a third of the time, where it has been loaded (`alexnet.data.l
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,7 @@ REACH = 2.0  # pixels to each side, of the result or, if it is larger, of the im
 SHARPNESS = -0.5  # `a` of the bicubic filter
 
 
-def resized(
-    image: Image.Image, size: int, box: Box, convert: Callable[[Image.Image], Image.Image], rows: int
-) -> Pixels:
+def resized(image: Image.Image, size: int, box: Box, convert: Convert, rows: int) -> Pixels:
     """Resizes the part `box` of an image to a square.
 
     Args:
@@ -43,12 +42,13 @@ def resized(
     margin = REACH * max((right - left) / size, 1) + 1
     x0, x1 = max(0, math.floor(left - margin)), min(image.width, math.ceil(right + margin))
     y0, y1 = max(0, math.floor(top - margin)), min(image.height, math.ceil(bottom + margin))
+    loops = loaded()  # once: another thread may be loading them, and the two ways hold rows differently in between
     bands = []
     for start, stop in bands_of(rows, y0, y1):
         band = convert(image.crop((x0, start, x1, stop)))
-        bands.append(_rows_resized(band, size, left - x0, right - x0))
+        bands.append(_rows_resized(loops, band, size, left - x0, right - x0))
     merged = bands[0] if len(bands) == 1 else np.concatenate(bands)
-    return _columns_resized(merged, size, top - y0, bottom - y0)
+    return _columns_resized(loops, merged, size, top - y0, bottom - y0)
 
 
 def bands_of(rows: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:
@@ -57,9 +57,8 @@ def bands_of(rows: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + rows, bottom)
 
 
-def _rows_resized(band: Image.Image, size: int, left: float, right: float) -> Pixels:
+def _rows_resized(loops: ModuleType | None, band: Image.Image, size: int, left: float, right: float) -> Pixels:
     """The rows of an image of mode L or RGB, resized: (H, 3 * size + 1) from the loop, otherwise (H, size[, 3])."""
-    loops = loaded()
     if loops is not None and band.mode == "RGB" and band.height >= loops.ROWS:
         out = np.empty((band.height, 3 * size + 1), np.uint8)
         pixels = np.frombuffer(band.tobytes("raw", "RGBX"), np.uint8)
@@ -71,9 +70,8 @@ def _rows_resized(band: Image.Image, size: int, left: float, right: float) -> Pi
     return np.concatenate([plain.reshape(band.height, -1), np.zeros((band.height, 1), np.uint8)], 1)
 
 
-def _columns_resized(rows: Pixels, size: int, top: float, bottom: float) -> Pixels:
+def _columns_resized(loops: ModuleType | None, rows: Pixels, size: int, top: float, bottom: float) -> Pixels:
     """The columns of what `_rows_resized` gave, resized: (size, size, 3)."""
-    loops = loaded()
     if loops is None or rows.shape[1] != 3 * size + 1:
         whole = Image.fromarray(rows).resize((size, size), Image.Resampling.BICUBIC, (0, top, size, bottom))
         return np.array(whole.convert("RGB"))

@@ -111,3 +111,16 @@ def test_loops_that_another_thread_is_loading_are_not_used(monkeypatch):
     monkeypatch.setitem(sys.modules, NAME, half)
     assert loops.loaded() is None
     assert square(noise(9, 9, "RGB"), 5).shape == (5, 5, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_loops_that_are_loaded_within_an_image_wait_for_the_next(mode, monkeypatch):
+    """Of 40 rows in bands of 8, the loops come after each number of bands."""
+    compiled = pytest.importorskip(NAME)
+    monkeypatch.setattr(resample, "loaded", lambda: None)
+    image = noise(40, 40, mode)
+    expected = square(image, 16, 8)
+    for bands in range(6):
+        asked = iter([None] * bands)
+        monkeypatch.setattr(resample, "loaded", lambda asked=asked: next(asked, compiled))
+        np.testing.assert_array_equal(square(image, 16, 8), expected)

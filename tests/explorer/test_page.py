@@ -73,7 +73,7 @@ class Watched:
     def settled(self) -> None:
         self.page.wait_for_selector("main .card")
         self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_function("() => !document.querySelector('.wait, [aria-busy]')")
+        self.page.wait_for_function("() => !document.querySelector('.wait, [aria-busy], [data-pending]')")
 
 
 @pytest.fixture

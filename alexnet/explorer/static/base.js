@@ -81,8 +81,18 @@ async function translated(body) {
 export class RequestError extends Error {}
 
 // Requests JSON from the server, at a path without a leading slash, since a proxy may have put a prefix before the page;
-// throws a RequestError with the words of the server.
+// throws a RequestError with the words of the server. How many are under way stands in the page's `data-pending`.
 export async function fetchJson(path, options = {}) {
+  const page = document.documentElement;
+  page.dataset.pending = Number(page.dataset.pending || 0) + 1;
+  try {
+    return await responseOf(path, options);
+  } finally {
+    page.dataset.pending -= 1;
+    if (page.dataset.pending === "0") delete page.dataset.pending;
+  }
+}
+async function responseOf(path, options) {
   let response;
   try {
     response = await fetch(path, options);
