@@ -4,6 +4,7 @@ import base64
 import glob
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from alexnet.errors import AlexNetError, DataError, UsageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.out_of_distribution import NONE_OF_THESE
 from alexnet.evaluation.promises import NO_PROMISE, Promise
+from alexnet.kernels.ways import are_few, chains
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def predict(
         promise: when an answer is sure, and which classes a set holds; found by `promise_of`.
     """
     load_loops(len(images))
+    few = are_few(len(images) * views)
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         squares, errors = {}, {}
@@ -168,7 +171,8 @@ def predict(
                 squares[number] = classifier.prepare(image, max_pixels)
             except AlexNetError as error:
                 errors[number] = error.what
-        looks = classifier.look(np.stack(list(squares.values())), views, batch_size) if squares else []
+        with chains("plain") if few else nullcontext():
+            looks = classifier.look(np.stack(list(squares.values())), views, batch_size) if squares else []
         seen = dict(zip(squares, looks, strict=True))
         for number, image in enumerate(batch):
             path = image if isinstance(image, Path) else None

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,11 @@ from alexnet.data.dataset import open_prepared
 from alexnet.errors import DataError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.evaluation.predict import find_images, predict
+from alexnet.kernels import ways
 from alexnet.models.network import fingerprint
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
+from harness import ROOT
 
 
 def answers_of(trained, views=1, split="val", checkpoint="best"):
@@ -185,3 +190,50 @@ def test_the_training_images_of_the_fixture_are_told_apart(trained):
     # Otherwise the agreements above would be agreements on one constant answer.
     rows = np.array([list(row.values()) for row in answers_of(trained).values()])
     assert np.ptp(rows, axis=0).max() > 1e-4
+
+
+# --- the first answer of a process -----------------------------------------------------------------------------------
+
+IN_ORDER = """
+import sys
+from pathlib import Path
+import alexnet
+from alexnet.kernels.ways import FEW, LOOPS, chains
+model = alexnet.load(sys.argv[1])
+images = [Path(sys.argv[2]).read_bytes()] * FEW
+def asked(count):
+    rows = [sorted(each.top) for each in model.predict(images[:count])]
+    return rows, LOOPS in sys.modules
+first, loaded = asked(1)
+assert not loaded
+with chains("kernels"):
+    rest, loaded = asked(FEW - 1)
+assert not loaded
+last, loaded = asked(1)
+assert loaded == (sys.modules.get("numba") is not None)
+for (name, before), (same, after) in zip(first[0], last[0], strict=True):
+    assert name == same and abs(before - after) < 1e-6, (before, after)
+print(loaded)
+"""
+
+
+def test_the_loops_are_not_waited_for_by_the_first_images_of_a_process(trained):
+    pytest.importorskip("numba")
+    command = [sys.executable, "-c", IN_ORDER, trained / "run", next((trained / "photos").rglob("*.png"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_a_way_that_was_asked_for_stays(monkeypatch):
+    monkeypatch.setattr(ways, "LOOPS", "not.loaded")
+    monkeypatch.setattr(ways, "_asked", count())
+    assert ways.are_few(0)
+    assert ways.are_few(ways.FEW - 1)
+    with ways.chains("compiled"):
+        assert not ways.are_few(1)
+    assert not ways.are_few(1)
+    monkeypatch.setattr(ways, "_asked", count())
+    assert not ways.are_few(ways.FEW + 1)
+    monkeypatch.setattr(ways, "_asked", count())
+    monkeypatch.setattr(ways, "LOOPS", "sys")
+    assert not ways.are_few(1)
