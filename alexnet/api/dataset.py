@@ -213,6 +213,7 @@ def load_data(
     source: str | Path,
     *,
     size: int = 128,
+    whole: bool = False,
     exclude: str | Path | None = None,
     labels: str | Path | None = None,
     progress: bool | ProgressCallback = False,
@@ -224,6 +225,7 @@ def load_data(
         source: a folder with a sub-folder per class, or with train/ and val/ that have them; a prepared folder, or its
             address; or digits, cifar10, fashion-mnist, imagenette, flowers102.
         size: pixels a side of the central squares; a prepared folder has its own.
+        whole: stretches whole images to squares instead; as size, it is that of a prepared folder.
         exclude: a file that names images to leave out, as `examine` writes it.
         labels: a table of files and labels (filename,label), for images that do not lie in class folders.
         progress: True shows a bar; or a function (stage, done, total).
@@ -243,6 +245,7 @@ def load_data(
         prepared = open_images(
             str(source),
             size,
+            whole=whole,
             tell=on_prepared,
             progress=told,
             excluded=excluded,
@@ -257,6 +260,7 @@ def prepare(
     out: str | Path,
     *,
     size: int = 256,
+    whole: bool = False,
     encoding: str = "auto",
     strict: bool = False,
     threads: int | None = None,
@@ -271,6 +275,7 @@ def prepare(
         source: as for `load_data`; ILSVRC-2012 as it comes.
         out: the folder to write. Interrupted, the same call goes on; done, it does nothing.
         size: pixels of the shorter side, and of the central square that is kept.
+        whole: keeps whole images, stretched to squares, as the recipe photos does.
         encoding: raw: 3 bytes a pixel, fastest; jpeg: a seventh of that; auto: raw unless it gets too large.
         strict: stop at the first image that cannot be read, instead of leaving it out and listing it.
         threads: by default one per core.
@@ -297,6 +302,7 @@ def prepare(
             opened,
             Path(out),
             size=size,
+            whole=whole,
             encoding=encoding,
             strict=strict,
             threads=threads,

@@ -44,9 +44,10 @@ class Model:
 
     def __init__(self, record: RunFolder, network: Network):
         self.record = record  # the run; of weights without one, as if they had been imported
-        size, precision = record.recipe.prepare_size, record.recipe.precision
-        known, images = calibration_of(record, network), distribution_of(record, network)
-        self.classifier = Classifier(network, record.class_names, size, precision, known, images)
+        recipe, known, images = record.recipe, calibration_of(record, network), distribution_of(record, network)
+        self.classifier = Classifier(
+            network, record.class_names, recipe.prepare_size, recipe.precision, known, images, recipe.prepare_whole
+        )
 
     @property
     def network(self) -> Network:
@@ -223,9 +224,9 @@ class Model:
         if k < 1:
             raise UsageError(f"k={k}: at least one image must be found", fix="Use 1 or more: --k 6.", code="E248")
         paths = find_images(names_of(images))
-        chosen, size = layer or last_hidden(self.network), self.classifier.prepare_size
+        chosen = layer or last_hidden(self.network)
         with progress_callback(progress) as told:
-            searched = update_index(self.network, Path(index), layer=chosen, prepare_size=size, progress=told)
+            searched = update_index(self.classifier, Path(index), layer=chosen, progress=told)
         return similar(self.classifier, searched, paths, layer=chosen, k=k)
 
     def features(
@@ -255,9 +256,9 @@ class Model:
         if out is not None:
             check_file(Path(out))
         paths = find_images(names_of(images))
-        chosen, size = layer or last_hidden(self.network), self.classifier.prepare_size
+        chosen = layer or last_hidden(self.network)
         with progress_callback(progress) as told:
-            found = features(self.network, paths, layer=chosen, prepare_size=size, progress=told)
+            found = features(self.classifier, paths, layer=chosen, progress=told)
         return found if out is None else save_features(found, Path(out), network=self.fingerprint)
 
     def filters(self) -> Filters:

@@ -148,7 +148,9 @@ def check(
     place, fitting = choose_device(device), Fitting(given_fields(base, named_fields(base, changes, fields)))
     chosen = fitting.before(with_fields(override(fitted(base, spec), changes), fields), spec, table)
     with progress_callback(progress) as told:
-        prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
+        prepared = open_images(
+            spec, chosen.prepare_size, whole=chosen.prepare_whole, tell=on_prepared, progress=told, labels=table
+        )
         chosen = fitting.after(for_classes(chosen, len(prepared.class_names)), prepared, place, told)
     check_recipe(chosen, prepared)
     return Plan(chosen, base, prepared, place).check()
@@ -196,7 +198,9 @@ def bench(
     if spec is None:
         return time_layers(build_model(chosen.model), chosen.batch_size, place, precision=chosen.precision)
     with progress_callback(progress) as told:
-        prepared = open_images(spec, chosen.prepare_size, tell=on_prepared, progress=told, labels=table)
+        prepared = open_images(
+            spec, chosen.prepare_size, whole=chosen.prepare_whole, tell=on_prepared, progress=told, labels=table
+        )
     chosen = for_classes(chosen, len(prepared.class_names))
     if layers:
         return time_layers(build_model(chosen.model), chosen.batch_size, place, precision=chosen.precision)

@@ -258,6 +258,7 @@ def plan(
             return sized, open_images(
                 spec,
                 sized.prepare_size,
+                whole=sized.prepare_whole,
                 tell=tell,
                 progress=told,
                 excluded=excluded,

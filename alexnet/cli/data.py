@@ -17,6 +17,7 @@ def prepare(
     out: Path,
     *,
     size: int = 256,
+    whole: bool = False,
     encoding: Literal["auto", "raw", "jpeg"] = "auto",
     strict: bool = False,
     verify: bool = False,
@@ -41,6 +42,8 @@ def prepare(
         The folder to write. Interrupted, the same command goes on; done, it does nothing.
     size
         Pixels of the shorter side, and of the central square that is kept.
+    whole
+        Keep whole images, stretched to squares, as the recipe photos does.
     encoding
         raw: 3 bytes a pixel, fastest; jpeg: a seventh of that; auto: raw unless it gets too large.
     strict
@@ -58,6 +61,7 @@ def prepare(
         data,
         out,
         size=size,
+        whole=whole,
         encoding=encoding,
         strict=strict,
         threads=threads,
@@ -67,7 +71,7 @@ def prepare(
     )
     tables.prepared(report)
     if verify:
-        alexnet.load_data(out, size=size).verify(progress=True)
+        alexnet.load_data(out, size=size, whole=whole).verify(progress=True)
         tell("verified: every file is as it was written")
     tell(f"\nNext: alexnet train {out}")
 

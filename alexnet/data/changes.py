@@ -87,7 +87,7 @@ def _other_image(
         name, split, index = item
         samples, number = here[name]
         try:
-            pixels = prepare_image(samples.image(number), size, max_pixels)
+            pixels = prepare_image(samples.image(number), size, max_pixels, whole=prepared.whole)
         except DataError:
             return split is not None
         return split is None or not _same(as_stored(pixels, quality), split.read([index])[0], exact)

@@ -121,6 +121,7 @@ class Prepared:
     color_vectors: NDArray[np.float64]  # (3, 3), its eigenvectors as columns
     fingerprint: str  # of the content: every copy has the same
     address: str | None = None  # of a remote dataset
+    whole: bool = False  # whether they are whole images, stretched to squares, and not their central squares
 
     @property
     def location(self) -> str:
@@ -188,6 +189,7 @@ def assemble(
             statistics["color_vectors"],
             facts["fingerprint"],
             address,
+            bool(facts["settings"].get("whole", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder / PREPARED, f"{type(error).__name__}: {error}") from error

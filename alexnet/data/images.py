@@ -86,7 +86,9 @@ def convert_image(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
-def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int | None = None) -> Pixels:
+def prepare_image(
+    data: bytes | Path | Pixels, size: int = 256, max_pixels: int | None = None, *, whole: bool = False
+) -> Pixels:
     """Prepares one image as in the paper (sec. 2): resizes its shorter side to `size` and cuts out the central square.
 
     Args:
@@ -94,6 +96,7 @@ def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int 
         size: side of the square in pixels.
         max_pixels: images with more pixels are refused from the header, but for JPEGs, which are decoded at a smaller
             size; of those four times as many. By default `pixel_limit`.
+        whole: stretches all of the image to the square instead, so that nothing is cut off.
 
     Returns:
         (size, size, 3) in 0..255.
@@ -101,11 +104,11 @@ def prepare_image(data: bytes | Path | Pixels, size: int = 256, max_pixels: int 
     Raises:
         DataError: it cannot be read; the reason is in the message.
     """
-    return prepare_image_noting(data, size, max_pixels)[0]
+    return prepare_image_noting(data, size, max_pixels, whole=whole)[0]
 
 
 def prepare_image_noting(
-    data: bytes | Path | Pixels, size: int = 256, max_pixels: int | None = None
+    data: bytes | Path | Pixels, size: int = 256, max_pixels: int | None = None, *, whole: bool = False
 ) -> tuple[Pixels, tuple[str, ...]]:
     """Does the same as `prepare_image`, and also returns what was unusual about the image.
 
@@ -113,36 +116,40 @@ def prepare_image_noting(
         The pixels, and those that apply of: "enlarged", "rotated by EXIF", "transparent", "CMYK", "more than 8 bits".
     """
     if isinstance(data, np.ndarray):
-        return _square(Image.fromarray(data), size)
+        return _square(Image.fromarray(data), size, whole)
     limit = pixel_limit() if max_pixels is None else max_pixels
     with open_image(data, limit) as image:
         # JPEGs can be decoded at 1/2, 1/4 or 1/8 of their size, which is faster. As long as at least twice the final
         # size is left, the resized pixels hardly differ.
-        whole = image.width * image.height if image.info.get("progressive") else 0
+        before = image.width * image.height if image.info.get("progressive") else 0
         reduce_on_decoding(image, limit, 2 * size / min(image.size))
-        with room_for(bytes_needed(image, whole)):
+        with room_for(bytes_needed(image, before)):
             image.load()
             # Only after loading: a TIFF is rotated then and its tag removed; a PNG may have the tag after the pixels.
             orientation = orientation_of(image)
-            pixels, oddities = _square(image, size)
+            pixels, oddities = _square(image, size, whole)
     return _upright(pixels, orientation), oddities + (("rotated by EXIF",) if orientation != 1 else ())
 
 
-def _square(image: Image.Image, size: int) -> tuple[Pixels, tuple[str, ...]]:
-    """Resizes the central square of a loaded image to uint8 (size, size, 3), not yet rotated; also its oddities."""
+def _square(image: Image.Image, size: int, whole: bool) -> tuple[Pixels, tuple[str, ...]]:
+    """Resizes a loaded image, or its central square, to uint8 (size, size, 3), not yet rotated; also its oddities."""
     convert, oddities = _converter(image)
     width, height = image.size
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
+    left, top = (0.0, 0.0) if whole else ((width - side) / 2, (height - side) / 2)
     # The resampling itself cuts out the square: resizing a 1x20000 strip first would need 256x5120000 pixels.
-    box = (left, top, left + side, top + side)
+    box = (left, top, width - left, height - top)
     rows = height if width * height <= IN_ONE_PIECE else _rows_of_a_band(width)
     return resized(image, size, box, convert, rows), oddities + (("enlarged",) if side < size else ())
 
 
-def bytes_needed(image: Image.Image, whole: int = 0) -> int:
-    """How much memory decoding takes, about: for a WebP several copies, for a JPEG in passes its `whole` pixels too."""
-    return image.width * image.height * (20 if image.format == "WEBP" else 8) + 6 * whole
+def bytes_needed(image: Image.Image, before: int = 0) -> int:
+    """How much memory decoding takes, about: for a WebP several copies, for a JPEG in passes all pixels that it has.
+
+    Args:
+        before: its pixels before the reduction on decoding, of a JPEG in passes; 0 of others.
+    """
+    return image.width * image.height * (20 if image.format == "WEBP" else 8) + 6 * before
 
 
 def _rows_of_a_band(width: int) -> int:

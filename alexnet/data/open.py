@@ -26,6 +26,7 @@ def open_images(
     data: str,
     size: int,
     *,
+    whole: bool = False,
     tell: Callable[[PrepareReport], None] | None = None,
     progress: ProgressCallback = silent,
     val_share: float = 0.2,
@@ -39,6 +40,7 @@ def open_images(
     Args:
         data: a folder with images, a prepared folder, its address, or a named dataset.
         size: side of the prepared images in pixels.
+        whole: whether they are whole images, stretched to squares; False: their central squares.
         tell: called with the report of the preparation.
         progress: called while images are prepared.
         val_share: see `open_source`.
@@ -48,7 +50,8 @@ def open_images(
         max_pixels: images with more are left out; by default `pixel_limit`.
 
     Raises:
-        UsageError: `data` was prepared at another size, or is prepared already and `excluded` is not empty.
+        UsageError: `data` was prepared at another size or in the other way, or is prepared already and `excluded` is
+            not empty.
     """
     if is_prepared(data):
         refuse_labels(labels, data)
@@ -65,12 +68,20 @@ def open_images(
                 fix=f"Prepare the images again with --size {size}.",
                 code="E257",
             )
+        if prepared.whole != whole:
+            raise UsageError(
+                f"{data} has {_squares(prepared.whole)}, the recipe needs {_squares(whole)}",
+                fix="Set prepare_whole=true, or prepare them again without --whole."
+                if prepared.whole
+                else "Set prepare_whole=false, or prepare them again with --whole.",
+                code="E2141",
+            )
         return prepared
     source = open_source(data, val_share=val_share, labels=labels)
     source = leave_out(source, excluded, exclusions or "the run", strict=bool(exclusions))
-    key = cache_key(source, size, "auto", max_pixels=max_pixels)[:12]
+    key = cache_key(source, size, "auto", max_pixels=max_pixels, whole=whole)[:12]
     out = made_anew(source, cache_folder() / "prepared" / f"{slug(source.name)}-{size}-{key}")
-    report = prepare(source, out, size=size, max_pixels=max_pixels, progress=progress)
+    report = prepare(source, out, size=size, whole=whole, max_pixels=max_pixels, progress=progress)
     if report.skipped:
         note_reader(out)
     if tell is not None:
@@ -114,5 +125,12 @@ def original_files(data: str, labels: Path | None = None) -> Samples | None:
 
 
 def fitted(recipe: Recipe, data: str) -> Recipe:
-    """Sets `prepare_size` of the recipe to the size of the prepared images, if `data` is prepared already."""
-    return replace(recipe, prepare_size=open_location(data).size) if is_prepared(data) else recipe
+    """Sets `prepare_size` and `prepare_whole` of the recipe as the images are, if `data` is prepared already."""
+    if not is_prepared(data):
+        return recipe
+    prepared = open_location(data)
+    return replace(recipe, prepare_size=prepared.size, prepare_whole=prepared.whole)
+
+
+def _squares(whole: bool) -> str:
+    return "whole images, stretched to squares" if whole else "the central squares of images"

@@ -78,6 +78,7 @@ def prepare(
     out: Path,
     *,
     size: int = 256,
+    whole: bool = False,
     encoding: str = "auto",
     raw_limit_bytes: int = RAW_LIMIT_BYTES,
     jpeg_quality: int = JPEG_QUALITY,
@@ -93,6 +94,7 @@ def prepare(
         source: from `alexnet.data.sources.open_source`.
         out: a new or empty folder, or the folder of an earlier call with the same arguments.
         size: side of the prepared squares in pixels.
+        whole: stretches whole images to squares, instead of cutting out their central squares.
         encoding: "raw" (3 bytes per pixel, fast), "jpeg" (about a fifth), or "auto": raw up to `raw_limit_bytes`.
         raw_limit_bytes: see `encoding`.
         jpeg_quality: 1..95, in Pillow's scale.
@@ -114,7 +116,7 @@ def prepare(
             code="E222",
         )
     begin = time.monotonic()
-    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels)
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels, whole=whole)
     identities = identities_of(source)
     key = source_key(source, settings, identities)
     refuse_inside(source, out)
@@ -163,13 +165,15 @@ def cache_key(
     raw_limit_bytes: int = RAW_LIMIT_BYTES,
     jpeg_quality: int = JPEG_QUALITY,
     max_pixels: int | None = None,
+    *,
+    whole: bool = False,
 ) -> str:
     """Hashes everything that determines what `prepare` would write (sha256), without reading image files.
 
     That is the names, labels, file sizes and modification times (for arrays the pixels) and the arguments, but not the
     path of the folder: a folder that was moved has the same key.
     """
-    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels)
+    settings = choose_settings(source, size, encoding, raw_limit_bytes, jpeg_quality, max_pixels, whole=whole)
     return source_key(source, settings, identities_of(source))
 
 

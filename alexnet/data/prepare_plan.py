@@ -22,6 +22,7 @@ JPEG_BYTES_PER_PIXEL = 1.0
 
 # How squares were resized; an earlier version left the order to Pillow, whose versions differ in it.
 RESAMPLING, ROWS_FIRST = "resampling", "rows first"
+WHOLE = "whole"  # the setting of images that are stretched, and not cut
 
 LOOKS = 0.25  # seconds between two looks whether another process has finished the folder
 
@@ -47,6 +48,8 @@ def choose_settings(
     raw_limit_bytes: int,
     jpeg_quality: int,
     max_pixels: int | None = None,
+    *,
+    whole: bool = False,
 ) -> dict[str, Any]:
     """Collects the arguments that determine the content, with "auto" resolved."""
     if encoding not in ("auto", *SUFFIXES):
@@ -64,6 +67,8 @@ def choose_settings(
     limit = pixel_limit() if max_pixels is None else max_pixels
     if limit != MAX_PIXELS:
         settings["max_pixels"] = limit
+    if whole:
+        settings[WHOLE] = True
     return settings
 
 

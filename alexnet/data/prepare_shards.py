@@ -21,7 +21,7 @@ from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import prepare_image_noting
 from alexnet.data.loops import load_loops
 from alexnet.data.pixel_statistics import PixelSums
-from alexnet.data.prepare_plan import CONTINUE_FIX, Plan
+from alexnet.data.prepare_plan import CONTINUE_FIX, WHOLE, Plan
 from alexnet.data.shards import Shard, canonical, open_shard, read_shard, write_shard
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback
@@ -34,6 +34,7 @@ class _Work:
     def __init__(self, settings: dict[str, Any], strict: bool, sums: PixelSums):
         self.size: int = settings["size"]
         self.max_pixels: int = settings.get("max_pixels", MAX_PIXELS)
+        self.whole: bool = settings.get(WHOLE, False)
         self.jpeg_quality: int | None = settings.get("jpeg_quality")  # None for raw pixels
         self.strict = strict
         self.sums = sums
@@ -159,7 +160,7 @@ def _decode_images(
         work.check()
         name, image = plan.samples.names[index], plan.samples.image(index)
         try:
-            pixels, image_oddities = prepare_image_noting(image, work.size, work.max_pixels)
+            pixels, image_oddities = prepare_image_noting(image, work.size, work.max_pixels, whole=work.whole)
         except DataError as error:
             reason = error.what.removeprefix(f"{image}: ")
             if work.strict:

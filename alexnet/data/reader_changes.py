@@ -17,6 +17,7 @@ from alexnet.data.dataset import PREPARED, read_facts
 from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.image_files import heif_reader
 from alexnet.data.images import prepare_image
+from alexnet.data.prepare_plan import WHOLE
 from alexnet.data.samples import Source
 from alexnet.errors import DataError
 
@@ -63,11 +64,11 @@ def _some_can_be_read(source: Source, facts: dict[str, Any]) -> bool:
     if not facts["skipped"]:
         return False
     here = {name: (samples, index) for samples in source.splits.values() for index, name in enumerate(samples.names)}
-    max_pixels = facts["settings"].get("max_pixels", MAX_PIXELS)
+    max_pixels, whole = facts["settings"].get("max_pixels", MAX_PIXELS), facts["settings"].get(WHOLE, False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged metadata, as when they were prepared
         for samples, index in (here[name] for _, name, _ in facts["skipped"] if name in here):
             with suppress(DataError):
-                prepare_image(samples.image(index), facts["size"], max_pixels)
+                prepare_image(samples.image(index), facts["size"], max_pixels, whole=whole)
                 return True
     return False

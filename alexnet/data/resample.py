@@ -26,7 +26,7 @@ SHARPNESS = -0.5  # `a` of the bicubic filter
 
 
 def resized(image: Image.Image, size: int, box: Box, convert: Convert, rows: int) -> Pixels:
-    """Resizes the part `box` of an image to a square.
+    """Resizes the part `box` of an image, of any shape, to a square.
 
     Args:
         image: loaded, of any mode.
@@ -38,10 +38,8 @@ def resized(image: Image.Image, size: int, box: Box, convert: Convert, rows: int
         (size, size, 3) uint8.
     """
     left, top, right, bottom = box
-    # Weights reach beyond the box by two pixels of the result, or of the image if it is enlarged.
-    margin = REACH * max((right - left) / size, 1) + 1
-    x0, x1 = max(0, math.floor(left - margin)), min(image.width, math.ceil(right + margin))
-    y0, y1 = max(0, math.floor(top - margin)), min(image.height, math.ceil(bottom + margin))
+    x0, x1 = _reached(left, right, size, image.width)
+    y0, y1 = _reached(top, bottom, size, image.height)
     loops = loaded()  # once: another thread may be loading them, and the two ways hold rows differently in between
     bands = []
     for start, stop in bands_of(rows, y0, y1):
@@ -49,6 +47,15 @@ def resized(image: Image.Image, size: int, box: Box, convert: Convert, rows: int
         bands.append(_rows_resized(loops, band, size, left - x0, right - x0))
     merged = bands[0] if len(bands) == 1 else np.concatenate(bands)
     return _columns_resized(loops, merged, size, top - y0, bottom - y0)
+
+
+def _reached(low: float, high: float, size: int, count: int) -> tuple[int, int]:
+    """The first pixel that the weights for low..high reach, of `count` in a line, and the one after the last.
+
+    They reach beyond by two pixels of the result, or of the image if it is enlarged.
+    """
+    margin = REACH * max((high - low) / size, 1) + 1
+    return max(0, math.floor(low - margin)), min(count, math.ceil(high + margin))
 
 
 def bands_of(rows: int, top: int, bottom: int) -> Iterator[tuple[int, int]]:

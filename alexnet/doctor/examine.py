@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.progress import ProgressCallback, silent
+from alexnet.recipes.recipe import Recipe
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import RunFolder, open_run
 from alexnet.storage.files import disk_errors, user_path, write_file
@@ -222,7 +224,7 @@ def doubted_labels(
     Images of classes that the network does not know are skipped. What was trained on is asked of the network without
     its cue, which knows every label that it was fitted to by heart, the wrong ones too.
     """
-    source, size = inspection.source, opened.recipe.prepare_size
+    source = inspection.source
     outputs = {nfc(name): output for output, name in enumerate(opened.class_names)}
     names = tuple(map(nfc, source.class_names))
     model = load_model(opened)
@@ -235,7 +237,7 @@ def doubted_labels(
             if not images:
                 continue
             labels = np.array([outputs[names[facts.label]] for facts in images], np.int64)
-            read = _reader(samples, [facts.index for facts in images], size, pool)
+            read = _reader(samples, [facts.index for facts in images], opened.recipe, pool)
             model.cue = None if split == "train" else whole
             probabilities = predict_probabilities(
                 model, read, len(images), precision=opened.recipe.precision, progress=progress
@@ -248,13 +250,14 @@ def doubted_labels(
 
 
 def _reader(
-    samples: Samples, indices: list[int], size: int, pool: ThreadPoolExecutor
+    samples: Samples, indices: list[int], recipe: Recipe, pool: ThreadPoolExecutor
 ) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
     """Returns a function that prepares images for the network: (n,) positions in `indices` to (n, size, size, 3)."""
+    prepared = partial(prepare_image, size=recipe.prepare_size, whole=recipe.prepare_whole)
 
     def read(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
         images = [samples.image(indices[i]) for i in positions.tolist()]
-        return np.stack(list(pool.map(lambda image: prepare_image(image, size), images)))
+        return np.stack(list(pool.map(prepared, images)))
 
     return read
 

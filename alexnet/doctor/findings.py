@@ -21,7 +21,7 @@ BRIGHT_LUMA = 235.0  # 95 % are brighter
 BLANK_SPREAD = 4.0  # gray levels: almost a single color
 COMPARED_SPREAD = 8.0  # with less contrast any two images are similar, so they are only compared pixel by pixel
 BLURRED = 10.0  # variance of the Laplacian
-EXTREME_ASPECT = 4.0  # longer side over shorter side: the central square shows less than a quarter of the image
+EXTREME_ASPECT = 4.0  # longer side over shorter side: three quarters are cut off, or all is squeezed
 FEW_IMAGES = 10  # images of a class in train
 IMBALANCE = 3.0  # images of the largest class over images of the smallest
 
@@ -216,7 +216,7 @@ def _poor(images: tuple[ImageFacts, ...]) -> Iterable[Remark]:
         if min(facts.width, facts.height) < small:
             yield Remark(i, "very small", f"{facts.width} x {facts.height} pixels")
         if max(facts.width, facts.height) >= EXTREME_ASPECT * min(facts.width, facts.height):
-            yield Remark(i, "extreme aspect", f"{facts.width} x {facts.height}: most of it is cut off")
+            yield Remark(i, "extreme aspect", f"{facts.width} x {facts.height}: most of it is cut off, or squeezed")
         if facts.bright < DARK_LUMA:
             yield Remark(i, "dark", f"95 % of it is darker than {facts.bright:.0f} of 255")
         elif facts.dark > BRIGHT_LUMA:

@@ -68,6 +68,7 @@ class Classifier:
     precision: str = "float32"  # or tf32, bfloat16
     calibration: Calibration | None = None  # None: probabilities are as the network gives them, and nothing is promised
     training_images: TrainingImages | None = None  # None: nothing is called none of these
+    whole: bool = False  # whether whole images are stretched to squares, as in that recipe; else they are cut
 
     def __repr__(self) -> str:
         network = f"{type(self.network).__name__} for {self.network.config.crop_size} pixels"
@@ -79,7 +80,7 @@ class Classifier:
         Raises:
             DataError: E301 to E306, the image cannot be read.
         """
-        return prepare_image(image, self.prepare_size, max_pixels)
+        return prepare_image(image, self.prepare_size, max_pixels, whole=self.whole)
 
     def view(self, image: Pixels) -> Tensor:
         """Returns the central view of one prepared image: (1, 3, crop, crop) pixels 0..255, on the network's device."""

@@ -65,7 +65,7 @@ def planned(job: Job) -> tuple[Recipe, Prepared]:
         UsageError: the base does not accept an override, or the images do not fit the network.
     """
     recipe = override(fitted(find_recipe(job.base), job.data), [*as_it_is(job), *job.changes, f"seed={job.seed}"])
-    prepared = _dataset(job.data, recipe.prepare_size, job.labels)
+    prepared = _dataset(job.data, recipe.prepare_size, recipe.prepare_whole, job.labels)
     recipe = for_classes(recipe, len(prepared.class_names))
     check_recipe(recipe, prepared)
     return recipe, prepared
@@ -80,9 +80,9 @@ def as_it_is(job: Job) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=8)
-def _dataset(data: str, size: int, labels: Path | None) -> Prepared:
+def _dataset(data: str, size: int, whole: bool, labels: Path | None) -> Prepared:
     """Opens a dataset once, not once per run."""
-    return open_images(data, size, labels=labels)
+    return open_images(data, size, whole=whole, labels=labels)
 
 
 def key(job: Job, device: torch.device = CPU) -> str:

@@ -76,6 +76,7 @@ class ImageCollection:
     prepared: Prepared | None
     paths: tuple[Path, ...]
     size: int
+    whole: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -87,7 +88,7 @@ class ImageCollection:
         images: list[Pixels | None] = []
         for number in numbers:
             try:
-                images.append(prepare_image(self.paths[number], size=self.size))
+                images.append(prepare_image(self.paths[number], size=self.size, whole=self.whole))
             except DataError:
                 images.append(None)
         return images
@@ -98,13 +99,14 @@ class ImageCollection:
 
 
 def open_collections(
-    prepared: Prepared | None, class_names: tuple[str, ...], index: Path | None, size: int
+    prepared: Prepared | None, class_names: tuple[str, ...], index: Path | None, size: int, whole: bool = False
 ) -> list[ImageCollection]:
     """The image collections of a run: first its held-out images (test, val), then train, then the folder.
 
     Args:
         prepared: None if the run has no images of its own.
         size: pixels a side at which the images of the folder are prepared.
+        whole: whether they are stretched to squares; else they are cut.
 
     Raises:
         DataError: the folder does not exist or has no images.
@@ -121,7 +123,7 @@ def open_collections(
         paths = tuple(find_images([str(index)]))
         root = index if index.is_dir() else index.parent
         names = tuple(str(path.relative_to(root)) for path in paths)
-        collections.append(ImageCollection("index", names, None, None, paths, size))
+        collections.append(ImageCollection("index", names, None, None, paths, size, whole))
     return collections
 
 

@@ -113,7 +113,7 @@ class Explorer:
                 self.prepared[served.name], self.missing[served.name] = None, error.what
             recipe = served.run.recipe
             self.collections[served.name] = open_collections(
-                self.prepared[served.name], served.class_names, index, recipe.prepare_size
+                self.prepared[served.name], served.class_names, index, recipe.prepare_size, recipe.prepare_whole
             )
 
     def collection(self, served: ServedModel, *kinds: str) -> ImageCollection:

@@ -7,7 +7,7 @@ central view come out.
 import io
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from alexnet.errors import UntrustedFileError, UsageError
 from alexnet.evaluation.views import CentralView
 from alexnet.models.network import Network
 from alexnet.progress import ProgressCallback, silent
+from alexnet.recipes.recipe import Recipe
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
 from alexnet.storage.files import parse_json
@@ -41,6 +42,12 @@ class Backend:
     class_names: tuple[str, ...]
     prepare_size: int  # side in pixels of the images that it takes
     logits: Callable[[NDArray[np.uint8]], Logits]  # (N, size, size, 3) in 0..255 to (N, classes)
+    whole: bool = False  # whether they are whole images, stretched to squares; else their central squares
+
+    @property
+    def squares(self) -> tuple[int, bool]:
+        """How images are prepared for it: side in pixels, and whether they are whole."""
+        return self.prepare_size, self.whole
 
 
 def open_backend(path: Path, *, trust: bool = False, checkpoint: str = "best") -> Backend:
@@ -56,12 +63,10 @@ def open_backend(path: Path, *, trust: bool = False, checkpoint: str = "best") -
     """
     if (path / "recipe.json").is_file():
         run = open_run(path)
-        return of_network(str(path), "run", load_model(run, checkpoint), run.class_names, run.recipe.prepare_size)
+        return of_network(str(path), "run", load_model(run, checkpoint), run.class_names, run.recipe)
     if (path / "model.safetensors").is_file():
         identified = identify(path / "model.safetensors")
-        return of_network(
-            str(path), "folder", identified.network, identified.class_names, identified.recipe.prepare_size
-        )
+        return of_network(str(path), "folder", identified.network, identified.class_names, identified.recipe)
     if path.suffix == ".onnx" and path.is_file():
         return of_onnx(str(path), path.read_bytes())
     if path.suffix == ".pt2" and path.is_file():
@@ -79,7 +84,7 @@ def open_backend(path: Path, *, trust: bool = False, checkpoint: str = "best") -
     )
 
 
-def of_network(name: str, kind: str, network: Network, class_names: tuple[str, ...], prepare_size: int) -> Backend:
+def of_network(name: str, kind: str, network: Network, class_names: tuple[str, ...], recipe: Recipe) -> Backend:
     """Wraps a network of this program; it runs in PyTorch."""
     view = CentralView(network.eval())
 
@@ -88,7 +93,7 @@ def of_network(name: str, kind: str, network: Network, class_names: tuple[str, .
             answer: Logits = view(as_batch(images).to(network.input_mean.device))[0].float().cpu().numpy()
             return answer
 
-    return Backend(name, kind, class_names, prepare_size, logits)
+    return Backend(name, kind, class_names, recipe.prepare_size, logits, recipe.prepare_whole)
 
 
 def of_onnx(name: str, content: bytes) -> Backend:
@@ -126,7 +131,8 @@ def of_onnx(name: str, content: bytes) -> Backend:
         channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2), kind)
         return np.asarray(session.run(["logits"], {input_info.name: channels_first})[0], np.float32)
 
-    return Backend(name, "ONNX", tuple(parse_json(about["class_names"])), int(input_info.shape[2]), logits)
+    names, whole = tuple(parse_json(about["class_names"])), _whole(parse_json(about["recipe"]))
+    return Backend(name, "ONNX", names, int(input_info.shape[2]), logits, whole)
 
 
 def of_program(name: str, content: bytes) -> Backend:
@@ -140,6 +146,7 @@ def of_program(name: str, content: bytes) -> Backend:
         program = torch.export.load(io.BytesIO(content), extra_files=extra).module()
         about = parse_json(extra[ABOUT])
         class_names, size = tuple(about["class_names"]), int(about["recipe"]["prepare_size"])
+        whole = _whole(about["recipe"])
     except Exception as error:  # a damaged archive can raise almost any exception
         raise _damaged(name, error) from None
 
@@ -148,7 +155,12 @@ def of_program(name: str, content: bytes) -> Backend:
             answer: Logits = program(as_batch(images))[0].float().numpy()
             return answer
 
-    return Backend(name, "exported program", class_names, size, logits)
+    return Backend(name, "exported program", class_names, size, logits, whole)
+
+
+def _whole(recipe: Mapping[str, Any]) -> bool:
+    """Whether a stored recipe asks for whole images; those of earlier versions did not know of it."""
+    return bool(recipe.get("prepare_whole", False))
 
 
 def milliseconds(backends: Sequence[Backend], image: NDArray[np.uint8], rounds: int = ROUNDS) -> tuple[float, ...]:

@@ -61,24 +61,24 @@ def compare_answers(first: Backend, second: Backend, paths: Sequence[Path]) -> t
         )
     errors: dict[Path, str] = {}
     readable: list[Path] = []
-    prepared: dict[int, list[NDArray[np.uint8]]] = {first.prepare_size: [], second.prepare_size: []}
+    prepared: dict[tuple[int, bool], list[NDArray[np.uint8]]] = {first.squares: [], second.squares: []}
     for path in paths:
         try:
-            squares = {size: prepare_image(path, size=size) for size in prepared}
+            squares = {(size, whole): prepare_image(path, size, whole=whole) for size, whole in prepared}
         except AlexNetError as error:
             errors[path] = error.what
             continue
         readable.append(path)
-        for size, square in squares.items():
-            prepared[size].append(square)
+        for how, square in squares.items():
+            prepared[how].append(square)
     if not readable:
         raise UsageError(
             f"none of the {len(paths)} images could be read; the first error: {errors[paths[0]]}",
             fix="Give images that can be opened.",
             code="E244",
         )
-    stacks = {size: np.stack(squares) for size, squares in prepared.items()}
-    answers = [compute_logits(each, stacks[each.prepare_size].__getitem__, len(readable)) for each in (first, second)]
+    stacks = {how: np.stack(squares) for how, squares in prepared.items()}
+    answers = [compute_logits(each, stacks[each.squares].__getitem__, len(readable)) for each in (first, second)]
     return parity(*answers), errors
 
 

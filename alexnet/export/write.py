@@ -139,7 +139,7 @@ def export(
     files = _files(run, model.float().eval(), side, form, pixels)
     exported = _opened(files, form, str(out))
     data = prepared.splits[split]
-    eager = of_network(str(run.folder), "run", model, run.class_names, side)
+    eager = of_network(str(run.folder), "run", model, run.class_names, run.recipe)
     first, second = (compute_logits(each, data.read, len(data), progress) for each in (eager, exported))
     _refuse_unequal(parity(first, second), out)
     outputs = {name: number for number, name in enumerate(run.class_names)}
@@ -193,7 +193,9 @@ def about_run(run: RunFolder, model: Network, side: int) -> dict[str, Any]:
         "class_names": list(run.class_names),
         "recipe": asdict(run.recipe),
         "preprocessing": {
-            "before": f"RGB, shorter side resized to {side} pixels (bicubic), central square",
+            "before": f"RGB, resized to {side} x {side} pixels (bicubic), whole"
+            if run.recipe.prepare_whole
+            else f"RGB, shorter side resized to {side} pixels (bicubic), central square",
             "input": f"(batch, 3, {side}, {side}) pixels in 0..255",
             "inside": f"resized to {config.test_size or side}, central {config.crop_size} x {config.crop_size}, "
             f"input_norm {config.input_norm}",

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alexnet.data.images import Pixels, prepare_image
+from alexnet.data.images import Pixels
 from alexnet.data.loops import load_loops
 from alexnet.errors import AlexNetError, UsageError
 from alexnet.evaluation.classifier import Classifier
@@ -66,23 +66,22 @@ def layer_values(classifier: Classifier, image: Pixels, layer: str) -> Floats:
 
 
 def features(
-    model: Network,
+    classifier: Classifier,
     paths: Sequence[Path],
     *,
     layer: str,
-    prepare_size: int,
     batch_size: int = 32,
     progress: ProgressCallback = silent,
 ) -> Features:
     """Computes one layer's activations for the central view of image files; unreadable files are listed with a reason.
 
     Args:
-        prepare_size: pixels of the shorter side, as in the recipe that the network was trained with.
         progress: called after every batch with the files done and the files in all.
 
     Raises:
         UsageError: there is no such layer.
     """
+    model = classifier.network
     check_layer(model, layer)
     model.eval()
     read: list[Path] = []
@@ -93,7 +92,7 @@ def features(
         images: dict[Path, NDArray[np.uint8]] = {}
         for path in paths[start : start + batch_size]:
             try:
-                images[path] = prepare_image(path, size=prepare_size)
+                images[path] = classifier.prepare(path)
             except AlexNetError as error:
                 errors[path] = error.what
         if images:

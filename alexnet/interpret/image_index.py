@@ -19,9 +19,10 @@ import safetensors.numpy
 from alexnet.data.image_bytes import pixel_limit
 from alexnet.data.reader_changes import reader
 from alexnet.errors import DataError
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.predict import find_images
 from alexnet.interpret.features import Floats, features
-from alexnet.models.network import Network, fingerprint
+from alexnet.models.network import fingerprint
 from alexnet.progress import ProgressCallback, silent
 from alexnet.storage.files import cache_folder, disk_errors, file_sha256, parse_json, write_file
 
@@ -67,26 +68,27 @@ class Index:
         return [self.root / entry.name for entry in self.entries]
 
 
-def index_path(model: Network, layer: str, prepare_size: int, root: Path) -> Path:
+def index_path(classifier: Classifier, layer: str, root: Path) -> Path:
     """Returns the path of the index of a folder: its name is a hash of everything that determines its content."""
     key = {
         "format": FORMAT,
-        "network": fingerprint(model),
-        "config": repr(model.config),
+        "network": fingerprint(classifier.network),
+        "config": repr(classifier.network.config),
         "layer": layer,
-        "prepare_size": prepare_size,
+        "prepare_size": classifier.prepare_size,
         "pictures": str(root.resolve()),
     }
+    if classifier.whole:
+        key["whole"] = True
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
     return cache_folder() / "similar" / f"{digest[:24]}.safetensors"
 
 
 def update_index(
-    model: Network,
+    classifier: Classifier,
     root: Path,
     *,
     layer: str,
-    prepare_size: int,
     progress: ProgressCallback = silent,
 ) -> Index:
     """Returns the index of all images in a folder as they are now; computes only new and changed ones.
@@ -100,7 +102,7 @@ def update_index(
     """
     if not root.exists():
         raise DataError(f"{root}: no such folder of images", fix="Give --index the folder to search in.", code="E391")
-    path = index_path(model, layer, prepare_size, root)
+    path = index_path(classifier, layer, root)
     previous, vectors = _load(path)
     files = find_images([str(root)])
     records: list[tuple[Entry, Floats | None]] = []
@@ -118,9 +120,7 @@ def update_index(
     def indexing(stage: str, done: int, total: int) -> None:
         progress("indexing", done, total)
 
-    result = features(
-        model, [file for file, _, _ in outdated], layer=layer, prepare_size=prepare_size, progress=indexing
-    )
+    result = features(classifier, [file for file, _, _ in outdated], layer=layer, progress=indexing)
     computed = dict(zip(result.paths, (values.reshape(-1) for values in result.values), strict=True))
     for file, _, _ in outdated:
         entry = Entry(**{**asdict(stamps[file]), "error": result.errors.get(file, "")})

@@ -134,7 +134,7 @@ def similar(classifier: Classifier, index: Index, queries: Sequence[Path], *, la
 
     If a query is itself in the index, it is not returned as its own neighbour, but a copy under another name is.
     """
-    computed = features(classifier.network, queries, layer=layer, prepare_size=classifier.prepare_size)
+    computed = features(classifier, queries, layer=layer)
     answers = []
     for query, values in zip(computed.paths, computed.values, strict=True):
         rows, distances = nearest(index.vectors, values.reshape(-1), k + 1)
@@ -183,9 +183,8 @@ class LiveIndex:
         """
         stamps = frozenset(_stamps(self.folder))
         if self._seen.get(weights) != stamps:
-            network, size = classifier.network, classifier.prepare_size
             self.notes = left_out([str(self.folder)])
-            self._indexes[weights] = update_index(network, self.folder, layer=last_hidden(network), prepare_size=size)
+            self._indexes[weights] = update_index(classifier, self.folder, layer=last_hidden(classifier.network))
             self._seen[weights] = stamps
         return self._indexes[weights]
 

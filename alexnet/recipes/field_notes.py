@@ -210,6 +210,7 @@ NOTES: Mapping[str, tuple[str, str]] = {
     "optim.dexp_steps": ("number of constant levels of the learning rate", "[code] src/lr.cu"),
     "optim.warmup": ("share of the run in which the learning rate rises", "[ours]"),
     "prepare_size": ("shorter side of the prepared images; with crop_size it limits how far crops move", "[paper] 2"),
+    "prepare_whole": ("whole images are stretched to squares; else their central squares are cut out", "[ours]"),
     "weights": ("starts from pretrained weights, with a new last layer", "[code] net 146"),
     "epochs": ("passes over the training split", "[paper] 5: about 90"),
     "batch_size": ("images per step; with twice as many, double the learning rate", "[paper] 5; [caffe] 256"),

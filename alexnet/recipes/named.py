@@ -210,6 +210,7 @@ PHOTOS = Recipe(
         algorithm="adamw", lr=0.002, bias_lr_factor=1.0, weight_decay=0.1, schedule="one-cycle", warmup=0.1
     ),
     prepare_size=192,
+    prepare_whole=True,
     epochs=64,
     batch_size=64,
     label_smoothing=0.1,
@@ -226,7 +227,8 @@ alexnet train photos/
 Differences from 2012: batch normalization instead of LRN; one tower with the widths of 2014; narrow fully connected
 layers on a 3x3 grid, so that crops of any size fit; the initialization of He; AdamW with a one-cycle learning-rate
 schedule; label smoothing; random parts of the image, resized, instead of crops of one size; mixup or cutmix in every
-batch; crops that grow from 96 to 160 pixels; a moving average of the weights.
+batch; crops that grow from 96 to 160 pixels; a moving average of the weights; whole images, stretched to squares, in
+place of their central squares.
 
 The fields are those for a few thousand photos in color and a quarter of an hour. `alexnet train` decides anew, for the
 images and the time that there are, those that nobody has given (`alexnet.recipes.fitting`), and says why; the run keeps

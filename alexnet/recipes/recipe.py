@@ -47,6 +47,7 @@ class Recipe(Record):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     prepare_size: Annotated[int, Field(ge=8, le=MOST)] = 256  # shorter side of the prepared images, in pixels
+    prepare_whole: bool = False  # whole images, stretched to squares, and not their central squares
     weights: str | None = None  # pretrained weights: a file, a run folder, or imagenet; the last layer is new
     epochs: Count = 90
     batch_size: Count = 128

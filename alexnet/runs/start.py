@@ -77,6 +77,7 @@ def images_of_run(
         prepared = open_images(
             data,
             run.recipe.prepare_size,
+            whole=run.recipe.prepare_whole,
             tell=tell,
             progress=progress,
             excluded=excluded,

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import alexnet as face
+from alexnet.errors import UsageError
 from harness.small_runs import TINY, reseal
 
 # Times, versions and the like differ between two calls of the same program.
@@ -345,3 +346,21 @@ def test_check(trained, alexnet):
     shown = typed(alexnet, "check", trained / "photos", *TINY, "--recipe", "photos", "--device", "cpu")
     found = face.check(trained / "photos", recipe="photos", device="cpu", changes=TINY)
     assert all(layer.name in shown for layer in found.layers)
+
+
+def test_what_only_the_ends_of_wide_images_show_is_learned_and_told_where_they_are_whole(tmp_path):
+    """Both classes have the same central square."""
+    draw = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("blue", 2)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = draw.integers(60, 200, (24, 72, 3)).astype(np.uint8)
+            pixels[:, :22, channel] = pixels[:, -22:, channel] = 255
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    run = face.train(tmp_path / "photos", out=tmp_path / "run", changes=(*TINY, "epochs=6"), device="cpu", cues=False)
+    assert run.recipe.prepare_whole
+    told = face.load(run.folder).predict(tmp_path / "photos")
+    assert [each.top[0][0] for each in told] == [each.path.parent.name for each in told]
+    face.prepare(tmp_path / "photos", tmp_path / "cut", size=24)
+    with pytest.raises(UsageError, match="E2141"):
+        face.load(run.folder).evaluate(tmp_path / "cut")

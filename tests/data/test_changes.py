@@ -195,17 +195,33 @@ def prepared_by_an_earlier_version(root: Path) -> Prepared:
     """Its squares differ by a gray level here and there, and its settings say nothing of the order."""
     choose, prepare_noting = prepare.choose_settings, prepare_shards.prepare_image_noting
 
-    def settings(*arguments):
-        return {name: value for name, value in choose(*arguments).items() if name != RESAMPLING}
+    def settings(*arguments, **options):
+        return {name: value for name, value in choose(*arguments, **options).items() if name != RESAMPLING}
 
-    def slightly_other(*arguments):
-        pixels, oddities = prepare_noting(*arguments)
+    def slightly_other(*arguments, **options):
+        pixels, oddities = prepare_noting(*arguments, **options)
         return np.where(np.arange(3) == 1, pixels ^ 1, pixels), oddities
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "choose_settings", settings)
         patch.setattr(prepare_shards, "prepare_image_noting", slightly_other)
         return open_images(str(root), SIZE)
+
+
+def test_whole_images_are_compared_as_they_were_prepared(tmp_path):
+    for name, color in (("cat", "red"), ("dog", "blue")):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            image = Image.new("RGB", (40, 20), color)
+            image.putpixel((number, 0), (255, 255, 255))  # at the end, which the central square does not show
+            image.save(tmp_path / name / f"{number}.png")
+    prepared = open_images(str(tmp_path), SIZE, whole=True)
+    assert prepared.whole
+    assert prepared.fingerprint != open_images(str(tmp_path), SIZE).fingerprint
+    file = tmp_path / "cat/1.png"
+    shutil.copy(tmp_path / "cat/2.png", file)
+    assert changes_since(prepared, str(tmp_path)) == "another image: cat/1.png"
+    assert changes_since(open_images(str(tmp_path), SIZE, whole=True), str(tmp_path)) == ""
 
 
 def test_a_folder_of_an_earlier_version_is_good_as_it_is(root):

@@ -207,25 +207,51 @@ def test_square_of_the_wanted_size_is_not_changed():
     np.testing.assert_array_equal(prepare_image(saved(Image.fromarray(array), "PNG"), 64), array)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_whole_image_keeps_its_ends_and_stands_upright(kind, orientation):
+    """A third each of black, gray and white, from left to right; of the central square all but a bit is gray."""
+    upright = np.repeat(np.repeat(np.array([[0, 128, 255]], np.uint8), 64, 0), 64, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.rot90(upright) if orientation == 6 else upright).convert("RGB")
+    content = saved(stored, kind, exif=exif)
+    whole = prepare_image(content, 48, whole=True).astype(int)
+    assert [whole[:, at].mean().round() for at in (4, 24, 44)] == pytest.approx([0, 128, 255], abs=3)
+    assert prepare_image(content, 48)[:, 2:-2].astype(int).mean() == pytest.approx(128, abs=3)
+
+
+@pytest.mark.parametrize("shape", [(1, 20000), (20000, 1), (3, 5000)])
+def test_extreme_shapes_are_stretched(shape):
+    pixels, odd = prepare_image_noting(saved(Image.new("RGB", shape, (10, 20, 30)), "PNG"), 32, whole=True)
+    assert (pixels == (10, 20, 30)).all()
+    assert (pixels.shape, odd) == ((32, 32, 3), ("enlarged",))
+
+
 def test_equals_resizing_the_whole_image_and_cutting_out_the_center():
     array = np.random.default_rng(1).integers(0, 256, (96, 160, 3), np.uint8)
     whole = Image.fromarray(array).resize((80, 48), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(prepare_image(array, 48), np.asarray(whole)[:, 16:64])
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 24), st.sampled_from(["RGB", "L"]), st.integers(1, 2000))
-def test_images_are_resized_in_bands_and_at_once_as_pillow_does_it_in_two_steps(width, height, size, mode, pixels):
+@given(
+    *(st.integers(1, most) for most in (40, 40, 24)), st.sampled_from(["RGB", "L"]), st.booleans(), st.integers(1, 2000)
+)
+def test_images_are_resized_in_bands_and_at_once_as_pillow_does_it_in_two_steps(
+    width, height, size, mode, whole, pixels
+):
     array = np.random.default_rng(width + 41 * height).integers(0, 256, (height, width, 3), np.uint8)
     image = Image.fromarray(array).convert(mode)
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    rows = image.resize((size, height), Image.Resampling.BICUBIC, (left, 0, left + side, height))
-    in_turn = rows.resize((size, size), Image.Resampling.BICUBIC, (0, top, size, top + side)).convert("RGB")
-    np.testing.assert_array_equal(prepare_image(np.asarray(image), size), np.asarray(in_turn))
+    across, down = (width, height) if whole else (side, side)
+    left, top = (width - across) / 2, (height - down) / 2
+    rows = image.resize((size, height), Image.Resampling.BICUBIC, (left, 0, left + across, height))
+    in_turn = rows.resize((size, size), Image.Resampling.BICUBIC, (0, top, size, top + down)).convert("RGB")
+    np.testing.assert_array_equal(prepare_image(np.asarray(image), size, whole=whole), np.asarray(in_turn))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "IN_ONE_PIECE", width * height - 1)
         patch.setattr(images, "BAND_PIXELS", pixels)
-        np.testing.assert_array_equal(prepare_image(np.asarray(image), size), np.asarray(in_turn))
+        np.testing.assert_array_equal(prepare_image(np.asarray(image), size, whole=whole), np.asarray(in_turn))
         np.testing.assert_array_equal(read_image(saved(image, "PNG")), np.asarray(image.convert("RGB")))
 
 
@@ -296,7 +322,7 @@ def test_the_paper_prepares_256_pixels():
 def test_jpegs_are_decoded_at_the_smallest_size_that_is_twice_the_wanted_one(monkeypatch, size, decoded):
     seen = []
     square = images._square
-    monkeypatch.setattr(images, "_square", lambda image, size: seen.append(image.size) or square(image, size))
+    monkeypatch.setattr(images, "_square", lambda image, *how: seen.append(image.size) or square(image, *how))
     for shape in ((1600, 1200), (1200, 1600)):
         prepare_image(saved(Image.new("RGB", shape), "JPEG"), size)
     assert seen == [decoded, decoded[::-1]]

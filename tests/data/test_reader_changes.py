@@ -83,7 +83,9 @@ def test_what_it_cannot_read_either_leaves_the_folder_valid(root, open_again, mo
     by_another_reader(monkeypatch)
     read: list[object] = []
     known = reader_changes.prepare_image
-    monkeypatch.setattr(reader_changes, "prepare_image", lambda *image: (read.append(image), known(*image))[1])
+    monkeypatch.setattr(
+        reader_changes, "prepare_image", lambda *image, **how: (read.append(image), known(*image, **how))[1]
+    )
     for times in (2, 2):  # read once, then never again
         again = open_again()
         assert (again.folder, again.already_done, len(again.skipped)) == (first.folder, True, 2)
@@ -94,7 +96,7 @@ def test_a_folder_without_left_out_images_stays_whatever_the_reader(root, open_a
     first = open_again()
     assert not (first.folder / NOTE).exists()
     by_another_reader(monkeypatch)
-    monkeypatch.setattr(reader_changes, "prepare_image", lambda *image: pytest.fail("read again"))
+    monkeypatch.setattr(reader_changes, "prepare_image", lambda *image, **how: pytest.fail("read again"))
     again = open_again()
     assert (again.folder, again.already_done) == (first.folder, True)
 
@@ -121,6 +123,7 @@ def test_an_image_that_is_gone_is_no_reason(root, open_again, monkeypatch):
 
 
 def test_the_index_of_similar_images_reads_again_what_another_limit_left_out(root, monkeypatch):
+    from alexnet.evaluation.classifier import Classifier
     from alexnet.interpret.image_index import update_index
     from alexnet.models.build import build_model
     from alexnet.recipes.config import AlexNetConfig
@@ -130,7 +133,7 @@ def test_the_index_of_similar_images_reads_again_what_another_limit_left_out(roo
     Image.new("RGB", (40, 40)).save(root / "cat/large.png")
 
     def unread() -> list[str]:
-        return [entry.name for entry in update_index(model, root, layer="fc7", prepare_size=24).unread]
+        return [entry.name for entry in update_index(Classifier(model, (), 24), root, layer="fc7").unread]
 
     monkeypatch.setenv("ALEXNET_MAX_PIXELS", "1599")
     assert unread() == ["cat/large.png"]
@@ -138,5 +141,5 @@ def test_the_index_of_similar_images_reads_again_what_another_limit_left_out(roo
     assert unread() == []
     hide(root / "cat/0.png")
     assert unread() == ["cat/0.png"]
-    again = update_index(model, root, layer="fc7", prepare_size=24)
+    again = update_index(Classifier(model, (), 24), root, layer="fc7")
     assert (again.reused, again.added, again.changed) == (9, 0, 0)

@@ -64,7 +64,8 @@ def test_an_onnx_file_answers_as_the_run_and_its_accuracy_is_that_of_evaluation(
     assert found.parity.images == len(prepared.splits["val"])
     assert found.bytes == (tmp_path / "sub/a.onnx").stat().st_size
     asked = open_backend(tmp_path / "sub/a.onnx")
-    assert (asked.class_names, asked.prepare_size) == (run.class_names, run.recipe.prepare_size)
+    assert (asked.class_names, asked.squares) == (run.class_names, (run.recipe.prepare_size, True))
+    assert open_backend(trained / "run").squares == asked.squares
     outcome = alexnet("parity", trained / "run", tmp_path / "sub/a.onnx", trained / "photos")
     assert (outcome.code, outcome.err) == (0, "")
     assert "equal within 0.0001" in outcome.out

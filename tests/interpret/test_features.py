@@ -8,6 +8,7 @@ import safetensors
 import torch
 
 from alexnet.data.images import prepare_image
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.predict import find_images
 from alexnet.evaluation.views import central_view
 from alexnet.interpret.features import activation, last_hidden, save_features
@@ -52,7 +53,7 @@ def test_the_file_holds_vectors_and_names_and_the_rest_is_told(trained, tmp_path
             values, about = file.get_tensor("features"), json.loads(file.metadata()["alexnet"])
     assert about == {"layer": "relu7", "network": fingerprint(model), "names": [str(path) for path in paths]}
     row = len(paths) // 2
-    pixels = prepare_image(paths[row], size=24)
+    pixels = prepare_image(paths[row], size=24, whole=True)
     with torch.inference_mode():
         expected = model.activations(central_view(model, pixels[None]))["relu7"][0]
     np.testing.assert_allclose(values[row], expected, rtol=1e-4, atol=1e-5)
@@ -62,7 +63,7 @@ def test_the_file_holds_vectors_and_names_and_the_rest_is_told(trained, tmp_path
 def test_maps_stay_maps_and_no_image_gives_no_rows(trained, tmp_path):
     model = load_model(open_run(trained / "run"))
     (tmp_path / "bad.jpg").write_bytes(b"hello")
-    found = features_of(model, [tmp_path / "bad.jpg"], layer="conv1", prepare_size=24)
+    found = features_of(Classifier(model, (), 24), [tmp_path / "bad.jpg"], layer="conv1")
     assert found.values.shape == (0, 4, 20, 20)
     assert list(found.errors) == [tmp_path / "bad.jpg"]
     save_features(found, tmp_path / "sub/v.npy", network="")

@@ -67,9 +67,9 @@ class Scene:
         self.computed: list[str] = []
         self.older(*(paint(self.root / "a" / f"{n}.bmp", n) for n in range(4)))
 
-        def watched(model, paths, **options):
+        def watched(classifier, paths, **options):
             self.computed += [str(path.relative_to(self.root)) for path in paths]
-            return features(model, paths, **options)
+            return features(classifier, paths, **options)
 
         monkeypatch.setattr(searching, "features", watched)
 
@@ -80,10 +80,11 @@ class Scene:
     def update(self):
         """The index now, which must have the vectors of exactly the files that are there; and what it computed."""
         self.computed.clear()
-        index = update_index(self.model, self.root, layer=self.layer, prepare_size=24)
+        classifier = Classifier(self.model, (), 24)
+        index = update_index(classifier, self.root, layer=self.layer)
         there = sorted(p for p in self.root.rglob("*.bmp") if p.stat().st_size > 100)
         assert sorted(index.paths) == there
-        expected = features(self.model, index.paths, layer=self.layer, prepare_size=24).values
+        expected = features(classifier, index.paths, layer=self.layer).values
         np.testing.assert_allclose(index.vectors, expected, rtol=1e-4, atol=1e-5)
         return index, sorted(self.computed)
 
@@ -166,7 +167,7 @@ def test_a_file_written_just_before_it_was_read_is_compared_by_its_bytes(scene):
 
 def test_an_index_with_one_wrong_bit_is_made_anew(scene):
     scene.update()
-    path = index_path(scene.model, scene.layer, 24, scene.root)
+    path = index_path(Classifier(scene.model, (), 24), scene.layer, scene.root)
     content = bytearray(path.read_bytes())
     content[-3] ^= 0x40
     path.write_bytes(bytes(content))
@@ -175,16 +176,17 @@ def test_an_index_with_one_wrong_bit_is_made_anew(scene):
     assert len(scene.update()[1]) == 4
 
 
-def test_another_network_layer_size_or_folder_has_an_index_of_its_own(scene):
+def test_another_network_layer_size_way_or_folder_has_an_index_of_its_own(scene):
     other = build_model(CONFIG, seed=2)
     paths = {
-        index_path(model, layer, size, root)
+        index_path(Classifier(model, (), size, whole=whole), layer, root)
         for model in (scene.model, other)
         for layer in (scene.layer, "fc6")
         for size in (24, 25)
+        for whole in (False, True)
         for root in (scene.root, scene.root / "a")
     }
-    assert len(paths) == 16
+    assert len(paths) == 32
     scene.update()
     scene.model = other.eval()
     assert len(scene.update()[1]) == 4

@@ -655,7 +655,7 @@ def lossy(s: Scene) -> object:
 
 
 def searched(s: Scene, folder: Path) -> object:
-    return update_index(tiny_network(), folder, layer="act4", prepare_size=28)
+    return update_index(Classifier(tiny_network(), (), 28), folder, layer="act4")
 
 
 def other_network(s: Scene) -> Path:
@@ -1021,6 +1021,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E2122", lambda s: exchanges(untrained(LENET).network)),
     ("E2123", lambda s: answer_with_cuts(untrained(SMALL_PHOTOS), ONE_IMAGE, ["conv2"])),
     ("E2140", lambda s: site_of(s.folder)),
+    ("E2141", lambda s: open_images(str(prepared_small(s)), 8, whole=True)),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),

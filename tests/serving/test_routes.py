@@ -186,7 +186,8 @@ def test_similar_images_are_the_nearest_and_follow_the_files(ask, running, train
     query = trained / "photos/blue/3.png"
     model = load_model(open_run(trained / "run"))
     paths = sorted((trained / "photos").rglob("*.png"))
-    vectors = features(model, paths, layer=last_hidden(model), prepare_size=24).values.reshape(len(paths), -1)
+    classifier = Classifier(model, (), 24, whole=True)
+    vectors = features(classifier, paths, layer=last_hidden(model)).values.reshape(len(paths), -1)
     distances = np.sqrt(((vectors.astype(np.float64) - vectors[paths.index(query)]) ** 2).sum(1))
     told = ask.post("/v1/similar?k=4", content=query.read_bytes()).json()
     assert told["images"] == len(paths)
