@@ -148,9 +148,10 @@ def test_few_images_are_shown_more_often(images, epochs):
     ("seconds", "width", "epochs"),
     [
         (65_000, 1.0, 65),  # time for all that is wanted
-        (26_000, 1.0, 26),  # just two fifths of it
-        (25_000, 0.7, 51),
-        (12_000, 0.5, 48),
+        (52_000, 1.0, 52),  # just four fifths of it
+        (51_000, 0.7, 65),
+        (25_500, 0.7, 52),
+        (25_000, 0.5, 65),
         (1, 0.25, 1),  # nothing fits
     ],
 )
