@@ -256,9 +256,8 @@ class Model:
         if out is not None:
             check_file(Path(out))
         paths = find_images(names_of(images))
-        chosen = layer or last_hidden(self.network)
         with progress_callback(progress) as told:
-            found = features(self.classifier, paths, layer=chosen, progress=told)
+            found = features(self.classifier, paths, layer=layer or last_hidden(self.network), progress=told)
         return found if out is None else save_features(found, Path(out), network=self.fingerprint)
 
     def filters(self) -> Filters:

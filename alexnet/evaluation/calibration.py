@@ -85,7 +85,8 @@ def fit_temperature(logits: Floats, labels: NDArray[np.int64], *, prior: float =
         slope = float(((1 + weight) * means - true_class).sum())
         curvature = float((1 + weight) * (shares * (margins - means[:, None]) ** 2).sum())
         low, high = (log_inverse, high) if slope < 0 else (low, log_inverse)
-        step = slope / (curvature * inverse) if curvature * inverse > 0 else np.inf
+        bend = curvature * inverse
+        step = slope / bend if bend > abs(slope) / (2 * LIMIT) else np.inf  # a longer one leaves the bracket
         following = log_inverse - step
         if not low < following < high:
             following = (low + high) / 2

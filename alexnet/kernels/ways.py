@@ -4,20 +4,16 @@
 the same as one region of `torch.compile`. All give the same values, up to rounding.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from itertools import count, islice
 from typing import Any, Literal
 
 import torch
 
 Way = Literal["kernels", "plain", "compiled"]
-LOOPS = "alexnet.kernels.norm_pool_loops"
-FEW = 64  # images of a process, for which loading the loops takes longer than they save
-_asked = count()
+FEW = 64
 _chosen: ContextVar[tuple[Way, str]] = ContextVar("chains", default=("kernels", "inductor"))
 
 
@@ -36,13 +32,11 @@ def chains(way: Way, backend: str = "inductor") -> Iterator[None]:
 
 
 def are_few(images: int) -> bool:
-    """Whether so many images more are better computed with the operations of PyTorch, in the way "plain".
+    """Whether so many images are better computed in the way "plain": compiled loops take longer to load than they save.
 
-    The first `FEW` images that a process is asked about do not make it load the compiled loops, which takes longer than
-    all else that it does with one image. Not where the loops are loaded, or another way was asked for.
+    It depends on nothing that happened before, so that a call gives the same bits whenever it is made.
     """
-    *_, last = -1, *islice(_asked, images)
-    return LOOPS not in sys.modules and _chosen.get()[0] == "kernels" and last < FEW
+    return images < FEW and _chosen.get()[0] == "kernels"
 
 
 def chosen(plain: Callable[..., Any]) -> Callable[..., Any] | None:

@@ -2,14 +2,17 @@
 
 import ast
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 _MARK = re.compile(r"^# %% \[([^\]]+)\]\s*$")
 _ANY_MARK = re.compile(r"^# %%")
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,20 @@ def read_cells(path: Path) -> dict[str, Cell]:
     return split_cells(path.read_text(encoding="utf-8"))
 
 
+@lru_cache
+def parsed(code: str) -> ast.Module:
+    """The syntax tree of some code, which is only to be read; one thread at a time makes one.
+
+    CPython until 3.13 counts the depth of the tree that it makes for all threads together, so that two of them fail
+    with a SystemError: https://github.com/python/cpython/issues/106905.
+    """
+    with _PARSING:
+        return ast.parse(code)
+
+
 def assigned(code: str) -> set[str]:
     """The names that a cell gives values to, without those within its functions."""
-    return {name for name, _ in _assignments(ast.parse(code))}
+    return {name for name, _ in _assignments(parsed(code))}
 
 
 def typed(cells: Iterable[Cell]) -> dict[str, Any]:
@@ -59,7 +73,7 @@ def typed(cells: Iterable[Cell]) -> dict[str, Any]:
     """
     values: dict[str, list[Any]] = {}
     for cell in cells:
-        for name, value in _assignments(ast.parse(cell.code)):
+        for name, value in _assignments(parsed(cell.code)):
             values.setdefault(name, []).append(value)
     return {name: each[0] for name, each in values.items() if len(each) == 1 and each[0] is not _COMPUTED}
 

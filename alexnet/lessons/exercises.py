@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from alexnet.lessons.cells import Cell
+from alexnet.lessons.cells import Cell, parsed
 from alexnet.lessons.execute import run_cell
 from alexnet.lessons.lesson import Exercise
 
@@ -68,7 +68,7 @@ def _answering(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def asked_names(exercise: Exercise) -> list[str]:
     """The names that an answer must define: those of the cell it begins with."""
     names = []
-    for node in ast.parse(exercise.start.code).body:
+    for node in parsed(exercise.start.code).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)
         elif isinstance(node, ast.Assign):

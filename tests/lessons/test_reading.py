@@ -1,11 +1,14 @@
 """What reads the lessons: prose and exercises of the right form, values filled in, words in both languages."""
 
+import gc
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from alexnet.lessons.cells import Cell, assigned, typed
-from alexnet.lessons.lesson import LANGUAGES, read_exercises
+from alexnet.lessons.cells import Cell, assigned, parsed, typed
+from alexnet.lessons.lesson import LANGUAGES, all_lessons, read_exercises
 from alexnet.lessons.prose import Block, filled, read_prose, unwrap, values_in, without_values
 from alexnet.lessons.words import WORDS, words_of
 
@@ -84,3 +87,25 @@ def test_names_of_a_cell_and_those_whose_value_is_typed(code, names, values):
 def test_values_that_are_not_there_yet_are_left_out():
     assert without_values("{a:.1%} of {b}, {a}", {"a"}) == "… of {b}, …"
     assert values_in("{a:.1%} of {b} `{c}` {D}") == ["a", "b", "c"]
+
+
+def test_threads_may_read_code_at_the_same_time():
+    """Python 3.11 fails here without the lock; the garbage collector is where its threads take turns in the middle."""
+
+    def take_turns(*_):
+        sum(range(200))
+
+    codes = [cell.code for lesson in all_lessons() for cell in lesson.cells.values()]
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    gc.callbacks.append(take_turns)
+    try:
+        gc.set_threshold(20)
+        sys.setswitchinterval(1e-6)
+        parsed.cache_clear()
+        with ThreadPoolExecutor(4) as pool:
+            read = [pool.submit(parsed.__wrapped__, code) for _ in range(2) for code in codes]
+        assert all(each.result().body for each in read)
+    finally:
+        gc.callbacks.remove(take_turns)
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)
