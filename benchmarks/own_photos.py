@@ -6,10 +6,11 @@
 
 Ours is `alexnet train FOLDER --minutes M` with nothing else, on one thread. The classical baselines are kernel
 classifiers of a color histogram, of HOG and of both (`alexnet.cues`), which take seconds. torchvision's ResNet-18
-(crops of 96 pixels) and AlexNet (of 128) train from scratch on the same prepared images with random crops and mirror
-images for as many minutes of processor time, AdamW with a learning rate that rises and falls over that time. `test` is
-reported where there is one, otherwise `val`, on which our best epoch and the share of the cues were chosen; the others
-choose nothing on it, and report their last weights.
+(crops of 96 pixels) and AlexNet (of 128) train from scratch with random crops and mirror images for as many minutes of
+processor time, AdamW with a learning rate that rises and falls over that time. They and the baselines see the central
+squares at 192 pixels, as torchvision cuts them; ours sees whole images, as its recipe says. `test` is reported where
+there is one, otherwise `val`, on which our best epoch and the share of the cues were chosen; the others choose nothing
+on it, and report their last weights.
 
 A row for each set, method and seed goes to benchmarks/results/own_photos.jsonl; what it holds is not done again.
 `right` has a bit for every image of the split, so that methods can be compared image by image.

@@ -59,7 +59,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def ours(photos: str, seed: int, out: Path, *changes: str) -> dict[str, Any]:
     """One run of `alexnet train PHOTOS seed=SEED CHANGES` and its figures."""
     recipe = override(find_recipe("photos"), [f"seed={seed}", *changes])
-    prepared = open_images(photos, recipe.prepare_size)
+    prepared = open_images(photos, recipe.prepare_size, whole=recipe.prepare_whole)
     run = start_run(out, recipe, photos, prepared)
     clock, processor = time.monotonic(), time.process_time()
     with TrainingMonitor() as monitor:

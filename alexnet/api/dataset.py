@@ -15,9 +15,10 @@ from alexnet.data.augment import ColorStatistics
 from alexnet.data.dataset import SPLITS, Prepared, Split, verify
 from alexnet.data.exclusions import leave_out, read_exclusions
 from alexnet.data.loader import Loader
-from alexnet.data.open import open_images
+from alexnet.data.open import is_prepared, open_images
 from alexnet.data.prepare import PrepareReport
 from alexnet.data.prepare import prepare as prepare_source
+from alexnet.data.remote import open_location
 from alexnet.data.sources import open_source
 from alexnet.doctor.examine import Examination
 from alexnet.doctor.examine import examine as examine_images
@@ -225,7 +226,7 @@ def load_data(
         source: a folder with a sub-folder per class, or with train/ and val/ that have them; a prepared folder, or its
             address; or digits, cifar10, fashion-mnist, imagenette, flowers102.
         size: pixels a side of the central squares; a prepared folder has its own.
-        whole: stretches whole images to squares instead; as size, it is that of a prepared folder.
+        whole: stretches whole images to squares instead; a prepared folder says itself whether they are.
         exclude: a file that names images to leave out, as `examine` writes it.
         labels: a table of files and labels (filename,label), for images that do not lie in class folders.
         progress: True shows a bar; or a function (stage, done, total).
@@ -241,6 +242,9 @@ def load_data(
     """
     excluded = () if exclude is None else read_exclusions(Path(exclude))
     _, table = named_images(source, labels)
+    if is_prepared(str(source)):
+        own = open_location(str(source))
+        size, whole = own.size, own.whole
     with progress_callback(progress) as told:
         prepared = open_images(
             str(source),

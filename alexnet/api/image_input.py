@@ -79,8 +79,15 @@ def images_for(
     if data is None or (labels is None and own in (str(data), str(user_path(data).resolve()))):
         return images_of_run(record, tell=tell, progress=progress, on_changed=changed)
     table, recipe = named_images(data, labels)[1], record.recipe
-    options: dict[str, Any] = {"tell": tell, "progress": progress, "val_share": 0, "labels": table}
-    return open_images(str(data), recipe.prepare_size, whole=recipe.prepare_whole, **options)
+    return open_images(
+        str(data),
+        recipe.prepare_size,
+        whole=recipe.prepare_whole,
+        tell=tell,
+        progress=progress,
+        val_share=0,
+        labels=table,
+    )
 
 
 def left_out(*images: str | Path) -> list[str]:

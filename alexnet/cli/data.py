@@ -71,7 +71,7 @@ def prepare(
     )
     tables.prepared(report)
     if verify:
-        alexnet.load_data(out, size=size, whole=whole).verify(progress=True)
+        alexnet.load_data(out).verify(progress=True)
         tell("verified: every file is as it was written")
     tell(f"\nNext: alexnet train {out}")
 

@@ -39,6 +39,7 @@ FORMAT_VERSION = 1
 PREPARED = "prepared.json"
 UNFINISHED = "preparing.json"
 MEAN_IMAGE = "mean_image.npy"
+WHOLE = "whole"  # the setting of images that are stretched, and not cut
 SPLITS = ("train", "val", "test")
 
 
@@ -189,7 +190,7 @@ def assemble(
             statistics["color_vectors"],
             facts["fingerprint"],
             address,
-            bool(facts["settings"].get("whole", False)),
+            bool(facts["settings"].get(WHOLE, False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(folder / PREPARED, f"{type(error).__name__}: {error}") from error

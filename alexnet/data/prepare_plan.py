@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.dataset import FORMAT_VERSION, PREPARED, UNFINISHED
+from alexnet.data.dataset import FORMAT_VERSION, PREPARED, UNFINISHED, WHOLE
 from alexnet.data.image_bytes import MAX_PIXELS, pixel_limit
 from alexnet.data.samples import Samples, Source
 from alexnet.data.shards import SUFFIXES, canonical, shard_path
@@ -22,7 +22,6 @@ JPEG_BYTES_PER_PIXEL = 1.0
 
 # How squares were resized; an earlier version left the order to Pillow, whose versions differ in it.
 RESAMPLING, ROWS_FIRST = "resampling", "rows first"
-WHOLE = "whole"  # the setting of images that are stretched, and not cut
 
 LOOKS = 0.25  # seconds between two looks whether another process has finished the folder
 

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.dataset import WHOLE
 from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.images import prepare_image_noting
 from alexnet.data.loops import load_loops
 from alexnet.data.pixel_statistics import PixelSums
-from alexnet.data.prepare_plan import CONTINUE_FIX, WHOLE, Plan
+from alexnet.data.prepare_plan import CONTINUE_FIX, Plan
 from alexnet.data.shards import Shard, canonical, open_shard, read_shard, write_shard
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback

@@ -13,11 +13,10 @@ from typing import Any
 
 import PIL
 
-from alexnet.data.dataset import PREPARED, read_facts
+from alexnet.data.dataset import PREPARED, WHOLE, read_facts
 from alexnet.data.image_bytes import MAX_PIXELS
 from alexnet.data.image_files import heif_reader
 from alexnet.data.images import prepare_image
-from alexnet.data.prepare_plan import WHOLE
 from alexnet.data.samples import Source
 from alexnet.errors import DataError
 

@@ -184,9 +184,7 @@ class _Trials:
     def run(self, draft: Draft, path: Path, most: int) -> Trial:
         found = built(draft, path)
         pixels, labels = self.images(draft.recipe.prepare_size)
-        classifier = Classifier(
-            found.network, found.class_names, draft.recipe.prepare_size, whole=draft.recipe.prepare_whole
-        )
+        classifier = Classifier(found.network, found.class_names, draft.recipe.prepare_size)
         probabilities = classifier.probabilities(pixels[:most]).astype(np.float64)
         labels = labels[:most]
         right = probabilities[np.arange(len(labels)), labels]

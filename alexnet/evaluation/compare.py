@@ -57,6 +57,7 @@ def open_runs(folders: Sequence[Path]) -> tuple[list[RunFolder], Prepared]:
         for field, first_value, other_value in (
             ("classes", first.class_names, run.class_names),
             ("prepare_size", first.recipe.prepare_size, run.recipe.prepare_size),
+            ("prepare_whole", first.recipe.prepare_whole, run.recipe.prepare_whole),
             ("fingerprint", first.data.get("fingerprint"), run.data.get("fingerprint")),
         ):
             if first_value != other_value:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 Way = Literal["kernels", "plain", "compiled"]
-FEW = 64
+FEW = 64  # images of a call, from which on loading the compiled loops pays
 _chosen: ContextVar[tuple[Way, str]] = ContextVar("chains", default=("kernels", "inductor"))
 
 
@@ -32,9 +32,10 @@ def chains(way: Way, backend: str = "inductor") -> Iterator[None]:
 
 
 def are_few(images: int) -> bool:
-    """Whether so many images are better computed in the way "plain": compiled loops take longer to load than they save.
+    """Whether a call for so many images is better computed in the way "plain", unless a way was asked for.
 
-    It depends on nothing that happened before, so that a call gives the same bits whenever it is made.
+    Compiled loops take longer to load than they save. It depends on nothing that happened before, so that a call gives
+    the same bits whenever it is made.
     """
     return images < FEW and _chosen.get()[0] == "kernels"
 

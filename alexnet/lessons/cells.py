@@ -54,8 +54,8 @@ def read_cells(path: Path) -> dict[str, Cell]:
 def parsed(code: str) -> ast.Module:
     """The syntax tree of some code, which is only to be read; one thread at a time makes one.
 
-    CPython until 3.13 counts the depth of the tree that it makes for all threads together, so that two of them fail
-    with a SystemError: https://github.com/python/cpython/issues/106905.
+    CPython 3.11 counts the depth of the tree that it makes for all threads together, so that two of them fail with a
+    SystemError: https://github.com/python/cpython/issues/106905.
     """
     with _PARSING:
         return ast.parse(code)

@@ -234,7 +234,7 @@ The fields are those for a few thousand photos in color and a quarter of an hour
 images and the time that there are, those that nobody has given (`alexnet.recipes.fitting`), and says why; the run keeps
 the result. `fit=none` leaves them as they are here.
 
-Measured on 3,068 clothing photos of 10 classes: benchmarks/results/photos.json.
+Measured with central squares on 3,068 clothing photos of 10 classes: benchmarks/results/photos.json.
 """
 
 DEMO = Recipe(

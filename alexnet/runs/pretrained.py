@@ -146,5 +146,5 @@ def fine_tuning(weights: str) -> tuple[Recipe, dict[str, str]]:
         return FINETUNE, {}
     path = user_path(weights).resolve()
     source = open_run(path) if (path / "recipe.json").is_file() else open_network(str(path))[0]
-    model, size = source.recipe.model, source.recipe.prepare_size
-    return replace(FINETUNE, model=model, prepare_size=size, weights=str(path)), assumed_of(source)
+    kept = {name: getattr(source.recipe, name) for name in ("model", "prepare_size", "prepare_whole")}
+    return replace(FINETUNE, **kept, weights=str(path)), assumed_of(source)

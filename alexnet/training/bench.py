@@ -94,7 +94,7 @@ def measure(
     share = seconds / 10
     parts: dict[str, float] = {}
     if originals is not None and originals.root is not None:
-        parts["preparing"] = preparing_rate(originals, prepared.size, share)
+        parts["preparing"] = preparing_rate(originals, prepared.size, share, whole=prepared.whole)
     parts |= reading_rates(train, planned, share)
     parts["augmentation"] = augmentation_rate(trainer, planned[0], share)
     model, step_total = step_seconds(trainer, planned, 5 * share)
@@ -110,14 +110,14 @@ def measure(
     )
 
 
-def preparing_rate(originals: Samples, size: int, seconds: float) -> float:
-    """Files per second that are decoded, resized and cropped, with as many threads as `prepare` uses."""
+def preparing_rate(originals: Samples, size: int, seconds: float, *, whole: bool = False) -> float:
+    """Files per second that are decoded and resized, whole or cut, with as many threads as `prepare` uses."""
     threads = os.cpu_count() or 1
     indices = epoch_order(len(originals), 0, 0)[: 16 * threads]
 
     def prepare_one(index: int) -> bool:
         try:
-            prepare_image(originals.image(index), size)
+            prepare_image(originals.image(index), size, whole=whole)
         except Exception:  # `prepare` reports damaged files; here only the time counts
             return False
         return True

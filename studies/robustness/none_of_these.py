@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import alexnet
-from alexnet.data.images import Pixels, prepare_image
+from alexnet.data.images import Pixels
 from alexnet.data.open import open_images
-from alexnet.evaluation.classifier import answers_and_vectors
+from alexnet.evaluation.classifier import Classifier, answers_and_vectors
 from alexnet.evaluation.out_of_distribution import FLAGGED, describe, none_of_these
 from alexnet.interpret.features import activation, last_hidden
 from alexnet.runs.environment import commit, environment
@@ -58,13 +58,13 @@ SETS = {
 Scores = NDArray[np.float64]
 
 
-def foreign(data: Path, size: int) -> dict[str, Pixels]:
+def foreign(data: Path, classifier: Classifier) -> dict[str, Pixels]:
     """Prepared images (N, size, size, 3) of every set, and three kinds that are made."""
-    draws, sets = np.random.default_rng(1), {}
+    draws, size, sets = np.random.default_rng(1), classifier.prepare_size, {}
     for name, folder in SETS.items():
         files = sorted(path for path in (data / folder).rglob("*") if path.is_file())
         chosen = sorted(np.random.default_rng(0).permutation(len(files))[:IMAGES].tolist())
-        sets[name] = np.stack([prepare_image(files[i], size) for i in chosen])
+        sets[name] = np.stack([classifier.prepare(files[i]) for i in chosen])
     sets["noise"] = draws.integers(0, 256, (MADE, size, size, 3), np.uint8)
     coarse = draws.integers(0, 256, (MADE, 6, 6, 3), np.uint8)
     blobs = [np.asarray(Image.fromarray(each).resize((size, size), Image.Resampling.BICUBIC)) for each in coarse]
@@ -132,15 +132,15 @@ def measure(case: str, seed: int, data: Path, runs: Path) -> dict[str, Any]:
     if not (place / "calibration.json").is_file():
         alexnet.train(data / folder, recipe=recipe, changes=(*changes, f"seed={seed}"), out=place, cues=False)
     model = alexnet.load(place, device="cpu")
-    network, size = model.network.eval(), model.classifier.prepare_size
-    prepared = open_images(str(data / folder), size)
+    network, classifier = model.network.eval(), model.classifier
+    prepared = open_images(str(data / folder), classifier.prepare_size, whole=classifier.whole)
     train, val = prepared.splits["train"], prepared.splits["val"]
     chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:TRAINING])
     numbers = np.arange(len(val))
     sets = {"train": train.read(chosen), "val": val.read(numbers[::2])}
     own = prepared.splits.get("test")
     sets["own"] = val.read(numbers[1::2]) if own is None else own.read(np.arange(len(own)))
-    outside = foreign(data, size)
+    outside = foreign(data, classifier)
     outside.pop(case.partition("-")[0])
     sets |= outside
     logits, hidden, vectors = {}, {}, {}

@@ -134,7 +134,7 @@ def reload(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         """The prediction of the present weights, by the functions of the command line, in this process."""
         opened = open_run(run)
         model = load_model(opened)
-        pixels = prepare_image(PHOTO, size=opened.recipe.prepare_size)[None]
+        pixels = prepare_image(PHOTO, opened.recipe.prepare_size, whole=opened.recipe.prepare_whole)[None]
         told = predict_probabilities(model, pixels.__getitem__, 1)[0]
         expected[fingerprint(model)] = sorted(map(float, told), reverse=True)
         return fingerprint(model)

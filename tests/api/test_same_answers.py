@@ -362,6 +362,11 @@ def test_what_only_the_ends_of_wide_images_show_is_learned_and_told_where_they_a
     assert run.recipe.prepare_whole
     told = face.load(run.folder).predict(tmp_path / "photos")
     assert [each.top[0][0] for each in told] == [each.path.parent.name for each in told]
-    face.prepare(tmp_path / "photos", tmp_path / "cut", size=24)
-    with pytest.raises(UsageError, match="E2141"):
+    for name in ("cut", "whole"):
+        face.prepare(tmp_path / "photos", tmp_path / name, size=24, whole=name == "whole")
+        assert face.load_data(tmp_path / name).prepared.whole == (name == "whole")
+    assert face.load(run.folder).evaluate(tmp_path / "whole", split="val").top1_error == 0
+    with pytest.raises(UsageError, match=r"E2141.*central squares.*\n.*prepare_whole=false.*with --whole"):
         face.load(run.folder).evaluate(tmp_path / "cut")
+    with pytest.raises(UsageError, match=r"E2141.*stretched.*\n.*prepare_whole=true.*without --whole"):
+        face.train(tmp_path / "whole", changes=(*TINY, "prepare_whole=false"), out=tmp_path / "other", device="cpu")

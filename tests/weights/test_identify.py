@@ -320,6 +320,7 @@ def test_fine_tuning_moves_old_layers_slower_and_remembers_where_it_came_from(tr
     run = open_run(tmp_path / "fine")
     assert run.recipe.weights == str((trained / "run").resolve())
     assert run.recipe.optim.old_lr_factor == 0.1
+    assert run.recipe.prepare_whole  # as the run that it began with
     before, after = load_model(open_run(trained / "run")), load_model(run, "last")
     moved = (after.layers.conv1.weight - before.layers.conv1.weight).abs().max()
     assert 0 < moved < 0.1 * before.layers.conv1.weight.abs().max()
