@@ -90,5 +90,5 @@ def run_demo(out: Path) -> None:
     tell("       alexnet train PHOTOS          your own images, one folder for each class")
     tell(f"       alexnet evaluate {folder}")
     tell("       alexnet summary               the network of 2012, layer by layer")
-    tell("       alexnet train digits --recipe demo model.norm=none    switch an ingredient off")
+    tell("       alexnet train digits --recipe demo model.norm=none    without LRN")
     tell("       alexnet recipes demo          all that can be changed")
