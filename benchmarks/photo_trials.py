@@ -4,8 +4,9 @@
 
 Three tenths of the training and validation images, drawn with seed 0, are asked about a network that trains on the
 others; the test images are not touched. Every trial is `alexnet train SPLIT seed=0 CHANGES`; the epochs were set so
-that all take about the same time. A row for each goes to benchmarks/results/photo_trials.jsonl; what it holds is not
-done again. The rows of commit f649d7f are of before `prepare_whole`: images were cut, or stretched before training.
+that all take about the same time, or half of it. A row for each goes to benchmarks/results/photo_trials.jsonl; what
+it holds is not done again. The rows of commit f649d7f are of before `prepare_whole`: images were cut, or stretched
+before training.
 """
 
 import argparse
@@ -26,12 +27,17 @@ from alexnet.storage.files import append, read_rows
 RESULTS = Path(__file__).parent / "results" / "photo_trials.jsonl"
 ASKED = 0.3  # of the images
 SMALL = ("growing_crops=[[0,64],[0.4,96],[0.8,128]]", "model.crop_size=128", "model.test_size=128")
+MIDDLE = ("growing_crops=[[0,80],[0.4,96],[0.8,112]]", "model.crop_size=112", "model.test_size=112")
 TRIALS: Mapping[str, tuple[str, ...]] = {
     "wide": ("epochs=30", "prepare_whole=false"),
     "wide, whole images": ("epochs=30", "prepare_whole=true"),
     "0.7 wide": ("epochs=55", "model.width=0.7", "prepare_whole=false"),
     "half as wide": ("epochs=82", "model.width=0.5", "prepare_whole=false"),
     "wide, small crops": ("epochs=53", *SMALL, "prepare_whole=false"),
+    "half as wide, whole images": ("epochs=82", "model.width=0.5"),
+    "0.35 wide, whole images": ("epochs=120", "model.width=0.35"),
+    "0.35 wide, whole images, half the time": ("epochs=60", "model.width=0.35"),
+    "half as wide, whole images, middle crops, half the time": ("epochs=60", "model.width=0.5", *MIDDLE),
 }
 
 
