@@ -20,7 +20,7 @@ from alexnet.data.images import Pixels, prepare_image
 from alexnet.data.loops import load_loops
 from alexnet.data.prepare_plan import RESAMPLING, ROWS_FIRST, identities_of, source_key
 from alexnet.data.samples import Samples, Source
-from alexnet.data.shards import as_stored
+from alexnet.data.shards import stored
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback, silent
 from alexnet.text import listed
@@ -90,7 +90,7 @@ def _other_image(
             pixels = prepare_image(samples.image(number), size, max_pixels, whole=prepared.whole)
         except DataError:
             return split is not None
-        return split is None or not _same(as_stored(pixels, quality), split.read([index])[0], exact)
+        return split is None or not _same(stored(pixels, quality)[1], split.read([index])[0], exact)
 
     def items() -> Iterator[tuple[str, Split | None, int]]:
         for split in prepared.splits.values():

@@ -46,6 +46,7 @@ PIXELS_PER_BYTE = 1000
 MAX_SCANS = 500
 MAX_SEQUENTIAL_SCANS = 4  # without progression, each color is in one scan
 MAX_VISITED_PIXELS = 100 * MAX_PIXELS
+READ_AT_ONCE = 1 << 22  # bytes of a file
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 JPEGS = ("JPEG", "MPO")
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
@@ -94,13 +95,15 @@ def open_image(data: bytes | Path, max_pixels: int, header_only: bool = False) -
 
 
 def _file(data: bytes | Path) -> IO[bytes]:
-    """Opens the file, or the bytes as a file, for reading."""
+    """Opens the file, or the bytes as a file, for reading; a small file is read at once, since readers ask often."""
     if isinstance(data, bytes):
         return io.BytesIO(data)
-    kind = data.stat().st_mode
+    facts = data.stat()
     # Opening a pipe without a writer would wait forever, and opening a device may have any effect.
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+    if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):
         raise RefusedImage("a pipe, socket or device, not a file", fix="Remove it.", code="E304")
+    if stat.S_ISREG(facts.st_mode) and facts.st_size <= READ_AT_ONCE:
+        return io.BytesIO(data.read_bytes())
     return data.open("rb")
 
 

@@ -4,7 +4,6 @@ All are computed from sums of integers, so they do not depend on the number of t
 """
 
 import threading
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +20,20 @@ class PixelSums:
         self.total = np.zeros((size, size, 3), np.int64)  # sum of the images
         self.products = np.zeros((3, 3), np.int64)  # sum of x x^T over all pixels x
 
-    def add(self, images: Iterable[NDArray[np.uint8]]) -> None:
-        """Adds images (size, size, 3): all of them, or none if the iterable raises an exception."""
-        loops = loaded()
-        count, total, products = 0, np.zeros_like(self.total), np.zeros_like(self.products)
-        for pixels in images:
-            count += 1
-            if loops is not None:
-                loops.add_pixels(pixels.reshape(len(pixels), -1), total.reshape(len(total), -1), products)
-                continue
-            total += pixels
-            flat = pixels.reshape(-1, 3).astype(np.float64)
-            # Exact: all sums are integers below 2**53 up to images of 370,000 x 370,000 pixels.
-            products += (flat.T @ flat).astype(np.int64)
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        """Adds an image (size, size, 3)."""
+        if (loops := loaded()) is not None:
+            with self.lock:
+                self.count += 1
+                size = len(pixels)
+                loops.add_pixels(pixels.reshape(size, -1), self.total.reshape(size, -1), self.products)
+            return
+        flat = pixels.reshape(-1, 3).astype(np.float64)
+        # Exact: all sums are integers below 2**53 up to images of 370,000 x 370,000 pixels.
+        products = (flat.T @ flat).astype(np.int64)
         with self.lock:
-            self.count += count
-            self.total += total
+            self.count += 1
+            self.total += pixels
             self.products += products
 
     def mean_image(self) -> NDArray[np.float32]:

@@ -1,17 +1,19 @@
 """Writes the planned shards: decodes every image once, in threads that stop together.
 
-Each thread works on one shard (Pillow and NumPy release the interpreter lock). A finished shard of an interrupted run
-is used again if it is intact and its planned content has not changed. The sums for the statistics are computed from
-the pixels that training will read, that is, after JPEG compression if the shards are JPEGs.
+All threads decode images of one shard, a few each time (Pillow and NumPy release the interpreter lock). While it is
+flushed to the disk, they are at the next one. A finished shard of an interrupted run is used again if it is intact and
+its planned content has not changed. The sums for the statistics are computed from the pixels that training will read,
+that is, after JPEG compression if the shards are JPEGs.
 """
 
 import hashlib
 import os
 import threading
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,22 +25,39 @@ from alexnet.data.images import prepare_image_noting
 from alexnet.data.loops import load_loops
 from alexnet.data.pixel_statistics import PixelSums
 from alexnet.data.prepare_plan import CONTINUE_FIX, Plan
-from alexnet.data.shards import Shard, canonical, open_shard, read_shard, write_shard
+from alexnet.data.shards import Shard, canonical, open_shard, read_shard, stored, write_shard
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback
 from alexnet.storage.files import disk_errors, file_sha256, parse_json, write_file
+
+PIECE_PIXELS = 1 << 20  # of prepared images that one thread makes at a time: 16 of 256 x 256
+SHARDS_AT_ONCE = 2  # one is decoded while the one before is flushed to the disk
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An image of a plan, or why it cannot be read."""
+
+    name: str
+    label: int
+    content: bytes | None  # as a shard holds it
+    oddities: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class _Work:
     """The state that the threads share: the number of images done, the sums over train, and the request to stop."""
 
-    def __init__(self, settings: dict[str, Any], strict: bool, sums: PixelSums):
+    def __init__(self, settings: dict[str, Any], strict: bool, sums: PixelSums, threads: int):
         self.size: int = settings["size"]
         self.max_pixels: int = settings.get("max_pixels", MAX_PIXELS)
         self.whole: bool = settings.get(WHOLE, False)
         self.jpeg_quality: int | None = settings.get("jpeg_quality")  # None for raw pixels
         self.strict = strict
         self.sums = sums
+        self.threads = threads
+        self.decoders = ThreadPoolExecutor(threads)
+        self.turn = threading.Lock()  # of the shard whose images are decoded
         self.lock = threading.Lock()
         self.stop = threading.Event()
         self.done = 0
@@ -72,18 +91,18 @@ def make_shards(
         settings: size and encoding, see `alexnet.data.prepare_plan.choose_settings`.
         sums: the images of "train" are added to it.
         strict: whether an unreadable image is an error; if False it is left out.
-        threads: number of threads; None: one per processor.
+        threads: number of threads that decode; None: one per processor.
         progress: called in the caller's thread with the numbers of images done and in total.
 
     Returns:
         For every plan the fields of its JSON file, "json_sha256" of that file, and whether the shard was "reused".
     """
-    work = _Work(settings, strict, sums)
+    work = _Work(settings, strict, sums, threads or os.cpu_count() or 1)
     total = sum(plan.stop - plan.start for plan in plans)
     load_loops(total)
     # Pillow warns about damaged metadata on stderr, which does not help a user. Changing warning filters inside
     # threads is not safe, so it is done once around all of them.
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with warnings.catch_warnings(), work.decoders, ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         futures = [pool.submit(_make_shard, plan, work) for plan in plans]
         try:
@@ -111,7 +130,7 @@ def unreadable(split: str, name: str, reason: str) -> DataError:
 
 
 def _make_shard(plan: Plan, work: _Work) -> dict[str, Any]:
-    """Writes one shard unless it is finished already, adds its images to the sums, and returns its JSON fields."""
+    """Writes one shard unless it is finished already, and returns its JSON fields; those of train go to the sums."""
     work.check()
     json_path = plan.path.with_suffix(".json")
     facts = _finished_facts(plan, work.size)
@@ -121,15 +140,17 @@ def _make_shard(plan: Plan, work: _Work) -> dict[str, Any]:
         oddities: Counter[str] = Counter()
         images = _decode_images(plan, work, skipped, oddities)
         with disk_errors(f"writing {plan.path}", CONTINUE_FIX):
-            facts = write_shard(plan.path, images, plan.stop - plan.start, work.size, work.jpeg_quality)
+            raw = work.jpeg_quality is None
+            facts = write_shard(plan.path, images, plan.stop - plan.start, work.size, raw=raw)
             facts |= {"key": plan.key, "skipped": skipped, "oddities": dict(sorted(oddities.items()))}
             write_file(json_path, canonical(facts | {"checksum": _checksum(facts)}))
     else:
         work.advance(plan.stop - plan.start)
         if work.strict and facts["skipped"]:
             raise unreadable(plan.split, *facts["skipped"][0])
-    if plan.split == "train":
-        work.sums.add(_read_back(open_shard(plan.path, work.size), work))
+        if plan.split == "train":
+            for pixels in _read_back(open_shard(plan.path, work.size), work):
+                work.sums.add(pixels)
     return facts | {"reused": reused, "json_sha256": file_sha256(json_path)}
 
 
@@ -155,22 +176,51 @@ def _checksum(facts: dict[str, Any]) -> str:
 
 def _decode_images(
     plan: Plan, work: _Work, skipped: list[tuple[str, str]], oddities: Counter[str]
-) -> Iterator[tuple[str, int, NDArray[np.uint8]]]:
-    """Yields name, label and pixels of the readable images. Adds to `skipped` and `oddities`."""
-    for index in range(plan.start, plan.stop):
+) -> Iterator[tuple[str, int, bytes]]:
+    """Yields name, label and content of the readable images, in order. Adds to `skipped` and `oddities`."""
+    length = max(1, PIECE_PIXELS // work.size**2)
+    ahead: deque[Future[list[_Decoded]]] = deque()
+    with work.turn:
+        for start in range(plan.start, plan.stop, length):
+            stop = min(start + length, plan.stop)
+            ahead.append(work.decoders.submit(_decode_piece, plan, work, start, stop))
+            if len(ahead) > work.threads + 1:
+                yield from _readable(ahead.popleft().result(), skipped, oddities)
+        while ahead:
+            yield from _readable(ahead.popleft().result(), skipped, oddities)
+
+
+def _readable(
+    images: list[_Decoded], skipped: list[tuple[str, str]], oddities: Counter[str]
+) -> Iterator[tuple[str, int, bytes]]:
+    for image in images:
+        if image.content is None:
+            skipped.append((image.name, image.reason))
+        else:
+            yield image.name, image.label, image.content
+            oddities.update(image.oddities)
+
+
+def _decode_piece(plan: Plan, work: _Work, start: int, stop: int) -> list[_Decoded]:
+    """Decodes the images start..stop - 1 of a plan."""
+    found = []
+    for index in range(start, stop):
         work.check()
-        name, image = plan.samples.names[index], plan.samples.image(index)
+        name, image, label = plan.samples.names[index], plan.samples.image(index), int(plan.samples.labels[index])
         try:
-            pixels, image_oddities = prepare_image_noting(image, work.size, work.max_pixels, whole=work.whole)
+            pixels, oddities = prepare_image_noting(image, work.size, work.max_pixels, whole=work.whole)
         except DataError as error:
             reason = error.what.removeprefix(f"{image}: ")
             if work.strict:
                 raise unreadable(plan.split, name, reason) from error
-            skipped.append((name, reason))
+            found.append(_Decoded(name, label, None, reason=reason))
         else:
-            yield name, int(plan.samples.labels[index]), pixels
-            oddities.update(image_oddities)
+            content, pixels = stored(pixels, work.jpeg_quality)
+            if plan.split == "train":
+                work.sums.add(pixels)
+            found.append(_Decoded(name, label, content, oddities))
         work.advance(1)
+    return found
 
 
 def _read_back(shard: Shard, work: _Work) -> Iterator[NDArray[np.uint8]]:

@@ -43,7 +43,8 @@ def resized(image: Image.Image, size: int, box: Box, convert: Convert, rows: int
     loops = loaded()  # once: another thread may be loading them, and the two ways hold rows differently in between
     bands = []
     for start, stop in bands_of(rows, y0, y1):
-        band = convert(image.crop((x0, start, x1, stop)))
+        place = (x0, start, x1, stop)
+        band = convert(image if place == (0, 0, *image.size) else image.crop(place))
         bands.append(_rows_resized(loops, band, size, left - x0, right - x0))
     merged = bands[0] if len(bands) == 1 else np.concatenate(bands)
     return _columns_resized(loops, merged, size, top - y0, bottom - y0)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,36 +49,55 @@ def shard_path(folder: Path, split: str, number: int, encoding: str) -> Path:
     return folder / f"{split}-{number:04d}{SUFFIXES[encoding]}"
 
 
+def stored(pixels: NDArray[np.uint8], jpeg_quality: int | None) -> tuple[bytes, NDArray[np.uint8]]:
+    """Returns the bytes of an image in a shard, and the pixels (size, size, 3) that reading them gives.
+
+    Args:
+        pixels: (size, size, 3).
+        jpeg_quality: in Pillow's scale, or None for raw pixels.
+    """
+    if jpeg_quality is None:
+        return pixels.tobytes(), pixels
+    buffer = io.BytesIO()
+    # No chroma subsampling: the images are small, so the network would see the loss of color detail.
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
+    with Image.open(buffer, formats=["JPEG"]) as image:
+        return buffer.getvalue(), np.asarray(image)
+
+
 def write_shard(
-    path: Path, images: Iterable[tuple[str, int, NDArray[np.uint8]]], count: int, size: int, jpeg_quality: int | None
+    path: Path, images: Iterable[tuple[str, int, bytes]], count: int, size: int, *, raw: bool
 ) -> dict[str, Any]:
     """Writes the data file of one shard, completely or not at all.
 
     Args:
         path: the data file.
-        images: name, label and pixels (size, size, 3) of each image.
+        images: name, label and content, from `stored`, of each image.
         count: the maximum number of `images`.
         size: side of the images in pixels.
-        jpeg_quality: in Pillow's scale, or None to write raw pixels.
+        raw: whether they are raw pixels, not JPEGs.
 
     Returns:
         The fields that its JSON file must have.
     """
-    raw = jpeg_quality is None
     names, labels, offsets = [], [], [0]
+    digest = hashlib.sha256()
     with writing(path) as file:
-        if raw:
-            _npy_header(file, count, size)
-        for name, label, pixels in images:
-            content = pixels.tobytes() if jpeg_quality is None else _jpeg(pixels, jpeg_quality)
+        header = _npy_header(count, size) if raw else b""
+        file.write(header)
+        digest.update(header)
+        for name, label, content in images:
             file.write(content)
+            digest.update(content)
             names.append(name)
             labels.append(label)
             offsets.append(offsets[-1] + len(content))
         length = file.tell()
         if raw and len(names) < count:
-            _npy_header(file, len(names), size)
-    facts = {"names": names, "labels": labels, "bytes": length, "sha256": file_sha256(path)}
+            file.seek(0)
+            file.write(_npy_header(len(names), size))
+    sha256 = file_sha256(path) if raw and len(names) < count else digest.hexdigest()
+    facts = {"names": names, "labels": labels, "bytes": length, "sha256": sha256}
     return facts if raw else facts | {"offsets": offsets}
 
 
@@ -178,14 +197,6 @@ def compare_once(shard: Shard) -> None:
             _compared.add(key)
 
 
-def as_stored(pixels: NDArray[np.uint8], jpeg_quality: int | None) -> NDArray[np.uint8]:
-    """Returns the pixels (size, size, 3) of an image as a shard gives them back; see `write_shard`."""
-    if jpeg_quality is None:
-        return pixels
-    with Image.open(io.BytesIO(_jpeg(pixels, jpeg_quality)), formats=["JPEG"]) as image:
-        return np.asarray(image)
-
-
 def canonical(values: Any) -> bytes:
     """Writes JSON in one canonical form, in ASCII, so names that are not valid Unicode are kept too."""
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
@@ -218,15 +229,9 @@ def _mapped_pixels(path: Path, count: int, size: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _npy_header(file: IO[bytes], count: int, size: int) -> None:
-    """Writes the header of a .npy file of `count` images. NumPy pads it, so its length does not depend on `count`."""
-    file.seek(0)
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+def _npy_header(count: int, size: int) -> bytes:
+    """The header of a .npy file of `count` images. NumPy pads it, so its length does not depend on `count`."""
     buffer = io.BytesIO()
-    # No chroma subsampling: the images are small, so the network would see the loss of color detail.
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from alexnet.data import prepare_shards
 from alexnet.data.dataset import open_prepared, verify
 from alexnet.data.images import prepare_image
 from alexnet.data.prepare import cache_key, prepare
@@ -155,6 +156,21 @@ def test_number_of_threads_changes_nothing(tmp_path_factory, count, threads, sha
     assert content(one) == content(two)
 
 
+def test_images_that_cannot_be_read_are_listed_in_order_over_pieces_that_threads_share(tmp_path, monkeypatch):
+    root = photos(tmp_path / "pets", per_class=20)
+    for path in sorted(root.rglob("*.png"))[::7]:
+        path.write_bytes(b"no image")
+    source = open_source(root)
+    whole = prepare(source, tmp_path / "whole", size=SIZE, threads=1)
+    monkeypatch.setattr(prepare_shards, "PIECE_PIXELS", 3 * SIZE**2)
+    pieces = prepare(source, tmp_path / "pieces", size=SIZE, threads=4)
+    assert pieces.skipped == whole.skipped
+    assert content(tmp_path / "pieces") == content(tmp_path / "whole")
+    for split in source.splits:
+        names = [skipped.name for skipped in pieces.skipped if skipped.split == split]
+        assert names == [name for name in source.splits[split].names if name in set(names)]
+
+
 def test_fingerprint_is_of_the_content(tmp_path):
     prints = [
         prepare(source, tmp_path / str(i), size=SIZE).fingerprint
@@ -249,8 +265,9 @@ def test_kill_in_the_middle_then_go_on(tmp_path):
         "def header(*arguments):\n"
         "    global count\n"
         "    count += 1\n"
-        "    write(*arguments)\n"
-        "    if count == 6: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    while count >= 6:\n"
+        "        if len(list(out.glob('train-*.json'))) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return write(*arguments)\n"
         "module._npy_header = header\n"
         "prepare(open_source(sys.argv[1]), out, size=16, shard_images=10, threads=1)\n"
     )

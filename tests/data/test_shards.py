@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from alexnet.data import shards
-from alexnet.data.shards import Shard, canonical, open_shard, read_checked, read_shard, shard_path, write_shard
+from alexnet.data.shards import Shard, canonical, open_shard, read_checked, read_shard, shard_path, stored, write_shard
 from alexnet.errors import DataError
 
 SIZE, COUNT = 6, 20
@@ -28,7 +28,9 @@ def pictures(count: int = COUNT) -> list[tuple[str, int, np.ndarray]]:
 def written(folder: Path, encoding: str, room: int = COUNT) -> tuple[Path, dict]:
     """A shard with its JSON file, and what that says."""
     path = shard_path(folder, "train", 7, encoding)
-    facts = write_shard(path, iter(pictures()), room, SIZE, 90 if encoding == "jpeg" else None)
+    quality = 90 if encoding == "jpeg" else None
+    contents = ((name, label, stored(pixels, quality)[0]) for name, label, pixels in pictures())
+    facts = write_shard(path, contents, room, SIZE, raw=quality is None)
     path.with_suffix(".json").write_bytes(canonical(facts))
     return path, facts
 
@@ -120,11 +122,11 @@ def test_threads_are_started_only_where_they_pay(tmp_path, monkeypatch, threads,
 
 def test_a_shard_that_cannot_be_finished_leaves_nothing(tmp_path):
     def broken():
-        yield from pictures()[:3]
+        yield from ((name, label, pixels.tobytes()) for name, label, pixels in pictures()[:3])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path / "train-0000.npy", broken(), COUNT, SIZE, None)
+        write_shard(tmp_path / "train-0000.npy", broken(), COUNT, SIZE, raw=True)
     assert list(tmp_path.iterdir()) == []
 
 
