@@ -38,6 +38,8 @@ TRIALS: Mapping[str, tuple[str, ...]] = {
     "0.35 wide, whole images": ("epochs=120", "model.width=0.35"),
     "0.35 wide, whole images, half the time": ("epochs=60", "model.width=0.35"),
     "half as wide, whole images, middle crops, half the time": ("epochs=60", "model.width=0.5", *MIDDLE),
+    "0.35 wide, whole images, middle crops, half the time": ("epochs=85", "model.width=0.35", *MIDDLE),
+    "a quarter as wide, whole images, half the time": ("epochs=75", "model.width=0.25"),
 }
 
 
