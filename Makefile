@@ -75,6 +75,7 @@ lessons: .venv/.dev  ## execute all lessons: notebooks, pages and slides in both
 bench: .venv/.dev  ## all speeds, and benchmarks/RESULTS.md; half an hour; with PHOTOS=folder (which has train/) the data path too
 	for script in kernels step inference ten_crop start sharing growth; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 	$(if $(PHOTOS),for script in data prepare; do $(BIN)/python benchmarks/$$script.py $(PHOTOS)/train || exit 1; done)
+	$(if $(PHOTOS),$(BIN)/python benchmarks/waiting.py $(PHOTOS))
 	$(BIN)/python benchmarks/results_table.py
 
 bench-photos: .venv/.dev  ## the photos recipe beside torchvision's; hours, needs PHOTOS=folder
