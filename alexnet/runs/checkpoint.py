@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -292,7 +293,7 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
         )
     folder = run.folder / "checkpoints" / name
     try:
-        content = read_listed(folder, MODEL)
+        parsed = read_listed(folder, MODEL, partial(_parsed, folder / MODEL))
     except UntrustedFileError as error:
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
@@ -301,7 +302,7 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
             f"alexnet resume {run.folder}",
             code="E654",
         ) from None
-    tensors = _parsed(folder / MODEL, content)
+    tensors = parsed.result()
     forms.check_network(folder / MODEL, run.recipe, tensors)
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)

@@ -6,8 +6,10 @@ SHA256SUMS changes a checksum, a file name or the form of a line, and each of th
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from alexnet.errors import UntrustedFileError
 from alexnet.storage.files import file_sha256
@@ -15,6 +17,8 @@ from alexnet.storage.files import file_sha256
 SUMS = "SHA256SUMS"
 PUT_BACK = "Put it back from a copy, or start a new run."
 LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+)")
+
+Parsed = TypeVar("Parsed")
 
 
 def sums_of(contents: Mapping[str, bytes]) -> bytes:
@@ -44,11 +48,17 @@ def read_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def read_listed(folder: Path, name: str) -> bytes:
-    """Reads one file that SHA256SUMS lists, once.
+def read_listed(folder: Path, name: str, parse: Callable[[bytes], Parsed]) -> Future[Parsed]:
+    """Reads one file that SHA256SUMS lists, once, and parses its bytes while their checksum is computed.
+
+    Args:
+        parse: called in another thread.
+
+    Returns:
+        What came of it, an exception or not.
 
     Raises:
-        UntrustedFileError: it is damaged or missing, or the list is.
+        UntrustedFileError: the file is damaged or missing, or the list is.
     """
     expected, path = read_sums(folder).get(name), folder / name
     if expected is None:
@@ -57,9 +67,11 @@ def read_listed(folder: Path, name: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise UntrustedFileError(_unread(path, error), fix=PUT_BACK, code="E650") from None
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise UntrustedFileError(_changed(path), fix=PUT_BACK, code="E650")
-    return content
+    with ThreadPoolExecutor(1) as pool:
+        parsed = pool.submit(parse, content)
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise UntrustedFileError(_changed(path), fix=PUT_BACK, code="E650")
+    return parsed
 
 
 def broken(folder: Path, required: Collection[str] = ()) -> list[str]:
