@@ -37,6 +37,8 @@ TRIALS: Mapping[str, tuple[str, ...]] = {
     "half as wide, whole images": ("epochs=82", "model.width=0.5"),
     "0.35 wide, whole images": ("epochs=120", "model.width=0.35"),
     "0.35 wide, whole images, half the time": ("epochs=60", "model.width=0.35"),
+    "half as wide, whole images, dropout of 0.2": ("epochs=82", "model.width=0.5", "model.dropout=0.2"),
+    "half as wide, whole images, twice the rate": ("epochs=82", "model.width=0.5", "optim.lr=0.004"),
     "half as wide, whole images, middle crops, half the time": ("epochs=60", "model.width=0.5", *MIDDLE),
     "0.35 wide, whole images, middle crops, half the time": ("epochs=85", "model.width=0.35", *MIDDLE),
     "a quarter as wide, whole images, half the time": ("epochs=75", "model.width=0.25"),
