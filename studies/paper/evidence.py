@@ -34,6 +34,7 @@ EPOCHS = (6, 8, 11, 15, 20)
 STILL_FALLS = 0.003  # of error, from the first epoch after the last drop to the last
 CHOICE_SEED, LOOKS, PILOTS = 1000, 2, 8
 LEAST_ROUNDS, MOST_ROUNDS, MORE_ROUNDS = 6, 30, 2
+FIRST_LOOK = 12  # rounds before it at most: the spread of the pilot, on half as many images, asks for too many
 BASE_RUNS = 4  # for each run of an arm
 FIRST_AIM, AIM = 0.005, 0.006  # half-widths: by the pilot, and when an arm is done
 CHOICE = "choice"  # begins the names of rows that no test uses
@@ -250,7 +251,7 @@ def next_runs(options: Options) -> list[Job]:
     found = options.done(pilots)
     if len(found) < len(pilots):
         return pilots
-    first = first_rounds(statistics.stdev(final_error(row) for row in found))
+    first = min(first_rounds(statistics.stdev(final_error(row) for row in found)), FIRST_LOOK)
     every = [(arm, seed) for arm in ARMS for seed in range(MOST_ROUNDS)]
     every += [(BASE, seed) for seed in range(BASE_RUNS * MOST_ROUNDS)]
     rows = options.done([final_job(options, arm, seed, rates, epochs) for arm, seed in every])

@@ -147,8 +147,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "mean image of all splits",
         "alexnet/data/prepare_shards.py",
-        '    if plan.split == "train":\n        work.sums',
-        "    if plan.split:\n        work.sums",
+        '            if plan.split == "train":\n                work.sums',
+        "            if plan.split:\n                work.sums",
         (STATISTICS,),
     ),
     Mutant(

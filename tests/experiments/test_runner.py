@@ -108,7 +108,9 @@ def test_a_row_is_complete_and_the_run_is_the_one_that_train_does(dataset, tmp_p
     assert row["data"]["pictures"] == {"train": 24, "val": 6}
     (run,) = (tmp_path / "runs").iterdir()
     trained = open_run(run)
-    seen = evaluate(load_model(trained, "last"), open_images(dataset, 24), "val", class_names=trained.class_names)
+    seen = evaluate(
+        load_model(trained, "last"), open_images(dataset, 24, whole=True), "val", class_names=trained.class_names
+    )
     right = [name for name, wrong in zip(seen.names, answers.wrong_of(row, "val"), strict=True) if not wrong]
     assert right == [n for n, p, y in zip(seen.names, seen.probabilities, seen.labels, strict=True) if p.argmax() == y]
     assert answers.wrong_of(row, "train") is None
