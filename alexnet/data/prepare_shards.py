@@ -11,8 +11,9 @@ import os
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,10 +139,11 @@ def _make_shard(plan: Plan, work: _Work) -> dict[str, Any]:
     if facts is None:
         skipped: list[tuple[str, str]] = []
         oddities: Counter[str] = Counter()
-        images = _decode_images(plan, work, skipped, oddities)
-        with disk_errors(f"writing {plan.path}", CONTINUE_FIX):
+        # Closed at once where writing fails, for it holds the turn, and the thread of the next shard waits for that.
+        images = closing(_decode_images(plan, work, skipped, oddities))
+        with disk_errors(f"writing {plan.path}", CONTINUE_FIX), images as decoded:
             raw = work.jpeg_quality is None
-            facts = write_shard(plan.path, images, plan.stop - plan.start, work.size, raw=raw)
+            facts = write_shard(plan.path, decoded, plan.stop - plan.start, work.size, raw=raw)
             facts |= {"key": plan.key, "skipped": skipped, "oddities": dict(sorted(oddities.items()))}
             write_file(json_path, canonical(facts | {"checksum": _checksum(facts)}))
     else:
@@ -176,7 +178,7 @@ def _checksum(facts: dict[str, Any]) -> str:
 
 def _decode_images(
     plan: Plan, work: _Work, skipped: list[tuple[str, str]], oddities: Counter[str]
-) -> Iterator[tuple[str, int, bytes]]:
+) -> Generator[tuple[str, int, bytes], None, None]:
     """Yields name, label and content of the readable images, in order. Adds to `skipped` and `oddities`."""
     length = max(1, PIECE_PIXELS // work.size**2)
     ahead: deque[Future[list[_Decoded]]] = deque()

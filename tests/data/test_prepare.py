@@ -1,5 +1,6 @@
 """Preparing folders made of images with known pixels: content, statistics, interruptions, refusals."""
 
+import errno
 import io
 import json
 import os
@@ -169,6 +170,16 @@ def test_images_that_cannot_be_read_are_listed_in_order_over_pieces_that_threads
     for split in source.splits:
         names = [skipped.name for skipped in pieces.skipped if skipped.split == split]
         assert names == [name for name in source.splits[split].names if name in set(names)]
+
+
+def test_a_full_disk_in_the_middle_of_a_shard_ends_the_threads_of_the_others(tmp_path, monkeypatch):
+    def full(path, images, *arguments, **options):
+        next(iter(images))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prepare_shards, "write_shard", full)
+    with pytest.raises(ResourceError, match="writing"):
+        prepare(noise(20), tmp_path / "out", size=8, shard_images=3, threads=2)
 
 
 def test_fingerprint_is_of_the_content(tmp_path):
