@@ -12,10 +12,10 @@ from typing import Any
 from alexnet.recipes.recipe import Recipe, flat, with_fields
 from alexnet.text import percent
 
-PASSES = 250_000  # images that a network is shown in a run: what a few thousand photos need, from scratch
+PASSES = 300_000  # images that a network is shown in a run: what a few thousand photos need, from scratch
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 150
 PATIENCE = 3  # with more time, so many times as many epochs; beyond that a network learns its images by heart
-ENOUGH = 0.8  # of the wanted epochs: with fewer of them a narrower network learns more
+ENOUGH = 2 / 3  # of the wanted epochs: with fewer of them a narrower network learns more
 SMALL, MIDDLE = 40, 80  # pixels of the shorter side, up to which strides are 1 and 2
 PHOTO = 128  # from here on images are treated as photos
 SMALLEST = 24  # pixels to which smaller images are enlarged
