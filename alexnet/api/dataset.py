@@ -20,8 +20,6 @@ from alexnet.data.prepare import PrepareReport
 from alexnet.data.prepare import prepare as prepare_source
 from alexnet.data.remote import open_location
 from alexnet.data.sources import open_source
-from alexnet.doctor.examine import Examination
-from alexnet.doctor.examine import examine as examine_images
 from alexnet.errors import DataError
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.recipe import Recipe, for_classes
@@ -29,6 +27,8 @@ from alexnet.storage.files import new_folder, user_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from alexnet.doctor.examine import Examination
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
@@ -322,7 +322,7 @@ def examine(
     out: str | Path | None = None,
     labels: str | Path | None = None,
     progress: bool | ProgressCallback = False,
-) -> Examination:
+) -> "Examination":
     """Finds what is wrong with a set of images: leaks between splits, copies, unreadable files, wrong labels.
 
     Nothing in `source` is changed. Writes doctor.html, doctor.json and exclude.jsonl.
@@ -341,6 +341,8 @@ def examine(
     >>> print(alexnet.examine("photos/", out="findings").next_steps()[-1])
     alexnet train photos/
     """
+    from alexnet.doctor.examine import examine as examine_images  # loading a network to use must not wait for it
+
     target = Path(out) if out is not None else new_folder("doctor", str(source))
     spec, table = named_images(source, labels)
     with progress_callback(progress) as told:

@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -293,8 +292,10 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
         )
     folder = run.folder / "checkpoints" / name
     try:
-        parsed = read_listed(folder, MODEL, partial(_parsed, folder / MODEL))
+        tensors = read_listed(folder, MODEL, lambda content: _parsed(folder / MODEL, content))
     except UntrustedFileError as error:
+        if error.code != "E650":
+            raise
         other = "last" if which == "best" else "best"
         raise UntrustedFileError(
             error.what,
@@ -302,7 +303,6 @@ def load_model(run: RunFolder, which: str = "best") -> Network:
             f"alexnet resume {run.folder}",
             code="E654",
         ) from None
-    tensors = parsed.result()
     forms.check_network(folder / MODEL, run.recipe, tensors)
     with torch.device("meta"):  # draws no initial weights: all of them are replaced
         model = build_model(run.recipe.model)

@@ -7,8 +7,9 @@ SHA256SUMS changes a checksum, a file name or the form of a line, and each of th
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 from alexnet.errors import UntrustedFileError
@@ -48,17 +49,14 @@ def read_sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def read_listed(folder: Path, name: str, parse: Callable[[bytes], Parsed]) -> Future[Parsed]:
-    """Reads one file that SHA256SUMS lists, once, and parses its bytes while their checksum is computed.
-
-    Args:
-        parse: called in another thread.
+def read_listed(folder: Path, name: str, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """Reads one file that SHA256SUMS lists, once, and parses its bytes while another thread computes their checksum.
 
     Returns:
-        What came of it, an exception or not.
+        What `parse` returns; what it raises is raised if the file is not damaged.
 
     Raises:
-        UntrustedFileError: the file is damaged or missing, or the list is.
+        UntrustedFileError: E650, the file is damaged or missing, or the list is.
     """
     expected, path = read_sums(folder).get(name), folder / name
     if expected is None:
@@ -67,11 +65,20 @@ def read_listed(folder: Path, name: str, parse: Callable[[bytes], Parsed]) -> Fu
         content = path.read_bytes()
     except OSError as error:
         raise UntrustedFileError(_unread(path, error), fix=PUT_BACK, code="E650") from None
+    begun = Event()
     with ThreadPoolExecutor(1) as pool:
-        parsed = pool.submit(parse, content)
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise UntrustedFileError(_changed(path), fix=PUT_BACK, code="E650")
-    return parsed
+        found = pool.submit(_sha256, content, begun)
+        begun.wait()  # a parser may keep Python's lock until it ends, and the checksum would not begin before
+        try:
+            return parse(content)
+        finally:
+            if found.result() != expected:
+                raise UntrustedFileError(_changed(path), fix=PUT_BACK, code="E650") from None
+
+
+def _sha256(content: bytes, begun: Event) -> str:
+    begun.set()
+    return hashlib.sha256(content).hexdigest()
 
 
 def broken(folder: Path, required: Collection[str] = ()) -> list[str]:

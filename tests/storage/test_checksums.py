@@ -1,14 +1,18 @@
 """SHA256SUMS: the same as `sha256sum` writes and checks; any change after writing is detected."""
 
+import hashlib
 import shutil
 import subprocess
+from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet.errors import UntrustedFileError
-from alexnet.storage.checksums import SUMS, broken, lines, read_sums, sums_of
+from alexnet.storage import checksums
+from alexnet.storage.checksums import SUMS, broken, lines, read_listed, read_sums, sums_of
 
 CONTENTS = {"b.json": b"{}", "a.txt": b"abc", "empty": b""}
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, of "abc"
@@ -84,3 +88,31 @@ def test_any_flipped_bit_is_noticed(tmp_path_factory, data):
     for each, content in {**files, name: bytes(changed)}.items():
         (folder / each).write_bytes(content)
     assert broken(folder) != []
+
+
+def test_a_file_is_parsed_as_it_was_written(folder):
+    assert read_listed(folder, "a.txt", bytes.upper) == b"ABC"
+    with pytest.raises(ZeroDivisionError):  # what the parser says of an intact file
+        read_listed(folder, "a.txt", lambda content: 1 // 0)
+
+
+@pytest.mark.parametrize("parse", [bytes.upper, lambda content: 1 // 0])
+def test_damage_is_told_whatever_the_parser_makes_of_it(folder, parse):
+    (folder / "a.txt").write_bytes(b"abd")
+    with pytest.raises(UntrustedFileError, match=rf"E650 {folder / 'a.txt'} is damaged: its bytes"):
+        read_listed(folder, "a.txt", parse)
+    for name, told in (("b.json", "is missing or cannot be read"), ("c.json", "does not list c.json")):
+        (folder / name).unlink(missing_ok=True)
+        with pytest.raises(UntrustedFileError, match=f"E650 .*{told}"):
+            read_listed(folder, name, parse)
+
+
+def test_the_checksum_is_computed_while_the_file_is_parsed(folder, monkeypatch):
+    both = Barrier(2, timeout=60)  # broken, where one waits for the other to end
+
+    def sha256(content):
+        both.wait()
+        return hashlib.sha256(content)
+
+    monkeypatch.setattr(checksums, "hashlib", SimpleNamespace(sha256=sha256))
+    assert read_listed(folder, "a.txt", lambda content: both.wait() >= 0 and content) == b"abc"
