@@ -1,5 +1,7 @@
 """The table of own photos: figures by hand from made-up rows, and that of the README from those that were measured."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,19 @@ def test_every_row_says_how_it_was_made():
         assert each["processor"]
         assert each["commit"]
         assert each["hits"] == own_photos.unpacked(each).sum()
+
+
+def test_what_the_guide_says_of_the_default_follows_from_its_rows():
+    file = ROOT / "benchmarks/results/default_photos.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for each in rows:
+        assert each["hits"] == own_photos.unpacked(each).sum()
+    assert [each["seed"] for each in rows] == [0, 1, 2]
+    shares = [f"{100 * each['hits'] / each['images']:.1f}" for each in rows]
+    mean = 100 * sum(each["hits"] for each in rows) / sum(each["images"] for each in rows)
+    minutes = {round(each["clock_minutes"]) for each in rows if each["clock_minutes"]}
+    told = " ".join((ROOT / "docs/own_photos.md").read_text().split())
+    assert f"right on {mean:.1f} % of the 372 test images" in told
+    assert f"{shares[0]}, {shares[1]} and {shares[2]} %" in told
+    assert minutes == {14}
+    assert "after 14 minutes on two cores of an AMD EPYC" in told
