@@ -38,7 +38,6 @@ def machine() -> dict[str, Any]:
 
     cpu = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return {
         "cpu": names[0] if names else platform.processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -46,8 +45,17 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "numba": numba.__version__,
         "python": platform.python_version(),
-        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """The commit that is checked out, with "-dirty" if a file differs that is not a result of the benchmarks."""
+    git = ["git", "-C", str(RESULTS.parent)]
+    name = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True).stdout.strip()
+    others = (":/", ":(exclude)results", ":(exclude)RESULTS.md")
+    changed = subprocess.run([*git, "status", "--porcelain", "--", *others], capture_output=True, text=True).stdout
+    return name + ("-dirty" if changed else "")
 
 
 def report(name: str, rows: list[dict[str, Any]], out: Path | None) -> None:
