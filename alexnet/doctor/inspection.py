@@ -121,7 +121,8 @@ def examine_image(source: Source, split: str, index: int) -> tuple[ImageFacts, P
     height, width = pixels.shape[:2]
     # Not enlarged, because a small sharp image must not count as a blurred one.
     square = prepare_image(pixels, min(SQUARE, height, width))
-    low, high = np.percentile(luma(square), (5, 95))
+    gray = luma(square)
+    low, high = np.percentile(gray, (5, 95))
     facts = ImageFacts(
         *identity,
         pixels_sha256=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
@@ -130,10 +131,10 @@ def examine_image(source: Source, split: str, index: int) -> tuple[ImageFacts, P
         oddities=oddities,
         width=width,
         height=height,
-        spread=float(square.std((0, 1)).max()),
+        spread=spread_of(square),
         dark=float(low),
         bright=float(high),
-        sharpness=sharpness_of(square),
+        sharpness=sharpness_of(gray),
     )
     return facts, square
 
@@ -143,9 +144,16 @@ def luma(square: Pixels) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(square).convert("F"))
 
 
-def sharpness_of(square: Pixels) -> float:
-    """Computes the variance of the 4-neighbour Laplacian (Pech-Pacheco et al. 2000) of the luma; 0 below 3 pixels."""
-    gray = luma(square)
+def spread_of(square: Pixels) -> float:
+    """Computes the largest standard deviation of the three channels, 0..127.5, from counts of their levels."""
+    levels = np.arange(256)
+    counts = np.array(Image.fromarray(square).histogram()).reshape(3, 256)
+    pixels, sums, squares = counts[0].sum(), counts @ levels, counts @ levels**2
+    return float(np.sqrt((pixels * squares - sums**2).max()) / pixels)
+
+
+def sharpness_of(gray: NDArray[np.float32]) -> float:
+    """Computes the variance of the 4-neighbour Laplacian (Pech-Pacheco et al. 2000) of a luma; 0 below 3 pixels."""
     if min(gray.shape) < 3:
         return 0.0
     inside = gray[1:-1, 1:-1]

@@ -19,7 +19,7 @@ import alexnet.doctor.examine as alexnet_doctor
 from alexnet.data.samples import Samples, Source, balanced_weights
 from alexnet.doctor.duplicates import connected, difference_hash, differences, near_hashes, small_image
 from alexnet.doctor.findings import find, find_suspects
-from alexnet.doctor.inspection import inspect, sharpness_of
+from alexnet.doctor.inspection import inspect, luma, sharpness_of, spread_of
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.runs.checkpoint import load_model
@@ -241,8 +241,15 @@ def test_sharpness_is_the_variance_of_the_laplacian():
         for x in range(1, 7)
     ]
     square = np.repeat(gray[:, :, None], 3, axis=2)
-    assert sharpness_of(square) == pytest.approx(np.var(responses), rel=1e-4)
-    assert sharpness_of(square[:2, :2]) == 0.0
+    assert sharpness_of(luma(square)) == pytest.approx(np.var(responses), rel=1e-4)
+    assert sharpness_of(luma(square[:2, :2])) == 0.0
+
+
+@pytest.mark.parametrize("levels", [(0, 256), (77, 78), (250, 256)])
+def test_the_spread_is_the_largest_standard_deviation_of_a_channel(levels):
+    square = np.random.default_rng(0).integers(*levels, (31, 47, 3), np.uint8)
+    square[..., 1] //= 2
+    assert spread_of(square) == pytest.approx(np.std(square, (0, 1)).max(), abs=1e-9)
 
 
 def test_a_set_that_is_small_throughout_is_not_called_small_or_blurred():
