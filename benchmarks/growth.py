@@ -147,7 +147,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         ):
             axes = figure.add_subplot(2, 2, 2 * line + column + 1)
             axes.plot([row["count"] for row in chosen], [row[field] for row in chosen], marker="o", color="tab:blue")
-            axes.set(xscale="log", xlabel=f"number of {kind}", ylabel=label, ylim=(0, None))
+            top = 1.1 * max(row[field] for row in chosen)
+            axes.set(xscale="log", xlabel=f"number of {kind}", ylabel=label, ylim=(0, top))
             axes.grid(alpha=0.3)
     figure.set_layout_engine("constrained")
     figure.savefig(path, format="svg", metadata={"Date": None})

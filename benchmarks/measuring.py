@@ -3,14 +3,16 @@
 import json
 import platform
 import statistics
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from alexnet.runs.environment import commit
+
 RESULTS = Path(__file__).parent / "results"
+WRITTEN = ("benchmarks/results", "benchmarks/RESULTS.md")  # by the benchmarks themselves
 
 
 def interleaved(
@@ -45,17 +47,8 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "numba": numba.__version__,
         "python": platform.python_version(),
-        "commit": commit(),
+        "commit": commit(WRITTEN),
     }
-
-
-def commit() -> str:
-    """The commit that is checked out, with "-dirty" if a file differs that is not a result of the benchmarks."""
-    git = ["git", "-C", str(RESULTS.parent)]
-    name = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True).stdout.strip()
-    others = (":/", ":(exclude)results", ":(exclude)RESULTS.md")
-    changed = subprocess.run([*git, "status", "--porcelain", "--", *others], capture_output=True, text=True).stdout
-    return name + ("-dirty" if changed else "")
 
 
 def report(name: str, rows: list[dict[str, Any]], out: Path | None) -> None:

@@ -21,7 +21,6 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -217,10 +216,8 @@ def main() -> None:
         print(table(read_results(arguments.out)))
         return
     torch.set_num_threads(1)
-    from alexnet.runs.environment import environment
+    from alexnet.runs.environment import commit, environment
 
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     for seed in arguments.seeds:
         for who in arguments.who:
             for folder in arguments.folders:
@@ -253,7 +250,7 @@ def main() -> None:
                     "processor": environment()["processor"],
                     "cores": os.cpu_count(),
                     "torch": torch.__version__,
-                    "commit": commit,
+                    "commit": commit(["benchmarks/results"]),
                     "date": time.strftime("%Y-%m-%d"),
                 }
                 arguments.out.parent.mkdir(parents=True, exist_ok=True)

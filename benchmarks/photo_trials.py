@@ -91,7 +91,7 @@ def trial(split: Path, name: str, out: Path) -> dict[str, Any]:
         "processor_seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "processor": environment()["processor"],
-        "commit": commit(),
+        "commit": commit(["benchmarks/results"]),
     }
 
 

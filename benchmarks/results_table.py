@@ -31,25 +31,24 @@ RETIRED = """\
 - Preparing photos at 1.3 times the speed of torchvision: both wait for the same JPEG decoder, and that would be faster
   than it is alone.
 
-## What the targets that are missed wait for
+## Why some targets are missed, as far as we know
 
-- Prediction, batch 1, 1.5 times as fast as plain, and no slower than onnxruntime: nearly all of it is reading 61
-  million weights from memory once, which all of them do. torchvision's network without norms takes as long as ours.
-- Peak memory of a prediction: the compiler of the loops, LLVM, is loaded once, about a hundred megabytes. Fewer
-  than 64 images on the command line are answered without it.
-- A cold prediction: most of both is PyTorch's own import. Ours reads the command line, checks the checksum of 244
-  MB and copies the weights, where the other maps the file; a mapped file that somebody overwrites would change the
-  answers.
-- Training beside plain at batch 32, ten crops: the processor decides. The older tables with AVX-512 met both; with
-  256 bits the products take a larger share of the time, and those are PyTorch's on both sides.
-- Training, share of the matrix product at batch 32: the update reads and writes 61 million weights after every 32
-  images.
-- Preparing on two cores: within a tenth of torchvision's decoder and resizer, with writing, checksums and
-  statistics on top.
-- Growth: 1,000 small images fit into the caches of the processor and a million do not; an image is then some
-  microseconds away, which no training on photos notices.
-- `alexnet doctor`: beside reading and resizing it hashes the pixels, measures sharpness and spread, compares all
-  with all, and trains classifiers of color and outlines."""
+- Prediction, batch 1: half of it is reading the weights of the fully connected layers from memory once, which
+  plain, torchvision and onnxruntime do as well.
+- Peak memory of a prediction: the compiler of the loops is loaded once. `alexnet predict` of fewer than 64 images
+  does without it.
+- A cold prediction: most of both is PyTorch's own import and end. Ours also reads the command line, computes the
+  checksum of the weights and copies them, where the other maps the file, and would answer otherwise when somebody
+  overwrites it.
+- Training beside plain at batch 32, ten crops: not every processor misses them. What is ours, the norms and the
+  pooling, has a smaller share where products are slow, and those are PyTorch's on both sides.
+- Training at batch 32, share of the matrix product: each step also reads and writes 61 million weights, for a
+  quarter of the images of a batch of 128.
+- Preparing: writing, checksums and statistics are in ours, and only decoding and resizing in the other.
+- Growth with images and classes: not explained. Batches of small images; all of them are made far faster than a
+  network takes them.
+- `alexnet doctor`: beside reading and resizing it hashes the pixels, measures sharpness, compares all with all, and
+  trains classifiers of color and outlines. Not all of that needs the time that it takes."""
 
 
 def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

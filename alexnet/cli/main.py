@@ -1,5 +1,6 @@
 """The command line: the verbs in their groups, and how each mistake ends."""
 
+import atexit
 import contextlib
 import gc
 import io
@@ -104,6 +105,7 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keep_memory()
     wait_politely()
+    atexit.register(gc.freeze)  # else Python looks through all of PyTorch for garbage before it ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal has no letters for is no reason to stop.
@@ -114,8 +116,6 @@ def main() -> None:
             _run(tokens)
     except UsageError as error:  # of the language
         _fail(str(error), error.exit_code)
-    finally:
-        gc.freeze()  # else Python looks through all of PyTorch for garbage before it ends, for a third of a second
 
 
 def _language(tokens: list[str]) -> tuple[str, list[str]]:

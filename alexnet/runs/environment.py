@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -163,8 +163,11 @@ def processor_name() -> str:
     return platform.processor()
 
 
-def commit() -> str | None:
+def commit(apart_from: Sequence[str] = ()) -> str | None:
     """The git commit of this program, with -dirty if files were changed.
+
+    Args:
+        apart_from: paths in the repository that may be changed: results that the program itself is writing.
 
     Outside a repository it is what the environment variable ALEXNET_COMMIT says, for copies that were carried to
     another machine; None if it says nothing.
@@ -172,8 +175,13 @@ def commit() -> str | None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return os.environ.get("ALEXNET_COMMIT") or None
-    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    git = ["git", "-C", str(root)]
+    name, changes = [*git, "describe", "--always", "--exclude", "*"], [*git, "diff", "--name-only", "HEAD", "--", "."]
+    changes += [f":(exclude){path}" for path in apart_from]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        found, changed = (
+            subprocess.run(each, capture_output=True, text=True, check=True).stdout.strip() for each in (name, changes)
+        )
+        return found + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
