@@ -41,6 +41,7 @@ alexnet: AlexNet as the system it was, for your own images.
   alexnet train photos/               a network for your images
   alexnet predict runs/last cat.jpg   what is on an image
 """
+RARELY = 50_000  # new objects between two searches for garbage; at Python's own 700 to 2,000 importing waits for them
 MORE = "alexnet VERB --help explains a verb; alexnet --help lists them. --lang zh: 中文"
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
@@ -105,6 +106,7 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keep_memory()
     wait_politely()
+    gc.set_threshold(RARELY)
     atexit.register(gc.freeze)  # else Python looks through all of PyTorch for garbage before it ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

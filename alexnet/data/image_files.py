@@ -119,12 +119,13 @@ def _format(file: IO[bytes]) -> str:
             raise RefusedImage(NO_HEIF, fix="Install it, or save the image as JPEG.", code="E304")
         return "HEIF"
     # Not Image.open: it prints warnings about large images to stderr; here they are refused, with our own limit.
-    Image.init()
-    for name in FORMATS:
-        factory, accepts = Image.OPEN.get(name, (None, None))
-        accepted = factory is not None and (accepts is None or accepts(prefix) is True)
-        if accepted and (name != "AVIF" or media & AVIF_BRANDS):
-            return name
+    for load_readers in (Image.preinit, Image.init):  # of the common formats first: the others take time to load
+        load_readers()
+        for name in FORMATS:
+            factory, accepts = Image.OPEN.get(name, (None, None))
+            accepted = factory is not None and (accepts is None or accepts(prefix) is True)
+            if accepted and (name != "AVIF" or media & AVIF_BRANDS):
+                return name
     if media & AVIF_BRANDS:
         raise RefusedImage(NO_AVIF, fix="Install it, or save the image as JPEG.", code="E304")
     file.seek(0)

@@ -218,9 +218,9 @@ def _poor(images: tuple[ImageFacts, ...]) -> Iterable[Remark]:
         if max(facts.width, facts.height) >= EXTREME_ASPECT * min(facts.width, facts.height):
             yield Remark(i, "extreme aspect", f"{facts.width} x {facts.height}: most of it is cut off, or squeezed")
         if facts.bright < DARK_LUMA:
-            yield Remark(i, "dark", f"95 % of it is darker than {facts.bright:.0f} of 255")
+            yield Remark(i, "dark", f"95 % of it is darker than {facts.bright} of 255")
         elif facts.dark > BRIGHT_LUMA:
-            yield Remark(i, "bright", f"95 % of it is brighter than {facts.dark:.0f} of 255")
+            yield Remark(i, "bright", f"95 % of it is brighter than {facts.dark} of 255")
         elif facts.spread <= BLANK_SPREAD:
             yield Remark(i, "blank", f"almost a single color (standard deviation {facts.spread:.1f} of 255)")
         elif facts.sharpness < BLURRED:

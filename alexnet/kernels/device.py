@@ -6,7 +6,8 @@ system fills them with zeros again; `keep_memory` keeps them. Measured: "plain" 
 
 GNU's OpenMP, with which PyTorch computes on Linux, lets a thread that waits for another run in a loop for about a
 millisecond. Where a second program shares the processors, the loop takes the very time that the other thread needs.
-`wait_politely` lets it sleep after some microseconds. Measured: benchmarks/results/sharing.json.
+`wait_politely` lets it sleep after some microseconds. Measured: benchmarks/results/sharing.json. OpenBLAS, with which
+NumPy computes, waits like this for about thirty milliseconds.
 """
 
 import ctypes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SPIN_COUNT = "GOMP_SPINCOUNT"
 SPINS = 1000  # turns of the loop; by default 300,000, and 1,000 where there are more threads than processors
+BLAS_TIMEOUT, BLAS_TICKS = "OPENBLAS_THREAD_TIMEOUT", 12  # 2 ** 12 ticks of the processor's clock, a microsecond or two
 
 # What PyTorch, CUDA, cuBLAS, cuDNN, Metal and ROCm say where there is not enough memory. Most other sentences with the
 # word memory say something else: an address that no tensor owns, a layout, a file that cannot be mapped.
@@ -168,9 +170,11 @@ def keep_memory() -> bool:
 def wait_politely() -> None:
     """Lets threads that wait for others leave the processor soon, in this process and those that it starts.
 
-    It must be called before torch is imported, because OpenMP reads it when it is loaded. An environment that says how
-    threads shall wait (GOMP_SPINCOUNT, OMP_WAIT_POLICY) is left as it is.
+    It must be called before torch and numpy are imported, because OpenMP and OpenBLAS read it when they are loaded. An
+    environment that says how threads shall wait (GOMP_SPINCOUNT, OMP_WAIT_POLICY, OPENBLAS_THREAD_TIMEOUT) is left as
+    it is.
     """
+    os.environ.setdefault(BLAS_TIMEOUT, str(BLAS_TICKS))
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault(SPIN_COUNT, str(SPINS))
 

@@ -19,7 +19,7 @@ import alexnet.doctor.examine as alexnet_doctor
 from alexnet.data.samples import Samples, Source, balanced_weights
 from alexnet.doctor.duplicates import connected, difference_hash, differences, near_hashes, small_image
 from alexnet.doctor.findings import find, find_suspects
-from alexnet.doctor.inspection import inspect, luma, sharpness_of, spread_of
+from alexnet.doctor.inspection import ends_of, inspect, luma, sharpness_of, spread_of
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.run_calibration import temperature_of
 from alexnet.runs.checkpoint import load_model
@@ -243,6 +243,14 @@ def test_sharpness_is_the_variance_of_the_laplacian():
     square = np.repeat(gray[:, :, None], 3, axis=2)
     assert sharpness_of(luma(square)) == pytest.approx(np.var(responses), rel=1e-4)
     assert sharpness_of(luma(square[:2, :2])) == 0.0
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 7), (4, 5), (31, 47)])
+def test_a_twentieth_of_the_pixels_is_as_dark_and_a_twentieth_as_bright(height, width):
+    gray = np.random.default_rng(width).integers(0, 256, (height, width), np.uint8)
+    ordered = sorted(gray.ravel().tolist())
+    nth = next(n for n in range(1, len(ordered) + 1) if 20 * n >= len(ordered))
+    assert ends_of(np.repeat(gray[:, :, None], 3, axis=2)) == (ordered[nth - 1], ordered[-nth])
 
 
 @pytest.mark.parametrize("levels", [(0, 256), (77, 78), (250, 256)])

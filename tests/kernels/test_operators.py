@@ -373,5 +373,9 @@ def test_threads_that_wait_leave_the_processor_soon(variables, told):
 
 def test_the_command_line_waits_politely(monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "20")
     assert call("recipes").code == 0
-    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    assert (os.environ["GOMP_SPINCOUNT"], os.environ["OPENBLAS_THREAD_TIMEOUT"]) == ("1000", "20")
+    monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT")
+    assert call("recipes").code == 0
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "12"
