@@ -45,8 +45,9 @@ RETIRED = """\
 - Training at batch 32, share of the matrix product: each step also reads and writes 61 million weights, for a
   quarter of the images of a batch of 128.
 - Preparing: writing, checksums and statistics are in ours, and only decoding and resizing in the other.
-- Growth with images and classes: not explained. Batches of small images; all of them are made far faster than a
-  network takes them.
+- Growth with images: a shard holds 1,024 images, so the images of a batch lie in the more shards the more there are,
+  at most one for each image, and each costs some microseconds. Growth with classes: the targets of a batch are rows of
+  as many numbers. All of these batches are made far faster than a network takes them.
 - `alexnet doctor`: beside reading and resizing it hashes the pixels, measures sharpness, compares all with all, and
   trains classifiers of color and outlines. Not all of that needs the time that it takes."""
 

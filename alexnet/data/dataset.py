@@ -93,8 +93,11 @@ class Split:
         if len(requested) and not (requested.min() >= 0 and requested.max() < len(self)):
             raise IndexError(f"indices must be in 0..{len(self) - 1}, got {requested.min()}..{requested.max()}")
         shard_numbers = np.searchsorted(self.starts, requested, side="right") - 1
-        for number in np.unique(shard_numbers):
-            rows = np.flatnonzero(shard_numbers == number)
+        order = np.argsort(shard_numbers, kind="stable")
+        numbers, begins = np.unique(shard_numbers[order], return_index=True)
+        ends = [*begins[1:].tolist(), len(order)]
+        for number, begin, end in zip(numbers.tolist(), begins.tolist(), ends, strict=False):
+            rows = order[begin:end]
             shard = self.shards[number] if self.bring is None else self.bring(self.shards[number])
             compare_once(shard)
             yield shard, rows, requested[rows] - self.starts[number]

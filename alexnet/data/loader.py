@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -170,7 +169,8 @@ class Loader:
 
     def targets(self, samples: NDArray[np.int64]) -> Tensor:
         """One-hot targets: (n, classes)."""
-        return F.one_hot(self.labels[samples], self.recipe.model.num_classes).float()
+        classes = self.recipe.model.num_classes
+        return torch.zeros(len(samples), classes).scatter_(1, self.labels[samples].unsqueeze(1), 1.0)
 
     def views(self, samples: NDArray[np.int64], *, epoch: int, size: int) -> Tensor:
         """The augmented images, before those of a batch are blended with each other: (n, 3, size, size)."""
