@@ -1,9 +1,9 @@
 """Loops compiled by numba: the chain ReLU - LRN - within-map normalization - max pooling - ReLU; the update of 2012.
 
 All feature maps are (N, H, W, C) float32 arrays, the memory layout of a channels_last tensor, so that every inner loop
-runs over adjacent channels and is compiled to vector instructions. The chain processes one image and tower at a time,
-which stays in the cache between the stages. These units of work are independent and nothing is summed across them, so
-the result is bit-identical for any number of threads.
+runs over adjacent channels and is compiled to vector instructions. The chain processes one image at a time (of a single
+image, one tower), which stays in the cache between the stages. These units of work are independent and nothing is
+summed across them, so the result is bit-identical for any number of threads.
 
 All loops are in one file, because numba's cache detects a change in the file of a function, but not in the file of a
 function that it calls.
@@ -259,8 +259,9 @@ def chain(
 ) -> None:
     """Runs the whole chain: (N, H, W, C) to (N, H', W', C). With `pool` 0 there is no pooling and no ReLU after it."""
     alone = pool == 0 and not map_on
-    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, in memory order
-    shape, flat = (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
+    count, together = x.shape[3] // towers, towers if x.shape[0] > 1 else 1  # of a single image, for the threads
+    wide = together * count
+    shape, flat = (1, x.shape[1], x.shape[2], wide), (x.shape[1], x.shape[2] * wide)
     units = x.shape[0] * towers // together
     for t in numba.prange(threads):
         a, z = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -271,15 +272,15 @@ def chain(
             if lrn_on:
                 lrn(x, first, here, there, together, count, floors[0], lrn_scale, lrn_k)
             else:
-                relu(x, first, here, there, together * count, floors[0])
+                relu(x, first, here, there, wide, floors[0])
             normed = first
             if map_on:
-                map_norm(a.reshape(flat), z.reshape(flat), squares, count, map_scale)
+                map_norm(a.reshape(flat), z.reshape(flat), squares, wide, map_scale)
                 normed = z
             if pool:
                 max_pool(normed, out, places, here, pool, stride, floors[1])
             elif map_on:
-                relu(z, out, (0, 0), here, count, floors[1])
+                relu(z, out, (0, 0), here, wide, floors[1])
 
 
 @compiled(parallel=True, fast=FAST)
@@ -301,8 +302,9 @@ def chain_backward(
 ) -> None:
     """Computes the gradient of `chain` for x; intermediate values are computed again, since reading them is slower."""
     alone = pool == 0 and not map_on
-    count, together = x.shape[3] // towers, towers if alone else 1  # LRN alone: whole pixels, in memory order
-    shape, flat = (1, x.shape[1], x.shape[2], count), (x.shape[1], x.shape[2] * count)
+    count, together = x.shape[3] // towers, towers if x.shape[0] > 1 else 1  # of a single image, for the threads
+    wide = together * count
+    shape, flat = (1, x.shape[1], x.shape[2], wide), (x.shape[1], x.shape[2] * wide)
     units = x.shape[0] * towers // together
     for t in numba.prange(threads):
         a, d = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -314,17 +316,17 @@ def chain_backward(
             if pool:
                 max_pool_backward(grad, places, here, d, pool, stride)
             elif map_on:
-                relu(grad, d, here, (0, 0), count, np.float32(-np.inf))
+                relu(grad, d, here, (0, 0), wide, np.float32(-np.inf))
             if map_on:
                 if lrn_on:
                     lrn(x, a, here, (0, 0), together, count, floor, lrn_scale, lrn_k)
                 else:
-                    relu(x, a, here, (0, 0), count, floor)
-                map_norm_backward(a.reshape(flat), d.reshape(flat), squares, terms, count, map_scale)
+                    relu(x, a, here, (0, 0), wide, floor)
+                map_norm_backward(a.reshape(flat), d.reshape(flat), squares, terms, wide, map_scale)
             if lrn_on:
                 lrn_backward(x, last, out, here, there, together, count, floor, lrn_scale, lrn_k)
             else:
-                relu_backward(x, last, out, here, there, together * count, floor)
+                relu_backward(x, last, out, here, there, wide, floor)
 
 
 @compiled(parallel=True, fast=FAST)
