@@ -1,16 +1,17 @@
 """`alexnet train FOLDER` beside what a user would try else, on any folders: same split, same minutes of one core.
 
     python benchmarks/own_photos.py FOLDER... [--minutes 5] [--seeds 0 1 2] [--who ours cues resnet18 alexnet]
+    python benchmarks/own_photos.py FOLDER... --who default [--seeds 0 1 2]
     python benchmarks/own_photos.py --table
     python benchmarks/own_photos.py --readme README.md README.zh-CN.md
 
-Ours is `alexnet train FOLDER --minutes M` with nothing else, on one thread. The classical baselines are kernel
-classifiers of a color histogram, of HOG and of both (`alexnet.cues`), which take seconds. torchvision's ResNet-18
-(crops of 96 pixels) and AlexNet (of 128) train from scratch with random crops and mirror images for as many minutes of
-processor time, AdamW with a learning rate that rises and falls over that time. They and the baselines see the central
-squares at 192 pixels, as torchvision cuts them; ours sees whole images, as its recipe says. `test` is reported where
-there is one, otherwise `val`, on which our best epoch and the share of the cues were chosen; the others choose nothing
-on it, and report their last weights.
+Ours is `alexnet train FOLDER --minutes M` with nothing else, on one thread; "default" is `alexnet train FOLDER` with
+nothing but the path, on all cores. The classical baselines are kernel classifiers of a color histogram, of HOG and of
+both (`alexnet.cues`), which take seconds. torchvision's ResNet-18 (crops of 96 pixels) and AlexNet (of 128) train from
+scratch with random crops and mirror images for as many minutes of processor time, AdamW with a learning rate that rises
+and falls over that time. They and the baselines see the central squares at 192 pixels, as torchvision cuts them; ours
+sees whole images, as its recipe says. `test` is reported where there is one, otherwise `val`, on which our best epoch
+and the share of the cues were chosen; the others choose nothing on it, and report their last weights.
 
 A row for each set, method and seed goes to benchmarks/results/own_photos.jsonl; what it holds is not done again.
 `right` has a bit for every image of the split, so that methods can be compared image by image.
@@ -33,20 +34,25 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 RESULTS = Path(__file__).parent / "results" / "own_photos.jsonl"
-OURS, CUES, RESNET, ALEXNET = "ours", "cues", "resnet18", "alexnet"
-NAMES = {OURS: "`alexnet train FOLDER`", RESNET: "ResNet-18", ALEXNET: "torchvision's AlexNet"}
+OURS, DEFAULT, CUES, RESNET, ALEXNET = "ours", "default", "cues", "resnet18", "alexnet"
+NAMES = {
+    OURS: "`alexnet train FOLDER --minutes 10`",
+    DEFAULT: "nothing but the path, two cores",
+    RESNET: "ResNet-18",
+    ALEXNET: "torchvision's AlexNet",
+}
 CROPS = {RESNET: 96, ALEXNET: 128}
 RATES = {RESNET: 1e-3, ALEXNET: 3e-4}
 BATCH = 64
 COMMAND = "python benchmarks/own_photos.py"
 
 
-def ours(folder: str, seed: int, minutes: float) -> dict[str, Any]:
-    """One run of `alexnet train FOLDER --minutes M seed=SEED`."""
+def ours(folder: str, seed: int, minutes: float | None) -> dict[str, Any]:
+    """One run of `alexnet train FOLDER --minutes M seed=SEED`, or without minutes."""
     import alexnet
 
     with tempfile.TemporaryDirectory() as out:
-        run = alexnet.train(folder, out=f"{out}/run", minutes=minutes, seed=seed, device="cpu", cues=False)
+        run = alexnet.train(folder, out=f"{out}/run", minutes=minutes, seed=seed, device="cpu", cues=minutes is None)
         split = reported(prepared_of(folder, run.recipe.prepare_size))
         found = alexnet.load(run.folder).evaluate(split=split)
         recipe = run.recipe
@@ -154,8 +160,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """
     from alexnet.evaluation.intervals import mcnemar, wilson_interval
 
-    head = ("set (images, split)", "minutes", NAMES[OURS], "better of color histogram and HOG", NAMES[RESNET],
-            NAMES[ALEXNET], "ours only : baseline only")  # fmt: skip
+    names = (NAMES[DEFAULT], "minutes", NAMES[OURS], "better of color histogram and HOG", NAMES[RESNET], NAMES[ALEXNET])
+    head = ("set (images, split)", *names, "ours only : baseline only")
     lines = [head, tuple("---" for _ in head)]
     for key in dict.fromkeys((row["set"], row["minutes"]) for row in rows if row["who"] == OURS):
         own = [row for row in rows if row["set"] == key[0] and row["minutes"] in (key[1], 0)]
@@ -180,7 +186,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = map(cell, (OURS, CUES, RESNET, ALEXNET))
         spent = [row["processor_minutes"] for row in own if row["who"] == OURS]
         minutes = f"{key[1]:g}; ours took {min(spent):.1f} to {max(spent):.1f}"
-        lines.append((f"{key[0]} ({first['images']}, {first['split']})", minutes, *cells, contest))
+        clock = [row["clock_minutes"] for row in own if row["who"] == DEFAULT and row["clock_minutes"]]
+        default = f"{cell(DEFAULT)}, {max(clock):.0f} minutes" if clock else "-"
+        lines.append((f"{key[0]} ({first['images']}, {first['split']})", default, minutes, *cells, contest))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -215,20 +223,23 @@ def main() -> None:
     if arguments.table:
         print(table(read_results(arguments.out)))
         return
-    torch.set_num_threads(1)
+    from alexnet.kernels.device import keep_memory
     from alexnet.runs.environment import commit, environment
 
+    keep_memory()  # as the command line does
+    cores = torch.get_num_threads()
     for seed in arguments.seeds:
         for who in arguments.who:
             for folder in arguments.folders:
-                name, minutes = Path(folder).name, 0 if who == CUES else arguments.minutes
+                name, minutes = Path(folder).name, 0 if who in (CUES, DEFAULT) else arguments.minutes
+                torch.set_num_threads(cores if who == DEFAULT else 1)
                 number = 0 if who == CUES else seed
                 done = {(r["set"], r["who"], r["seed"], r["minutes"]) for r in read_results(arguments.out)}
                 if (name, who, number, minutes) in done:
                     continue
                 clock, processor = time.monotonic(), time.process_time()
-                if who == OURS:
-                    found = ours(folder, seed, minutes)
+                if who in (OURS, DEFAULT):
+                    found = ours(folder, seed, minutes or None)
                 else:
                     found = cues(folder) if who == CUES else theirs(who, folder, seed, minutes)
                 right = found.pop("right")
@@ -236,6 +247,7 @@ def main() -> None:
                     "processor_minutes": round((time.process_time() - processor) / 60, 2),
                     "clock_minutes": round((time.monotonic() - clock) / 60, 2),
                 }
+                asked = f" --minutes {minutes:g}" if minutes else ""
                 row = {
                     "set": name,
                     "who": who,
@@ -246,7 +258,8 @@ def main() -> None:
                     "hits": int(right.sum()),
                     **spent,
                     "right": packed(right),
-                    "command": f"{COMMAND} {name} --minutes {minutes:g} --seeds {number} --who {who}",
+                    "command": f"{COMMAND} {name}{asked} --seeds {number} --who {who}",
+                    "threads": torch.get_num_threads(),
                     "processor": environment()["processor"],
                     "cores": os.cpu_count(),
                     "torch": torch.__version__,

@@ -2,11 +2,9 @@
 
 import json
 import re
-import statistics
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 import alexnet as package
@@ -54,28 +52,6 @@ def test_its_python_runs_and_answers_as_the_command_does(tmp_path, monkeypatch, 
     assert error == f"top-1 error on test: {measured['top1_error']:.3f}"
     assert "epoch 3 of 3" in run
     assert parameters == "56,909,194 parameters"  # 60,965,224 less 990 outputs of fc8 with 4,097 parameters each
-
-
-@pytest.fixture(scope="module")
-def results() -> list[dict]:
-    path = ROOT / "benchmarks/results/photos.json"
-    return json.loads(path.read_text())["runs"]
-
-
-def test_its_figures_are_those_of_the_result_file(results):
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
-    shown = {
-        name.strip(" `*"): [float(x) for cell in cells for x in re.findall(r"\d+\.\d", cell)] for name, *cells in rows
-    }
-    for name in {run["name"] for run in results}:
-        runs = [run for run in results if run["name"] == name]
-        expected = []
-        for key in ("val, 1 view", "test, 1 view"):
-            values = [100 * run["accuracy"][key] for run in runs]
-            expected.append(round(statistics.mean(values), 1))
-            expected += [round(statistics.stdev(values), 1)] if len(values) > 1 else []
-        expected.append(round(statistics.mean(run["minutes"] for run in runs), 1))
-        assert shown[name] == expected, name
 
 
 def test_its_figures_of_the_demo_are_those_of_the_result_file():
