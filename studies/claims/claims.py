@@ -22,6 +22,7 @@ from harness import ROOT
 from studies.claims import leading, measures, sanity, verdicts
 from studies.claims.chinese import in_chinese
 from studies.claims.figures import FIGURES, FOREST, drawn
+from studies.claims.leading import LINES, Line
 from studies.claims.measures import Studies, first_loss, overfit, train_error
 from studies.claims.verdicts import (
     SECONDARY,
@@ -30,9 +31,9 @@ from studies.claims.verdicts import (
     Sign,
     beyond,
     compared,
+    doubled,
     every_view,
     ingredient,
-    lacking,
     race,
     six_times,
     size,
@@ -40,8 +41,10 @@ from studies.claims.verdicts import (
     start_of_the_text,
     study_command,
     together,
+    which_train,
     windows,
 )
+from studies.paper import folds, photos_folds
 
 BOOK = "D2L 8.1 (Chinese edition 7.1)"
 GAP = "gap between held-out and training error"
@@ -51,6 +54,13 @@ CIFAR = "evidence_cifar"
 def counted(text: str, section: str, recorded: str, command: str, count: Callable[[Studies], Found]) -> Claim:
     """A claim that no test decides."""
     return Claim(text, section, recorded, command, count=count)
+
+
+def folded(line: Line) -> Claim:
+    """What the change of an ingredient adds to an error on photos, by cross-validation."""
+    test = Sign(lambda rows: folds.effect(rows, line.arm), "photos_folds", 1, paper=line.paper)
+    text = f"photos in five folds: {line.change} ({line.arm})"
+    return Claim(text, "as above", line.recorded, study_command("photos_folds"), test)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -134,7 +144,7 @@ CLAIMS: tuple[Claim, ...] = (
         what=GAP,
     ),
     ingredient("no-dropout", "without dropout it errs more"),
-    counted("dropout doubles the iterations", "4.2", "stated", "studies/PLAN.md", lacking),
+    counted("dropout doubles the iterations", "4.2", "stated", study_command("dropout_iterations"), doubled),
     compared(
         "weight decay lowers the training error (CIFAR-10)",
         "5",
@@ -174,6 +184,13 @@ CLAIMS: tuple[Claim, ...] = (
         study_command("will_it_train"),
         start_of_the_text,
     ),
+    counted(
+        "which activations leave the plateau, with the weights of the source, the paper, Xavier and Kaiming",
+        "5",
+        "asked here",
+        study_command("which_train"),
+        which_train,
+    ),
     ingredient(
         "init-paper", "with sigma .01 in every layer, after the text, it errs more than with that of the source"
     ),
@@ -185,6 +202,7 @@ CLAIMS: tuple[Claim, ...] = (
         together,
     ),
     *(ingredient(f"no-{layer}") for layer in ("conv3", "conv4", "conv5")),
+    *(folded(line) for line in LINES if line.arm in photos_folds.CHANGES),
     counted(
         "60 million parameters, 650,000 neurons",
         "1, 3.5",

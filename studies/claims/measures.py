@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alexnet.experiments import results
 from alexnet.experiments.inference import Estimate, estimate
+from alexnet.experiments.races import Ratio, Run, ratio
 from alexnet.experiments.results import Row
 from alexnet.experiments.samples import blocks_of, by_place, values_of, views_of
 from alexnet.recipes.ingredients import BASE
@@ -19,7 +18,7 @@ Studies = Mapping[str, Rows]
 
 NAMES = (
     *("evidence_cifar", "figure_1", "lrn_cifar", "ingredients_photos", "ten_views", "overfitting", "will_it_train"),
-    *("lenet_alexnet", "ensemble"),
+    *("lenet_alexnet", "ensemble", "dropout_iterations", "which_train", "photos_folds"),
 )
 
 
@@ -70,39 +69,36 @@ def view_gains(studies: Studies) -> dict[str, Estimate]:
     return {name: found for name, found in gains.items() if found is not None}
 
 
-def races(found: Rows) -> dict[str, list[tuple[Row, int, bool]]]:
-    """figure_1: activation -> of each run its row, the epochs to the training error, and whether it was reached.
+def races(found: Rows, of: str = "variant") -> dict[str, list[Run]]:
+    """Sort -> its runs: the epochs to the training error that they were to reach, or those that they were given.
 
-    One that never got there, or diverged, is censored: it needs more epochs than it was given.
+    Args:
+        of: the field of a row that says which sort it is.
     """
-    out: dict[str, list[tuple[Row, int, bool]]] = defaultdict(list)
+    out: dict[str, list[Run]] = defaultdict(list)
     for row in found:
         error = row["until_train_error"]
-        if error is None:
-            continue
-        reached = [e["epoch"] for e in row["curve"] if e["train_top1_error"] <= error]
-        cap = int(row["settings"]["epochs"])
-        out[row["variant"]].append((row, reached[0], True) if reached else (row, cap + 1, False))
+        if error is not None:
+            reached = [e["epoch"] for e in row["curve"] if e["train_top1_error"] <= error]
+            given = int(row["settings"]["epochs"])
+            out[row[of]].append(Run(reached[0], True) if reached else Run(given, False))
     return dict(out)
 
 
-def race_ratio(found: Rows, slow: str, fast: str = "relu") -> Estimate | float | None:
-    """How many times as many epochs `slow` needs, as the logarithm of the ratio of the geometric means.
-
-    Returns:
-        A number where runs of `slow` are censored: the logarithm is at least that, and no interval can be had.
-    """
+def race_ratio(found: Rows, slow: str, fast: str = "relu") -> Ratio | None:
+    """How many times as many epochs `slow` needs to the training error of Figure 1."""
     times = races(found)
-    if slow not in times or fast not in times:
-        return None
-    if not all(done for name in (slow, fast) for _, _, done in times[name]):
-        if not all(done for _, _, done in times[fast]):
-            return None
-        logs = [[math.log(epochs) for _, epochs, _ in times[name]] for name in (slow, fast)]
-        return float(np.mean(logs[0]) - np.mean(logs[1]))
-    epochs = {id(row): count for name in (slow, fast) for row, count, _ in times[name]}
-    mine, theirs = ([row for row, _, _ in times[name]] for name in (slow, fast))
-    return estimate(values_of(mine, theirs, lambda row: math.log(epochs[id(row)])))
+    return ratio(times.get(slow, []), times.get(fast, []))
+
+
+def dropout_ratio(found: Rows) -> Ratio | None:
+    """How many times as many epochs dropout needs to half of the first training loss, looked at without it."""
+    sorts: dict[str, list[Run]] = defaultdict(list)
+    for row in found:
+        goal = math.log(row["data"]["classes"]) / 2
+        reached = [e["epoch"] for e in row["curve"] if e["val_loss"] <= goal]
+        sorts[row["variant"]].append(Run(reached[0], True) if reached else Run(int(row["settings"]["epochs"]), False))
+    return ratio(sorts[BASE], sorts["no-dropout"])
 
 
 def places(found: Rows) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import exp, log
+from math import isinf
 
 import numpy as np
 
@@ -12,16 +12,21 @@ from alexnet.experiments import results
 from alexnet.experiments.ablation import claimed
 from alexnet.experiments.distributions import clopper_pearson
 from alexnet.experiments.inference import Estimate, holm
-from alexnet.experiments.verdicts import AIM, MATTERS, Judged, Verdict, judge
+from alexnet.experiments.races import Ratio
+from alexnet.experiments.verdicts import AIM, FAMILY_ERROR, MATTERS, Judged, Verdict, judge
 from alexnet.models.build import build_model
 from alexnet.models.summary import Summary, summarize
 from alexnet.recipes.ingredients import BY_NAME
 from alexnet.recipes.named import find_recipe
 from studies.claims import measures
 from studies.claims.measures import Rows, Studies
+from studies.paper.evidence import CHOICE
+from studies.paper.which_train import STARTS, trains
 
 SECONDARY = "interval only: a secondary measure of the plan"
 Found = tuple[str, str]  # result, verdict
+SLOW = {"tanh": "tanh", "sigmoid": "the logistic function"}  # activations that Figure 1 compares with ReLU
+FEW = 1.1  # times as many epochs: too little to matter
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,9 @@ def shown(value: Estimate | None, unit: str = "points", digits: int = 2) -> str:
     """An effect with its interval and how many runs it is of: of the arm and of the base."""
     if value is None:
         return ""
-    change, scale = (exp, 1.0) if unit == "times" else (float, 100.0 if unit == "points" else 1.0)
-    sign = "" if unit == "times" else "+"
+    scale = 100.0 if unit == "points" else 1.0
     runs = " against ".join(map(str, value.counts))
-    mean, *ends = (
-        None if v is None else f"{scale * change(v):{sign}.{digits}f}" for v in (value.effect, value.low, value.high)
-    )
+    mean, *ends = (None if v is None else f"{scale * v:+.{digits}f}" for v in (value.effect, value.low, value.high))
     interval = "" if None in ends else f" [{', '.join(map(str, ends))}]"
     return f"{mean}{interval} {unit}, {runs} runs"
 
@@ -85,7 +87,7 @@ def study_command(study: str) -> str:
     """What repeats a study."""
     if study == "evidence_cifar":
         return "`python -m studies.paper.evidence CIFAR10`"
-    cifar = study in ("figure_1", "lrn_cifar")
+    cifar = study in ("figure_1", "lrn_cifar", "dropout_iterations", "which_train")
     data = '"CIFAR10 PHOTOS"' if study == "lenet_alexnet" else "CIFAR10" if cifar else "PHOTOS"
     return f"`make study NAME={study} DATA={data}`"
 
@@ -132,36 +134,70 @@ def compared(
 def race(slow: str) -> Claim:
     """ReLU needs fewer epochs than another function."""
 
-    def exact(rows: Rows) -> Estimate | None:
-        ratio = measures.race_ratio(rows, slow)
-        return ratio if isinstance(ratio, Estimate) else None
-
-    def bound(studies: Studies) -> Found:
-        ratio = measures.race_ratio(studies["figure_1"], slow)
-        if not isinstance(ratio, float):
-            return "", Verdict.NOT_MEASURED
-        times = measures.races(studies["figure_1"])
-        ended = sum(not done for _, _, done in times[slow])
-        runs = f"{ended} of {len(times[slow])} runs ended before 25 %"
-        return f"{slow} needs at least {exp(ratio):.2f} times the epochs: a bound, for {runs}", Verdict.UNDECIDED
+    def found(studies: Studies) -> Found:
+        ratios = {name: measures.race_ratio(studies["figure_1"], name) for name in SLOW}
+        return raced(ratios[slow], holm({name: one.p if one else None for name, one in ratios.items()})[slow])
 
     recorded = "figure 1" if slow == "tanh" else "saturating units are slower"
-    name = {"tanh": "tanh", "sigmoid": "the logistic function"}[slow]
-    test = Sign(exact, "figure_1", 1, log(1.1), "times", f"epochs of {slow} against ReLU")
-    return Claim(
-        f"ReLU reaches 25 % training error sooner than {name}", "3.1", recorded, study_command("figure_1"), test, bound
-    )
+    text = f"ReLU reaches 25 % training error sooner than {SLOW[slow]}"
+    return Claim(text, "3.1", recorded, study_command("figure_1"), count=found)
+
+
+def raced(found: Ratio | None, p: float) -> Found:
+    """How many times as long one sort of runs takes, and the verdict on the claim that it takes longer.
+
+    Args:
+        p: of the log-rank test, corrected for its family.
+    """
+    if found is None:
+        return "", Verdict.NOT_MEASURED
+    high = "endless" if isinf(found.high) else f"{found.high:.2f}"
+    text = f"{'at least ' * found.bound}{found.value:.2f} [{found.low:.2f}, {high}] times the epochs, by medians"
+    text += f"; {found.counts[0]} against {found.counts[1]} runs, log-rank p {p_value(found.p)}"
+    for what, count in zip(("slow", "fast"), found.censored, strict=True):
+        text += f"; {count} of the {what} ended before" if count else ""
+    if p < FAMILY_ERROR and (found.low > 1 or found.high < 1):
+        return text, Verdict.SUPPORTED if found.low > 1 else Verdict.CONTRADICTED
+    return text, Verdict.TOO_SMALL if found.low >= 1 / FEW and found.high <= FEW else Verdict.UNDECIDED
+
+
+def p_value(p: float) -> str:
+    """A p value in a text."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def times(found: Ratio | None, recorded: float) -> Found:
+    """Whether the interval of a ratio holds the one that is recorded."""
+    if found is None:
+        return "", Verdict.NOT_MEASURED
+    verdict = Verdict.SUPPORTED if found.holds(recorded) else Verdict.CONTRADICTED
+    if found.bound and found.holds(recorded):
+        verdict = Verdict.UNDECIDED
+    return raced(found, found.p)[0], f"{verdict}, for this network and these rates"
 
 
 def six_times(studies: Studies) -> Found:
     """Whether the interval of the factor holds six."""
-    ratio = measures.race_ratio(studies["figure_1"], "tanh")
-    if ratio is None or (isinstance(ratio, Estimate) and ratio.low is None):
-        return "", Verdict.NOT_MEASURED
-    if isinstance(ratio, float):
-        return f"at least {exp(ratio):.2f} times; some runs with tanh ended before 25 %", Verdict.UNDECIDED
-    verdict = Verdict.SUPPORTED if ratio.holds(log(6)) else Verdict.CONTRADICTED
-    return shown(ratio, "times"), f"{verdict}, for this network and these rates"
+    return times(measures.race_ratio(studies["figure_1"], "tanh"), 6)
+
+
+def doubled(studies: Studies) -> Found:
+    """Whether dropout takes twice the epochs to half of the first training loss."""
+    return times(measures.dropout_ratio(studies["dropout_iterations"]), 2)
+
+
+def which_train(studies: Studies) -> Found:
+    """How many runs of each activation leave the plateau, with each of the initial weights."""
+    found = [row for row in studies["which_train"] if not row["variant"].startswith(CHOICE)]
+    told = []
+    for activation in dict.fromkeys(row["variant"].partition(", ")[0] for row in found):
+        starts = []
+        for start in STARTS:
+            mine = [row for row in found if row["variant"] == f"{activation}, {start}"]
+            low, high = clopper_pearson(left := sum(map(trains, mine)), len(mine)) if mine else (0.0, 1.0)
+            starts.append(f"{start} {left} of {len(mine)} [{100 * low:.0f}, {100 * high:.0f}] %" if mine else "")
+        told.append(f"{activation}: {', '.join(filter(None, starts))}")
+    return ("; ".join(told), "counted, no test") if told else ("", Verdict.NOT_MEASURED)
 
 
 def every_view(studies: Studies) -> Found:
@@ -248,11 +284,6 @@ def windows(studies: Studies) -> Found:
 def beyond(why: str) -> Callable[[Studies], Found]:
     """A claim that nothing here can test."""
     return lambda studies: (why, Verdict.UNTESTABLE)
-
-
-def lacking(studies: Studies) -> Found:
-    """A claim whose study is planned."""
-    return "", Verdict.NOT_MEASURED
 
 
 def remarks(test: Sign, rows: Sequence[results.Row], found: Estimate | None) -> str:

@@ -22,13 +22,11 @@ from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
 from alexnet.experiments.samples import blocks_of
 from alexnet.recipes.ingredients import BASE
-from studies.paper import study
+from studies.paper import rates, study
 from studies.paper.study import Options
 
 NAME, RECIPE = "evidence_cifar", "small-cifar"
 LAST = 500  # of each class: the images that choose
-STEPS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the search
-FIRST_STEPS = (2, 6)  # where it begins and ends, until an end wins
 SEARCH_EPOCHS = 4
 EPOCHS = (6, 8, 11, 15, 20)
 STILL_FALLS = 0.003  # of error, from the first epoch after the last drop to the last
@@ -89,25 +87,6 @@ def activation_of(arm: str) -> str:
 # Learning rates
 
 
-def tried(errors: Mapping[float, float]) -> list[float]:
-    """The rates of the search, given the errors of those tried so far: one step more where an end is the best."""
-    low, high = FIRST_STEPS
-    while all(rate in errors for rate in STEPS[low:high]):
-        best = best_rate({rate: errors[rate] for rate in STEPS[low:high]})
-        if best == STEPS[low] and low > 0:
-            low -= 1
-        elif best == STEPS[high - 1] and high < len(STEPS):
-            high += 1
-        else:
-            break
-    return list(STEPS[low:high])
-
-
-def best_rate(errors: Mapping[float, float]) -> float:
-    """The rate of the lowest error; of equals the lowest."""
-    return min(sorted(errors), key=lambda rate: errors[rate])
-
-
 def search_job(options: Options, activation: str, rate: float) -> Job:
     """A short run that tries a rate."""
     changes = (*shape(SEARCH_EPOCHS), *ACTIVATIONS[activation], f"optim.lr={rate:g}")
@@ -118,11 +97,7 @@ def search_job(options: Options, activation: str, rate: float) -> Job:
 
 def search(options: Options, activation: str) -> tuple[list[Job], float | None]:
     """The runs of the search so far, and once all have a row, the rate."""
-    rows = {rate: options.done([search_job(options, activation, rate)]) for rate in STEPS}
-    errors = {rate: final_error(found[0]) for rate, found in rows.items() if found}
-    rates = tried(errors)
-    found = best_rate({rate: errors[rate] for rate in rates}) if all(rate in errors for rate in rates) else None
-    return [search_job(options, activation, rate) for rate in rates], found
+    return rates.search(options, lambda rate: search_job(options, activation, rate), final_error)
 
 
 def final_error(row: Row) -> float:
@@ -187,9 +162,9 @@ def first_rounds(spread: float) -> int:
 # Rounds
 
 
-def final_job(options: Options, arm: str, seed: int, rates: Mapping[str, float], epochs: int) -> Job:
+def final_job(options: Options, arm: str, seed: int, chosen: Mapping[str, float], epochs: int) -> Job:
     """A run of the family, on all training images; the test images are looked at once, at its end."""
-    rate = f"optim.lr={rates[activation_of(arm)]:g}"
+    rate = f"optim.lr={chosen[activation_of(arm)]:g}"
     changes = (*shape(epochs), rate, f"evaluate_every={epochs}", *ARMS.get(arm, ()))
     return _job(options, options.folders[0], arm, changes, seed)
 
@@ -241,21 +216,21 @@ def in_rounds(rounds: Mapping[str, int]) -> list[tuple[str, int]]:
 def next_runs(options: Options) -> list[Job]:
     """The runs of the first stage of the plan that is not done."""
     searches = {activation: search(options, activation) for activation in ACTIVATIONS}
-    rates = {activation: rate for activation, (_, rate) in searches.items() if rate is not None}
-    if len(rates) < len(searches):
+    chosen = {activation: rate for activation, (_, rate) in searches.items() if rate is not None}
+    if len(chosen) < len(searches):
         return [job for jobs, _ in searches.values() for job in jobs]
-    jobs, epochs = lengths(options, rates[RELU])
+    jobs, epochs = lengths(options, chosen[RELU])
     if epochs is None:
         return jobs
-    pilots = [pilot_job(options, rates[RELU], epochs, number) for number in range(PILOTS)]
+    pilots = [pilot_job(options, chosen[RELU], epochs, number) for number in range(PILOTS)]
     found = options.done(pilots)
     if len(found) < len(pilots):
         return pilots
     first = min(first_rounds(statistics.stdev(final_error(row) for row in found)), FIRST_LOOK)
     every = [(arm, seed) for arm in ARMS for seed in range(MOST_ROUNDS)]
     every += [(BASE, seed) for seed in range(BASE_RUNS * MOST_ROUNDS)]
-    rows = options.done([final_job(options, arm, seed, rates, epochs) for arm, seed in every])
-    return [final_job(options, arm, seed, rates, epochs) for arm, seed in in_rounds(wanted_rounds(rows, first))]
+    rows = options.done([final_job(options, arm, seed, chosen, epochs) for arm, seed in every])
+    return [final_job(options, arm, seed, chosen, epochs) for arm, seed in in_rounds(wanted_rounds(rows, first))]
 
 
 if __name__ == "__main__":

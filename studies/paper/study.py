@@ -19,6 +19,7 @@ from harness import ROOT
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a run has one thread
 
+import numpy as np
 import torch
 
 from alexnet.errors import AlexNetError
@@ -147,16 +148,44 @@ def held_back(folder: str, last: int) -> str:
     return _linked(folder, f"{Path(folder).name}-last{last}", parts)
 
 
+def itself(folder: str, n: int) -> str:
+    """A folder of links to every n-th training image of each class, by name, which are the validation images too."""
+    part = ("train", slice(None, None, n))
+    return _linked(folder, f"{Path(folder).name}-itself{n}", {"train": part, "val": part})
+
+
+def fold(folder: str, folds: int, number: int, seed: int) -> str:
+    """A folder of links to the images of all parts: of each class one fold of those drawn by `seed` is held out.
+
+    Args:
+        folder: with a folder for each part, and in it one for each class.
+    """
+    root = Path(folder)
+    out = cache_folder() / "subsets" / f"{root.name}-fold{number}of{folds}-seed{seed}"
+    if not (out / "complete").exists():
+        for kind in sorted({path.name for path in root.glob("*/*") if path.is_dir()}):
+            pictures = sorted(picture for part in root.iterdir() for picture in (part / kind).glob("*"))
+            for place, index in enumerate(np.random.default_rng([seed, *kind.encode()]).permutation(len(pictures))):
+                picture = pictures[index]
+                split = "val" if place % folds == number else "train"
+                _link(out / split / kind / f"{picture.parent.parent.name}-{picture.name}", picture)
+        (out / "complete").touch()
+    return str(out)
+
+
 def _linked(folder: str, name: str, parts: dict[str, tuple[str, slice]]) -> str:
     """A folder of links, made once, in the cache: split -> the split and the part of each class that it is made of."""
     root, out = Path(folder), cache_folder() / "subsets" / name
     if not (out / "complete").exists():
         for split, (source, part) in parts.items():
             for kind in sorted(path for path in (root / source).iterdir() if path.is_dir()):
-                place = out / split / kind.name
-                place.mkdir(parents=True, exist_ok=True)
                 for picture in sorted(kind.iterdir())[part]:
-                    if not (place / picture.name).is_symlink():
-                        (place / picture.name).symlink_to(picture.resolve())
+                    _link(out / split / kind.name / picture.name, picture)
         (out / "complete").touch()
     return str(out)
+
+
+def _link(place: Path, picture: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.is_symlink():
+        place.symlink_to(picture.resolve())

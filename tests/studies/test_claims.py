@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 
 from alexnet.experiments import answers
-from alexnet.experiments.inference import Estimate
 from alexnet.experiments.verdicts import Verdict
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import find_recipe
@@ -52,24 +51,69 @@ def race_rows(**epochs: tuple[int, ...]):
 
 def test_how_many_times_as_many_epochs():
     found = measures.race_ratio(race_rows(relu=(2, 4), tanh=(12, 16)), "tanh")
-    assert isinstance(found, Estimate)
-    assert np.exp(found.effect) == pytest.approx((6 * 4) ** 0.5)
+    assert found is not None
+    assert found.value == 14 / 3
     six = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(18, 17, 19))}
     assert verdicts.six_times(six)[1].startswith(Verdict.SUPPORTED)
     few = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(6, 6, 7))}
     assert verdicts.six_times(few)[1].startswith(Verdict.CONTRADICTED)
 
 
-def test_a_run_that_ends_before_the_goal_gives_a_bound_and_no_interval():
-    """All wait for the cap: a mean of equal numbers has an interval of no width, which would be false."""
-    capped = {"figure_1": race_rows(relu=(3, 3, 3), tanh=(0, 0, 0))}
-    assert verdicts.six_times(capped) == ("at least 7.00 times; some runs with tanh ended before 25 %", "undecided")
-    claim = verdicts.race("tanh")
-    judged = verdicts.family_of(capped, {claim.text: claim.test})
-    text, verdict = claims.found_for(claim, capped, judged)
-    assert verdict == Verdict.UNDECIDED
-    assert text == "tanh needs at least 7.00 times the epochs: a bound, for 3 of 3 runs ended before 25 %"
+def told(claim: claims.Claim, studies):
+    return claims.found_for(claim, studies, {})
+
+
+def test_a_race_is_decided_by_interval_and_test_together():
+    ten = {"figure_1": race_rows(relu=(3, 4) * 5, tanh=(9, 10) * 5)}
+    text, verdict = told(verdicts.race("tanh"), ten)
+    assert verdict == Verdict.SUPPORTED
+    assert text == "2.71 [2.25, 3.33] times the epochs, by medians; 10 against 10 runs, log-rank p < 0.001"
+    assert told(verdicts.race("sigmoid"), ten) == ("", Verdict.NOT_MEASURED)
+    two = {"figure_1": race_rows(relu=(3, 4), tanh=(9, 10))}
+    assert told(verdicts.race("tanh"), two)[1] == Verdict.UNDECIDED  # two runs against two prove nothing
+    turned = {"figure_1": race_rows(relu=(9, 10) * 5, tanh=(3, 4) * 5)}
+    assert told(verdicts.race("tanh"), turned)[1] == Verdict.CONTRADICTED
+    same = {"figure_1": race_rows(relu=(9,) * 10, tanh=(9,) * 10)}
+    assert told(verdicts.race("tanh"), same)[1] == Verdict.TOO_SMALL
+
+
+def test_a_run_that_ends_before_the_goal_gives_a_bound():
+    capped = {"figure_1": race_rows(relu=(3,) * 10, tanh=(0,) * 10)}
+    text, verdict = told(verdicts.race("tanh"), capped)
+    assert verdict == Verdict.SUPPORTED
+    assert text == (
+        "at least 7.00 [7.00, endless] times the epochs, by medians; 10 against 10 runs, log-rank p < 0.001; "
+        "10 of the slow ended before"
+    )
+    assert verdicts.six_times(capped)[1].startswith(Verdict.CONTRADICTED)  # it is more
+    near = {"figure_1": race_rows(relu=(5,) * 10, tanh=(0,) * 10)}
+    assert verdicts.six_times(near)[1].startswith(Verdict.UNDECIDED)  # at least 4.2, so perhaps six
     assert measures.race_ratio(race_rows(relu=(0, 3), tanh=(9, 9)), "tanh") is None  # nothing is known of the ratio
+
+
+def test_whether_dropout_takes_twice_the_epochs():
+    def row(variant: str, at: int):
+        curve = [{"epoch": e, "val_loss": 1.1 if e >= at else 1.2} for e in range(1, 51)]  # half of ln 10 is 1.15
+        return {"variant": variant, "curve": curve, "data": {"classes": 10}, "settings": {"epochs": 50}}
+
+    rows = [row("base", at) for at in (20, 21, 22)] + [row("no-dropout", at) for at in (10, 11, 10)]
+    text, verdict = verdicts.doubled({"dropout_iterations": rows})
+    assert text.startswith("2.10 [1.82, 2.20] times the epochs")
+    assert verdict == "supported, for this network and these rates"
+    assert verdicts.doubled({"dropout_iterations": []}) == ("", Verdict.NOT_MEASURED)
+
+
+def test_which_train_is_counted_with_its_interval():
+    rows = [
+        {"variant": f"relu, {start}", "curve": [{"train_loss": 3.0}, {"train_loss": loss}], "data": {"classes": 10}}
+        for start, loss in (("source", 2.0), ("source", 2.1), ("paper", 2.2), ("paper", 2.2))  # 90 % of ln 10 is 2.07
+    ]
+    choosing = {"variant": "choice: sigmoid at 0.1", "curve": [], "data": {"classes": 10}}
+    text, verdict = verdicts.which_train({"which_train": [choosing, *rows]})
+    # Clopper and Pearson, 1 of 2: 1 - 0.975 ** (1 / 2) = 0.013 from either end; 0 of 2: 1 - 0.025 ** (1 / 2) = 0.842.
+    assert text == "relu: source 1 of 2 [1, 99] %, paper 0 of 2 [0, 84] %"
+    assert verdict == "counted, no test"
+    assert verdicts.which_train({"which_train": []}) == ("", Verdict.NOT_MEASURED)
 
 
 def test_every_variant_of_a_study_changes_its_base():

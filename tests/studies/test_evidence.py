@@ -12,7 +12,7 @@ from alexnet.models.build import outline
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override, to_json
 from harness import ROOT
-from studies.paper import evidence, study
+from studies.paper import evidence, rates, study
 
 PLAN = (ROOT / "studies/PLAN.md").read_text()
 
@@ -61,10 +61,9 @@ def test_the_shape_of_a_schedule(epochs, drops):
 def test_the_search_goes_on_where_an_end_is_the_best(best, tried, chosen):
     errors: dict[float, float] = {}
     for _ in range(6):
-        rates = evidence.tried(errors)
-        errors |= {rate: abs(np.log(rate / best)) for rate in rates}
-    assert tuple(evidence.tried(errors)) == tried
-    assert evidence.best_rate({rate: errors[rate] for rate in tried}) == chosen
+        errors |= {rate: abs(np.log(rate / best)) for rate in rates.tried(errors)}
+    assert tuple(rates.tried(errors)) == tried
+    assert rates.best_rate({rate: errors[rate] for rate in tried}) == chosen
 
 
 def curve(*errors: float):

@@ -1,0 +1,77 @@
+"""Cross-validation of photos: folds that hold every image once, errors over all images, and how many repetitions."""
+
+import pytest
+
+from studies.paper import folds, photos_folds, study
+
+
+def test_every_image_is_held_out_once_and_never_trained_on_then(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    images = set()
+    for part, count in (("train", 7), ("test", 4)):
+        for kind in ("coat", "hat"):
+            for i in range(count):
+                path = tmp_path / "photos" / part / kind / f"{i}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{part} {kind} {i}")
+                images.add(path.read_text())
+
+    def held(fold: int, seed: int) -> list[str]:
+        folder = tmp_path.__class__(study.fold(str(tmp_path / "photos"), 5, fold, seed))
+        val, train = ({path.read_text() for path in folder.glob(f"{part}/*/*")} for part in ("val", "train"))
+        assert not val & train
+        assert val | train == images
+        counts = [len(list(folder.glob(f"val/{kind}/*"))) for kind in ("coat", "hat")]
+        assert set(counts) <= {2, 3}  # 11 of each class in five folds
+        return sorted(val)
+
+    first = [held(fold, 0) for fold in range(5)]
+    assert sorted(name for fold in first for name in fold) == sorted(images)
+    assert held(0, 0) == first[0]
+    assert [held(fold, 1) for fold in range(5)] != first
+
+
+def row(variant: str, seed: int, error: float, images: int = 100):
+    return {
+        "variant": variant,
+        "seed": seed,
+        "results": {"val": {"1": {"top1_error": error}}},
+        "data": {"classes": 10, "pictures": {"val": images}},
+        "settings": {},
+    }
+
+
+def repetition(variant: str, seed: int, *errors: float):
+    return [row(variant, seed, error) for error in errors]
+
+
+def test_the_error_of_a_repetition_is_that_over_all_images():
+    rows = [
+        *repetition("no-lrn", 0, 0.3, 0.3, 0.3, 0.3, 0.3),
+        *[row("no-lrn", 1, e, n) for e, n in ((0.5, 300), (0.1, 100), (0.1, 100), (0.1, 100), (0.1, 100))],
+        *repetition("no-lrn", 2, 0.9, 0.9),  # not whole yet
+        *repetition("base", 0, 0.2, 0.2, 0.2, 0.2, 0.2),
+        *repetition("base", 1, 0.2, 0.3, 0.2, 0.3, 0.2),
+    ]
+    found = folds.effect(rows, "no-lrn")
+    assert found is not None
+    assert found.counts == (2, 2)
+    assert found.effect == pytest.approx((0.3 + 190 / 700) / 2 - (0.2 + 0.24) / 2)
+    assert folds.effect(rows, "tanh") is None
+
+
+def test_an_arm_gets_more_repetitions_while_its_interval_is_wide():
+    def rows(arm: str, rounds: int, spread: float):
+        return [
+            one
+            for variant, count in ((arm, rounds), ("base", 2 * rounds))
+            for seed in range(count)
+            for one in repetition(variant, seed, *5 * [0.3 + spread * (seed % 2)])
+        ]
+
+    narrow, wide = rows("no-lrn", 3, 0.001), rows("no-lrn", 3, 0.05)
+    assert photos_folds.wanted_rounds([])["no-lrn"] == 3
+    assert photos_folds.wanted_rounds(narrow)["no-lrn"] == 3
+    assert photos_folds.wanted_rounds(wide)["no-lrn"] == 5
+    assert photos_folds.wanted_rounds(wide)["base"] == 10
+    assert photos_folds.wanted_rounds(rows("no-lrn", 9, 0.05))["no-lrn"] == 9  # the most
