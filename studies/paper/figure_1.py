@@ -1,11 +1,11 @@
-"""Figure 1 of the paper: how many epochs to 25 % training error with ReLU, tanh and the logistic function?
+"""Figure 1 of the paper: how many epochs to 25 % training error with ReLU, tanh and sigmoid?
 
 python -m studies.paper.figure_1 CIFAR10 [--together 2]
 
 CIFAR10 has train/ and test/ with class folders. The four-layer network of cuda-convnet without any regularisation
 (recipe figure-1), on every fourth training image, batches of 128, the rate constant; which network the paper used is
 not known. First the rate of each activation, by the search of studies/PLAN.md: the lowest training error after three
-epochs. Then ten seeds of each until the training error is 25 %, 60 epochs at most (of the logistic function 30).
+epochs. Then ten seeds of each until the training error is 25 %, 60 epochs at most (of sigmoid 30).
 Training error is the paper's: the running error of the epoch, taken while the network learns.
 
 About two hours and a half of one core.

@@ -3,9 +3,9 @@
 python -m studies.paper.which_train CIFAR10 [--together 2]
 
 CIFAR10 has train/ and test/ with class folders. The network of the evidence (`studies.paper.evidence`) on every tenth
-training image, 10 epochs at a constant rate, five seeds: ReLU, tanh and the logistic function, with the weights of the
+training image, 10 epochs at a constant rate, five seeds: ReLU, tanh and sigmoid, with the weights of the
 source of 2012, of the paper's text, of Xavier and of Kaiming. The rate of ReLU and of tanh are those of the evidence;
-that of the logistic function is found by the same search here. A run trains if its training loss at the end is under
+that of sigmoid is found by the same search here. A run trains if its training loss at the end is under
 90 % of that of a network that knows nothing, ln 10.
 
 About an hour of one core.
@@ -30,7 +30,7 @@ CONSTANT = ("optim.schedule=constant", f"evaluate_every={EPOCHS}", f"epochs={EPO
 
 
 def search(options: Options) -> tuple[list[Job], float | None]:
-    """The short runs that try rates of the logistic function with the weights of the source, and the rate."""
+    """The short runs that try rates of sigmoid with the weights of the source, and the rate."""
 
     def short(rate: float) -> Job:
         changes = (*NARROW, *evidence.shape(evidence.SEARCH_EPOCHS), f"evaluate_every={evidence.SEARCH_EPOCHS}")
