@@ -37,19 +37,11 @@ RETIRED = """\
   plain, torchvision and onnxruntime do as well.
 - Peak memory of a prediction: the compiler of the loops is loaded once. `alexnet predict` of fewer than 64 images
   does without it.
-- A cold prediction: most of both is PyTorch's own import and end. Ours also reads the command line, computes the
-  checksum of the weights and copies them, where the other maps the file, and would answer otherwise when somebody
-  overwrites it.
 - Training beside plain at batch 32, ten crops: not every processor misses them. What is ours, the norms and the
   pooling, has a smaller share where products are slow, and those are PyTorch's on both sides.
-- Training at batch 32, share of the matrix product: each step also reads and writes 61 million weights, for a
-  quarter of the images of a batch of 128.
-- Preparing: writing, checksums and statistics are in ours, and only decoding and resizing in the other.
 - Growth with images: a shard holds 1,024 images, so the images of a batch lie in the more shards the more there are,
-  at most one for each image, and each costs some microseconds. Growth with classes: the targets of a batch are rows of
-  as many numbers. All of these batches are made far faster than a network takes them.
-- `alexnet doctor`: beside reading and resizing it hashes the pixels, measures sharpness, compares all with all, and
-  trains classifiers of color and outlines. Not all of that needs the time that it takes."""
+  at most one for each image, and each costs some microseconds. All of these batches are made far faster than a network
+  takes them."""
 
 
 def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
