@@ -16,7 +16,7 @@ PLACES = (
     *("cpu", "threads", "torch", "numba", "python", "commit"),
 )
 GPU = "gpu_"  # how the results of a day with a GPU begin
-SHARE = 0.8  # of the rate of a matrix product, that a training step should reach
+SHARES = {128: 0.85, 32: 0.8}  # of the rate of a matrix product, that a training step should reach, by batch
 RATIO_KEYS = ("ratio", "ours is faster by")
 INTRODUCTION = (
     "Written by `make bench` from `benchmarks/results/*.json`; do not edit. A ratio says how many times as long the\n"
@@ -37,11 +37,16 @@ RETIRED = """\
   plain, torchvision and onnxruntime do as well.
 - Peak memory of a prediction: the compiler of the loops is loaded once. `alexnet predict` of fewer than 64 images
   does without it.
+- Training beside torchvision with memory kept on both sides: at batch 128 it would have to reach nearly the rate of the
+  matrix product itself to be 1.15 times as fast as that network, which has no norms. The rest of a step is norms,
+  pooling, dropout and the update of 61 million weights, each of which reads and writes memory once.
 - Training beside plain at batch 32, ten crops: not every processor misses them. What is ours, the norms and the
   pooling, has a smaller share where products are slow, and those are PyTorch's on both sides.
 - Growth with images: a shard holds 1,024 images, so the images of a batch lie in the more shards the more there are,
   at most one for each image, and each costs some microseconds. All of these batches are made far faster than a network
-  takes them."""
+  takes them.
+- Not measured: training in bfloat16 and loops of 512 bits, for this processor has neither AVX-512 nor AMX. The tests
+  take longer than the five minutes that were hoped for, on two cores."""
 
 
 def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -64,8 +69,9 @@ def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         yield ", ".join([str(what), *map(str, details)]), str(against), target, f"{value:.2f}{unit}", met
         if str(against).startswith("ours") and isinstance(row.get("share of sgemm"), float):
             share, name = row["share of sgemm"], ", ".join([str(what), *map(str, details)])
-            met = "yes" if share >= SHARE else "no"
-            yield f"{name}: arithmetic", "torch.mm, 4096", f">= {SHARE:.0%}", f"{share:.0%}", met
+            wanted = SHARES[row["batch"]]
+            met = "yes" if share >= wanted else "no"
+            yield f"{name}: arithmetic", "torch.mm, 4096", f">= {wanted:.0%}", f"{share:.0%}", met
         if str(against) == "plain" and "peak MiB" in row:
             own = next(
                 r
