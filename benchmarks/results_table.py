@@ -67,9 +67,9 @@ def lines_of(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         target = f">= {least:g}{unit}" if least is not None else f"<= {most:g}{unit}" if most is not None else ""
         met = "" if not target else "yes" if (value >= least if least is not None else value <= most) else "no"
         yield ", ".join([str(what), *map(str, details)]), str(against), target, f"{value:.2f}{unit}", met
-        if str(against).startswith("ours") and isinstance(row.get("share of sgemm"), float):
+        wanted = SHARES.get(row.get("batch", 0))
+        if wanted and str(against).startswith("ours") and isinstance(row.get("share of sgemm"), float):
             share, name = row["share of sgemm"], ", ".join([str(what), *map(str, details)])
-            wanted = SHARES[row["batch"]]
             met = "yes" if share >= wanted else "no"
             yield f"{name}: arithmetic", "torch.mm, 4096", f">= {wanted:.0%}", f"{share:.0%}", met
         if str(against) == "plain" and "peak MiB" in row:

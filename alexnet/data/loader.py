@@ -170,6 +170,7 @@ class Loader:
     def targets(self, samples: NDArray[np.int64]) -> Tensor:
         """One-hot targets: (n, classes)."""
         classes = self.recipe.model.num_classes
+        # Not one_hot, which first makes 64-bit integers, twice the size of what is wanted.
         return torch.zeros(len(samples), classes).scatter_(1, self.labels[samples].unsqueeze(1), 1.0)
 
     def views(self, samples: NDArray[np.int64], *, epoch: int, size: int) -> Tensor:

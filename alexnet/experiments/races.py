@@ -59,22 +59,20 @@ def ratio(slow: Sequence[Run], fast: Sequence[Run], draws: int = DRAWS) -> Ratio
     """
     if min(len(slow), len(fast)) < 2:
         return None
-    slow_median, fast_median = (float(_median(_endless(runs))) for runs in (slow, fast))
+    slow_median, fast_median = (float(np.median(_endless(runs))) for runs in (slow, fast))
     if math.isinf(fast_median):
         return None
     bound = math.isinf(slow_median)
     least = min(run.epochs + 1 for run in slow if not run.reached) if bound else slow_median
     rng = np.random.default_rng(0)
-    drawn = [_median(rng.choice(_endless(runs), (draws, len(runs)))) for runs in (slow, fast)]
+    drawn = [np.median(rng.choice(_endless(runs), (draws, len(runs))), axis=1) for runs in (slow, fast)]
     with np.errstate(invalid="ignore"):
         ratios = np.where(np.isinf(drawn[1]), 0.0, drawn[0] / drawn[1])  # nothing is known of such a draw
     tail = (1 - SHARE) / 2
     low, high = np.quantile(ratios, (tail, 1 - tail), method="inverted_cdf").tolist()
-    censored = tuple(sum(not run.reached for run in runs) for runs in (slow, fast))
-    value = least / fast_median
-    return Ratio(
-        value, bound, min(low, value), high, log_rank(slow, fast), (len(slow), len(fast)), (censored[0], censored[1])
-    )
+    value, counts = least / fast_median, (len(slow), len(fast))
+    censored = (sum(not run.reached for run in slow), sum(not run.reached for run in fast))
+    return Ratio(value, bound, min(low, value), high, log_rank(slow, fast), counts, censored)
 
 
 def log_rank(first: Sequence[Run], second: Sequence[Run]) -> float:
@@ -92,10 +90,3 @@ def log_rank(first: Sequence[Run], second: Sequence[Run]) -> float:
 
 def _endless(runs: Sequence[Run]) -> npt.NDArray[np.float64]:
     return np.array([run.epochs if run.reached else math.inf for run in runs])
-
-
-def _median(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The median along the last axis; of an even number the mean of the two in the middle, endless if one is."""
-    ordered = np.sort(epochs, axis=-1)
-    count = ordered.shape[-1]
-    return np.asarray((ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2)

@@ -316,7 +316,7 @@ def document(studies: Studies) -> str:
 def found_for(claim: Claim, studies: Studies, judged: Mapping[str, tuple[Estimate | None, Judged]]) -> Found:
     """Result and verdict of a claim."""
     test = claim.test
-    if test is None or (judged[claim.text][0] is None and claim.count is not None):
+    if test is None:
         assert claim.count is not None
         return claim.count(studies)
     found, judgement = judged[claim.text]

@@ -193,10 +193,10 @@ def which_train(studies: Studies) -> Found:
     for activation in dict.fromkeys(row["variant"].partition(", ")[0] for row in found):
         starts = []
         for start in STARTS:
-            mine = [row for row in found if row["variant"] == f"{activation}, {start}"]
-            low, high = clopper_pearson(left := sum(map(trains, mine)), len(mine)) if mine else (0.0, 1.0)
-            starts.append(f"{start} {left} of {len(mine)} [{100 * low:.0f}, {100 * high:.0f}] %" if mine else "")
-        told.append(f"{activation}: {', '.join(filter(None, starts))}")
+            if mine := [row for row in found if row["variant"] == f"{activation}, {start}"]:
+                low, high = clopper_pearson(left := sum(map(trains, mine)), len(mine))
+                starts.append(f"{start} {left} of {len(mine)} [{100 * low:.0f}, {100 * high:.0f}] %")
+        told.append(f"{activation}: {', '.join(starts)}")
     return ("; ".join(told), "counted, no test") if told else ("", Verdict.NOT_MEASURED)
 
 

@@ -11,13 +11,14 @@ studies/PLAN.md. First the learning rates of ReLU and tanh, by the search of the
 About five hours of one core.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from alexnet.experiments import results
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
 from alexnet.recipes.ingredients import BASE
 from studies.paper import rates, study
-from studies.paper.evidence import ACTIVATIONS, ARMS, CHOICE, CHOICE_SEED, RELU, TANH, drops, final_error
+from studies.paper.evidence import ACTIVATIONS, ARMS, CHOICE, CHOICE_SEED, RELU, TANH, final_error, shape
 from studies.paper.folds import FOLDS, effect
 from studies.paper.study import Options
 
@@ -33,12 +34,9 @@ AIM = 0.015
 
 def job(options: Options, variant: str, seed: int, fold: int, changes: tuple[str, ...], rate: float) -> Job:
     """The network of one fold."""
-    first, second = drops(EPOCHS)
-    at = f"[{first},{second}]"
-    schedule = (f"epochs={EPOCHS}", f"optim.drop_epochs={at}", f"optim.conv1_drop_epochs={at}")
-    changes = (*schedule, f"augment.color_noise_until={second}", f"evaluate_every={EPOCHS}", *changes)
+    changes = (*shape(EPOCHS), f"evaluate_every={EPOCHS}", *changes, f"optim.lr={rate:g}")
     data = study.fold(options.folders[0], FOLDS, fold, seed)
-    return options.job(data, RECIPE, variant, (*changes, f"optim.lr={rate:g}"), seed, views=(1,))
+    return options.job(data, RECIPE, variant, changes, seed, views=(1,))
 
 
 def repetition(options: Options, arm: str, seed: int, chosen: Mapping[str, float]) -> list[Job]:
@@ -47,7 +45,7 @@ def repetition(options: Options, arm: str, seed: int, chosen: Mapping[str, float
     return [job(options, arm, seed, fold, CHANGES[arm], rate) for fold in range(FOLDS)]
 
 
-def wanted_rounds(rows: list[Row]) -> dict[str, int]:
+def wanted_rounds(rows: Sequence[Row]) -> dict[str, int]:
     """Arm -> how many repetitions it gets, by the rows that are there: two more while its interval is wide."""
     out = {}
     for arm in CHANGES:
@@ -55,7 +53,7 @@ def wanted_rounds(rows: list[Row]) -> dict[str, int]:
         while arm != BASE and rounds < MOST_ROUNDS:
             mine = [row for row in rows if row["variant"] == arm and row["seed"] < rounds]
             base = [row for row in rows if row["variant"] == BASE and row["seed"] < BASE_RUNS * rounds]
-            found = effect(mine + base, arm)
+            found = effect([*mine, *base], arm)
             whole = len(mine) == FOLDS * rounds and len(base) == FOLDS * BASE_RUNS * rounds
             if not whole or (found is not None and (found.half_width or 1) <= AIM):
                 break
@@ -80,9 +78,7 @@ def next_runs(options: Options) -> list[Job]:
     chosen = {name: rate for name, (_, rate) in searches.items() if rate is not None}
     if len(chosen) < len(searches):
         return [short for jobs, _ in searches.values() for short in jobs]
-    every = [(arm, seed) for arm in CHANGES for seed in range(MOST_ROUNDS * (BASE_RUNS if arm == BASE else 1))]
-    rows = options.done([one for arm, seed in every for one in repetition(options, arm, seed, chosen)])
-    rounds = wanted_rounds(rows)
+    rounds = wanted_rounds(results.read(options.out))
     ordered = sorted(
         ((seed // (BASE_RUNS if arm == BASE else 1), arm, seed) for arm, n in rounds.items() for seed in range(n)),
         key=lambda each: each[0],

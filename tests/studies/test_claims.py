@@ -105,8 +105,16 @@ def test_whether_dropout_takes_twice_the_epochs():
 
 def test_which_train_is_counted_with_its_interval():
     rows = [
-        {"variant": f"relu, {start}", "curve": [{"train_loss": 3.0}, {"train_loss": loss}], "data": {"classes": 10}}
-        for start, loss in (("source", 2.0), ("source", 2.1), ("paper", 2.2), ("paper", 2.2))  # 90 % of ln 10 is 2.07
+        {
+            "variant": f"relu, {start}",
+            "outcome": outcome,
+            "curve": [{"train_loss": 3.0}, {"train_loss": loss}],
+            "data": {"classes": 10},
+        }
+        for start, loss, outcome in (  # 90 % of ln 10 is 2.07
+            *(("source", 2.0, "finished"), ("source", 2.1, "finished")),
+            *(("paper", 2.2, "finished"), ("paper", 1.0, "diverged")),
+        )
     ]
     choosing = {"variant": "choice: sigmoid at 0.1", "curve": [], "data": {"classes": 10}}
     text, verdict = verdicts.which_train({"which_train": [choosing, *rows]})
