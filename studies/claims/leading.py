@@ -119,12 +119,12 @@ def in_points(value: Estimate | None) -> tuple[str, str, str]:
 
 def plain(line: Line, found: Estimate | None, judgement: Judged, failed: int) -> str:
     """A verdict in plain words."""
-    if judgement.verdict == Verdict.NOT_MEASURED:
-        return str(judgement.verdict)
+    if found is None or judgement.verdict == Verdict.NOT_MEASURED or found.counts[0] < evidence.LEAST_ROUNDS:
+        return str(Verdict.NOT_MEASURED)  # by the plan nothing is looked at before
     text = in_words(judgement, found)
-    if line.paper is not None and found is not None:
+    if line.paper is not None:
         text += "; the interval " + ("holds" if found.holds(line.paper) else "does not hold") + " the value of 2012"
-    if found is not None and found.heterogeneity is not None:
+    if found.heterogeneity is not None:
         text += f"; {found.blocks} machines, heterogeneity p = {found.heterogeneity:.2f}"
     return text + (f"; {failed} runs diverged and count with 90 %" if failed else "")
 

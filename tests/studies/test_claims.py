@@ -179,7 +179,7 @@ def measures_p(claim):
     return found.p
 
 
-def made_up(seeds: int = 4, images: int = 2_000, effect: float = 0.0, arms=tuple(evidence.ARMS)):
+def made_up(seeds: int = 6, images: int = 2_000, effect: float = 0.0, arms=tuple(evidence.ARMS)):
     """Rows of the plan's study in which one arm is worse by `effect` and all others are as the base."""
     rng = np.random.default_rng(18)
     difficulty = rng.standard_normal(images)
@@ -234,7 +234,7 @@ def test_the_leading_table_again_with_scipy():
         line = table[arm]
         low, high = (float(v) for v in line[3].strip("[]").split(", "))
         assert float(line[2]) == pytest.approx(100 * effect, abs=0.0051)
-        assert line[4] == "4 / 16"
+        assert line[4] == "6 / 24"
         assert (low, high) == pytest.approx((100 * (effect - half), 100 * (effect + half)), abs=15 * half)
         corrected = max(min(1, (14 - i) * q) for i, q in enumerate(ordered) if q <= p)
         if corrected < 0.05 and low * high > 0:
@@ -245,6 +245,12 @@ def test_the_leading_table_again_with_scipy():
     assert table["no-lrn"][6].startswith("supported")
     assert "does not hold the value of 2012" in table["no-lrn"][6]  # 5 points, not 1.4
     assert table["ten-views"][6].startswith("beside the family; the interval does not hold")
+
+
+def test_nothing_is_said_of_an_arm_before_the_first_look_of_the_plan():
+    studies = {name: [] for name in measures.NAMES} | {leading.STUDY: made_up(seeds=5, images=200, effect=0.5)}
+    lines = lines_of(leading.table(studies), 7)
+    assert {line[6] for line in lines[:-1]} <= {"verdict", "---", "not measured yet"}
 
 
 def test_a_subset_is_every_nth_image_of_a_class_and_is_made_once(photos, tmp_path):
