@@ -1,9 +1,10 @@
 """Writes the planned shards: decodes every image once, in threads that stop together.
 
 All threads decode images of one shard, a few each time (Pillow and NumPy release the interpreter lock). While it is
-flushed to the disk, they are at the next one. A finished shard of an interrupted run is used again if it is intact and
-its planned content has not changed. The sums for the statistics are computed from the pixels that training will read,
-that is, after JPEG compression if the shards are JPEGs.
+flushed to the disk, they are at the next one. Of several errors, the first in the order of the images is raised. A
+finished shard of an interrupted run is used again if it is intact and its planned content has not changed. The sums for
+the statistics are computed from the pixels that training will read, that is, after JPEG compression if the shards are
+JPEGs.
 """
 
 import hashlib
@@ -11,9 +12,8 @@ import os
 import threading
 import warnings
 from collections import Counter, deque
-from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class _Decoded:
 class _Work:
     """The state that the threads share: the number of images done, the sums over train, and the request to stop."""
 
-    def __init__(self, settings: dict[str, Any], strict: bool, sums: PixelSums, threads: int):
+    def __init__(self, settings: dict[str, Any], strict: bool, sums: PixelSums, threads: int, shards: int):
         self.size: int = settings["size"]
         self.max_pixels: int = settings.get("max_pixels", MAX_PIXELS)
         self.whole: bool = settings.get(WHOLE, False)
@@ -58,7 +58,7 @@ class _Work:
         self.sums = sums
         self.threads = threads
         self.decoders = ThreadPoolExecutor(threads)
-        self.turn = threading.Lock()  # of the shard whose images are decoded
+        self.decoded = [threading.Event() for _ in range(shards)]  # the shard needs the decoders no more
         self.lock = threading.Lock()
         self.stop = threading.Event()
         self.done = 0
@@ -98,20 +98,19 @@ def make_shards(
     Returns:
         For every plan the fields of its JSON file, "json_sha256" of that file, and whether the shard was "reused".
     """
-    work = _Work(settings, strict, sums, threads or os.cpu_count() or 1)
+    work = _Work(settings, strict, sums, threads or os.cpu_count() or 1, len(plans))
     total = sum(plan.stop - plan.start for plan in plans)
     load_loops(total)
     # Pillow warns about damaged metadata on stderr, which does not help a user. Changing warning filters inside
     # threads is not safe, so it is done once around all of them.
     with warnings.catch_warnings(), work.decoders, ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        futures = [pool.submit(_make_shard, plan, work) for plan in plans]
+        futures = [pool.submit(_make_shard, number, plan, work) for number, plan in enumerate(plans)]
         try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
-                for future in sorted(done, key=futures.index):
-                    future.result()
+            for future in futures:
+                while not wait((future,), timeout=0.1).done:
+                    progress("preparing", work.done, total)
+                future.result()
                 progress("preparing", work.done, total)
         except BaseException:
             work.stop.set()
@@ -130,30 +129,42 @@ def unreadable(split: str, name: str, reason: str) -> DataError:
     )
 
 
-def _make_shard(plan: Plan, work: _Work) -> dict[str, Any]:
+def _make_shard(number: int, plan: Plan, work: _Work) -> dict[str, Any]:
     """Writes one shard unless it is finished already, and returns its JSON fields; those of train go to the sums."""
-    work.check()
-    json_path = plan.path.with_suffix(".json")
-    facts = _finished_facts(plan, work.size)
-    reused = facts is not None
-    if facts is None:
-        skipped: list[tuple[str, str]] = []
-        oddities: Counter[str] = Counter()
-        # Closed at once where writing fails, for it holds the turn, and the thread of the next shard waits for that.
-        images = closing(_decode_images(plan, work, skipped, oddities))
-        with disk_errors(f"writing {plan.path}", CONTINUE_FIX), images as decoded:
-            raw = work.jpeg_quality is None
-            facts = write_shard(plan.path, decoded, plan.stop - plan.start, work.size, raw=raw)
-            facts |= {"key": plan.key, "skipped": skipped, "oddities": dict(sorted(oddities.items()))}
-            write_file(json_path, canonical(facts | {"checksum": _checksum(facts)}))
-    else:
-        work.advance(plan.stop - plan.start)
-        if work.strict and facts["skipped"]:
-            raise unreadable(plan.split, *facts["skipped"][0])
-        if plan.split == "train":
-            for pixels in _read_back(open_shard(plan.path, work.size), work):
-                work.sums.add(pixels)
-    return facts | {"reused": reused, "json_sha256": file_sha256(json_path)}
+    try:
+        work.check()
+        json_path = plan.path.with_suffix(".json")
+        facts = _finished_facts(plan, work.size)
+        reused = facts is not None
+        if facts is None:
+            with disk_errors(f"writing {plan.path}", CONTINUE_FIX):
+                facts = _write(number, plan, work)
+                write_file(json_path, canonical(facts | {"checksum": _checksum(facts)}))
+        else:
+            work.decoded[number].set()
+            _use_again(plan, facts, work)
+        return facts | {"reused": reused, "json_sha256": file_sha256(json_path)}
+    finally:
+        work.decoded[number].set()
+
+
+def _write(number: int, plan: Plan, work: _Work) -> dict[str, Any]:
+    """Writes the images of a shard once those of the shard before are decoded, and returns the JSON fields."""
+    skipped: list[tuple[str, str]] = []
+    oddities: Counter[str] = Counter()
+    images = _decode_images(number, plan, work, skipped, oddities)
+    facts = write_shard(plan.path, images, plan.stop - plan.start, work.size, raw=work.jpeg_quality is None)
+    return facts | {"key": plan.key, "skipped": skipped, "oddities": dict(sorted(oddities.items()))}
+
+
+def _use_again(plan: Plan, facts: dict[str, Any], work: _Work) -> None:
+    """Counts the images of a finished shard and adds those of train to the sums."""
+    work.advance(plan.stop - plan.start)
+    if work.strict and facts["skipped"]:
+        raise unreadable(plan.split, *facts["skipped"][0])
+    if plan.split == "train":
+        for pixels in _read_back(open_shard(plan.path, work.size), work):
+            work.sums.add(pixels)
 
 
 def _finished_facts(plan: Plan, size: int) -> dict[str, Any] | None:
@@ -177,19 +188,21 @@ def _checksum(facts: dict[str, Any]) -> str:
 
 
 def _decode_images(
-    plan: Plan, work: _Work, skipped: list[tuple[str, str]], oddities: Counter[str]
-) -> Generator[tuple[str, int, bytes], None, None]:
+    number: int, plan: Plan, work: _Work, skipped: list[tuple[str, str]], oddities: Counter[str]
+) -> Iterator[tuple[str, int, bytes]]:
     """Yields name, label and content of the readable images, in order. Adds to `skipped` and `oddities`."""
     length = max(1, PIECE_PIXELS // work.size**2)
     ahead: deque[Future[list[_Decoded]]] = deque()
-    with work.turn:
-        for start in range(plan.start, plan.stop, length):
-            stop = min(start + length, plan.stop)
-            ahead.append(work.decoders.submit(_decode_piece, plan, work, start, stop))
-            if len(ahead) > work.threads + 1:
-                yield from _readable(ahead.popleft().result(), skipped, oddities)
-        while ahead:
+    if number > 0:
+        work.decoded[number - 1].wait()
+    for start in range(plan.start, plan.stop, length):
+        stop = min(start + length, plan.stop)
+        ahead.append(work.decoders.submit(_decode_piece, plan, work, start, stop))
+        if len(ahead) > work.threads + 1:
             yield from _readable(ahead.popleft().result(), skipped, oddities)
+    while ahead:
+        yield from _readable(ahead.popleft().result(), skipped, oddities)
+    work.decoded[number].set()
 
 
 def _readable(

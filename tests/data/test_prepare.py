@@ -269,17 +269,18 @@ def test_kill_in_the_middle_then_go_on(tmp_path):
     photos(tmp_path / "pets", per_class=40)
     code = (
         "import sys, os, signal, pathlib\n"
-        "from alexnet.data import shards as module\n"
+        "from alexnet.data import prepare_shards as module\n"
         "from alexnet.data.prepare import prepare\n"
         "from alexnet.data.sources import open_source\n"
-        "out, count, write = pathlib.Path(sys.argv[2]), 0, module._npy_header\n"
-        "def header(*arguments):\n"
-        "    global count\n"
-        "    count += 1\n"
-        "    while count >= 6:\n"
+        "out, write = pathlib.Path(sys.argv[2]), module.write_shard\n"
+        "def until_killed(images):\n"
+        "    yield next(images)\n"
+        "    while True:\n"
         "        if len(list(out.glob('train-*.json'))) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return write(*arguments)\n"
-        "module._npy_header = header\n"
+        "def write_shard(path, images, *rest, **named):\n"
+        "    sixth = path.name == 'train-0005.npy'\n"
+        "    return write(path, until_killed(images) if sixth else images, *rest, **named)\n"
+        "module.write_shard = write_shard\n"
         "prepare(open_source(sys.argv[1]), out, size=16, shard_images=10, threads=1)\n"
     )
     out = tmp_path / "out"
@@ -384,6 +385,22 @@ def test_unreadable_images_are_skipped_and_listed(tmp_path):
     # A shard may lose all its images without its class doing so.
     report = prepare(open_source(root), tmp_path / "single", size=SIZE, shard_images=1, encoding="jpeg")
     assert open_prepared(tmp_path / "single").splits["train"].read(range(10)).shape == (10, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_of_several_unreadable_images_the_first_is_named(tmp_path, finished):
+    """The second split is known to be bad at once where its shard is finished, the first one only at its end."""
+    root, out = photos(tmp_path / "pets"), tmp_path / "out"
+    for name in ("train/dog/5.png", "val/cat/0.png"):
+        (root / name).write_bytes(b"nothing")
+    source = open_source(root)
+    if finished:
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, out, size=SIZE, progress=_at_the_end)
+        (out / "train-0000.json").unlink()
+    slow = {"train": _Slow(source.splits["train"]), "val": source.splits["val"]}
+    with pytest.raises(DataError, match=r"train/dog/5.png \(train\) cannot be used"):
+        prepare(Source(source.name, source.class_names, slow), out, size=SIZE, threads=2, strict=True)
 
 
 def test_a_class_that_loses_all_its_images(tmp_path):
