@@ -137,7 +137,7 @@ def prepare(
     if (out / dataset.PREPARED).exists():
         return already()
     images = sum(len(identities[split]) for split in source.splits)
-    with claimed(out, source, settings, shard_images, waiting=lambda: progress("preparing", 0, images)):
+    with claimed(out, source, settings, key, shard_images, waiting=lambda: progress("preparing", 0, images)):
         if (out / dataset.PREPARED).exists():  # another process had the folder, and this one waited for it
             return already()
         plans = plan_shards(source, out, settings, identities, shard_images)

@@ -156,11 +156,12 @@ def same_or_refuse(out: Path, existing: dict[str, Any], requested: dict[str, Any
 
 @contextmanager
 def claimed(
-    out: Path, source: Source, settings: dict[str, Any], shard_images: int, waiting: Callable[[], None]
+    out: Path, source: Source, settings: dict[str, Any], key: str, shard_images: int, waiting: Callable[[], None]
 ) -> Iterator[None]:
     """Makes `out` the folder of this preparation, unless it is already, and of this process alone.
 
     Args:
+        key: see `source_key`; an unfinished folder of the same key is used again though the images were moved.
         waiting: called a few times per second while another process has the folder.
 
     Raises:
@@ -178,7 +179,7 @@ def claimed(
         while not held.enter_context(in_turn(out / LOCK, LOOKS)):
             waiting()
         if not (out / PREPARED).exists():
-            _claim(claim, source, settings, shard_images)
+            _claim(claim, source, settings, key, shard_images)
         yield
         with suppress(OSError):  # Windows does not remove a file that is open
             (out / LOCK).unlink()
@@ -192,7 +193,7 @@ def _refuse_unless_prepared(out: Path) -> None:
         )
 
 
-def _claim(claim: Path, source: Source, settings: dict[str, Any], shard_images: int) -> None:
+def _claim(claim: Path, source: Source, settings: dict[str, Any], key: str, shard_images: int) -> None:
     """Writes what the folder is for, or refuses if it is for something else."""
     roots = sorted({str(samples.root.resolve()) for samples in source.splits.values() if samples.root is not None})
     requested = settings | {"source": source.name, "folders": roots, "pictures per shard": shard_images}
@@ -201,10 +202,11 @@ def _claim(claim: Path, source: Source, settings: dict[str, Any], shard_images: 
             existing = parse_json(claim.read_bytes())
         except ValueError as error:
             raise DataError(f"{claim} is damaged", fix="Choose another folder.", code="E338") from error
+        if existing.pop("key", None) == key:  # the same images, which may have been moved
+            existing |= {name: requested[name] for name in ("source", "folders")}
         same_or_refuse(claim.parent, existing, requested)
-        return
     with disk_errors(f"making {claim.parent}", CONTINUE_FIX):
-        write_file(claim, canonical(requested))
+        write_file(claim, canonical(requested | {"key": key}))
 
 
 def check_space(out: Path, plans: list[Plan], settings: dict[str, Any]) -> None:

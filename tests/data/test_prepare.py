@@ -310,6 +310,22 @@ def test_damaged_shards_of_an_interrupted_run_are_written_again(tmp_path):
     assert content(out) == content(tmp_path / "straight")
 
 
+def test_an_interrupted_run_goes_on_after_the_images_were_moved(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(open_source(photos(tmp_path / "pets")), out, size=SIZE, shard_images=4, progress=_at_the_end)
+    shutil.move(tmp_path / "pets", tmp_path / "animals")
+    for _ in range(2):  # the folder is that of the moved images now, and may be interrupted once more
+        with pytest.raises(KeyboardInterrupt):
+            prepare(open_source(tmp_path / "animals"), out, size=SIZE, shard_images=4, progress=_at_the_end)
+    (tmp_path / "animals/val/cat/0.png").unlink()
+    assert prepare(open_source(tmp_path / "animals"), out, size=SIZE, shard_images=4).reused_shards == 3  # of train
+    with pytest.raises(KeyboardInterrupt):
+        prepare(open_source(tmp_path / "animals"), tmp_path / "half", size=SIZE, progress=_at_the_end)
+    with pytest.raises(DataError, match="prepared from something else"):
+        prepare(open_source(photos(tmp_path / "cars")), tmp_path / "half", size=SIZE)
+
+
 def test_any_flipped_bit_in_what_an_interrupted_run_says_of_its_shards_is_found(tmp_path):
     source = open_source(photos(tmp_path / "pets"))
     prepare(source, tmp_path / "straight", size=SIZE)
