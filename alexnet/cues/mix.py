@@ -30,7 +30,7 @@ from alexnet.runs.run import RunFolder, read_sealed, sealing
 from alexnet.storage.files import parse_json, write_file
 from alexnet.text import percent
 
-FEWEST = 40  # validation images on which two numbers can be fitted
+FEWEST = 20  # validation images; two numbers fitted on fewer do harm too often (benchmarks/few_validation.py)
 MOST_IMAGES = 2000  # of the validation images that are asked
 GAIN = 2.0  # of the sum of the log loss, that each number has to earn (twice the one of Akaike's criterion)
 LEAST_TRUST = 0.05  # of the factor of the network's logits; a network that knows nothing would ask for 0
@@ -105,6 +105,32 @@ def fitted(
     progress: ProgressCallback = silent,
 ) -> tuple[dict[str, Tensor], Mix]:
     """Fits the classifiers and their weights; returns the tensors of the branch, {} if it adds nothing."""
+    tensors, says, logits, truth = asked_of(network, train, held_out, classes, precision, progress)
+    factors = mixing_weights(logits, says, truth)
+    total = logits + sum(factor * says[name] for name, factor in factors.items())
+    stored: dict[str, Tensor] = {}
+    for name, parts in tensors.items():
+        if factors[name]:
+            parts["weights"] = parts["weights"] * factors[name]
+            stored |= {f"{PREFIX}{name}.{part}": value.float().contiguous() for part, value in parts.items()}
+    alone, mixed = (float((answers.argmax(1) == truth).mean()) for answers in (logits, total))
+    return stored, Mix(factors, len(truth), alone, mixed)
+
+
+def asked_of(
+    network: Network,
+    train: Split,
+    held_out: Split,
+    classes: int,
+    precision: str = "float32",
+    progress: ProgressCallback = silent,
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, NDArray[np.float64]], NDArray[np.float64], NDArray[np.int64]]:
+    """Fits the classifiers on training images and asks them and the network about validation images.
+
+    Returns:
+        cue -> the tensors of its classifier; cue -> what it says (N, classes); what the network says, as logarithms of
+        probabilities (N, classes); the classes of the images (N,). N is 2,000 at most.
+    """
     rows = chosen(train.labels, MOST_TRAIN)
     asked = np.sort(np.random.default_rng(0).permutation(len(held_out))[:MOST_IMAGES])
     seen, known = _described(network, train, rows, progress), _described(network, held_out, asked, progress)
@@ -124,15 +150,7 @@ def fitted(
         anchors = torch.from_numpy(features) - center
         says[name] = np.asarray(kernel(torch.from_numpy(known[name]) - center, anchors, width) @ weights, np.float64)
         tensors[name] = {"center": center, "anchors": anchors, "weights": weights, "width": torch.tensor(width)}
-    factors = mixing_weights(logarithms(probabilities), says, truth)
-    total = logarithms(probabilities) + sum(factor * says[name] for name, factor in factors.items())
-    stored: dict[str, Tensor] = {}
-    for name, parts in tensors.items():
-        if factors[name]:
-            parts["weights"] = parts["weights"] * factors[name]
-            stored |= {f"{PREFIX}{name}.{part}": value.float().contiguous() for part, value in parts.items()}
-    alone = float((probabilities.argmax(1) == truth).mean())
-    return stored, Mix(factors, len(truth), alone, float((total.argmax(1) == truth).mean()))
+    return tensors, says, logarithms(probabilities), truth
 
 
 def mixing_weights(
