@@ -1,6 +1,7 @@
 """How much a cue counts beside a network, against a search by brute force; and a run whose colors tell all."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from PIL import Image
 
 import alexnet as package
 from alexnet.cues.facts import facts_of_prepared, side_of
-from alexnet.cues.mix import GAIN, mix_of, mixing_weights
+from alexnet.cues.mix import GAIN, mix_of, mix_run, mixing_weights
 from alexnet.data.crops import as_batch
 from alexnet.data.dataset import open_prepared
+from alexnet.data.parts import part_of
 from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.doctor import examine
 from alexnet.runs.checkpoint import CUE, load_model
+from alexnet.runs.run import open_run
 
 RNG = np.random.default_rng(0)
 
@@ -166,6 +169,19 @@ def test_the_mix_is_kept_as_it_was_chosen(run):
     )
     assert about["mixed"] > about["alone"]
     assert torch.isfinite(load_model(run[1].record).cue.get_buffer("color.anchors")).all()
+
+
+@pytest.mark.parametrize("images", [19, 20])
+def test_on_how_few_validation_images_it_is_decided(run, tmp_path, images):
+    """The trial behind the number: docs/own_photos.md."""
+    copy = open_run(shutil.copytree(run[1].folder, tmp_path / "run"))
+    (copy.folder / CUE).unlink()
+    prepared = run[0].schedule.prepared
+    val = prepared.splits["val"]
+    few = part_of(val, np.arange(len(val))[:: len(val) // images][:images], "val")
+    found = mix_run(copy, replace(prepared, splits=prepared.splits | {"val": few}))
+    assert found is None if images < 20 else found.weights["color"] > 0
+    assert (copy.folder / CUE).exists() == (images >= 20)
 
 
 @pytest.mark.parametrize("to", ["hf", "onnx", "torch-export"])
