@@ -1,15 +1,17 @@
 """What the speed benchmarks share: interleaved rounds, medians, and a record of where they were taken."""
 
 import json
+import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from alexnet.runs.environment import commit
+from alexnet.runs.environment import commit, processor_name
 
 RESULTS = Path(__file__).parent / "results"
 WRITTEN = ("benchmarks/results", "benchmarks/RESULTS.md")  # by the benchmarks themselves
@@ -61,3 +63,15 @@ def report(name: str, rows: list[dict[str, Any]], out: Path | None) -> None:
     path = out or RESULTS / f"{name}.json"
     rounded = [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
     path.write_text(json.dumps({"machine": machine(), "rows": rounded}, indent=2) + "\n")
+
+
+def circumstances() -> dict[str, Any]:
+    """Where and when a row of a result file is measured."""
+    return {
+        "threads": torch.get_num_threads(),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "commit": commit(["benchmarks/results"]),
+        "date": time.strftime("%Y-%m-%d"),
+    }

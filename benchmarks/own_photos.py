@@ -20,7 +20,6 @@ A row for each set, method and seed goes to benchmarks/results/own_photos.jsonl;
 import argparse
 import json
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -223,8 +222,9 @@ def main() -> None:
     if arguments.table:
         print(table(read_results(arguments.out)))
         return
+    from measuring import circumstances
+
     from alexnet.kernels.device import keep_memory
-    from alexnet.runs.environment import commit, environment
 
     keep_memory()  # as the command line does
     cores = torch.get_num_threads()
@@ -259,12 +259,7 @@ def main() -> None:
                     **spent,
                     "right": packed(right),
                     "command": f"{COMMAND} {name}{asked} --seeds {number} --who {who}",
-                    "threads": torch.get_num_threads(),
-                    "processor": environment()["processor"],
-                    "cores": os.cpu_count(),
-                    "torch": torch.__version__,
-                    "commit": commit(["benchmarks/results"]),
-                    "date": time.strftime("%Y-%m-%d"),
+                    **circumstances(),
                 }
                 arguments.out.parent.mkdir(parents=True, exist_ok=True)
                 with arguments.out.open("a") as file:

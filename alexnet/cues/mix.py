@@ -71,7 +71,8 @@ def mix_run(
         return None
     network = load_model(run).place(device or torch.device("cpu"))
     network.cue = None
-    tensors, mix = fitted(network, prepared.splits["train"], held_out, classes, run.recipe.precision, progress)
+    train, precision = prepared.splits["train"], run.recipe.precision
+    tensors, mix = mixed(*asked_of(network, train, held_out, classes, precision, progress))
     about = json.dumps({"weights": mix.weights, "images": mix.images, "alone": mix.alone, "mixed": mix.mixed})
     with sealing(run, CUE):
         write_file(run.folder / CUE, safetensors.torch.save(tensors, {"mix": about}))
@@ -94,27 +95,6 @@ def mix_of(run: RunFolder) -> Mix | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise foreign(run.folder / CUE, str(error)) from None
     return mix
-
-
-def fitted(
-    network: Network,
-    train: Split,
-    held_out: Split,
-    classes: int,
-    precision: str = "float32",
-    progress: ProgressCallback = silent,
-) -> tuple[dict[str, Tensor], Mix]:
-    """Fits the classifiers and their weights; returns the tensors of the branch, {} if it adds nothing."""
-    tensors, says, logits, truth = asked_of(network, train, held_out, classes, precision, progress)
-    factors = mixing_weights(logits, says, truth)
-    total = logits + sum(factor * says[name] for name, factor in factors.items())
-    stored: dict[str, Tensor] = {}
-    for name, parts in tensors.items():
-        if factors[name]:
-            parts["weights"] = parts["weights"] * factors[name]
-            stored |= {f"{PREFIX}{name}.{part}": value.float().contiguous() for part, value in parts.items()}
-    alone, mixed = (float((answers.argmax(1) == truth).mean()) for answers in (logits, total))
-    return stored, Mix(factors, len(truth), alone, mixed)
 
 
 def asked_of(
@@ -151,6 +131,24 @@ def asked_of(
         says[name] = np.asarray(kernel(torch.from_numpy(known[name]) - center, anchors, width) @ weights, np.float64)
         tensors[name] = {"center": center, "anchors": anchors, "weights": weights, "width": torch.tensor(width)}
     return tensors, says, logarithms(probabilities), truth
+
+
+def mixed(
+    tensors: dict[str, dict[str, Tensor]],
+    says: dict[str, NDArray[np.float64]],
+    logits: NDArray[np.float64],
+    labels: NDArray[np.int64],
+) -> tuple[dict[str, Tensor], Mix]:
+    """Finds what each cue of `asked_of` counts; returns the tensors of the branch, {} if it adds nothing."""
+    factors = mixing_weights(logits, says, labels)
+    total = logits + sum(factor * says[name] for name, factor in factors.items())
+    stored: dict[str, Tensor] = {}
+    for name, parts in tensors.items():
+        if factors[name]:
+            scaled = parts | {"weights": parts["weights"] * factors[name]}
+            stored |= {f"{PREFIX}{name}.{part}": value.float().contiguous() for part, value in scaled.items()}
+    alone, together = (float((answers.argmax(1) == labels).mean()) for answers in (logits, total))
+    return stored, Mix(factors, len(labels), alone, together)
 
 
 def mixing_weights(

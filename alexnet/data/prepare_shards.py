@@ -145,7 +145,7 @@ def _make_shard(number: int, plan: Plan, work: _Work) -> dict[str, Any]:
             _use_again(plan, facts, work)
         return facts | {"reused": reused, "json_sha256": file_sha256(json_path)}
     finally:
-        work.decoded[number].set()
+        work.decoded[number].set()  # where it failed too: the next one waits for it
 
 
 def _write(number: int, plan: Plan, work: _Work) -> dict[str, Any]:
