@@ -19,7 +19,7 @@ from pathlib import Path
 from alexnet.experiments.inference import Estimate
 from alexnet.experiments.verdicts import Judged, Verdict, in_words
 from harness import ROOT
-from studies.claims import leading, measures, sanity, verdicts
+from studies.claims import leading, measures, sanity, secondary, verdicts
 from studies.claims.chinese import in_chinese
 from studies.claims.figures import FIGURES, FOREST, drawn
 from studies.claims.leading import LINES, Line
@@ -279,6 +279,15 @@ test images. Figures of 2012 are of ImageNet, and of pairs of nets that differ i
 CHECKS = """
 
 The analysis was checked on the runs of the base. """
+BESIDE = """
+
+## Beside the verdicts
+
+What else was measured in the same runs. The plan calls it secondary: intervals and no verdicts, in points of error or
+nats of loss, by Student's t of Welch, for the test images used. In one of twenty such intervals chance alone leaves out
+zero.
+
+"""
 DETAILS = """
 
 ## Claim by claim
@@ -310,7 +319,9 @@ def document(studies: Studies) -> str:
     )
     forest = f"\n\n![Every ingredient with its interval](../results/{FOREST}.svg)" if drawn(FOREST, studies) else ""
     checks = f"{CHECKS}{sanity.in_words(studies[CIFAR])}"
-    return f"{HEAD}{leading.table(studies)}{forest}\n\n{rule}{checks}{DETAILS}{table}\n\n## Figures\n\n{figures}"
+    beside = f"{BESIDE}{secondary.table(studies)}"
+    ingredients = f"{HEAD}{leading.table(studies)}{forest}\n\n{rule}{checks}{beside}"
+    return f"{ingredients}{DETAILS}{table}\n\n## Figures\n\n{figures}"
 
 
 def found_for(claim: Claim, studies: Studies, judged: Mapping[str, tuple[Estimate | None, Judged]]) -> Found:

@@ -4,6 +4,7 @@ python -m studies.claims.figures [--results results]
 """
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from alexnet.report.charts import Curve, Dot, dot_plot, line_chart
 from harness import ROOT
 from studies.claims import leading, measures
 from studies.claims.measures import Rows, Studies
+from studies.paper import folds
+from studies.paper.evidence import CHOICE, EPOCHS
 
 
 def figure_1(studies: Studies) -> str:
@@ -27,6 +30,28 @@ def figure_1(studies: Studies) -> str:
     return line_chart(title, curves, x_label="epoch", y_label="training error, %", level=level)
 
 
+def pilot(studies: Studies) -> str:
+    """The validation error of the base in every run of the pilot, which chose how many epochs there are."""
+    names = {f"{CHOICE}: {epochs} epochs" for epochs in EPOCHS}
+    found = [row for row in studies[leading.STUDY] if row["variant"] in names]
+    curves = [mean_curve([row["curve"]], "val_top1_error", "base") for row in found]
+    title = "The pilot: eight seeds of the base"
+    return line_chart(title, curves, x_label="epoch", y_label="validation error, %", zero=False)
+
+
+def dropout_iterations(studies: Studies) -> str:
+    """The training loss of every run, looked at without dropout, and the goal."""
+    found = studies["dropout_iterations"]
+    curves = []
+    for row in found:
+        seen = [epoch for epoch in row["curve"] if epoch.get("val_loss") is not None]
+        epochs, losses = tuple(float(e["epoch"]) for e in seen), tuple(float(e["val_loss"]) for e in seen)
+        curves.append(Curve(row["variant"], epochs, losses))
+    level = math.log(found[0]["data"]["classes"]) / 2 if found else None
+    title = "CIFAR-10, every fifth image: with and without dropout"
+    return line_chart(title, curves, x_label="epoch", y_label="training loss", level=level)
+
+
 def lrn_cifar(studies: Studies) -> str:
     """What it costs to leave normalization out, for each net."""
     found = {base: measures.effect(studies["lrn_cifar"], "no-lrn", base) for base in ("cifar-18pct", "cifar-11pct")}
@@ -34,12 +59,15 @@ def lrn_cifar(studies: Studies) -> str:
 
 
 def forest(studies: Studies) -> str:
-    """Every ingredient: by the plan on CIFAR-10, and on photos."""
+    """Every ingredient: by the plan on CIFAR-10, and on photos, in five folds where those have rows."""
     dots = []
     photos = studies["ingredients_photos"]
     for line in leading.LINES:
         where = {"CIFAR-10": measures.effect(studies[leading.STUDY], line.arm)}
-        where["photos"] = measures.effect(photos, PHOTOS.get(line.arm, line.arm))
+        if (in_folds := folds.effect(studies["photos_folds"], line.arm)) is not None:
+            where["photos in five folds"] = in_folds
+        elif line.arm != OWN_RATE:
+            where["photos"] = measures.effect(photos, PHOTOS.get(line.arm, line.arm))
         marks = () if line.paper is None else (("paper", 100 * line.paper),)
         for data, found in where.items():
             if found is not None:
@@ -60,9 +88,9 @@ def _dots(found: Mapping[str, Estimate | None]) -> list[Dot]:
 
 def _dot(name: str, found: Estimate, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
     low, high = (None if end is None else 100 * end for end in (found.low, found.high))
-    text = f"{100 * found.effect:+.1f}"
+    text = f"{100 * found.effect:+z.1f}"
     if low is not None and high is not None:
-        text += f" [{low:+.1f}, {high:+.1f}]"
+        text += f" [{low:+z.1f}, {high:+z.1f}]"
     return Dot(name, 100 * found.effect, low, high, text, marks)
 
 
@@ -124,10 +152,13 @@ def _errors(found: Rows) -> list[Dot]:
 
 
 FOREST = "ingredients"
+OWN_RATE = "tanh"  # the earlier study of photos asked about it at the rate of ReLU, which is another question
 PHOTOS = {"no-color": "no-colour"}  # arms that have another name in the rows of photos
 FIGURES: dict[str, Callable[[Studies], str]] = {
     FOREST: forest,
+    "pilot": pilot,
     "figure_1": figure_1,
+    "dropout_iterations": dropout_iterations,
     "lrn_cifar": lrn_cifar,
     "ten_views": ten_views,
     "overfitting": overfitting("val_top1_error", "held-out error"),
@@ -140,8 +171,8 @@ FIGURES: dict[str, Callable[[Studies], str]] = {
 
 def drawn(figure: str, studies: Studies) -> bool:
     """Whether there are rows that a figure is drawn from."""
-    sources = (leading.STUDY, "ingredients_photos") if figure == FOREST else (figure.removesuffix("_training"),)
-    return any(studies[study] for study in sources)
+    sources = {FOREST: (leading.STUDY, "ingredients_photos"), "pilot": (leading.STUDY,)}
+    return any(studies[study] for study in sources.get(figure, (figure.removesuffix("_training"),)))
 
 
 def draw(folder: Path) -> dict[str, str]:

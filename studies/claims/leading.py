@@ -113,8 +113,8 @@ def in_points(value: Estimate | None) -> tuple[str, str, str]:
         return "-", "-", "-"
     runs = " / ".join(map(str, value.counts))
     if value.low is None or value.high is None:
-        return f"{100 * value.effect:+.2f}", "-", runs
-    return f"{100 * value.effect:+.2f}", f"[{100 * value.low:+.2f}, {100 * value.high:+.2f}]", runs
+        return f"{100 * value.effect:+z.2f}", "-", runs
+    return f"{100 * value.effect:+z.2f}", f"[{100 * value.low:+z.2f}, {100 * value.high:+z.2f}]", runs
 
 
 def plain(line: Line, found: Estimate | None, judgement: Judged, failed: int) -> str:

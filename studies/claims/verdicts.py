@@ -61,7 +61,7 @@ def shown(value: Estimate | None, unit: str = "points", digits: int = 2) -> str:
         return ""
     scale = 100.0 if unit == "points" else 1.0
     runs = " against ".join(map(str, value.counts))
-    mean, *ends = (None if v is None else f"{scale * v:+.{digits}f}" for v in (value.effect, value.low, value.high))
+    mean, *ends = (None if v is None else f"{scale * v:+z.{digits}f}" for v in (value.effect, value.low, value.high))
     interval = "" if None in ends else f" [{', '.join(map(str, ends))}]"
     return f"{mean}{interval} {unit}, {runs} runs"
 

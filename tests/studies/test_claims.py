@@ -14,7 +14,7 @@ from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import override, to_json
 from harness import ROOT
-from studies.claims import claims, figures, leading, measures, verdicts
+from studies.claims import claims, figures, leading, measures, secondary, verdicts
 from studies.paper import evidence, ingredients_photos, study
 
 PAGE = (ROOT / "docs/claims.md").read_text()
@@ -100,6 +100,9 @@ def test_whether_dropout_takes_twice_the_epochs():
     text, verdict = verdicts.doubled({"dropout_iterations": rows})
     assert text.startswith("2.10 [1.82, 2.20] times the epochs")
     assert verdict == "supported, for this network and these rates"
+    drawn = figures.dropout_iterations({"dropout_iterations": rows})
+    assert drawn.count("<polyline") == len(rows)
+    assert all(name in drawn for name in ("no-dropout", "base"))
     assert verdicts.doubled({"dropout_iterations": []}) == ("", Verdict.NOT_MEASURED)
 
 
@@ -243,9 +246,9 @@ def recomputed(rows) -> dict[str, tuple[float, float, float]]:
     return out
 
 
-def by_arm(page: str) -> dict[str, list[str]]:
-    """Arm -> its line of the leading table."""
-    return {line[1].split(" (")[-1].strip(")"): line for line in lines_of(page, 7)}
+def by_arm(page: str, columns: int = 7, named: int = 1) -> dict[str, list[str]]:
+    """Arm -> its line of the leading table, or of another that names it in another column."""
+    return {line[named].split(" (")[-1].strip(")"): line for line in lines_of(page, columns)}
 
 
 def check_leading(table: dict[str, list[str]], rows) -> int:
@@ -289,6 +292,32 @@ def test_the_leading_table_of_the_page_again_with_scipy():
     """The same of the committed rows and the committed page."""
     rows = [json.loads(line) for line in (ROOT / "results/evidence_cifar.jsonl").read_text().splitlines()]
     check_leading(by_arm(PAGE), [row for row in rows if not row["variant"].startswith(evidence.CHOICE)])
+
+
+def test_what_stands_beside_the_verdicts_again_with_scipy():
+    """Of the rows of one machine: Welch's interval of every secondary measure, taken from the rows by name."""
+    rows = [json.loads(line) for line in (ROOT / "results/evidence_cifar.jsonl").read_text().splitlines()]
+    machine = rows[0]["environment"]["processor"]
+    rows = [row for row in rows if row["environment"]["processor"] == machine and row["results"]]
+    table = by_arm(secondary.table({name: [] for name in measures.NAMES} | {leading.STUDY: rows}), 6, 0)
+
+    def values(arm: str) -> np.ndarray:
+        """A column for each measure: points, nats, points, points, nats."""
+        out = []
+        for row in rows:
+            if row["variant"] == arm:
+                test, train = (row["results"][split]["1"] for split in ("val", "train"))
+                gap = test["top1_error"] - train["top1_error"]
+                points = [100 * v for v in (test["top5_error"], train["top1_error"], gap)]
+                out.append([points[0], test["log_loss"], *points[1:], row["curve"][0]["train_loss"]])
+        return np.array(out)
+
+    for arm in evidence.ARMS:
+        found = stats.ttest_ind(values(arm), values("base"), equal_var=False)
+        ends = found.confidence_interval()
+        effect = values(arm).mean(0) - values("base").mean(0)
+        for cell, *expected in zip(table[arm][1:], effect, ends.low, ends.high, strict=True):
+            assert [float(v) for v in re.findall(r"[+-][\d.]+", cell)] == pytest.approx(expected, abs=0.0051)
 
 
 def test_nothing_is_said_of_an_arm_before_the_first_look_of_the_plan():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from studies.claims import figures, measures
 from studies.paper import folds, photos_folds, study
 
 
@@ -33,6 +34,7 @@ def test_every_image_is_held_out_once_and_never_trained_on_then(tmp_path, monkey
 
 def row(variant: str, seed: int, error: float, images: int = 100):
     return {
+        "base": "small-photos",
         "variant": variant,
         "seed": seed,
         "results": {"val": {"1": {"top1_error": error}}},
@@ -58,6 +60,17 @@ def test_the_error_of_a_repetition_is_that_over_all_images():
     assert found.counts == (2, 2)
     assert found.effect == pytest.approx((0.3 + 190 / 700) / 2 - (0.2 + 0.24) / 2)
     assert folds.effect(rows, "tanh") is None
+
+
+def test_the_forest_shows_photos_in_five_folds_where_they_have_rows_and_else_the_earlier_study():
+    nothing = {name: [] for name in measures.NAMES}
+    earlier = {"ingredients_photos": [row(arm, seed, 0.3) for arm in ("no-lrn", "tanh", "base") for seed in range(2)]}
+    assert "no-lrn, photos<" in figures.forest(nothing | earlier)
+    assert "tanh, photos" not in figures.forest(nothing | earlier)  # that study has it at the rate of ReLU
+    both = {"photos_folds": [*repetition("no-lrn", 0, *5 * [0.3]), *repetition("base", 0, *5 * [0.2])]}
+    drawn = figures.forest(nothing | earlier | both)
+    assert "no-lrn, photos in five folds<" in drawn
+    assert "no-lrn, photos<" not in drawn
 
 
 def test_an_arm_gets_more_repetitions_while_its_interval_is_wide():
