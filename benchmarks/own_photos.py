@@ -40,6 +40,18 @@ NAMES = {
     RESNET: "ResNet-18",
     ALEXNET: "torchvision's AlexNet",
 }
+CHINESE = {
+    "set (images, split)": "数据集（图像数，划分）",
+    "nothing but the path, two cores": "只给路径，两核",
+    "minutes": "分钟",
+    "better of color histogram and HOG": "颜色直方图与 HOG 中较好者",
+    "torchvision's AlexNet": "torchvision 的 AlexNet",
+    "ours only : baseline only": "仅我们对 : 仅基线对",
+    "{0} ± {1} ({2} seeds)": "{0} ± {1}（{2} 个种子）",
+    "{0} ± {1} ({2} seeds), {3} minutes": "{0} ± {1}（{2} 个种子），{3} 分钟",
+    "{0}; ours took {1} to {2}": "{0}；我们用了 {1} 到 {2}",
+    "{0} : {1}, p = {2}": "{0} : {1}，p = {2}",
+}
 CROPS = {RESNET: 96, ALEXNET: 128}
 RATES = {RESNET: 1e-3, ALEXNET: 3e-4}
 BATCH = 64
@@ -191,6 +203,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def in_chinese(shown: str) -> str:
+    """The table for the Chinese page: the same cells, said by `CHINESE`."""
+    from alexnet.language.words import Words
+
+    say = Words("zh", CHINESE)
+    lines = [line.strip("| ").split(" | ") for line in shown.splitlines()]
+    return "\n".join("| " + " | ".join(map(say, line)) + " |" for line in lines)
+
+
 def with_table(text: str, new: str) -> str:
     """A page with its table of these results replaced: the lines from the one that begins as the first on."""
     lines, first = text.splitlines(keepends=True), new.splitlines()[0].split("|")[1]
@@ -216,7 +237,8 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, nargs="*", default=[], help="pages whose table is written anew")
     arguments = parser.parse_args()
     for page in arguments.readme:
-        page.write_text(with_table(page.read_text(), table(read_results(arguments.out))))
+        new = table(read_results(arguments.out))
+        page.write_text(with_table(page.read_text(), in_chinese(new) if "zh-CN" in page.name else new))
     if arguments.readme:
         return
     if arguments.table:
