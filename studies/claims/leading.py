@@ -119,7 +119,7 @@ def in_points(value: Estimate | None) -> tuple[str, str, str]:
 
 def plain(line: Line, found: Estimate | None, judgement: Judged, failed: int) -> str:
     """A verdict in plain words."""
-    if found is None or judgement.verdict == Verdict.NOT_MEASURED or found.counts[0] < evidence.LEAST_ROUNDS:
+    if found is None or judgement.verdict == Verdict.NOT_MEASURED or found.counts[0] < evidence.FIRST_LOOK:
         return str(Verdict.NOT_MEASURED)  # by the plan nothing is looked at before
     text = in_words(judgement, found)
     if line.paper is not None:
