@@ -367,7 +367,7 @@ def test_rows_of_uncommitted_sources_are_counted_where_they_are_used():
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 def test_the_intervals_of_the_readme_are_those_of_the_claims(name):
-    found = {" ".join(f.split()) for f in re.findall(r"[+-]?\d+\.\d\d\s\[[^\]]+\]", (ROOT / name).read_text())}
+    found = {" ".join(f.split()) for f in re.findall(r"[+-]?\d+\.\d\d\s+\[[^\]]+\]", (ROOT / name).read_text())}
     ingredients = {f"{line[2]} {line[3]}" for line in by_arm(PAGE).values() if line[3].startswith("[")}
     assert len(ingredients) == len(evidence.ARMS) + 1  # and ten views
     assert ingredients <= found  # what is found of each is said
