@@ -279,15 +279,6 @@ test images. Figures of 2012 are of ImageNet, and of pairs of nets that differ i
 CHECKS = """
 
 The analysis was checked on the runs of the base. """
-BESIDE = """
-
-## Beside the verdicts
-
-What else was measured in the same runs. The plan calls it secondary: intervals and no verdicts, in points of error or
-nats of loss, by Student's t of Welch, for the test images used. In one of twenty such intervals chance alone leaves out
-zero.
-
-"""
 DETAILS = """
 
 ## Claim by claim
@@ -319,8 +310,7 @@ def document(studies: Studies) -> str:
     )
     forest = f"\n\n![Every ingredient with its interval](../results/{FOREST}.svg)" if drawn(FOREST, studies) else ""
     checks = f"{CHECKS}{sanity.in_words(studies[CIFAR])}"
-    beside = f"{BESIDE}{secondary.table(studies)}"
-    ingredients = f"{HEAD}{leading.table(studies)}{forest}\n\n{rule}{checks}{beside}"
+    ingredients = f"{HEAD}{leading.table(studies)}{forest}\n\n{rule}{checks}\n\n{secondary.section(studies)}"
     return f"{ingredients}{DETAILS}{table}\n\n## Figures\n\n{figures}"
 
 

@@ -14,6 +14,7 @@ from alexnet.experiments.inference import Estimate
 from alexnet.experiments.page import mean_curve
 from alexnet.recipes.ingredients import BASE
 from alexnet.report.charts import Curve, Dot, dot_plot, line_chart
+from alexnet.runs.metrics import series
 from harness import ROOT
 from studies.claims import leading, measures
 from studies.claims.measures import Rows, Studies
@@ -44,9 +45,8 @@ def dropout_iterations(studies: Studies) -> str:
     found = studies["dropout_iterations"]
     curves = []
     for row in found:
-        seen = [epoch for epoch in row["curve"] if epoch.get("val_loss") is not None]
-        epochs, losses = tuple(float(e["epoch"]) for e in seen), tuple(float(e["val_loss"]) for e in seen)
-        curves.append(Curve(row["variant"], epochs, losses))
+        epochs, losses = series(row["curve"], "val_loss")
+        curves.append(Curve(row["variant"], tuple(map(float, epochs)), tuple(losses)))
     level = math.log(found[0]["data"]["classes"]) / 2 if found else None
     title = "CIFAR-10, every fifth image: with and without dropout"
     return line_chart(title, curves, x_label="epoch", y_label="training loss", level=level)

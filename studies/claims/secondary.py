@@ -24,6 +24,20 @@ COLUMNS: tuple[tuple[str, Measure, float], ...] = (
 )
 
 
+SECTION = """## Beside the verdicts
+
+What else was measured in the same runs. The plan calls it secondary: intervals and no verdicts, in points of error or
+nats of loss, by Student's t of Welch, for the test images used. In one of twenty such intervals chance alone leaves out
+zero.
+
+"""
+
+
+def section(studies: Studies) -> str:
+    """What docs/claims.md has of it."""
+    return f"{SECTION}{table(studies)}"
+
+
 def table(studies: Studies) -> str:
     """The lines, as Markdown; an arm without an interval has none."""
     header = ("changed", *(name for name, _, _ in COLUMNS))
