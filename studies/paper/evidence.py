@@ -97,7 +97,7 @@ def search_job(options: Options, activation: str, rate: float) -> Job:
 
 def search(options: Options, activation: str) -> tuple[list[Job], float | None]:
     """The runs of the search so far, and once all have a row, the rate."""
-    return rates.search(options, lambda rate: search_job(options, activation, rate), final_error)
+    return rates.search(options, lambda rate: [search_job(options, activation, rate)], final_error)
 
 
 def final_error(row: Row) -> float:

@@ -37,8 +37,8 @@ def job(
 def search(options: Options, activation: str) -> tuple[list[Job], float | None]:
     """The short runs that try rates, and once all have a row, the rate."""
 
-    def short(rate: float) -> Job:
-        return job(options, f"{activation} at {rate:g}", activation, rate, SEARCH_EPOCHS, SEARCH_SEED)
+    def short(rate: float) -> list[Job]:
+        return [job(options, f"{activation} at {rate:g}", activation, rate, SEARCH_EPOCHS, SEARCH_SEED)]
 
     return rates.search(options, short, train_error)
 

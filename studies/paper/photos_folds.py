@@ -68,9 +68,9 @@ def next_runs(options: Options) -> list[Job]:
     searches = {
         name: rates.search(
             options,
-            lambda rate, name=name, changes=changes: job(  # type: ignore[misc]
-                options, f"{CHOICE}: {name} at {rate:g}", CHOICE_SEED, 0, changes, rate
-            ),
+            lambda rate, name=name, changes=changes: [  # type: ignore[misc]
+                job(options, f"{CHOICE}: {name} at {rate:g}", CHOICE_SEED, 0, changes, rate)
+            ],
             final_error,
         )
         for name, changes in ACTIVATIONS.items()

@@ -30,11 +30,19 @@ def best_rate(errors: Mapping[float, float]) -> float:
 
 
 def search(
-    options: Options, job: Callable[[float], Job], error: Callable[[Row], float]
+    options: Options, jobs: Callable[[float], list[Job]], error: Callable[[Row], float]
 ) -> tuple[list[Job], float | None]:
-    """The short runs of a search so far, and once all have a row, the rate."""
-    rows = {rate: options.done([job(rate)]) for rate in STEPS}
-    errors = {rate: error(found[0]) for rate, found in rows.items() if found}
+    """The short runs of a search so far, and once all have a row, the rate.
+
+    Args:
+        jobs: rate -> the runs that try it; the best of them counts.
+        error: what a run is judged by; less is better.
+    """
+    errors = {}
+    for rate in STEPS:
+        rows = options.done(jobs(rate))
+        if len(rows) == len(jobs(rate)):
+            errors[rate] = min(error(row) for row in rows)
     rates = tried(errors)
     found = best_rate({rate: errors[rate] for rate in rates}) if all(rate in errors for rate in rates) else None
-    return [job(rate) for rate in rates], found
+    return [job for rate in rates for job in jobs(rate)], found

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +65,21 @@ def test_the_search_goes_on_where_an_end_is_the_best(best, tried, chosen):
         errors |= {rate: abs(np.log(rate / best)) for rate in rates.tried(errors)}
     assert tuple(rates.tried(errors)) == tried
     assert rates.best_rate({rate: errors[rate] for rate in tried}) == chosen
+
+
+def test_a_rate_is_as_good_as_the_best_of_its_runs():
+    losses = {(0.003, "a"): 3, (0.003, "b"): 3, (0.01, "a"): 1, (0.01, "b"): 4, (0.03, "a"): 2, (0.03, "b"): 2}
+    options = SimpleNamespace(done=lambda jobs: [losses[job] for job in jobs if job in losses])
+
+    def found():
+        return rates.search(options, lambda rate: [(rate, "a"), (rate, "b")], float)
+
+    losses[0.1, "a"] = 0  # of two runs one is there, so nothing is chosen
+    jobs, rate = found()
+    assert jobs == [(rate, name) for rate in (0.003, 0.01, 0.03, 0.1) for name in "ab"]
+    assert rate is None
+    losses |= {(0.1, "a"): 3, (0.1, "b"): 3}
+    assert found() == (jobs, 0.01)
 
 
 def curve(*errors: float):
