@@ -66,6 +66,7 @@ CAFFE = Recipe(
         conv1_freeze_epoch=None,
         biases_follow=True,
     ),
+    prepare_whole=True,
     batch_size=256,
     reshuffle=False,
 )
@@ -73,8 +74,8 @@ CAFFE = Recipe(
 
 alexnet train /data/ILSVRC2012 --recipe caffe
 
-Two things differ from Caffe: it resizes images to 256 x 256 without keeping their aspect ratio instead of cutting out
-the center, and it subtracts the part of the mean image at the position of the crop instead of its center.
+Images are stretched to 256 x 256, as Caffe prepares those of ImageNet. One thing differs: Caffe subtracts the part of
+the mean image at the position of the crop instead of its center.
 """
 
 CAFFENET = override(replace(CAFFE, name="caffenet"), ["norm1=after-pool", "norm2=after-pool", "bias=1.0"])
