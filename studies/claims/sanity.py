@@ -1,9 +1,12 @@
 """Whether the analysis can be trusted: runs of the base alone must not differ, and a planted effect must be found.
 
-Both use the runs that there are and draw from them again and again. The same functions judge made-up runs in the tests.
+Also whether runs of one seed are alike in arm and base, in which case they should have been compared as pairs. All
+of it uses the runs that there are and draws from them again and again. The same functions judge made-up runs in the
+tests.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +17,7 @@ from alexnet.experiments.results import Row
 from alexnet.experiments.samples import by_place, sample_of
 from alexnet.recipes.ingredients import BASE
 from studies.claims import measures
+from studies.paper.evidence import ARMS
 
 TIMES = 200
 PLANTED = 0.01  # 1 point
@@ -21,6 +25,7 @@ LEAST = 12  # runs of the base on one machine
 QUICK = (
     300  # draws of the bootstrap; the verdicts of two hundred comparisons do not hang on the last digit of an interval
 )
+PAIRINGS = 2000  # drawn at random, to see how far from zero chance takes a correlation
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,38 @@ class Checked:
     def interval(self) -> tuple[float, float]:
         """Clopper and Pearson's interval of the share found."""
         return clopper_pearson(self.found, self.times)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How alike runs of one seed are in arm and base."""
+
+    correlation: float  # of their errors, those of an arm about their mean, over all arms
+    pairs: int
+    chance: float  # share of random pairings whose correlation is as far from zero or farther, in (0, 1]
+
+
+def same_seed(arms: Sequence[Mapping[int, float]], base: Mapping[int, float]) -> Paired:
+    """Compares the errors of arms (seed -> error) with those of the base for the same seeds."""
+    seeds = [np.array(sorted(arm.keys() & base.keys())) for arm in arms]
+    errors = [np.array([arm[seed] for seed in own]) for arm, own in zip(arms, seeds, strict=True)]
+    places = {seed: place for place, seed in enumerate(sorted(set().union(*seeds)))}
+    where = [np.array([places[seed] for seed in own]) for own in seeds]
+    rng = np.random.default_rng(3)
+    of_base = np.array([base[seed] for seed in places])
+    found = _correlation(errors, [of_base[own] for own in where])
+    drawn = [
+        _correlation(errors, [other[own] for own in where])
+        for other in (rng.permutation(of_base) for _ in range(PAIRINGS))
+    ]
+    as_far = sum(abs(one) >= abs(found) for one in drawn)
+    return Paired(found, sum(map(len, errors)), (1 + as_far) / (1 + PAIRINGS))
+
+
+def _correlation(arms: Sequence[np.ndarray], bases: Sequence[np.ndarray]) -> float:
+    arm = np.concatenate([errors - errors.mean() for errors in arms])
+    base = np.concatenate([errors - errors.mean() for errors in bases])
+    return float(arm @ base / np.sqrt((arm @ arm) * (base @ base)))
 
 
 def base_against_base(by_image: np.ndarray, times: int = TIMES) -> Checked:
@@ -85,25 +122,33 @@ def _power(arm: np.ndarray, base: np.ndarray, effect: float) -> float:
     return 1 - tail if reach > 0 else tail
 
 
-def checked(rows: list[Row]) -> tuple[Checked, Checked] | None:
-    """Both checks on the base of the plan's study, on the machine with most runs; None while there are too few."""
-    base = [row for row in rows if row["variant"] == BASE]
-    most = max(by_place(base).values(), key=len, default=[])
-    if len(most) < LEAST:
+def checked(rows: Sequence[Row]) -> tuple[Checked, Checked, Paired] | None:
+    """The checks on the runs of the plan's study, on the machine with most runs; None while there are too few."""
+    most = max(by_place([row for row in rows if row["variant"] in (BASE, *ARMS)]).values(), key=len, default=[])
+    split = measures.split_of(most)
+    variants = {arm: [row for row in most if row["variant"] == arm] for arm in (BASE, *ARMS)}
+    base = sample_of(variants[BASE], split)
+    if len(variants[BASE]) < LEAST or base.by_image is None:
         return None
-    sample = sample_of(most, measures.split_of(most))
-    if sample.by_image is None:
-        return None
-    return base_against_base(sample.by_image), planted(sample.by_image)
+    errors = {
+        arm: dict(zip((row["seed"] for row in own), sample_of(own, split).values.tolist(), strict=True))
+        for arm, own in variants.items()
+        if len(own) > 1
+    }
+    paired = same_seed([errors[arm] for arm in ARMS if arm in errors], errors[BASE])
+    return base_against_base(base.by_image), planted(base.by_image), paired
 
 
-def in_words(rows: list[Row]) -> str:
+def in_words(rows: Sequence[Row]) -> str:
     """A paragraph for the page."""
-    both = checked(rows)
-    if both is None:
+    found = checked(rows)
+    if found is None:
         return "Not measured yet: it takes runs of the base."
+    *both, paired = found
     told = [f"{c.found} times of {c.times} ({100 * c.interval[0]:.0f} to {100 * c.interval[1]:.0f} %)" for c in both]
     return (
         f"The base against itself, split at random in two, differs {told[0]}; it should in 5 %. "
-        f"An effect of 1 point planted in one half is found {told[1]}; it should be in {100 * both[1].expected:.0f} %."
+        f"An effect of 1 point planted in one half is found {told[1]}; it should be in {100 * both[1].expected:.0f} %. "
+        f"The correlation of the errors of arm and base with one seed is {paired.correlation:+.2f} over {paired.pairs} "
+        f"pairs, and those of {100 * paired.chance:.0f} % of random pairings are as far from zero or farther."
     )

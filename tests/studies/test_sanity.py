@@ -46,11 +46,37 @@ def test_the_promised_power_is_that_of_a_t_test(base):
         assert sanity._power(arm, rest, effect) == pytest.approx(expected, abs=0.03)
 
 
+def test_runs_of_one_seed_are_compared_as_scipy_does():
+    rng = np.random.default_rng(4)
+    luck = rng.standard_normal(30)
+    base, arm = (dict(enumerate(luck + rng.standard_normal(30))) for _ in range(2))
+    found = sanity.same_seed([arm], base)
+    expected = stats.pearsonr(list(arm.values()), list(base.values())).statistic
+    assert (found.correlation, found.pairs) == (pytest.approx(expected), 30)
+    assert found.chance < 0.02
+    # An arm more that is the base turned round, and a hundred points worse; a seed without a partner does not count.
+    turned = {seed: 100 - error for seed, error in base.items()} | {99: 0.0}
+    both = sanity.same_seed([arm, turned], base)
+    about = [np.array(list(x.values())[:30]) - np.mean(list(x.values())[:30]) for x in (arm, turned, base)]
+    by_hand = (
+        (about[0] + about[1]) @ about[2] / np.sqrt(((about[0] ** 2 + about[1] ** 2).sum()) * 2 * (about[2] ** 2).sum())
+    )
+    assert (both.correlation, both.pairs) == (pytest.approx(by_hand), 60)
+
+
+def test_runs_that_share_nothing_but_their_seed_seldom_seem_alike():
+    rng = np.random.default_rng(5)
+    draws = [[dict(enumerate(rng.standard_normal(10))) for _ in range(4)] for _ in range(60)]
+    seem = sum(sanity.same_seed(arms, base).chance < 0.1 for base, *arms in draws)
+    assert within(seem, len(draws), 0.1)
+
+
 def test_what_the_page_says(base, monkeypatch):
-    def row(wrong: np.ndarray, processor: str = "A"):
+    def row(wrong: np.ndarray, processor: str = "A", variant: str = "base", seed: int = 0):
         values = {"top1_error": float(wrong.mean()), answers.WRONG: answers.pack(wrong > 0)}
         return {
-            "variant": "base",
+            "variant": variant,
+            "seed": seed,
             "results": {"val": {"1": values}},
             "data": {"classes": 10, "pictures": {"val": IMAGES}},
             "settings": {},
@@ -62,6 +88,9 @@ def test_what_the_page_says(base, monkeypatch):
     assert sanity.in_words([*few, row(base[11], "B")]).startswith("Not measured yet")  # machines are not mixed
     monkeypatch.setattr(sanity, "base_against_base", lambda y: sanity.Checked(len(y) - 1, 200, 0.05))
     monkeypatch.setattr(sanity, "planted", lambda y: sanity.Checked(170, 200, 0.846))
-    text = sanity.in_words([row(wrong) for wrong in base[:12]])
+    monkeypatch.setattr(sanity, "same_seed", lambda arms, base: sanity.Paired(-0.07, sum(map(len, arms)), 0.42))
+    arms = [row(base[seed], variant=arm, seed=seed) for arm in ("tanh", "no-lrn") for seed in range(3)]
+    text = sanity.in_words([*(row(wrong, seed=seed) for seed, wrong in enumerate(base[:12])), *arms])
     assert "differs 11 times of 200 (3 to 10 %); it should in 5 %" in text
     assert "is found 170 times of 200 (79 to 90 %); it should be in 85 %" in text
+    assert "with one seed is -0.07 over 6 pairs, and those of 42 % of random pairings are as far from zero" in text
