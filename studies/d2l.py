@@ -114,14 +114,10 @@ def code_blocks(text: str) -> list[str]:
 
 def write() -> None:
     """Writes outputs and tables into both pages."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        english = with_outputs(PAGES["en"].read_text())
-    PAGES["en"].write_text(with_table(english, "en"))
-    blocks = iter(code_blocks(english))
-    chinese = re.sub(
-        r"```python\n.*?```\n\n```text\n.*?```", lambda _: next(blocks), PAGES["zh"].read_text(), flags=re.DOTALL
-    )
-    PAGES["zh"].write_text(with_table(chinese, "zh"))
+    for language, path in PAGES.items():
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            page = with_outputs(path.read_text())
+        path.write_text(with_table(page, language))
 
 
 if __name__ == "__main__":

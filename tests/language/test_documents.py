@@ -10,6 +10,8 @@ from studies.claims.chinese import in_chinese
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 FOREIGN = ("E214", "E279")  # what another library says stands in the message
 PAIRS = sorted(path.name.replace(".zh-CN", "") for path in (ROOT / "docs").glob("*.zh-CN.md"))
+BLOCK = re.compile(r"^```(?:bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"(?:^|(?<=\s))# .*$", re.MULTILINE)
 
 
 def text(name: str) -> str:
@@ -20,14 +22,16 @@ def test_the_documents_that_readers_of_chinese_need_are_there():
     assert {"claims.md", "errors.md", "lessons.md", "note.md", "serve.md"} <= set(PAIRS)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ["../README.md", *PAIRS])
 def test_both_are_linked_and_have_the_same_code_and_as_many_headings(name):
-    english, chinese = text(name), text(name.replace(".md", ".zh-CN.md"))
-    assert f"[中文]({name.replace('.md', '.zh-CN.md')})" in english
-    assert f"[English]({name})" in chinese
-    assert [len(h) for h in re.findall(r"^#+", english, re.M)] == [len(h) for h in re.findall(r"^#+", chinese, re.M)]
-    blocks = [re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S) for page in (english, chinese)]
-    assert blocks[0] == blocks[1]
+    chinese_name = name.replace(".md", ".zh-CN.md")
+    english, chinese = text(name), text(chinese_name)
+    assert f"[中文]({chinese_name.removeprefix('../')})" in english
+    assert f"[English]({name.removeprefix('../')})" in chinese
+    assert [len(h) for h in re.findall(r"^##+", english, re.M)] == [len(h) for h in re.findall(r"^##+", chinese, re.M)]
+    ours, theirs = ("".join(BLOCK.findall(page)) for page in (english, chinese))
+    assert COMMENT.sub("#", ours) == COMMENT.sub("#", theirs)
+    assert [comment for comment in COMMENT.findall(theirs) if not CHINESE.search(comment)] == []
     rows = [len(re.findall(r"^\|", page, re.M)) for page in (english, chinese)]
     assert rows[0] == rows[1]
 

@@ -18,7 +18,8 @@ def test_its_code_prints_what_is_shown(tmp_path):
 
 
 def test_both_languages_have_the_same_code_calls_and_links():
-    assert code_blocks(TEXTS["zh"]) == code_blocks(TEXTS["en"]) != []
+    english, chinese = (re.sub(r"  # .*", "", "\n".join(code_blocks(TEXTS[name]))) for name in ("en", "zh"))
+    assert english == chinese != ""
     for pattern in (r"`[^`\n]+`", r"^## ", r"^\| ---", r"\]\(\.\./[^)]+\)"):
         prose = (re.sub(r"```.*?```|<!-- exercises.*end -->", "", text, flags=re.DOTALL) for text in TEXTS.values())
         english, chinese = (sorted(re.findall(pattern, text, re.MULTILINE)) for text in prose)

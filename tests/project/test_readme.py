@@ -81,10 +81,8 @@ def test_the_log_tells_what_the_experiment_with_the_starts_gave():
     assert log.count("| source: ") + log.count("| paper") + log.count("| Caffe: ") == len(runs)
 
 
-def test_the_chinese_readme_has_the_same_code_and_the_same_figures():
+def test_the_chinese_readme_has_the_same_figures():
     chinese = (ROOT / "README.zh-CN.md").read_text()
-    code = re.compile(r"```\w+\n.*?```", re.DOTALL)
-    assert code.findall(chinese) == code.findall(README)
 
     def figures(text: str) -> list[list[str]]:
         # The book has other chapters in Chinese.
