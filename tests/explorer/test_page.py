@@ -260,7 +260,7 @@ def test_languages_and_themes_are_switched_and_stand_in_the_address(watched):
     page = seen.open("#filters?lang=en")
     assert page.get_attribute("html", "data-theme") == "dark"
     page.click("header button:has-text('中文')")
-    page.wait_for_selector("nav :text('卷积核')")
+    page.wait_for_selector("nav :text('滤波器')")
     page.click("header button:has-text('☀')")
     page.wait_for_function("() => document.documentElement.dataset.theme === 'light'")
     assert "lang=zh" in page.url
