@@ -58,7 +58,7 @@ class Recording:
         self.notes.append(text)
 
 
-def coloured(labels: np.ndarray, seed: int, size: int = SIZE) -> np.ndarray:
+def colored(labels: np.ndarray, seed: int, size: int = SIZE) -> np.ndarray:
     """Noise in which the color channel of the class is brighter: (n, size, size, 3) uint8."""
     noise = np.random.default_rng(seed).integers(0, 120, (len(labels), size, size, 3))
     noise[np.arange(len(labels)), :, :, labels] += 100
@@ -79,7 +79,7 @@ def write_photos(root: Path, per_class: int = 10) -> Path:
     """Writes a folder with a sub-folder of PNG files for each color, 26 x 30 pixels."""
     for label, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True)
-        pixels = coloured(np.full(per_class, label), seed=label, size=30)[:, :26]
+        pixels = colored(np.full(per_class, label), seed=label, size=30)[:, :26]
         for i, image in enumerate(pixels):
             Image.fromarray(image).save(root / name / f"{i}.png")
     return root

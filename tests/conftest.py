@@ -23,7 +23,7 @@ from alexnet.training import bench, bench_layers
 from alexnet.training.loop import train
 from harness import missing_packages  # noqa: F401 - packages that are said to be missing are so from here on
 from harness.slow_tests import is_slow, listed
-from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, coloured, write_photos
+from harness.small_runs import CLASSES, SIZE, TINY, Outcome, Recording, call, colored, write_photos
 
 # How long an example takes says something of the machine, nothing of the code; and a run of the tests says the same
 # about the same code each time. HYPOTHESIS_PROFILE=search looks at new examples.
@@ -140,9 +140,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     for seed, (name, count) in enumerate({"train": 26, "val": 7, "test": 5}.items()):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
         names = tuple(f"{name}/{i}" for i in range(count))
-        splits[name] = Samples(names, labels, arrays=coloured(labels, seed))
+        splits[name] = Samples(names, labels, arrays=colored(labels, seed))
     out = tmp_path_factory.mktemp("prepared") / "out"
-    prepare(Source("colours", CLASSES, splits), out, size=SIZE)
+    prepare(Source("colors", CLASSES, splits), out, size=SIZE)
     return open_prepared(out)
 
 
@@ -166,7 +166,7 @@ def start(prepared: Prepared, tiny: Recipe, tmp_path: Path) -> Callable[..., Run
     """Makes a new run folder for `prepared`: (name, *changes of the tiny recipe)."""
 
     def make(name: str, *changes: str) -> RunFolder:
-        about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
+        about = {"source": "colors", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
         return create_run(tmp_path / name, override(tiny, changes), prepared.class_names, about)
 
     return make

@@ -33,7 +33,7 @@ def ablate(
       alexnet ablate photos/ --base small-photos --vary no-lrn,plain-pooling,tanh --seeds 3
       alexnet ablate photos/ --base small-photos --vary no-lrn --until 0.6 --dry-run
       alexnet ablate photos/ --base small-photos --vary no-lrn,tanh --together 4
-      alexnet ablate photos/ epochs=20 --vary model.dropout=0.3,no-flips+no-colour --dry-run
+      alexnet ablate photos/ epochs=20 --vary model.dropout=0.3,no-flips+no-color --dry-run
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ CLAIMS: tuple[Claim, ...] = (
         what=GAP,
     ),
     ingredient("no-augmentation", "without crops, mirrors and color noise it errs more"),
-    ingredient("no-colour", "color noise lowers top-1 error by over 1 point"),
+    ingredient("no-color", "color noise lowers top-1 error by over 1 point"),
     counted(
         "crops and mirrors multiply the training set by 2,048",
         "4.1",

@@ -67,7 +67,7 @@ def forest(studies: Studies) -> str:
         if (in_folds := folds.effect(studies["photos_folds"], line.arm)) is not None:
             where["photos in five folds"] = in_folds
         elif line.arm != OWN_RATE:
-            where["photos"] = measures.effect(photos, PHOTOS.get(line.arm, line.arm))
+            where["photos"] = measures.effect(photos, line.arm)
         marks = () if line.paper is None else (("paper", 100 * line.paper),)
         for data, found in where.items():
             if found is not None:
@@ -153,7 +153,6 @@ def _errors(found: Rows) -> list[Dot]:
 
 FOREST = "ingredients"
 OWN_RATE = "tanh"  # the earlier study of photos asked about it at the rate of ReLU, which is another question
-PHOTOS = {"no-color": "no-colour"}  # arms that have another name in the rows of photos
 FIGURES: dict[str, Callable[[Studies], str]] = {
     FOREST: forest,
     "pilot": pilot,

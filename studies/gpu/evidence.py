@@ -32,7 +32,7 @@ STUDY = "gpu_claims"
 ROWS = "ensemble.jsonl"
 COLUMNS = ("variant", "runs", "error", "difference", "low", "high", "sd", "needed")
 # Base and eleven of what the paper claims, in the order of docs/claims.md.
-CLAIMS = "tanh,no-lrn,plain-pooling,no-crops,no-flips,no-colour,no-dropout,half-net,no-conv3,no-conv4,silent-towers"
+CLAIMS = "tanh,no-lrn,plain-pooling,no-crops,no-flips,no-color,no-dropout,half-net,no-conv3,no-conv4,silent-towers"
 HALF_WIDTH, NORMAL = 0.002, 1.96  # of the interval that is wanted, in [0, 1]
 # Fewer epochs, so that there are more runs in the time; the steps of the learning rate at the same shares of the run.
 SCHEDULE = ("epochs=16", "optim.drop_epochs=[12,15]", "optim.conv1_drop_epochs=[12,15]", "evaluate_every=16")

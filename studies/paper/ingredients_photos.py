@@ -16,7 +16,7 @@ from studies.paper.study import Options
 
 EPOCHS = 12
 SCHEDULE = (f"epochs={EPOCHS}", "optim.drop_epochs=[10,12]", "optim.conv1_drop_epochs=[10,12]", "evaluate_every=4")
-FIRST = "tanh,no-dropout,no-lrn,plain-pooling,no-crops,no-colour,no-augmentation,ten-views,half-net,no-conv4"
+FIRST = "tanh,no-dropout,no-lrn,plain-pooling,no-crops,no-color,no-augmentation,ten-views,half-net,no-conv4"
 VARIANTS = f"{FIRST},no-flips,no-conv3,no-conv5,init-paper,bias-0,no-decay"
 
 

@@ -17,7 +17,7 @@ from alexnet.data.prepare import prepare
 from alexnet.data.samples import Samples, Source
 from alexnet.recipes.recipe import override
 from alexnet.training.trainer import Trainer
-from harness.small_runs import CLASSES, SIZE, coloured
+from harness.small_runs import CLASSES, SIZE, colored
 
 CPU = torch.device("cpu")
 SIDE = 20
@@ -54,7 +54,7 @@ def split(request, tmp_path_factory) -> Split:
     """Images of two shards: the second has those of another seed."""
     labels = np.arange(26, dtype=np.int64) % len(CLASSES)
     names = tuple(f"train/{i}" for i in range(len(labels)))
-    source = Source("colours", CLASSES, {"train": Samples(names, labels, arrays=coloured(labels, 0))})
+    source = Source("colors", CLASSES, {"train": Samples(names, labels, arrays=colored(labels, 0))})
     out = tmp_path_factory.mktemp(request.param) / "out"
     prepare(source, out, size=SIZE, encoding=request.param)
     one = open_prepared(out).splits["train"]

@@ -49,9 +49,9 @@ FILES = (
 )
 
 
-def picture(path: Path, colour: int, size: int = SIZE) -> Path:
+def picture(path: Path, color: int, size: int = SIZE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(colour).integers(0, 256, (size, size, 3), np.uint8)
+    pixels = np.random.default_rng(color).integers(0, 256, (size, size, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 

@@ -15,14 +15,14 @@ from harness import ROOT
 from harness.image_files import chunk, jpeg_of_scans, saved
 
 
-def flat_png(width: int, height: int, depth: int, colour: int, extra: bytes = b"") -> bytes:
+def flat_png(width: int, height: int, depth: int, color: int, extra: bytes = b"") -> bytes:
     """All zeros, compressed as far as deflate goes."""
-    samples = {0: 1, 2: 3, 6: 4}[colour]
+    samples = {0: 1, 2: 3, 6: 4}[color]
     row = bytes(1 + (width * depth * samples + 7) // 8)
     packer = zlib.compressobj(9)
     rows = max(1, (1 << 20) // len(row))
     pieces = [packer.compress(row * min(rows, height - start)) for start in range(0, height, rows)]
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     data = b"".join(pieces) + packer.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 

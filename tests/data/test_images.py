@@ -23,9 +23,9 @@ from alexnet.errors import DataError
 from harness.image_files import chunk, jpeg_of_scans, saved
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes, extra: bytes = b"") -> bytes:
     """A PNG by hand, after its specification; `rows` include the filter bytes."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
@@ -69,10 +69,10 @@ ZOO = {
     "alpha 128": (saved(ALPHA_HALF, "PNG"), [[[255, 127, 127]]]),
     "alpha, WebP": (saved(ALPHA_HALF, "WEBP", lossless=True), [[[255, 127, 127]]]),
     "palette": (saved(palette_picture(), "PNG"), [[RED, BLUE]]),
-    "palette, one colour transparent": (saved(palette_picture(), "PNG", transparency=1), [[RED, WHITE]]),
+    "palette, one color transparent": (saved(palette_picture(), "PNG", transparency=1), [[RED, WHITE]]),
     "palette, alpha table": (saved(palette_picture(), "PNG", transparency=bytes([255, 0])), [[RED, WHITE]]),
     "palette, transparent GIF": (saved(palette_picture(), "GIF", transparency=0), [[WHITE, BLUE]]),
-    "rgb, one colour transparent": (
+    "rgb, one color transparent": (
         png(2, 1, 8, 2, bytes([0, *RED, *BLUE]), chunk(b"tRNS", struct.pack(">3H", *RED))), [[WHITE, BLUE]]),
     "grey, one value transparent": (
         png(2, 1, 8, 0, b"\0\x07\xc8", chunk(b"tRNS", struct.pack(">H", 7))), [[WHITE, [200] * 3]]),
@@ -92,14 +92,14 @@ def test_exact_pixels_of_every_kind(kind):
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
-@pytest.mark.parametrize(("mode", "colour", "expected"), [
+@pytest.mark.parametrize(("mode", "color", "expected"), [
     ("RGB", (200, 100, 50), (200, 100, 50)),
     ("L", 90, (90, 90, 90)),
     ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
     ("YCbCr", (76, 85, 255), (254, 0, 0)),
 ])  # fmt: skip
-def test_flat_jpegs_keep_their_color(mode, colour, expected, options):
-    content = saved(Image.new(mode, (40, 30), colour), "JPEG", quality=95, **options)
+def test_flat_jpegs_keep_their_color(mode, color, expected, options):
+    content = saved(Image.new(mode, (40, 30), color), "JPEG", quality=95, **options)
     pixels = read_image(content).astype(int)
     assert pixels.shape == (30, 40, 3)
     assert np.abs(pixels - expected).max() <= 3

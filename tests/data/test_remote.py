@@ -27,7 +27,7 @@ from alexnet.storage.download import Patience
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
 from harness.faulty_server import PASSING, serving
-from harness.small_runs import CLASSES, SIZE, TINY, coloured
+from harness.small_runs import CLASSES, SIZE, TINY, colored
 
 pytest.importorskip("aiohttp")
 
@@ -48,8 +48,8 @@ def made(folder: Path, encoding: str = "raw") -> Path:
     splits = {}
     for seed, (name, count) in enumerate({"train": 26, "val": 10}.items()):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
-        splits[name] = Samples(tuple(f"{name}/{i}" for i in range(count)), labels, arrays=coloured(labels, seed))
-    prepare(Source("colours", CLASSES, splits), folder, size=SIZE, encoding=encoding, shard_images=4)
+        splits[name] = Samples(tuple(f"{name}/{i}" for i in range(count)), labels, arrays=colored(labels, seed))
+    prepare(Source("colors", CLASSES, splits), folder, size=SIZE, encoding=encoding, shard_images=4)
     return folder
 
 
@@ -73,7 +73,7 @@ def kept() -> list[str]:
 
 def network(prepared, recipe, where: Path, steps: int | None = None) -> dict[str, str]:
     """Trains, stopping and going on in between if `steps` says where; checksums of weights and training state."""
-    about = {"source": "colours", "prepared": prepared.location, "fingerprint": prepared.fingerprint}
+    about = {"source": "colors", "prepared": prepared.location, "fingerprint": prepared.fingerprint}
     run = create_run(where, recipe, prepared.class_names, about)
 
     if steps is not None:

@@ -83,7 +83,7 @@ def groups(prepared, tiny, tmp_path_factory):
     """A folder with the runs of one process and of process groups, and the results of each process of the groups."""
     folder = tmp_path_factory.mktemp("groups")
     (folder / "prepared").symlink_to(prepared.folder)
-    about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
+    about = {"source": "colors", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
     for name, changes in RECIPES.items():
         run = create_run(folder / name, override(tiny, changes), prepared.class_names, about)
         train(run, prepared, device=CPU)

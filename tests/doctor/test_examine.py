@@ -27,7 +27,7 @@ from alexnet.runs.run import open_run
 from alexnet.runs.start import images_of_run
 from alexnet.training.step import weighted_loss
 from harness import ROOT, SHARED
-from harness.small_runs import TINY, coloured, reseal
+from harness.small_runs import TINY, colored, reseal
 from studies.robustness import planting
 
 CLASSES = ("bird", "cat", "dog")
@@ -547,7 +547,7 @@ def test_a_class_cannot_be_left_out_as_a_whole(alexnet, photos, tmp_path):
 
 
 def test_images_of_arrays_are_identified_by_their_pixels():
-    pixels = coloured(np.array([0, 1]), seed=0)
+    pixels = colored(np.array([0, 1]), seed=0)
     source = Source("arrays", ("a", "b"), {"train": Samples(("0", "1"), np.array([0, 1]), arrays=pixels)})
     (facts, _) = inspect(source).images
     assert facts.sha256 == hashlib.sha256(pixels[0].tobytes()).hexdigest()

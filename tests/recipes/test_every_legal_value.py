@@ -27,7 +27,7 @@ from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, flat, for_classes, override, with_fields
 from alexnet.runs.run import RunFolder
 from alexnet.training.trainer import Trainer
-from harness.small_runs import CLASSES, SIZE, coloured
+from harness.small_runs import CLASSES, SIZE, colored
 
 SMALL = {"prepare_size": SIZE, "batch_size": 8, "epochs": 2, "evaluate_every": 1, "crop_size": 20}
 BASES = {
@@ -136,8 +136,8 @@ def go(tmp_path_factory):
     folder, number, splits = tmp_path_factory.mktemp("legal"), itertools.count(), {}
     for seed, (name, count) in enumerate({"train": 16, "val": 7}.items()):
         labels = np.arange(count, dtype=np.int64) % len(CLASSES)
-        splits[name] = Samples(tuple(f"{name}/{i}" for i in range(count)), labels, arrays=coloured(labels, seed))
-    prepare(Source("colours", CLASSES, splits), folder / "prepared", size=SIZE)
+        splits[name] = Samples(tuple(f"{name}/{i}" for i in range(count)), labels, arrays=colored(labels, seed))
+    prepare(Source("colors", CLASSES, splits), folder / "prepared", size=SIZE)
     prepared = open_prepared(folder / "prepared")
 
     def take(recipe: Recipe) -> tuple[dict[str, Any], torch.nn.Module]:

@@ -39,7 +39,7 @@ def test_points_of_the_notebook_are_differences_of_its_errors(name):
 
 
 def test_what_is_typed_may_be_joined_listed_and_free():
-    variants = variants_of("no-lrn, no-flips+no-colour,model.channels=[4,8,8,8,8]+optim.lr=1e-3,ten-views")
+    variants = variants_of("no-lrn, no-flips+no-color,model.channels=[4,8,8,8,8]+optim.lr=1e-3,ten-views")
     assert [v.changes for v in variants] == [
         ("model.norm=none",),
         ("augment.flip=false", "augment.color_noise=0"),
@@ -48,7 +48,7 @@ def test_what_is_typed_may_be_joined_listed_and_free():
     ]
     assert [v.views for v in variants] == [1, 1, 1, 10]
     assert [v.name for v in variants] == [
-        *("no-lrn", "no-flips+no-colour", "model.channels=[4,8,8,8,8]+optim.lr=1e-3", "ten-views")
+        *("no-lrn", "no-flips+no-color", "model.channels=[4,8,8,8,8]+optim.lr=1e-3", "ten-views")
     ]
 
 

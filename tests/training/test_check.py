@@ -21,7 +21,7 @@ from alexnet.recipes.named import DEMO, LENET, PHOTOS, find_recipe
 from alexnet.recipes.recipe import for_classes, override
 from alexnet.training.check import check_network, entropy_of, plateau_fix
 from alexnet.training.plan import Plan
-from harness.small_runs import CLASSES, TINY, coloured
+from harness.small_runs import CLASSES, TINY, colored
 
 LABELS = np.arange(12) % len(CLASSES)
 MEAN, STD = np.full((30, 30, 3), 76.0), np.full(3, 58.0)
@@ -34,7 +34,7 @@ def healthy(tiny):
 
 
 def pictures(size: int = 20) -> torch.Tensor:
-    return torch.from_numpy(coloured(LABELS, 7, size)).permute(0, 3, 1, 2)
+    return torch.from_numpy(colored(LABELS, 7, size)).permute(0, 3, 1, 2)
 
 
 def targets() -> torch.Tensor:

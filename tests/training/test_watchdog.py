@@ -181,7 +181,7 @@ PLATEAU = ("init=paper", "lr=0.001")
 def flat(prepared, tiny, tmp_path_factory):
     """A run whose loss does not move, and what was said while it trained."""
     recipe, monitor = override(tiny, [*QUIET, *PLATEAU]), Recording()
-    about = {"source": "colours", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
+    about = {"source": "colors", "prepared": str(prepared.folder), "fingerprint": prepared.fingerprint}
     run = create_run(tmp_path_factory.mktemp("flat") / "run", recipe, prepared.class_names, about)
     train(run, prepared, device=torch.device("cpu"), monitor=monitor)
     return run, monitor.notes
