@@ -88,7 +88,7 @@ class Model:
         Args:
             images: a file, a folder (searched to the bottom), a pattern such as "holiday/*.jpg", the bytes of a file,
                 a (H, W, 3) uint8 array, a Pillow image; or several of these.
-            views: 1 (the centre) or 10 (corners, centre and mirrors, probabilities averaged).
+            views: 1 (the center) or 10 (corners, center and their flips, probabilities averaged).
             k: classes to name for each image.
             options: batch_size; max_pixels, as for `alexnet.prepare`; raw, probabilities without the temperature;
                 min_precision (0.95: `.sure` where the validation split shows that so many answers are right);
@@ -139,7 +139,7 @@ class Model:
                 them, without train/ is one split.
             labels: as for `train`.
             split: train, val or test; by default test where there is one, else val, else all there is.
-            views: 1 (the centre) or 10 (corners, centre and mirrors).
+            views: 1 (the center) or 10 (corners, center and their flips).
             raw: probabilities as the network gives them, without the temperature of the run.
             on_changed: is given a sentence if the folder of the run's images now holds others.
 

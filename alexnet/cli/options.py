@@ -69,7 +69,7 @@ Raw = Annotated[bool, Parameter(help="Probabilities as the network gives them, w
 RunPath = Annotated[Path, Parameter(help="The run folder; runs/last is the newest.")]
 Views = Annotated[
     Literal[1, 10],
-    Parameter(help="1: the centre; 10: corners, centre and their mirrors, probabilities averaged, as in the paper."),
+    Parameter(help="1: the center; 10: corners, center and their flips, probabilities averaged, as in the paper."),
 ]
 
 

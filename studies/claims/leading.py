@@ -39,7 +39,7 @@ LINES: tuple[Line, ...] = (
     Line(
         "no-crops-flips",
         "augmentation",
-        "no crops, no mirrors; color noise stays",
+        "no crops, no flips; color noise stays",
         "overfits (4.1)",
         None,
         ("图像增广", "不裁剪、不翻转，保留颜色扰动"),

@@ -351,9 +351,9 @@ def test_without_rows_nothing_is_judged_but_what_is_counted():
     assert counted == {
         "60 million parameters, 650,000 neurons": Verdict.SUPPORTED,
         "each convolution holds no more than 1 % of the parameters": Verdict.CONTRADICTED,
-        "crops and mirrors multiply the training set by 2,048": Verdict.CONTRADICTED,
+        "crops and flips multiply the training set by 2,048": Verdict.CONTRADICTED,
     }
-    assert found["crops and mirrors multiply the training set by 2,048"][0].startswith("33 x 33 x 2 = 2,178")
+    assert found["crops and flips multiply the training set by 2,048"][0].startswith("33 x 33 x 2 = 2,178")
     assert "conv3 1.45 %" in found["each convolution holds no more than 1 % of the parameters"][0]
     assert all(line[6] == "not measured yet" for line in lines_of(leading.table(nothing), 7)[1:])
     assert "not reproduced" not in claims.document(nothing)
