@@ -238,17 +238,18 @@ def ruled_race(low: float, high: float, p: float) -> str:
 def test_how_many_runs_train():
     line = next(line for name, line in LINES.items() if name.startswith("which activations leave the plateau"))
     rows = [row for row in rows_of("which_train") if not row["variant"].startswith("choice")]
-    told = re.findall(r"(\w+) (\d+) of (\d+) \[(\d+), (\d+)\] %", line[4])
-    pairs = dict.fromkeys(row["variant"] for row in rows)
-    assert len(told) == len(pairs)
-    for variant, (start, left, count, low, high) in zip(pairs, told, strict=True):
+    told = {
+        f"{part.partition(':')[0]}, {start}": counted
+        for part in line[4].split("; ")
+        for start, *counted in re.findall(r"(\w+) (\d+) of (\d+) \[(\d+), (\d+)\] %", part)
+    }
+    assert told.keys() == {row["variant"] for row in rows}
+    for variant, counted in told.items():
         mine = [row for row in rows if row["variant"] == variant]
         done = [row for row in mine if row["outcome"] == "finished"]
         trained = sum(row["curve"][-1]["train_loss"] < 0.9 * math.log(10) for row in done)
         ends = stats.binomtest(trained, len(mine)).proportion_ci()
-        assert variant.endswith(f", {start}")
-        assert (int(left), int(count)) == (trained, len(mine))
-        assert [int(low), int(high)] == [round(100 * ends.low), round(100 * ends.high)]
+        assert [int(v) for v in counted] == [trained, len(mine), round(100 * ends.low), round(100 * ends.high)]
 
 
 def test_how_many_runs_leave_the_plateau_with_the_weights_of_the_text():
