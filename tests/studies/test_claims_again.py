@@ -53,7 +53,7 @@ def folded(arm: str) -> tuple[Sample, Sample]:
         rows = [row for row in rows_of("photos_folds") if row["variant"] == variant]
         seeds = {seed: [row for row in rows if row["seed"] == seed] for seed in {row["seed"] for row in rows}}
         wrong = {
-            seed: sum(error(r) * r["data"]["pictures"]["val"] for r in folds) / 3781
+            seed: sum(error(r) * r["data"]["pictures"]["val"] for r in folds) / 3781  # images of all parts
             for seed, folds in seeds.items()
             if len(folds) == 5
         }
