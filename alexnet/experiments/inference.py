@@ -220,7 +220,9 @@ def _bootstrap(
         for weight, block in zip(weights, blocks, strict=True):
             picked = rng.integers(len(deviations), size=(draws, block[role].count))
             drawn += weight * (1.0, -1.0)[role] * deviations[picked].mean(1)
-    kinds, how_many = np.unique(differences - differences.mean(), return_counts=True)
+    # Rounded, since equal differences may differ in their last bit, and which do so depends on the processor.
+    kinds, how_many = np.unique(differences.round(9), return_counts=True)
+    kinds -= differences.mean()
     over_images = float(differences.var()) / len(differences)
     if over_images > 0:
         picked = rng.multinomial(len(differences), how_many / len(differences), size=draws)

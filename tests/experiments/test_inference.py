@@ -52,6 +52,20 @@ def test_the_parts_of_the_variance_by_brute_force():
     assert (found.low, found.high) == pytest.approx(found.analytic, abs=0.12 * half)  # six seeds draw roughly
 
 
+def test_the_order_of_the_images_moves_no_interval():
+    """Sums in another order end in other last bits, as those of another processor do."""
+    rng = np.random.default_rng(4)
+    difficulty = rng.random(10_000)
+    arm, base = (rng.random((runs, 10_000)) < share * difficulty for runs, share in ((10, 0.9), (40, 0.5)))
+    expected = estimate([(Sample.of(arm), Sample.of(base))])
+    assert expected is not None
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(10_000)
+        found = estimate([(Sample.of(arm[:, order]), Sample.of(base[:, order]))])
+        assert found is not None
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
 def test_the_bootstrap_holds_the_truth_in_95_of_100():
     """Both arms and the images are drawn anew: coverage over what an experiment repeated elsewhere would find."""
     spread = 0.49 + 0.03**2
