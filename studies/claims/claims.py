@@ -44,7 +44,7 @@ from studies.claims.verdicts import (
     which_train,
     windows,
 )
-from studies.paper import folds, photos_folds
+from studies.paper import photos_folds
 
 BOOK = "D2L 8.1 (Chinese edition 7.1)"
 GAP = "gap between held-out and training error"
@@ -58,7 +58,7 @@ def counted(text: str, section: str, recorded: str, command: str, count: Callabl
 
 def folded(line: Line) -> Claim:
     """What the change of an ingredient adds to an error on photos, by cross-validation."""
-    test = Sign(lambda rows: folds.effect(rows, line.arm), "photos_folds", 1, paper=line.paper)
+    test = Sign(lambda rows: photos_folds.looked_at(rows, line.arm), "photos_folds", 1, paper=line.paper)
     text = f"photos in five folds: {line.change} ({line.arm})"
     return Claim(text, "as above", line.recorded, study_command("photos_folds"), test)
 

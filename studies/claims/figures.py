@@ -18,7 +18,7 @@ from alexnet.runs.metrics import series
 from harness import ROOT
 from studies.claims import leading, measures
 from studies.claims.measures import Rows, Studies
-from studies.paper import folds
+from studies.paper import photos_folds
 from studies.paper.evidence import CHOICE, EPOCHS
 
 
@@ -59,12 +59,12 @@ def lrn_cifar(studies: Studies) -> str:
 
 
 def forest(studies: Studies) -> str:
-    """Every ingredient: by the plan on CIFAR-10, and on photos, in five folds where those have rows."""
+    """Every ingredient: by the plan on CIFAR-10, and on photos, in five folds once those were looked at."""
     dots = []
     photos = studies["ingredients_photos"]
     for line in leading.LINES:
         where = {"CIFAR-10": measures.effect(studies[leading.STUDY], line.arm)}
-        if (in_folds := folds.effect(studies["photos_folds"], line.arm)) is not None:
+        if (in_folds := photos_folds.looked_at(studies["photos_folds"], line.arm)) is not None:
             where["photos in five folds"] = in_folds
         elif line.arm != OWN_RATE:
             where["photos"] = measures.effect(photos, line.arm)

@@ -14,6 +14,7 @@ About five hours of one core.
 from collections.abc import Mapping, Sequence
 
 from alexnet.experiments import results
+from alexnet.experiments.inference import Estimate
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
 from alexnet.recipes.ingredients import BASE
@@ -43,6 +44,14 @@ def repetition(options: Options, arm: str, seed: int, chosen: Mapping[str, float
     """The networks of all folds."""
     rate = chosen[TANH if arm == "tanh" else RELU]
     return [job(options, arm, seed, fold, CHANGES[arm], rate) for fold in range(FOLDS)]
+
+
+def looked_at(rows: Sequence[Row], arm: str) -> Estimate | None:
+    """The effect of an arm, once the repetitions of the first look are there; before, nothing is told."""
+    found = effect(rows, arm)
+    if found is None or found.counts[0] < FIRST_ROUNDS or found.counts[1] < BASE_RUNS * FIRST_ROUNDS:
+        return None
+    return found
 
 
 def wanted_rounds(rows: Sequence[Row]) -> dict[str, int]:

@@ -47,7 +47,7 @@ def samples(study: str, arm: str, measure: Callable, base: str = "base", recipe:
 
 
 def folded(arm: str) -> tuple[Sample, Sample]:
-    """The error over all images of every repetition that has its five folds."""
+    """The error over all images of every repetition that has its five folds, from the first look on."""
     out = []
     for variant in (arm, "base"):
         rows = [row for row in rows_of("photos_folds") if row["variant"] == variant]
@@ -58,7 +58,7 @@ def folded(arm: str) -> tuple[Sample, Sample]:
             if len(folds) == 5
         }
         out.append(list(wrong.values()))
-    return out[0], out[1]
+    return (out[0], out[1]) if len(out[0]) >= 3 and len(out[1]) >= 6 else ([], [])  # the first look
 
 
 def families() -> dict[str, dict[str, tuple[Sample, Sample]]]:

@@ -62,29 +62,40 @@ def test_the_error_of_a_repetition_is_that_over_all_images():
     assert folds.effect(rows, "tanh") is None
 
 
-def test_the_forest_shows_photos_in_five_folds_where_they_have_rows_and_else_the_earlier_study():
+def rounds_of(arm: str, rounds: int, spread: float = 0.01):
+    return [
+        one
+        for variant, count in ((arm, rounds), ("base", 2 * rounds))
+        for seed in range(count)
+        for one in repetition(variant, seed, *5 * [0.3 + spread * (seed % 2)])
+    ]
+
+
+def test_the_forest_shows_photos_in_five_folds_once_looked_at_and_else_the_earlier_study():
     nothing = {name: [] for name in measures.NAMES}
     earlier = {"ingredients_photos": [row(arm, seed, 0.3) for arm in ("no-lrn", "tanh", "base") for seed in range(2)]}
     assert "no-lrn, photos<" in figures.forest(nothing | earlier)
     assert "tanh, photos" not in figures.forest(nothing | earlier)  # that study has it at the rate of ReLU
-    both = {"photos_folds": [*repetition("no-lrn", 0, *5 * [0.3]), *repetition("base", 0, *5 * [0.2])]}
-    drawn = figures.forest(nothing | earlier | both)
+    assert "five folds" not in figures.forest(nothing | {"photos_folds": rounds_of("no-lrn", 2)})
+    drawn = figures.forest(nothing | earlier | {"photos_folds": rounds_of("no-lrn", 3)})
     assert "no-lrn, photos in five folds<" in drawn
     assert "no-lrn, photos<" not in drawn
 
 
-def test_an_arm_gets_more_repetitions_while_its_interval_is_wide():
-    def rows(arm: str, rounds: int, spread: float):
-        return [
-            one
-            for variant, count in ((arm, rounds), ("base", 2 * rounds))
-            for seed in range(count)
-            for one in repetition(variant, seed, *5 * [0.3 + spread * (seed % 2)])
-        ]
+def test_nothing_is_told_before_the_first_look():
+    rows = rounds_of("no-lrn", 3)
+    found = photos_folds.looked_at(rows, "no-lrn")
+    assert found is not None
+    assert found.counts == (3, 6)
+    assert photos_folds.looked_at(rows[:-1], "no-lrn") is None  # a fold of the base is missing
+    assert photos_folds.looked_at(rows[1:], "no-lrn") is None
+    assert photos_folds.looked_at(rows, "tanh") is None
 
-    narrow, wide = rows("no-lrn", 3, 0.001), rows("no-lrn", 3, 0.05)
+
+def test_an_arm_gets_more_repetitions_while_its_interval_is_wide():
+    narrow, wide = rounds_of("no-lrn", 3, 0.001), rounds_of("no-lrn", 3, 0.05)
     assert photos_folds.wanted_rounds([])["no-lrn"] == 3
     assert photos_folds.wanted_rounds(narrow)["no-lrn"] == 3
     assert photos_folds.wanted_rounds(wide)["no-lrn"] == 5
     assert photos_folds.wanted_rounds(wide)["base"] == 10
-    assert photos_folds.wanted_rounds(rows("no-lrn", 9, 0.05))["no-lrn"] == 9  # the most
+    assert photos_folds.wanted_rounds(rounds_of("no-lrn", 9, 0.05))["no-lrn"] == 9  # the most
