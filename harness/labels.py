@@ -36,6 +36,8 @@ LABELS = (
     "{0}: input should be {1}",
     "{0}: input should be {1} or {2}",
     "result",
+    "Effects",
+    *("supported", "contradicted", "undecided"),
     "probabilities",
     "device",
     "the loss became {0} at step {1}",

@@ -12,7 +12,6 @@ from alexnet.experiments.ablation import Effect, effects, jobs_of, rows_for, unc
 from alexnet.experiments.page import title_of, write_ablation
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
-from alexnet.experiments.sequential import Decided
 from alexnet.experiments.together import processes, run_jobs
 from alexnet.experiments.verdicts import AIM, MATTERS
 from alexnet.kernels.device import choose_device
@@ -87,10 +86,6 @@ class Ablation:
         jobs = sequential.wanted(self.jobs, self.rows, self.shown, self.until, most, self.views)
         return runner.waiting(jobs, self.rows_file, self.device)
 
-    def decided(self) -> list[Decided]:
-        """What is known of each variant: supported, contradicted, too small to matter here, or undecided."""
-        return sequential.decide(self.rows, self.shown, self.until or 100 * MATTERS * AIM, self.views)
-
     @property
     def shown(self) -> list[Variant]:
         """The variants that are not the base."""
@@ -106,15 +101,20 @@ class Ablation:
         """The split that is reported: test where there is one, else validation."""
         return results.reported_split(self.rows)
 
+    @property
+    def matters(self) -> float:
+        """The smallest effect that matters, in points: 1, or 1 / 0.6 of the half-width that was asked for."""
+        return 100 * MATTERS if self.until is None else self.until / AIM
+
     def effects(self) -> list[Effect]:
-        """What each variant changes, with its interval over paired seeds."""
-        return effects(self.rows, self.shown, self.split, self.views)
+        """What each variant adds to the errors of the base, with intervals and verdicts."""
+        return effects(self.rows, self.shown, self.split, self.views, self.matters)
 
     def report(self) -> Path:
         """Writes effects.svg and report.html; gives the path of the page."""
         rows = self.rows
         title = title_of(self.base, rows)
-        return write_ablation(self.folder, title, self.effects(), rows, self.split, self.views)[1]
+        return write_ablation(self.folder, title, self.effects(), rows, self.split, self.views, self.matters)[1]
 
     def __repr__(self) -> str:
         names = ", ".join(variant.name for variant in self.variants)
@@ -135,7 +135,7 @@ def ablate(
     labels: str | Path | None = None,
     device: str = "auto",
 ) -> Ablation:
-    """Plans runs in which ingredients are switched one at a time, with paired seeds; `.run()` does them.
+    """Plans runs in which ingredients are switched one at a time, on the same seeds; `.run()` does them.
 
     Args:
         data: as for `train`.

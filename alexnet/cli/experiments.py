@@ -24,7 +24,7 @@ def ablate(
     labels: Labels = None,
     device: Device = "auto",
 ) -> None:
-    """Switch ingredients one at a time, with paired seeds, and say what each is worth, with its interval.
+    """Switch ingredients one at a time, on the same seeds, and say what each is worth, with its interval.
 
     Stopped, the same command goes on; what is done is never done again. Every run is one that alexnet train would do.
 
@@ -96,10 +96,7 @@ def ablate(
     if not plan.run(on_row=_tell):
         tell("alexnet: stopped and saved; the same command goes on", stderr=True)
         sys.exit(130)
-    if until is None:
-        tables_experiments.effects(plan.effects(), plan.split, views)
-    else:
-        tables_experiments.decided(plan.decided(), plan.split, until)
+    tables_experiments.effects(plan.effects(), plan.split, views, plan.matters)
     terminal.say(f"report: {plan.report()}")
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from alexnet.api.studies import Comparison, short_names
 from alexnet.cli.terminal import print_table, say
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.experiments.ablation import Effect, claimed, interval, remarks
+from alexnet.experiments.ablation import Effect, claimed, counts, interval, one_run, remarks, verdict
 from alexnet.experiments.results import Row, error, reported_split
-from alexnet.experiments.sequential import Decided, seeds_for
-from alexnet.experiments.verdicts import AIM, in_words
+from alexnet.experiments.sequential import seeds_for
 from alexnet.language.speak import said
 from alexnet.recipes.ingredients import INGREDIENTS
 from alexnet.text import duration, percent
@@ -30,26 +29,25 @@ def ingredients() -> None:
             say(f"  {i.name}: {i.recorded}; also {i.besides}")
 
 
-def effects(found: Sequence[Effect], split: str, views: int) -> None:
-    """The table of an ablation."""
-    rows = [
-        (
-            effect.variant,
-            str(len(effect.seeds)),
-            *(interval(effect.differences.get(m)) for m in ("top1_error", "top5_error", "train_error")),
-            claimed(effect.ingredient.paper if effect.ingredient else None),
-            claimed(effect.ingredient.notebook if effect.ingredient else None),
-            remarks(effect),
-        )
-        for effect in found
-    ]
+def effects(found: Sequence[Effect], split: str, views: int, matters: float) -> None:
+    """What each change adds, and what is known of it, in the words of docs/claims.md."""
     say(
-        f"points of error that each change adds on {split}, {views} view{'s' * (views > 1)}, and the 95 % interval of "
-        "the paired difference over seeds; top-1 / top-5 of the paper and of its notebook are on ImageNet"
+        f"points of top-1 error that each change adds on {split}, {views} view{'s' * (views > 1)}, with 95 % intervals "
+        f"over seeds and images; the claim is that it adds some; {matters:.2g} or more matters here; verdicts are "
+        "corrected for the number of changes; figures of 2012 are of ImageNet"
     )
-    columns = ("variant", "seeds", "top-1", "top-5", "training", "paper", "2012", "")
-    print_table("", columns, rows)
-    if any(len(effect.seeds) == 1 for effect in found):
+    rows = []
+    for effect in found:
+        published = (effect.ingredient.paper or effect.ingredient.notebook) if effect.ingredient else None
+        added = interval(effect.found.get("top1_error"))
+        in_2012 = "" if published is None or published.top1 is None else f"{published.top1:+g}"
+        rows.append((effect.variant, counts(effect), added, in_2012, said(verdict(effect))))
+    columns = ("variant", "runs", "effect", "2012", "verdict")
+    print_table("", columns, rows, whole=columns[:-1])
+    for effect in found:
+        if noted := remarks(effect):
+            say(f"{effect.variant}: {noted}")
+    if any(map(one_run, found)):
         say("with one seed there is no interval: a difference may be chance")
 
 
@@ -58,24 +56,6 @@ def expected_cost(until: float, most: int, seconds: float) -> None:
     told = ", ".join(f"{spread:g}: {seeds_for(spread, until):,}" for spread in (0.3, 0.5, 1, 2))
     say(f"this is until the first look; {duration(most * seconds)} for all {most} runs at most")
     say(f"seeds that +-{until:g} points take, by the standard deviation between seeds, images aside: {told}")
-
-
-def decided(found: Sequence[Decided], split: str, until: float) -> None:
-    """What is known of each change, in the words of docs/claims.md."""
-    rows = []
-    for each in found:
-        if each.found is None:
-            rows.append((each.variant, "", "", "", str(each.judged.verdict)))
-            continue
-        low, high = (None if end is None else 100 * end for end in (each.found.low, each.found.high))
-        shown = "-" if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-        runs = " / ".join(map(str, each.found.counts))
-        rows.append((each.variant, runs, f"{100 * each.found.effect:+.2f}", shown, in_words(each.judged, each.found)))
-    say(
-        f"points of top-1 error that each change adds on {split}, over seeds and images; what matters here is an "
-        f"effect of {until / AIM:.2g} points; the claim is that it adds some; corrected for {len(found)} changes"
-    )
-    print_table("", ("variant", "runs / base", "effect", "95 % interval", "verdict"), rows)
 
 
 def row(found: Row, left: int) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,8 @@ from alexnet.api.bars import console, prose_width
 from alexnet.errors import DataError
 from alexnet.language.speak import said, tell
 from alexnet.text import printable, wrapped
+
+SHORT = 20  # letters of a cell
 
 
 def say(text: str) -> None:
@@ -41,16 +44,23 @@ def note(text: str) -> None:
     console(stderr=True).print(Text(printable(said(f"note: {text}"))), soft_wrap=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, whole: Collection[str] = ()
+) -> None:
     """Prints a table; the first `left` columns are text, the others figures.
 
     A cell of one word is a name or a figure, and the same in every language.
+
+    Args:
+        whole: columns whose cells are not divided over lines, if they are short.
     """
     table = Table(
         title=said(title) or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
     )
     for i, column in enumerate(columns):
-        table.add_column(said(column), justify="left" if i < left else "right", overflow="fold")
+        justify: JustifyMethod = "left" if i < left else "right"
+        short = all(len(row[i]) <= SHORT for row in rows)
+        table.add_column(said(column), justify=justify, overflow="fold", no_wrap=short and column in whole)
     for row in rows:
         table.add_row(*(Text(printable(said(cell) if " " in cell else cell)) for cell in row))
     console().print(table)

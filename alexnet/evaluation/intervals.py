@@ -1,64 +1,6 @@
-"""Statistics of paired runs and paired answers: Student's confidence interval of a mean, McNemar's exact test."""
+"""Statistics of answers to images: McNemar's exact test of two networks, and the interval of a share of them."""
 
 import math
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % confidence interval; a single value has no interval."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    count: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval excludes zero: then chance does not explain the sign of the difference."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-
-def student_share(t: float, freedom: int) -> float:
-    """The probability that |T| <= t, where T has Student's t distribution with `freedom` degrees of freedom.
-
-    Computed with the finite sums for integer degrees of freedom: Abramowitz and Stegun, 26.7.3 and 26.7.4.
-    """
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    is_odd = freedom % 2 == 1
-    term = cosine if is_odd else 1.0
-    total = 0.0
-    for power in range(2 if is_odd else 1, freedom, 2):
-        total += term
-        term *= cosine * cosine * power / (power + 1)
-    return 2 / math.pi * (angle + sine * total) if is_odd else sine * total
-
-
-def student_quantile(share: float, freedom: int) -> float:
-    """The t for which |T| <= t has the probability `share` (in 0..1, exclusive)."""
-    low, high = 0.0, 1.0
-    while student_share(high, freedom) < share:
-        low, high = high, 2 * high
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_share(middle, freedom) < share else (low, middle)
-    return (low + high) / 2
-
-
-def mean_interval(values: Sequence[float], share: float = 0.95) -> Interval:
-    """Computes the mean of independent values and its t interval; a single value has no interval.
-
-    For a paired difference, the values are the differences of the pairs.
-    """
-    mean = statistics.fmean(values)
-    count = len(values)
-    if count < 2:
-        return Interval(mean, None, None, count)
-    half = student_quantile(share, count - 1) * statistics.stdev(values) / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half, count)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

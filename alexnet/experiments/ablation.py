@@ -1,13 +1,18 @@
-"""Computes what each ingredient is worth: paired differences of variants over the rows of a results file."""
+"""Computes what each ingredient is worth: what variants add to the errors of their base, by the rows of their runs.
+
+Runs with one seed are no pairs: their errors hardly correlate (studies/PLAN.md), and an interval of pairs is wider.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alexnet.errors import UsageError
-from alexnet.evaluation.intervals import Interval, mean_interval
 from alexnet.experiments import results
+from alexnet.experiments.inference import Estimate, estimate, holm
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
+from alexnet.experiments.samples import blocks_of, changes_of, values_of, views_of
+from alexnet.experiments.verdicts import AIM, MATTERS, Judged, in_words, judge
 from alexnet.recipes.ingredients import BASE, BY_NAME, Ingredient, Points, Variant
 
 MEASURES = ("top1_error", "top5_error", "train_error")
@@ -15,11 +20,11 @@ MEASURES = ("top1_error", "top5_error", "train_error")
 
 @dataclass(frozen=True)
 class Effect:
-    """The change of error of a variant against the base, over the seeds that both have; positive is worse."""
+    """What a variant adds to the errors of the base, and what is known of it; positive is worse."""
 
     variant: str
-    seeds: tuple[int, ...]
-    differences: dict[str, Interval]  # measure in MEASURES -> paired difference, in [-1, 1]; absent if not measured
+    found: dict[str, Estimate]  # measure in MEASURES -> what is added, in [-1, 1]; absent if not measured
+    judged: Judged  # the claim is that the variant adds to the top-1 error
     diverged: int  # number of runs of the variant that diverged
     same_start: float | None  # share of the parameter tensors with the same initial weights as in the base
     ingredient: Ingredient | None  # published facts about the change, if it is a known ingredient
@@ -49,39 +54,57 @@ def jobs_of(
     ]
 
 
-def effects(rows: Sequence[Row], variants: Sequence[Variant], split: str, views: int = 1) -> list[Effect]:
-    """Computes the effect of every variant that has rows.
+def effects(
+    rows: Sequence[Row], variants: Sequence[Variant], split: str, views: int = 1, matters: float = 100 * MATTERS
+) -> list[Effect]:
+    """Computes the effect of every variant, with verdicts that are corrected for their number (Holm).
 
     Args:
         rows: rows of one base and one dataset, including the variant `base`.
         split: the split whose top-1 and top-5 errors are compared; train_error is on the training images, evaluated
             like test images.
         views: number of views, except for variants that are an evaluation with another number.
+        matters: the smallest effect that matters, in points; a half-width of 0.6 of it decides.
     """
-    base = {row["seed"]: row for row in rows if row["variant"] == BASE and row["results"]}
+    found: dict[str, dict[str, Estimate]] = {}
+    for variant in variants:
+        values = {measure: added(rows, variant, measure, split, views) for measure in MEASURES}
+        found[variant.name] = {measure: value for measure, value in values.items() if value is not None}
+    top1 = {name: measures.get("top1_error") for name, measures in found.items()}
+    adjusted = holm({name: None if value is None else value.p for name, value in top1.items()})
+    smallest = matters / 100
+    base = {row["seed"]: row for row in rows if row["variant"] == BASE}
     out = []
     for variant in variants:
-        tested_views = views if variant.views == 1 else variant.views
-        with_variant = {row["seed"]: row for row in rows if row["variant"] == variant.name}
-        tested = with_variant if variant.views == 1 else base
-        diverged = sum(row["outcome"] == "diverged" for row in tested.values())
-        seeds = tuple(sorted(seed for seed in tested if seed in base and tested[seed]["results"]))
-        differences = {}
-        for measure in MEASURES:
-            values = []
-            for seed in seeds:
-                new = _error(tested[seed], measure, split, tested_views)
-                old = _error(base[seed], measure, split, views)
-                if new is not None and old is not None:
-                    values.append(new - old)
-            if values:
-                differences[measure] = mean_interval(values)
-        shares = [_same_start(tested[seed], base[seed]) for seed in seeds]
-        if tested:
-            ingredient = BY_NAME.get(variant.name)
-            share = sum(shares) / len(shares) if shares else None
-            out.append(Effect(variant.name, seeds, differences, diverged, share, ingredient))
+        mine = base if variant.views != 1 else {row["seed"]: row for row in rows if row["variant"] == variant.name}
+        shares = [_same_start(row, base[seed]) for seed, row in mine.items() if seed in base]
+        out.append(
+            Effect(
+                variant.name,
+                found[variant.name],
+                judge(top1[variant.name], 1, smallest, adjusted[variant.name], AIM * smallest),
+                sum(row["outcome"] == "diverged" for row in mine.values()),
+                sum(shares) / len(shares) if shares else None,
+                BY_NAME.get(variant.name),
+            )
+        )
     return out
+
+
+def added(rows: Sequence[Row], variant: Variant, measure: str, split: str, views: int = 1) -> Estimate | None:
+    """What a variant adds to a measure of the base, in [-1, 1]; more views, to that of one view of the same networks.
+
+    A run that diverged counts with chance in the top-1 error, and is left out of the other measures.
+    """
+    base = [row for row in rows if row["variant"] == BASE]
+    mine = [row for row in rows if row["variant"] == variant.name]
+    if measure == "top1_error":
+        return estimate(
+            blocks_of(mine, base, split, views) if variant.views == 1 else views_of(base, split, variant.views)
+        )
+    if variant.views == 1:
+        return estimate(values_of(mine, base, lambda row: _error(row, measure, split, views)))
+    return estimate(changes_of(base, lambda row: _gain(row, measure, split, variant.views)))
 
 
 def unchanged(jobs: Sequence[Job], keys: Sequence[str]) -> list[str]:
@@ -102,19 +125,41 @@ def _error(row: Row, measure: str, split: str, views: int) -> float | None:
     return results.error(row, measure, split, views)
 
 
+def _gain(row: Row, measure: str, split: str, views: int) -> float | None:
+    many, one = (None if measure == "train_error" else results.error(row, measure, split, n) for n in (views, 1))
+    return None if many is None or one is None else many - one
+
+
 def _same_start(row: Row, base: Row) -> float:
     hashes, base_hashes = row["start_values"], base["start_values"]
     return sum(1 for name, value in hashes.items() if base_hashes.get(name) == value) / max(1, len(hashes))
 
 
-def interval(value: Interval | None) -> str:
+def interval(value: Estimate | None) -> str:
     """Formats a difference in [-1, 1] as percentage points with its confidence interval."""
     if value is None:
         return "-"
-    text = f"{100 * value.mean:+.1f}"
+    text = f"{100 * value.effect:+z.1f}"
     if value.low is None or value.high is None:
         return text
-    return f"{text} [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
+    return f"{text} [{100 * value.low:+z.1f}, {100 * value.high:+z.1f}]"
+
+
+def counts(effect: Effect) -> str:
+    """How many runs an effect is of: of the variant / of the base, or those of the base alone."""
+    value = effect.found.get("top1_error")
+    return "" if value is None else " / ".join(map(str, value.counts))
+
+
+def one_run(effect: Effect) -> bool:
+    """Whether the top-1 error has no interval, because it is of one run."""
+    value = effect.found.get("top1_error")
+    return value is not None and value.low is None
+
+
+def verdict(effect: Effect) -> str:
+    """What is known of the top-1 error, in words."""
+    return in_words(effect.judged, effect.found.get("top1_error"))
 
 
 def claimed(points: Points | None) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 
 from alexnet.evaluation.compare import Pair
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.evaluation.intervals import Interval
-from alexnet.experiments.ablation import Effect, claimed, interval, remarks
+from alexnet.experiments.ablation import Effect, claimed, counts, interval, one_run, remarks, verdict
+from alexnet.experiments.inference import Estimate
 from alexnet.experiments.results import Row
 from alexnet.recipes.ingredients import BASE
 from alexnet.report.charts import Curve, Dot, dot_plot, line_chart
@@ -28,7 +28,7 @@ def effects_plot(effects: Sequence[Effect], measure: str, title: str) -> str:
     """Draws one measure of all variants as SVG: dots with intervals, and the values of the paper and its notebook."""
     dots = []
     for effect in effects:
-        value = effect.differences.get(measure)
+        value = effect.found.get(measure)
         if value is None:
             continue
         ingredient = effect.ingredient
@@ -41,49 +41,59 @@ def effects_plot(effects: Sequence[Effect], measure: str, title: str) -> str:
     return dot_plot(title, dots, x_label=f"points of {MEASURES[measure]} that the change adds")
 
 
-def interval_dot(name: str, value: Interval, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
+def interval_dot(name: str, value: Estimate, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
     """Returns a difference in [-1, 1] as a row of a dot plot in percentage points."""
     low, high = (None if end is None else 100 * end for end in (value.low, value.high))
-    return Dot(name, 100 * value.mean, low, high, interval(value), marks)
+    return Dot(name, 100 * value.effect, low, high, interval(value), marks)
 
 
 def write_ablation(
-    folder: Path, title: str, effects: Sequence[Effect], runs: Sequence[Row], split: str, views: int
+    folder: Path, title: str, effects: Sequence[Effect], runs: Sequence[Row], split: str, views: int, matters: float
 ) -> tuple[Path, Path]:
     """Writes effects.svg (top-1) and report.html into a folder and returns their paths.
 
     Args:
         runs: the rows from which the effects were computed.
+        matters: the smallest effect that matters, in points.
     """
     evaluated_on = f"{split}, {plural(views, 'view')}"
-    measures = [m for m in MEASURES if any(m in effect.differences for effect in effects)]
+    measures = [m for m in MEASURES if any(m in effect.found for effect in effects)]
     plots = {
         m: effects_plot(effects, m, f"{MEASURES[m]}, {evaluated_on if m != 'train_error' else 'train, 1 view'}")
         for m in measures
     }
-    columns = {"Variant": "", "Seeds": "n", **{MEASURES[m].capitalize(): "n" for m in measures}}
-    columns |= {"Paper": "n", "Notebook": "n", "Remarks": "names", "What the paper claims": "names"}
+    columns = {"Variant": "", "Runs / base": "n", MEASURES["top1_error"].capitalize(): "n", "Verdict on it": ""}
+    others = [m for m in measures if m != "top1_error"]
+    columns |= {"Paper": "n", "Notebook": "n", **{MEASURES[m].capitalize(): "n" for m in others}}
     lines = [
         [
             escape(effect.variant),
-            f"{len(effect.seeds)}",
-            *(escape(interval(effect.differences.get(m))) for m in measures),
+            counts(effect),
+            escape(interval(effect.found.get("top1_error"))),
+            escape(verdict(effect)),
             escape(claimed(effect.ingredient.paper if effect.ingredient else None)),
             escape(claimed(effect.ingredient.notebook if effect.ingredient else None)),
-            escape(remarks(effect)),
-            escape(effect.ingredient.claim if effect.ingredient else ""),
+            *(escape(interval(effect.found.get(m))) for m in others),
         ]
         for effect in effects
     ]
-    one_seed_note = " With one seed there is no interval." if any(len(e.seeds) == 1 for e in effects) else ""
+    notes = [
+        [escape(effect.variant), escape(claim), escape(remarks(effect))]
+        for effect in effects
+        if (claim := effect.ingredient.claim if effect.ingredient else "") or remarks(effect)
+    ]
+    noted = table({"Variant": "", "What the paper claims": "", "Remarks": ""}, notes) if notes else ""
+    one_seed_note = " With one seed there is no interval." if any(one_run(e) for e in effects) else ""
     note = (
-        "Percentage points of error that a change adds to the base, with the 95&nbsp;% t confidence interval of the "
-        "paired difference over seeds. If the interval contains 0, the difference may be chance."
-        f"{one_seed_note} Values of the paper and of its notebook are top-1 / top-5 on ImageNet, not on this dataset."
+        "Percentage points of error that a change adds to the base, with 95&nbsp;% confidence intervals over the runs, "
+        "those of top-1 error over the images too. If the interval contains 0, the difference may be chance."
+        f"{one_seed_note} The verdict is on the claim that the change adds top-1 error, corrected for the number of "
+        f"changes; {matters:.2g} or more matters here. Values of the paper and of its notebook are top-1 / top-5 on "
+        "ImageNet, not on this dataset."
     )
     shown = [row for row in runs if row["curve"]]
     parts = {
-        "effects": ("Effects", f'<div class="wide">{table(columns, lines)}</div><p class="note">{note}</p>'),
+        "effects": ("Effects", f'<div class="wide">{table(columns, lines)}</div><p class="note">{note}</p>{noted}'),
         "plots": ("With confidence intervals", f'<div class="curves">{"".join(plots.values())}</div>'),
         "curves": ("Curves", _mean_curves(shown)),
         "runs": ("Every run", _runs_table(runs, split)),

@@ -65,6 +65,11 @@ def values_of(arm: Sequence[Row], base: Sequence[Row], value: Callable[[Row], fl
     return [(_figures(mine[place], value), _figures(theirs[place], value)) for place in mine if place in theirs]
 
 
+def changes_of(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[Block]:
+    """A figure of each run that is a difference by itself: one sample in each block."""
+    return [(_figures(mine, value),) for mine in by_place(rows).values()]
+
+
 def _figures(rows: Sequence[Row], value: Callable[[Row], float | None]) -> Sample:
     found = [value(row) for row in rows]
     return Sample(np.array([v for v in found if v is not None], np.float64))

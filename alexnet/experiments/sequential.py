@@ -1,33 +1,22 @@
-"""An ablation that goes on until its intervals are narrow enough, and then says what is known.
+"""An ablation that goes on until its intervals are narrow enough.
 
 Only the width of an interval decides whether a variant gets more seeds, never its sign or size, so the looks cost no
-error rate but that of estimating the width. Runs are not paired: over seeds a variant and its base hardly correlate.
+error rate but that of estimating the width.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from alexnet.errors import UsageError
 from alexnet.experiments import results
+from alexnet.experiments.ablation import added
 from alexnet.experiments.distributions import student_t
-from alexnet.experiments.inference import Estimate, estimate, holm
+from alexnet.experiments.inference import Estimate
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
-from alexnet.experiments.samples import blocks_of, views_of
-from alexnet.experiments.verdicts import AIM, Judged, judge
 from alexnet.recipes.ingredients import BASE, Variant
 
 FIRST, MORE, MOST = 6, 2, 30  # seeds before the first look, between two looks, and at most
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What is known of a variant: that it adds to the error of the base is the claim."""
-
-    variant: str
-    found: Estimate | None
-    judged: Judged
 
 
 def check_until(until: float) -> None:
@@ -47,11 +36,7 @@ def check_until(until: float) -> None:
 def looked_at(rows: Sequence[Row], variant: Variant, seeds: int, views: int = 1) -> Estimate | None:
     """The effect of a variant by its first seeds, in [-1, 1]."""
     first = [row for row in rows if row["seed"] < seeds]
-    base = [row for row in first if row["variant"] == BASE]
-    split = results.reported_split(first)
-    if variant.views != 1:
-        return estimate(views_of(base, split, variant.views))
-    return estimate(blocks_of([row for row in first if row["variant"] == variant.name], base, split, views))
+    return added(first, variant, "top1_error", results.reported_split(first), views)
 
 
 def seeds_wanted(rows: Sequence[Row], variant: Variant, until: float, most: int, views: int = 1) -> int:
@@ -80,17 +65,6 @@ def wanted(
     seeds = {variant.name: seeds_wanted(rows, variant, until, most, views) for variant in variants}
     seeds[BASE] = max(seeds.values(), default=min(FIRST, most))
     return [job for job in jobs if job.seed < seeds.get(job.variant, 0)]
-
-
-def decide(rows: Sequence[Row], variants: Sequence[Variant], until: float, views: int = 1) -> list[Decided]:
-    """Estimate and verdict of every variant, with Holm's correction over all of them.
-
-    What matters is 1 / 0.6 of the half-width: then an interval around zero that is narrow enough lies within it.
-    """
-    found = {variant.name: looked_at(rows, variant, MOST * 1_000, views) for variant in variants}
-    adjusted = holm({name: None if value is None else value.p for name, value in found.items()})
-    aim = until / 100
-    return [Decided(name, value, judge(value, 1, aim / AIM, adjusted[name], aim)) for name, value in found.items()]
 
 
 def seeds_for(spread: float, until: float, most: int = 10_000) -> int:

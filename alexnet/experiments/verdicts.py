@@ -54,13 +54,14 @@ def judge(found: Estimate | None, direction: int, smallest: float, adjusted_p: f
 
 def in_words(judged: Judged, found: Estimate | None = None) -> str:
     """A verdict with what belongs to it: how many runs of the arm would make the interval narrow."""
-    text = str(judged.verdict)
-    if judged.verdict == Verdict.UNDECIDED and found is not None:
-        if found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
-            text += f"; by itself the interval excludes 0, corrected p = {judged.adjusted_p or 0:.2f}"
-        if judged.seeds_needed is None:
-            return f"{text}; more seeds cannot decide it, only more test images"
-        if judged.seeds_needed <= found.counts[0]:
-            return f"{text}, as narrow as was planned"
-        return f"{text}; {judged.seeds_needed:,} seeds would do"
-    return f"{text}, and small" if judged.small else text
+    if judged.small:
+        return "supported, and small" if judged.verdict == Verdict.SUPPORTED else "contradicted, and small"
+    if judged.verdict != Verdict.UNDECIDED or found is None:
+        return str(judged.verdict)
+    excludes = found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
+    alone = f"; by itself the interval excludes 0, corrected p = {judged.adjusted_p or 0:.2f}" if excludes else ""
+    if judged.seeds_needed is None:
+        return f"undecided{alone}; more seeds cannot decide it, only more test images"
+    if judged.seeds_needed <= found.counts[0]:
+        return f"undecided{alone}, as narrow as was planned"
+    return f"undecided{alone}; {judged.seeds_needed:,} seeds would do"

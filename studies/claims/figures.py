@@ -8,10 +8,11 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from alexnet.evaluation.intervals import mean_interval
+import numpy as np
+
 from alexnet.experiments import results
-from alexnet.experiments.inference import Estimate
-from alexnet.experiments.page import mean_curve
+from alexnet.experiments.inference import Estimate, Sample, estimate
+from alexnet.experiments.page import interval_dot, mean_curve
 from alexnet.recipes.ingredients import BASE
 from alexnet.report.charts import Curve, Dot, dot_plot, line_chart
 from alexnet.runs.metrics import series
@@ -71,10 +72,10 @@ def forest(studies: Studies) -> str:
         marks = () if line.paper is None else (("paper", 100 * line.paper),)
         for data, found in where.items():
             if found is not None:
-                dots.append(_dot(f"{line.arm}, {data}", found, marks))
+                dots.append(interval_dot(f"{line.arm}, {data}", found, marks))
     for data, gain in (("CIFAR-10", leading.views(studies)), ("photos", _views(photos))):
         if gain is not None:
-            dots.append(_dot(f"{leading.TEN_VIEWS}, {data}", gain, (("paper", -1.5),)))
+            dots.append(interval_dot(f"{leading.TEN_VIEWS}, {data}", gain, (("paper", -1.5),)))
     return dot_plot("One ingredient taken out", dots, x_label="points of top-1 error that it adds")
 
 
@@ -83,15 +84,7 @@ def _views(found: Rows) -> Estimate | None:
 
 
 def _dots(found: Mapping[str, Estimate | None]) -> list[Dot]:
-    return [_dot(name, value) for name, value in found.items() if value is not None]
-
-
-def _dot(name: str, found: Estimate, marks: tuple[tuple[str, float], ...] = ()) -> Dot:
-    low, high = (None if end is None else 100 * end for end in (found.low, found.high))
-    text = f"{100 * found.effect:+z.1f}"
-    if low is not None and high is not None:
-        text += f" [{low:+z.1f}, {high:+z.1f}]"
-    return Dot(name, 100 * found.effect, low, high, text, marks)
+    return [interval_dot(name, value) for name, value in found.items() if value is not None]
 
 
 def ten_views(studies: Studies) -> str:
@@ -144,10 +137,10 @@ def _errors(found: Rows) -> list[Dot]:
         mine = [row for row in found if row["variant"] == variant and row["results"]]
         values = [e for row in mine if (e := results.error(row, "top1_error", measures.split_of(mine))) is not None]
         if values:
-            value = mean_interval(values)
-            text = f"{100 * value.mean:.1f} %"
+            value = estimate([(Sample(np.array(values)),)])
+            assert value is not None
             low, high = (None if end is None else 100 * end for end in (value.low, value.high))
-            dots.append(Dot(variant, 100 * value.mean, low, high, text))
+            dots.append(Dot(variant, 100 * value.effect, low, high, f"{100 * value.effect:.1f} %"))
     return dots
 
 

@@ -1,6 +1,6 @@
 """`ensemble`: many runs of one recipe and its variants on CIFAR-10, for differences of a point that three seeds hide.
 
-Seed by seed over all variants: wherever it stops, the blocks before are complete pairs. Every row is on the disk when
+Seed by seed over all variants: wherever it stops, the seeds before are complete. Every row is on the disk when
 its run ends, in OUT/ensemble.jsonl and in the cache of the machine. What has a row in one of them, or in the results
 that were merged before, is not run again; a run that was cut off goes on where the machine still has its folder.
 """
@@ -33,7 +33,7 @@ ROWS = "ensemble.jsonl"
 COLUMNS = ("variant", "runs", "error", "difference", "low", "high", "sd", "needed")
 # Base and eleven of what the paper claims, in the order of docs/claims.md.
 CLAIMS = "tanh,no-lrn,plain-pooling,no-crops,no-flips,no-color,no-dropout,half-net,no-conv3,no-conv4,silent-towers"
-HALF_WIDTH, NORMAL = 0.002, 1.96  # of the interval that is wanted, in [0, 1]
+HALF_WIDTH = 0.002  # of the interval that is wanted, in [0, 1]
 # Fewer epochs, so that there are more runs in the time; the steps of the learning rate at the same shares of the run.
 SCHEDULE = ("epochs=16", "optim.drop_epochs=[12,15]", "optim.conv1_drop_epochs=[12,15]", "evaluate_every=16")
 TRIAL = ("epochs=1", "model.crop_size=20", "model.width=0.0625", "batch_size=64")
@@ -120,49 +120,40 @@ def _facts(session: Session, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def summarize(session: Session, rows: Sequence[dict[str, Any]], variants: Sequence[Variant]) -> None:
-    """A row for the base and each variant: its error, and the paired difference in points with its 95 % interval.
+    """A row for the base and each variant: its error, and what it adds to the base's, in points with its interval.
 
-    `needed` is how many seeds an interval of +-0.2 points takes, from the spread that was measured.
+    `sd` is the standard deviation between runs; `needed` is how many seeds an interval of +-0.2 points takes with it.
     """
     split = results.reported_split(rows)
-    base = [results.error(row, "top1_error", split) for row in rows if row["variant"] == BASE]
-    errors = [error for error in base if error is not None]
+    errors = _errors(rows, BASE, split)
     if errors:
-        spread = statistics.stdev(errors) if len(errors) > 1 else None
-        session.row(
-            variant=BASE,
-            runs=len(errors),
-            error=100 * statistics.mean(errors),
-            sd=None if spread is None else 100 * spread,
-        )
+        session.row(variant=BASE, runs=len(errors), error=100 * statistics.mean(errors), sd=_spread(errors))
     for effect in effects(rows, variants, split):
-        difference = effect.differences.get("top1_error")
-        if difference is None:
+        added = effect.found.get("top1_error")
+        if added is None:
             session.row(variant=effect.variant, runs=0, diverged=effect.diverged)
             continue
-        pairs = _differences(rows, effect.variant, split)
-        spread = statistics.stdev(pairs) if len(pairs) > 1 else None
+        errors = _errors(rows, effect.variant, split)
         session.row(
             variant=effect.variant,
-            runs=len(pairs),
-            error=100 * statistics.mean(_errors(rows, effect.variant, split).values()),
-            difference=100 * difference.mean,
-            low=None if difference.low is None else 100 * difference.low,
-            high=None if difference.high is None else 100 * difference.high,
-            sd=None if spread is None else 100 * spread,
-            needed=None if spread is None else max(2, round((NORMAL * spread / HALF_WIDTH) ** 2)),
+            runs=len(errors),
+            error=100 * statistics.mean(errors),
+            difference=100 * added.effect,
+            low=None if added.low is None else 100 * added.low,
+            high=None if added.high is None else 100 * added.high,
+            sd=_spread(errors),
+            needed=added.runs_for(HALF_WIDTH),
             diverged=effect.diverged,
         )
 
 
-def _errors(rows: Sequence[dict[str, Any]], variant: str, split: str) -> dict[int, float]:
-    found = {row["seed"]: results.error(row, "top1_error", split) for row in rows if row["variant"] == variant}
-    return {seed: error for seed, error in found.items() if error is not None}
+def _errors(rows: Sequence[dict[str, Any]], variant: str, split: str) -> list[float]:
+    found = [results.error(row, "top1_error", split) for row in rows if row["variant"] == variant]
+    return [error for error in found if error is not None]
 
 
-def _differences(rows: Sequence[dict[str, Any]], variant: str, split: str) -> list[float]:
-    base, ours = _errors(rows, BASE, split), _errors(rows, variant, split)
-    return [ours[seed] - base[seed] for seed in sorted(ours) if seed in base]
+def _spread(errors: Sequence[float]) -> float | None:
+    return 100 * statistics.stdev(errors) if len(errors) > 1 else None
 
 
 @contextmanager

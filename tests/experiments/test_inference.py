@@ -5,6 +5,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as hypothesis
 from scipy import stats
 
 from alexnet.experiments import answers, samples
@@ -30,6 +32,23 @@ def test_without_answers_to_every_image_it_is_welchs_interval():
         assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=1e-12)
         assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
         assert found.freedom == pytest.approx(expected.df)
+
+
+@given(hypothesis.lists(hypothesis.floats(-1, 1), min_size=2, max_size=12))
+def test_the_interval_of_one_sample_is_that_of_scipy(values):
+    found = estimate([(Sample(np.array(values)),)])
+    assert found is not None
+    scale = stats.sem(values)
+    if scale > 1e-12:
+        ends = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=scale)
+        assert (found.low, found.high) == pytest.approx(ends, abs=1e-9)
+        assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=1e-9)
+
+
+def test_one_run_has_no_interval():
+    found = estimate([(Sample(np.array([0.25])),)])
+    assert found is not None
+    assert (found.effect, found.low, found.high, found.half_width) == (0.25, None, None, None)
 
 
 def test_the_parts_of_the_variance_by_brute_force():

@@ -5,9 +5,9 @@ import json
 import shlex
 import shutil
 
-import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from alexnet.data.open import open_images
 from alexnet.errors import UsageError
@@ -16,6 +16,7 @@ from alexnet.experiments import answers, results, runner
 from alexnet.experiments.ablation import effects, jobs_of
 from alexnet.experiments.runner import Job
 from alexnet.experiments.together import run_jobs
+from alexnet.experiments.verdicts import Verdict
 from alexnet.recipes.ingredients import variants_of
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, override
@@ -49,29 +50,37 @@ def made_up(variant: str, seed: int, top1: float, train: float = 0.1, ten: float
         "outcome": "finished",
         "results": measured,
         "start_values": {"a": "1", "b": "2"},
+        "settings": {},
+        "data": {"classes": 3, "pictures": {"test": 100}},
     }
     return row | more
 
 
-def test_an_effect_is_the_mean_of_the_paired_differences():
-    found = [made_up("base", seed, 0.3 + seed / 10) for seed in range(3)]
-    found += [
-        made_up("tanh", seed, 0.3 + seed / 10 + d, start_values={"a": "1", "b": "3"})
-        for seed, d in enumerate((0.01, 0.02, 0.06))
-    ]
+def test_an_effect_is_the_difference_of_the_means_by_scipy():
+    errors = {"base": (0.3, 0.4, 0.5), "tanh": (0.31, 0.42, 0.56)}
+    found = [made_up("base", seed, error) for seed, error in enumerate(errors["base"])]
+    found += [made_up("tanh", s, error, start_values={"a": "1", "b": "3"}) for s, error in enumerate(errors["tanh"])]
     found += [made_up("no-lrn", 0, 0.35), made_up("no-lrn", 1, 0.9, results={}, outcome="diverged")]
     tanh, no_lrn, ten = effects(found, variants_of("tanh,no-lrn,ten-views"), "test")
-    assert tanh.differences["top1_error"].mean == pytest.approx(0.03)
-    # s = sqrt(7e-4), t of 2 degrees 4.30265: 4.30265 * s / sqrt(3) = 0.065725
-    assert tanh.differences["top1_error"].high == pytest.approx(0.03 + 0.065725, abs=1e-5)
+    expected = stats.ttest_ind(errors["tanh"], errors["base"], equal_var=False)
+    top1 = tanh.found["top1_error"]
+    assert top1.effect == pytest.approx(0.03)
+    assert (top1.low, top1.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert top1.counts == (3, 3)
+    assert tanh.judged.verdict == Verdict.UNDECIDED
+    assert tanh.judged.adjusted_p == pytest.approx(min(1, 2 * expected.pvalue))  # the second of three
     assert tanh.same_start == 0.5
-    assert "top5_error" not in tanh.differences  # three classes
-    assert (no_lrn.seeds, no_lrn.diverged) == ((0,), 1)
-    assert no_lrn.differences["top1_error"].low is None
-    assert ten.differences["top1_error"].mean == pytest.approx(np.mean([0.2 - 0.3, 0.2 - 0.4, 0.2 - 0.5]))
+    assert "top5_error" not in tanh.found  # three classes
+    assert no_lrn.diverged == 1
+    assert no_lrn.found["top1_error"].effect == pytest.approx((0.35 + 2 / 3) / 2 - 0.4)  # it counts with chance
+    assert no_lrn.found["train_error"].counts == (1, 3)
+    one = stats.ttest_1samp([0.2 - 0.3, 0.2 - 0.4, 0.2 - 0.5], 0)
+    assert ten.found["top1_error"].effect == pytest.approx(-0.2)
+    assert ten.found["top1_error"].low == pytest.approx(one.confidence_interval().low)
+    assert "train_error" not in ten.found  # training images are looked at with one view
 
 
-def test_jobs_are_paired_and_the_same_run_is_wanted_once(dataset, tmp_path):
+def test_variants_share_seeds_and_the_same_run_is_wanted_once(dataset, tmp_path):
     jobs = jobs_of(dataset, "photos", variants_of("relu,no-flips,augment.flip=false"), range(2), COMMON)
     assert [(j.variant, j.seed) for j in jobs[:4]] == [
         ("base", 0),

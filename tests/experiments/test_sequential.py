@@ -7,6 +7,7 @@ from scipy import stats
 import alexnet as face
 from alexnet.errors import UsageError
 from alexnet.experiments import answers, sequential
+from alexnet.experiments.ablation import effects
 from alexnet.experiments.runner import Job
 from alexnet.experiments.verdicts import Verdict
 from alexnet.recipes.ingredients import Variant, variants_of
@@ -27,6 +28,7 @@ def rows_of(seeds: dict[str, int], spread: dict[str, float], effect: dict[str, f
             wrong = images < error
             values = {"top1_error": float(wrong.mean()), answers.WRONG: answers.pack(wrong)}
             more = {"data": {"classes": 10, "pictures": {"val": 5_000}}, "settings": {}, "environment": {}}
+            more |= {"outcome": "finished", "start_values": {}}
             out.append({"variant": variant, "seed": seed, "results": {"val": {"1": values}}, **more})
     return out
 
@@ -56,13 +58,13 @@ def test_only_what_is_wide_gets_more_seeds(spread, effect, most, expected):
 
 def test_undecided_is_told_from_no_effect():
     rows = rows_of({"base": 6, "no-lrn": 6, "tanh": 6}, {"tanh": 0.03}, {"no-lrn": 0.001})
-    no_lrn, tanh = sequential.decide(rows, VARIANTS, 0.6)
+    no_lrn, tanh = effects(rows, VARIANTS, "val")
     assert no_lrn.judged.verdict == Verdict.TOO_SMALL
     assert tanh.judged.verdict == Verdict.UNDECIDED
     assert tanh.judged.seeds_needed is not None
     assert tanh.judged.seeds_needed > 30
     large = rows_of({"base": 6, "no-lrn": 6}, {}, {"no-lrn": 0.05})
-    assert [each.judged.verdict for each in sequential.decide(large, VARIANTS, 0.6)] == [
+    assert [each.judged.verdict for each in effects(large, VARIANTS, "val")] == [
         Verdict.SUPPORTED,
         Verdict.NOT_MEASURED,
     ]
@@ -110,7 +112,8 @@ def test_an_ablation_with_until_runs_looks_and_says(photos, tmp_path, alexnet, m
     plan = face.ablate(photos, vary="dropout=0", until=30, seeds=3, changes=typed, out=tmp_path / "a")
     assert plan.next_look() == []
     assert {len([r for r in plan.rows if r["variant"] == name]) for name in ("base", "dropout=0")} <= {2, 3}
-    assert plan.decided()[0].variant == variants_of("dropout=0")[0].name
+    assert plan.effects()[0].variant == variants_of("dropout=0")[0].name
+    assert plan.matters == 50
     refused = alexnet("ablate", photos, "--vary", "no-lrn", "--until", "0")
     assert refused.code == 2
     assert "E298" in refused.err
