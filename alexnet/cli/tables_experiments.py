@@ -6,7 +6,7 @@ from pathlib import Path
 from alexnet.api.studies import Comparison, short_names
 from alexnet.cli.terminal import print_table, say
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.experiments.ablation import Effect, claimed, counts, interval, one_run, remarks, verdict
+from alexnet.experiments.ablation import Effect, claimed, counts, in_2012, interval, one_run, remarks, verdict
 from alexnet.experiments.results import Row, error, reported_split
 from alexnet.experiments.sequential import seeds_for
 from alexnet.language.speak import said
@@ -33,15 +33,14 @@ def effects(found: Sequence[Effect], split: str, views: int, matters: float) -> 
     """What each change adds, and what is known of it, in the words of docs/claims.md."""
     say(
         f"points of top-1 error that each change adds on {split}, {views} view{'s' * (views > 1)}, with 95 % intervals "
-        f"over seeds and images; the claim is that it adds some; {matters:.2g} or more matters here; verdicts are "
-        "corrected for the number of changes; figures of 2012 are of ImageNet"
+        f"over seeds and images; the claim is the sign of 2012, else that it adds some; {matters:.2g} or more matters; "
+        "verdicts are corrected for the number of changes; figures of 2012 are of ImageNet"
     )
     rows = []
     for effect in found:
-        published = (effect.ingredient.paper or effect.ingredient.notebook) if effect.ingredient else None
-        added = interval(effect.found.get("top1_error"))
-        in_2012 = "" if published is None or published.top1 is None else f"{published.top1:+g}"
-        rows.append((effect.variant, counts(effect), added, in_2012, said(verdict(effect))))
+        published = in_2012(effect.ingredient)
+        added, before = interval(effect.found.get("top1_error")), "" if published is None else f"{published:+g}"
+        rows.append((effect.variant, counts(effect), added, before, said(verdict(effect))))
     columns = ("variant", "runs", "effect", "2012", "verdict")
     print_table("", columns, rows, whole=columns[:-1])
     for effect in found:

@@ -24,7 +24,7 @@ class Effect:
 
     variant: str
     found: dict[str, Estimate]  # measure in MEASURES -> what is added, in [-1, 1]; absent if not measured
-    judged: Judged  # the claim is that the variant adds to the top-1 error
+    judged: Judged  # the claim is the sign of 2012 where there is one, else that the variant adds to the top-1 error
     diverged: int  # number of runs of the variant that diverged
     same_start: float | None  # share of the parameter tensors with the same initial weights as in the base
     ingredient: Ingredient | None  # published facts about the change, if it is a known ingredient
@@ -82,7 +82,7 @@ def effects(
             Effect(
                 variant.name,
                 found[variant.name],
-                judge(top1[variant.name], 1, smallest, adjusted[variant.name], AIM * smallest),
+                judge(top1[variant.name], _sign(variant.name), smallest, adjusted[variant.name], AIM * smallest),
                 sum(row["outcome"] == "diverged" for row in mine.values()),
                 sum(shares) / len(shares) if shares else None,
                 BY_NAME.get(variant.name),
@@ -117,6 +117,11 @@ def rows_for(rows: Sequence[Row], jobs: Sequence[Job], keys: Sequence[str]) -> l
     """Returns the row of each finished job, with the variant name of the job; in the order of the jobs."""
     by_key = {results.row_key(row): row for row in rows}
     return [{**by_key[key], "variant": job.variant} for job, key in zip(jobs, keys, strict=True) if key in by_key]
+
+
+def _sign(name: str) -> int:
+    points = in_2012(BY_NAME.get(name))
+    return -1 if points is not None and points < 0 else 1
 
 
 def _error(row: Row, measure: str, split: str, views: int) -> float | None:
@@ -160,6 +165,12 @@ def one_run(effect: Effect) -> bool:
 def verdict(effect: Effect) -> str:
     """What is known of the top-1 error, in words."""
     return in_words(effect.judged, effect.found.get("top1_error"))
+
+
+def in_2012(ingredient: Ingredient | None) -> float | None:
+    """The points of top-1 error that an ingredient adds by the paper, else by its notebook."""
+    published = (ingredient.paper or ingredient.notebook) if ingredient else None
+    return None if published is None else published.top1
 
 
 def claimed(points: Points | None) -> str:

@@ -87,9 +87,9 @@ def write_ablation(
     note = (
         "Percentage points of error that a change adds to the base, with 95&nbsp;% confidence intervals over the runs, "
         "those of top-1 error over the images too. If the interval contains 0, the difference may be chance."
-        f"{one_seed_note} The verdict is on the claim that the change adds top-1 error, corrected for the number of "
-        f"changes; {matters:.2g} or more matters here. Values of the paper and of its notebook are top-1 / top-5 on "
-        "ImageNet, not on this dataset."
+        f"{one_seed_note} The claim that is judged is the sign of 2012, else that the change adds top-1 error, "
+        f"corrected for the number of changes; {matters:.2g} or more matters here. Values of the paper and of its "
+        "notebook are top-1 / top-5 on ImageNet, not on this dataset."
     )
     shown = [row for row in runs if row["curve"]]
     parts = {

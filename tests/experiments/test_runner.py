@@ -80,6 +80,21 @@ def test_an_effect_is_the_difference_of_the_means_by_scipy():
     assert "train_error" not in ten.found  # training images are looked at with one view
 
 
+@pytest.mark.parametrize(
+    ("variant", "errors", "verdict"),
+    [
+        ("ten-views", {}, Verdict.SUPPORTED),  # of 2012: 1.5 points less
+        ("no-lrn", {"no-lrn": 0.35}, Verdict.SUPPORTED),  # of 2012: 1.4 points more
+        ("no-lrn", {"no-lrn": 0.25}, Verdict.CONTRADICTED),
+        ("no-decay", {"no-decay": 0.35}, Verdict.SUPPORTED),  # 2012 has no figure: taking out what was there costs
+    ],
+)
+def test_the_sign_that_is_judged_is_that_of_2012(variant, errors, verdict):
+    luck = (-0.002, 0.0, 0.001)
+    found = [made_up(name, s, e + luck[s]) for name, e in {"base": 0.3, **errors}.items() for s in range(3)]
+    assert effects(found, variants_of(variant), "test")[0].judged.verdict == verdict
+
+
 def test_variants_share_seeds_and_the_same_run_is_wanted_once(dataset, tmp_path):
     jobs = jobs_of(dataset, "photos", variants_of("relu,no-flips,augment.flip=false"), range(2), COMMON)
     assert [(j.variant, j.seed) for j in jobs[:4]] == [
