@@ -62,6 +62,21 @@ def test_the_error_of_a_repetition_is_that_over_all_images():
     assert folds.effect(rows, "tanh") is None
 
 
+def test_a_repetition_that_two_machines_did_counts_where_it_began():
+    rows = rounds_of("no-lrn", 3)
+    for i, one in enumerate(rows):
+        one["environment"] = {"processor": "first" if i < 7 else "second"}  # in the second repetition of the arm
+    found = folds.effect(rows, "no-lrn")
+    assert found is not None
+    assert (found.counts, found.blocks) == ((1, 6), 1)  # the base was all done by the second
+    for one in rows[:7]:
+        one["environment"] = {"processor": "second"}
+    rows[13]["environment"] = {"processor": "first"}
+    found = folds.effect(rows, "no-lrn")
+    assert found is not None
+    assert (found.counts, found.blocks) == ((3, 6), 1)
+
+
 def rounds_of(arm: str, rounds: int, spread: float = 0.01):
     return [
         one
