@@ -28,7 +28,7 @@ OPTIONS = ("--device", "cpu", "--save-seconds", "0.02")
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
+def _what_is_started_has_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 

@@ -153,3 +153,11 @@ def test_processor_time_is_that_of_children_too_while_they_run_and_after():
             child.stdin.close()
             child.wait()
         assert seconds <= running <= family_seconds() - before + 0.01 < seconds + 0.25
+
+
+def test_no_file_hides_a_fixture_that_every_test_has():
+    """A fixture of the same name in a file replaces it there, without a word."""
+    everywhere = set(re.findall(r"^def (_\w+)\(", (ROOT / "tests/conftest.py").read_text(), re.M))
+    assert "_one_thread" in everywhere
+    for path in (ROOT / "tests").glob("*/**/test_*.py"):
+        assert not everywhere & set(re.findall(r"^def (_\w+)\(", path.read_text(), re.M)), path
