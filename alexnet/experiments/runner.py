@@ -1,6 +1,6 @@
 """One run of an experiment: what it is, whether it has a row already, and doing it, which ends with its row.
 
-Runs with the same seed are paired. The order of the images, their crops and flips and the dropout masks are functions
+Runs with the same seed share draws. The order of the images, their crops and flips and the dropout masks are functions
 of (seed, epoch, sample) or (seed, step), so they are the same in all of these runs. Initial weights are the same as far
 as `start_values` in the rows shows.
 """

@@ -133,11 +133,11 @@ def summarize(session: Session, rows: Sequence[dict[str, Any]], variants: Sequen
         if added is None:
             session.row(variant=effect.variant, runs=0, diverged=effect.diverged)
             continue
-        errors = _errors(rows, effect.variant, split)
+        errors = _errors(rows, effect.variant, split)  # none if every run diverged
         session.row(
             variant=effect.variant,
             runs=len(errors),
-            error=100 * statistics.mean(errors),
+            error=100 * statistics.mean(errors) if errors else None,
             difference=100 * added.effect,
             low=None if added.low is None else 100 * added.low,
             high=None if added.high is None else 100 * added.high,

@@ -3,7 +3,7 @@
 python -m studies.paper.ingredients_photos PHOTOS [--together 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 a quarter as
-wide, on images of 64 pixels, with a short schedule; three paired seeds.
+wide, on images of 64 pixels, with a short schedule; three seeds.
 
 About 30 minutes of one core (Xeon, Sapphire Rapids).
 """

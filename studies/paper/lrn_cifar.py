@@ -3,7 +3,7 @@
 python -m studies.paper.lrn_cifar CIFAR10 [--together 2]
 
 CIFAR10 has train/ and test/ with class folders. Two nets of cuda-convnet, each with its normalisation and without,
-nothing else changed, paired seeds, and a schedule far shorter than that of 2011 (the same rates, down to a tenth and
+nothing else changed, the same seeds, and a schedule far shorter than that of 2011 (the same rates, down to a tenth and
 a hundredth at the end): cifar-18pct, with normalisation within the maps, on 12,500 training images, and cifar-11pct,
 with normalisation across them, on 6,250; 8 epochs. The 13 % and 11 % of the paper belong to two nets that differ in
 more than that. One view each: the 11 % was a mean of nine.

@@ -3,7 +3,7 @@
 python -m studies.paper.overfitting PHOTOS [--together 2]
 
 PHOTOS has train/, validation/ and test/ with class folders. Recipe small-photos, everything of 2012 a quarter as
-wide, in batches of 32, the rate held constant, 30 epochs; three paired seeds.
+wide, in batches of 32, the rate held constant, 30 epochs; three seeds.
 
 About 20 minutes of one core (Xeon, Sapphire Rapids).
 """

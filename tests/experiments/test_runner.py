@@ -1,4 +1,4 @@
-"""Ablations end to end on tiny images: what is run, paired and recorded, and what comes out of it."""
+"""Ablations end to end on tiny images: what is run and recorded, and what comes out of it."""
 
 import hashlib
 import json

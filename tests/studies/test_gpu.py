@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from alexnet.data.images import prepare_image
+from alexnet.recipes.ingredients import Variant
 from harness import ROOT
+from studies.gpu import evidence
 from studies.gpu import pack as packing
 from studies.gpu.merging import merge
 from studies.gpu.pack import images, pack, unpack
@@ -476,3 +479,33 @@ def test_wheels_that_cannot_be_had_are_named(tmp_path, monkeypatch):
     assert said.endswith("could not be had: No matching distribution found for rich-rst")
     monkeypatch.setattr(packing, "LACKING", ("pydantic", "cyclopts"))
     assert packing.download(tmp_path) == []
+
+
+TABLE = {"base": (0.28, 0.30, 0.32), "worse": (0.36, 0.40, 0.44), "diverges": (None, None)}
+
+
+class Rows(list):
+    """Keeps what a session would write."""
+
+    def row(self, **values):
+        self.append(values)
+
+
+def test_the_table_of_many_runs_says_what_a_variant_adds_and_of_one_that_always_diverged_too():
+    def run(variant, seed, error):
+        measured = {} if error is None else {"val": {"1": {"top1_error": error}}}
+        more = {"settings": {}, "start_values": {}, "data": {"classes": 10, "pictures": {"val": 100}}}
+        outcome = "diverged" if error is None else "finished"
+        return {"variant": variant, "seed": seed, "results": measured, "outcome": outcome, **more}
+
+    rows = [run(name, s, e) for name, all_ in TABLE.items() for s, e in enumerate(all_)]
+    said = Rows()
+    evidence.summarize(said, rows, [Variant("worse", ()), Variant("diverges", ()), Variant("no-runs", ())])
+    base, worse, diverges, none = said
+    assert (base["runs"], base["error"], base["sd"]) == (3, pytest.approx(30), pytest.approx(2))
+    assert (worse["difference"], worse["sd"]) == (pytest.approx(10), pytest.approx(4))
+    low, high = stats.ttest_ind(TABLE["worse"], TABLE["base"], equal_var=False).confidence_interval()
+    assert (worse["low"], worse["high"]) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    assert (diverges["runs"], diverges["error"], diverges["diverged"]) == (0, None, 2)
+    assert diverges["difference"] == pytest.approx(60)  # chance, 90 %, less 30 %
+    assert none == {"variant": "no-runs", "runs": 0, "diverged": 0}
