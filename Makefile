@@ -15,36 +15,44 @@ space := $(subst x,,x x)
 # A file stays in one process, because its tests share what is slow to make.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 FAST := -m "not slow"
-# What comes from compiled loops where there is numba.
-LOOPED := tests/kernels tests/models
+# Known once there is a .venv: whether its Python is the lowest that is supported, and a newer one of this machine.
+OLDEST = $(shell $(BIN)/python -c 'import sys; print("yes" * (sys.version_info[:2] == (3, 11)))')
+NEWER = $(shell $(BIN)/python harness/other_python.py --find)
+NEWER_VENV = .venv-$(notdir $(NEWER))
 
-.PHONY: demo test test-fast test-lowest test-python test-newer slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
+.PHONY: demo test test-here environments test-fast test-lowest test-python test-newer slow-tests check format coverage pinned mutation lessons bench bench-photos study figures messages gpu-pack clean
 
 demo: .venv/.demo  ## train LeNet and AlexNet on handwritten digits and compare them
 	$(BIN)/alexnet demo
 	@echo "Here alexnet is $(BIN)/alexnet, until you type: source $(BIN)/activate"
 
-test: .venv/.dev  ## everything that needs no GPU; then some of it without numba, with the lowest versions, on a newer Python
-	$(BIN)/pytest $(PARALLEL)
-	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) $(LOOPED)
+test: .venv/.dev  ## everything that needs no GPU; then the fast part with the lowest versions, and on a newer Python without numba
+	$(MAKE) --jobs 2 test-here environments
 	$(MAKE) test-lowest
 	$(MAKE) test-newer
+
+test-here: .venv/.dev
+	$(BIN)/pytest $(PARALLEL)
+
+# Beside the tests, which wait for processes and browsers often enough to leave the time that installing takes.
+environments: .venv/.dev
+	$(if $(OLDEST),$(MAKE) .venv-lowest/.dev)
+	$(if $(NEWER),$(MAKE) $(NEWER_VENV)/.dev PYTHON=$(NEWER))
 
 test-fast: .venv/.dev  ## a minute, for while one edits: all but the tests in tests/slow.txt
 	$(BIN)/pytest $(PARALLEL) $(FAST)
 
 test-lowest: .venv/.dev  ## the fast part with the lowest versions that pyproject.toml allows, on the lowest Python
-	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then $(MAKE) .venv-lowest/.dev && \
-	.venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST) -W ignore::DeprecationWarning; \
-	else echo "the lowest versions are tried with Python 3.11, which is not that of .venv"; fi
+	$(if $(OLDEST),$(MAKE) .venv-lowest/.dev && .venv-lowest/bin/python -m pytest $(PARALLEL) $(FAST) -W ignore::DeprecationWarning,\
+	@echo "the lowest versions are tried with Python 3.11, which is not that of .venv")
 
 test-python: .venv-$(notdir $(PYTHON))/.dev  ## the fast part with another Python: make test-python PYTHON=python3.13
 	.venv-$(notdir $(PYTHON))/bin/python -m pytest $(PARALLEL) $(FAST)
 
 test-newer: .venv/.dev  ## the fast part without numba on the newest Python that this machine has, if it is newer than that of .venv
-	@newer=$$($(BIN)/python harness/other_python.py --find); \
-	if [ -z "$$newer" ]; then echo "there is no newer Python here to try the tests with: install Python 3.13"; \
-	else ALEXNET_TESTS_WITHOUT=numba $(MAKE) test-python PYTHON="$$newer"; fi
+	$(if $(NEWER),ALEXNET_TESTS_WITHOUT=numba $(MAKE) test-python PYTHON=$(NEWER),\
+	@echo "there is no newer Python here to try the tests with: install Python 3.13" && \
+	ALEXNET_TESTS_WITHOUT=numba $(BIN)/pytest $(PARALLEL) $(FAST) tests/kernels tests/models)
 
 slow-tests: .venv/.dev  ## tests/slow.txt anew, on a machine that does nothing else
 	$(BIN)/python -m pytest $(PARALLEL) -p harness.slow_tests
