@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from shlex import quote
 
 from alexnet.cues.judge import Contest, contest, contest_line
 from alexnet.cues.measure import COLOR, Cues, from_record
@@ -65,11 +66,13 @@ def verdict_lines(run: RunFolder, evaluations: Sequence[Evaluation]) -> tuple[st
     line = contest_line(cues, result)
     if result.clear:
         return (*mixed, line)
-    return *mixed, line, f"try:    {next_step(run.recipe, cues, str(run.data.get('source', 'DATA')))}"
+    data = quote(str(run.data.get("source", "DATA")))
+    data += f" --labels {quote(run.data['labels'])}" if "labels" in run.data else ""
+    return *mixed, line, f"try:    {next_step(run.recipe, cues, data)}"
 
 
 def next_step(recipe: Recipe, cues: Cues, data: str) -> str:
-    """The next thing to try for a network that is not clearly better than the baseline, as a command."""
+    """The next thing to try for a network that is not clearly better than the baseline, as a command for `data`."""
     if cues.baseline.startswith(COLOR):
         on = [f"augment.{name}=0" for name in COLOR_FIELDS if getattr(recipe.augment, name)]
         if on:

@@ -39,7 +39,7 @@ def changed_images(source: Source, prepared: Prepared, progress: ProgressCallbac
         progress: called while images are compared, if their names are the same but their sizes or times are not.
 
     Returns:
-        The first images that are gone, that are new, or one that is another.
+        The first images that are gone, that are new, or one that is another or of another class or split.
     """
     facts = read_facts(prepared.folder)
     key = source_key(source, facts["settings"], identities_of(source))
@@ -54,11 +54,31 @@ def changed_images(source: Source, prepared: Prepared, progress: ProgressCallbac
     new = sorted(set(here) - kept - unreadable)
     reasons = [f"gone: {listed(gone, 3)}"] * bool(gone) + [f"new: {listed(new, 3)}"] * bool(new)
     if not reasons:
+        reasons = _moved(source, prepared)
+    if not reasons:
         reasons = [f"another image: {name}" for name in _other_image(here, prepared, facts, progress)]
     if not reasons:
         with suppress(OSError), (prepared.folder / SAME_IMAGES).open("a") as file:
             file.write(key + "\n")
     return "; ".join(reasons)
+
+
+def _moved(source: Source, prepared: Prepared) -> list[str]:
+    """The first image that is of another class now, or in another split if the splits are the user's."""
+    places = {
+        name: (split, source.class_names[label])
+        for split, samples in source.splits.items()
+        for name, label in zip(samples.names, samples.labels.tolist(), strict=True)
+    }
+    for split, kept in prepared.splits.items():
+        for name, label in zip(kept.names, kept.labels.tolist(), strict=True):
+            if name in places:
+                split_now, class_now = places[name]
+                if class_now != prepared.class_names[label]:
+                    return [f"another class: {name} was {prepared.class_names[label]} and is {class_now}"]
+                if source.draw is None and split_now != split:
+                    return [f"another split: {name} was in {split} and is in {split_now}"]
+    return []
 
 
 def _keys(folder: Path) -> set[str]:

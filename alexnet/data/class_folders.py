@@ -8,6 +8,7 @@ classes are compared in NFC and shown as they are; their order, that of the labe
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -73,7 +74,7 @@ def open_folder(
     evaluating = val_share == 0
     if labels is not None:
         splits_by_class = _by_table(reading, labels)
-        class_names = _class_names(splits_by_class, labels)
+        class_names = _class_names(splits_by_class["train"], labels)
         if len(class_names) == 1 and not evaluating:
             said = f"{labels} has a single class ({class_names[0]}); a classifier needs at least two"
             raise DataError(said, fix="Give the table of all images.", code="E315")
@@ -116,10 +117,10 @@ def _by_layout(
     notes += _listing_notes(listing, train.folder)
     if evaluating:
         listing.classes = {name: images for name, images in listing.classes.items() if images}
-    class_names = _class_names({"train": listing.classes}, train.folder)
     by_split = {"train": listing.classes}
     if len(layout.parts) == 1 and layout.lists:
         by_split = _by_lists(listing.classes, layout.lists, notes)
+    class_names = _class_names(by_split["train"], train.folder)
     splits = {split: _samples(root, by_split[split], class_names, train.folder) for split in by_split}
     for split in ("val", "test"):
         if split in layout.parts:
@@ -155,20 +156,21 @@ def _by_lists(
     count = sum(map(len, classes.values()))
     left_out = f"; {count - len(splits)} images are in none of them" if len(splits) < count else ""
     notes.append(f"the splits are those of the lists in {where}{left_out}")
-    return {
-        split: {name: [i for i in images if splits.get(i) == split] for name, images in classes.items()}
-        for split in ("train", "val", "test")
-        if split in splits.values()
-    }
+    divided: dict[str, dict[str, list[str]]] = {}
+    for name, images in classes.items():
+        for image in images:
+            if image in splits:
+                divided.setdefault(splits[image], {}).setdefault(name, []).append(image)
+    return {split: divided[split] for split in ("train", "val", "test") if split in divided}
 
 
-def _class_names(by_split: dict[str, dict[str, list[str]]], where: Path) -> tuple[str, ...]:
+def _class_names(classes: Iterable[str], where: Path) -> tuple[str, ...]:
     """The names of all classes in the order of their characters.
 
     Raises:
         DataError: JSON, tables and pages cannot show a name: it is not UTF-8, or has line breaks.
     """
-    names = tuple(sorted({name for classes in by_split.values() for name in classes}))
+    names = tuple(sorted(classes))
     for name in names:
         if printable(name) != name:
             whole = os.fsencode(name).decode("utf-8", "surrogateescape")
@@ -232,7 +234,9 @@ def _ensure_val(
         notes.append("no val folder: test chooses the checkpoint and is called val; no untouched test split is left")
         return
     train = splits["train"]
-    in_val = split_off_validation(train.labels, val_share, seed)
+    # Classes without images, which training refuses, must not change what is drawn of the others.
+    numbers = np.unique(train.labels, return_inverse=True)[1]
+    in_val = split_off_validation(numbers, val_share, seed)
     if not in_val.any():
         raise DataError(
             "every class has a single image, so none can be used for validation",
@@ -241,7 +245,8 @@ def _ensure_val(
         )
     splits["train"], splits["val"] = train.take(~in_val), train.take(in_val)
     notes.append(f"no val folder: {in_val.sum()} of {len(in_val)} images were split off for validation (seed {seed})")
-    single = [name for label, name in enumerate(class_names) if not in_val[train.labels == label].any()]
+    in_train = set(train.labels[~in_val].tolist()) - set(train.labels[in_val].tolist())
+    single = [class_names[label] for label in sorted(in_train)]
     if single:
         notes.append(f"val has no image of {listed(single)}: the only image of a class stays in train")
 

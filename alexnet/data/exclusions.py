@@ -57,7 +57,7 @@ def read_exclusions(path: Path) -> tuple[Excluded, ...]:
         DataError: the file cannot be read, or a line of it is not in the format above.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not text in UTF-8: {error.reason} at byte {error.start}",
@@ -133,7 +133,8 @@ def image_sha256(samples: Samples, index: int) -> str:
     if isinstance(image, np.ndarray):
         return hashlib.sha256(image.tobytes()).hexdigest()
     try:
-        return file_sha256(image)
+        # A pipe or a device would be read without an end.
+        return file_sha256(image) if image.is_file() else ""
     except OSError:
         return ""
 

@@ -47,6 +47,7 @@ GENERIC = frozenset(
         *("capture", "cam", "camera", "file", "unnamed", "item", "mask", "crop", "tile", "patch", "page", "snap", "at"),
     )
 )
+SPLITS = ("train", "val", "test")
 MOST_CELLS = 8  # columns that are looked at without a name
 
 
@@ -94,7 +95,7 @@ def read_table(path: Path, images: Sequence[str]) -> Table:
     file_column, labels = _columns(path, header, body, known)
     split_column = _named(header, SPLIT_COLUMNS)
     classes: dict[str, str] = {}
-    splits: dict[str, str] = {}
+    words: dict[str, set[str]] = {}  # image -> what the column of splits says
     missing: list[str] = []
     for row in body:
         name, label = row[file_column].strip(), labels(row)
@@ -109,8 +110,7 @@ def read_table(path: Path, images: Sequence[str]) -> Table:
                     code="E371",
                 )
             if split_column is not None:
-                kind = split_kinds([row[split_column].strip()]).get(row[split_column].strip())
-                splits |= {image: kind} if kind in ("train", "val", "test") else {}
+                words.setdefault(image, set()).add(row[split_column].strip())
     if not classes:
         raise DataError(
             f"{path} names no image that is there; its first is {missing[0] if missing else 'missing'}",
@@ -122,7 +122,30 @@ def read_table(path: Path, images: Sequence[str]) -> Table:
         notes.append(f"{len(missing)} lines of {path.name} name images that are not there: {listed(missing, 3)}")
     if len(classes) < len(images):
         notes.append(f"{len(images) - len(classes)} images are not in {path.name} and are not used")
-    return Table(classes, splits if len(splits) == len(classes) else {}, notes)
+    splits = _splits(path, words)
+    if words and not splits:
+        notes.append(f"the column {header[split_column or 0]} of {path.name} names no splits and is not used")
+    return Table(classes, splits, notes)
+
+
+def _splits(path: Path, words: Mapping[str, set[str]]) -> dict[str, str]:
+    """The split of each image; none if the column names no split at all.
+
+    Raises:
+        DataError: it names splits, but not of every image exactly one: which images are held out must not be guessed.
+    """
+    kinds = split_kinds(sorted(set().union(*words.values())))
+    found = {image: {kinds.get(word) for word in said} for image, said in words.items()}
+    if not any(kind in SPLITS for said in found.values() for kind in said):
+        return {}
+    for image, said in sorted(found.items()):
+        if len(said) > 1 or not said <= set(SPLITS):
+            raise DataError(
+                f"{path} does not say one of train, val and test of {image}: {listed(sorted(map(repr, words[image])))}",
+                fix="Write one of them in each line, or rename the column, for example to group: then it is not used.",
+                code="E378",
+            )
+    return {image: str(next(iter(said))) for image, said in found.items()}
 
 
 def read_lists(folders: Iterable[Path], images: Sequence[str]) -> tuple[dict[str, str], str]:
@@ -135,7 +158,7 @@ def read_lists(folders: Iterable[Path], images: Sequence[str]) -> tuple[dict[str
         found: dict[str, str] = {}
         for path in sorted(folder.glob("*.txt")):
             kind = split_kinds([path.stem]).get(path.stem)
-            if kind not in ("train", "val", "test"):
+            if kind not in SPLITS:
                 continue
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             listed_images = [known.find(line.strip()) or known.find(line.split()[0]) for line in lines if line.strip()]

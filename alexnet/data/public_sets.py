@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,11 @@ def flowers102(cache: Path) -> Source:
     """Opens the 102 flower classes of Oxford with the official train, val and test splits."""
     from torchvision.datasets import Flowers102
 
-    loaded = _downloaded("flowers102", cache, partial(Flowers102, cache, download=True))
+    def download() -> None:
+        with suppress(ModuleNotFoundError):  # SciPy, with which it would read the lists once they are there
+            Flowers102(cache, download=True)
+
+    _downloaded("flowers102", cache, download)
     root = cache / "flowers-102"
     labels = read_mat(root / "imagelabels.mat")["labels"].astype(np.int64) - 1
     lists = read_mat(root / "setid.mat")
@@ -66,7 +71,7 @@ def flowers102(cache: Path) -> Source:
     for split, key in (("train", "trnid"), ("val", "valid"), ("test", "tstid")):
         ids = lists[key].astype(np.int64)
         splits[split] = Samples(tuple(f"jpg/image_{number:05d}.jpg" for number in ids), labels[ids - 1], root)
-    return Source("flowers102", tuple(loaded.classes), splits)
+    return Source("flowers102", tuple(Flowers102.classes), splits)
 
 
 def _downloaded(name: str, cache: Path, load: Callable[[], Any]) -> Any:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Examination:
     suspects: tuple[Suspect, ...] | None  # None if no network was used
     cues: Cues | None = None  # what simple cues know of the classes
     cues_missing: str = ""  # why they were not measured
+    labels: Path | None = None  # the table of labels
 
     def summary(self) -> dict[str, int]:
         """Counts the findings of each kind, leaks first."""
@@ -82,12 +84,14 @@ class Examination:
             steps.append(
                 f"fill the classes without images, or move them away: alexnet train rejects them ({listed(empty)});"
             )
-        options = f" --exclude {manifest}" if findings.excluded else ""
+        options = "" if self.labels is None else f" --labels {quote(str(self.labels))}"
+        if findings.excluded:
+            options += f" --exclude {quote(str(manifest))}"
         if findings.imbalance >= IMBALANCE:
             options += " class_weights=balanced"
         if findings.excluded:
             steps.append(f"read {manifest}, delete the lines of images to keep, then")
-        steps.append(f"alexnet train {self.data}{options}")
+        steps.append(f"alexnet train {quote(self.data)}{options}")
         return tuple(steps)
 
     def cue_lines(self) -> dict[str, str]:
@@ -172,7 +176,7 @@ def examine(
     images = inspection.images
     squares = {(images[row].split, images[row].index): square for row, square in inspection.looked.items()}
     cues, missing = cues_of_squares(source, squares)
-    examination = Examination(data, out, inspection, findings, suspects, cues, missing)
+    examination = Examination(data, out, inspection, findings, suspects, cues, missing, labels)
     with disk_errors(f"writing {out}"):
         out.mkdir(parents=True, exist_ok=True)
     write_exclusions(out / MANIFEST, findings.excluded)

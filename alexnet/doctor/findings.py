@@ -9,6 +9,7 @@ import numpy as np
 
 from alexnet.data.exclusions import Excluded
 from alexnet.data.folders import Entries, Tree
+from alexnet.data.image_files import HEIF_ENDINGS
 from alexnet.data.samples import Source, balanced_weights
 from alexnet.doctor.duplicates import connected, near_pairs, same
 from alexnet.doctor.inspection import ImageFacts, Inspection
@@ -35,6 +36,7 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     "AVIF": (".avif",),
+    "HEIF": HEIF_ENDINGS,
 }
 HOW_READ = {
     "rotated by EXIF": "turned upright, as its EXIF tag says",

@@ -70,12 +70,12 @@ def _overview(inspection: Inspection, findings: Findings, next_steps: Sequence[s
     leaking = {i for group in findings.groups if group.leak for i in group.images}
     held_out = sum(inspection.images[i].split != "train" for i in leaking)
     all_held_out = sum(count for split, count in counts.items() if split != "train")
-    figures = {
-        f"{sum(counts.values()):,}": "images: " + ", ".join(f"{n:,} {split}" for split, n in counts.items()),
-        f"{held_out:,}": f"of {plural(all_held_out, 'held-out image')} have a copy in another split",
-        f"{len(findings.excluded):,}": "proposed to be left out",
-    }
-    big = "".join(f"<div><b>{number}</b>{escape(text)}</div>" for number, text in figures.items())
+    figures = (
+        (sum(counts.values()), "images: " + ", ".join(f"{n:,} {split}" for split, n in counts.items())),
+        (held_out, f"of {plural(all_held_out, 'held-out image')} have a copy in another split"),
+        (len(findings.excluded), "proposed to be left out"),
+    )
+    big = "".join(f"<div><b>{number:,}</b>{escape(text)}</div>" for number, text in figures)
     *sentences, command = next_steps
     sentences_html = "".join(f"<p>{escape(sentence[0].upper() + sentence[1:])}</p>" for sentence in sentences)
     return (

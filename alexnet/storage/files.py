@@ -30,7 +30,7 @@ def cache_folder() -> Path:
     if cache:
         return Path(cache)
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "alexnet"
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alexnet"
     except RuntimeError:
         raise UsageError(
             "there is no home folder, so none in which prepared images and downloads could be kept",

@@ -6,6 +6,7 @@ never run again, so a study can be stopped at any moment and the same command go
 """
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
@@ -77,7 +78,7 @@ def main(
     parser.add_argument("--seeds", type=int, default=seeds, help=f"0 to N-1 are run; {seeds} by default")
     parser.add_argument("--together", type=int, default=1, help="runs at the same time; each gives what it gives alone")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps: rows of different devices are other runs")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.jsonl")
+    parser.add_argument("--out", type=Path, help="file of rows; by default that of the study, or of trials")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/studies" / name, help="folders of runs under way")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="for a trial: change every run")
     parser.add_argument("--dry-run", action="store_true", help="say what the next phase would run and cost, then stop")
@@ -87,7 +88,8 @@ def main(
     signal.signal(signal.SIGTERM, _stop)  # training saves by itself; this is for what comes between
     try:
         device = choose_device(typed.device)
-        options = Options(name, folders, typed.seeds, tuple(typed.set), typed.together, typed.out, typed.runs, device)
+        out = typed.out or (typed.runs / "trial.jsonl" if typed.set else RESULTS / f"{name}.jsonl")
+        options = Options(name, folders, typed.seeds, tuple(typed.set), typed.together, out, typed.runs, device)
         for phase in phases:
             _run_phase(options, phase, typed.dry_run)
         while rounds is not None and _run_phase(options, rounds, typed.dry_run):
@@ -138,20 +140,20 @@ def subset(folder: str, every: dict[str, int]) -> str:
         folder: with a folder for each split, and in it one for each class.
         every: split -> n.
     """
-    name = "-".join([Path(folder).name, *(f"{split}{n}" for split, n in every.items())])
+    name = "-".join(f"{split}{n}" for split, n in every.items())
     return _linked(folder, name, {split: (split, slice(None, None, n)) for split, n in every.items()})
 
 
 def held_back(folder: str, last: int) -> str:
     """A folder of links to the training images alone: the last of each class, by name, are validation images."""
     parts = {"train": ("train", slice(None, -last)), "val": ("train", slice(-last, None))}
-    return _linked(folder, f"{Path(folder).name}-last{last}", parts)
+    return _linked(folder, f"last{last}", parts)
 
 
 def itself(folder: str, n: int) -> str:
     """A folder of links to every n-th training image of each class, by name, which are the validation images too."""
     part = ("train", slice(None, None, n))
-    return _linked(folder, f"{Path(folder).name}-itself{n}", {"train": part, "val": part})
+    return _linked(folder, f"itself{n}", {"train": part, "val": part})
 
 
 def fold(folder: str, folds: int, number: int, seed: int) -> str:
@@ -161,7 +163,7 @@ def fold(folder: str, folds: int, number: int, seed: int) -> str:
         folder: with a folder for each part, and in it one for each class.
     """
     root = Path(folder)
-    out = cache_folder() / "subsets" / f"{root.name}-fold{number}of{folds}-seed{seed}"
+    out = _place_of_links(root, f"fold{number}of{folds}-seed{seed}")
     if not (out / "complete").exists():
         for kind in sorted({path.name for path in root.glob("*/*") if path.is_dir()}):
             pictures = sorted(picture for part in root.iterdir() for picture in (part / kind).glob("*"))
@@ -175,7 +177,8 @@ def fold(folder: str, folds: int, number: int, seed: int) -> str:
 
 def _linked(folder: str, name: str, parts: dict[str, tuple[str, slice]]) -> str:
     """A folder of links, made once, in the cache: split -> the split and the part of each class that it is made of."""
-    root, out = Path(folder), cache_folder() / "subsets" / name
+    root = Path(folder)
+    out = _place_of_links(root, name)
     if not (out / "complete").exists():
         for split, (source, part) in parts.items():
             for kind in sorted(path for path in (root / source).iterdir() if path.is_dir()):
@@ -183,6 +186,13 @@ def _linked(folder: str, name: str, parts: dict[str, tuple[str, slice]]) -> str:
                     _link(out / split / kind.name / picture.name, picture)
         (out / "complete").touch()
     return str(out)
+
+
+def _place_of_links(root: Path, name: str) -> Path:
+    """Where links to a part of the images lie: another folder for images elsewhere, or when some came or went."""
+    listing = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*/*"))
+    digest = hashlib.sha256("\n".join([str(root.resolve()), *listing]).encode("utf-8", "surrogateescape"))
+    return cache_folder() / "subsets" / digest.hexdigest()[:12] / f"{root.name}-{name}"
 
 
 def _link(place: Path, picture: Path) -> None:

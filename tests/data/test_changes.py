@@ -92,6 +92,30 @@ def test_changes_are_said(root, kind, encoding, monkeypatch):
     assert said in changes_since(prepared, str(root)), "and not only once"
 
 
+def labeled(root: Path, *rows: str) -> Path:
+    table = root.parent / "labels.csv"
+    table.write_text("\n".join(("filename,label,split", *rows)) + "\n")
+    return table
+
+
+OF_TABLE = ("cat/0.png,a,train", "cat/1.png,b,train", "cat/2.png,a,val", "cat/3.png,b,val")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("cat/0.png,b,train", "cat/1.png,a,train", *OF_TABLE[2:]), "another class: cat/0.png was a and is b"),
+        ((OF_TABLE[2], "cat/3.png,b,train", *OF_TABLE[:2]), "another split: cat/3.png was in val and is in train"),
+        (OF_TABLE[::-1], ""),
+    ],
+)
+def test_changes_of_a_table_of_labels_are_said(root, rows, said):
+    prepared = open_images(str(root), SIZE, labels=labeled(root, *OF_TABLE))
+    table = labeled(root, *rows)
+    for _ in range(2):
+        assert changes_since(prepared, str(root), labels=table) == said
+
+
 def prepare_as(encoding: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
     if encoding == "jpeg":
         from alexnet.data import open as opening

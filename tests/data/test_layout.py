@@ -272,6 +272,16 @@ def test_lists_beside_images_divide_them(tmp_path):
     assert splits["val"] == {"images/pie/2.jpg": "pie", "images/soup/2.jpg": "soup"}
 
 
+def test_a_class_that_lists_give_no_training_image_is_refused(tmp_path):
+    root = tree(tmp_path, *split("images", classes=("pie", "soup", "tart")))
+    (root / "meta").mkdir()
+    (root / "meta" / "train.txt").write_text("pie/1\nsoup/1\n")
+    (root / "meta" / "test.txt").write_text("pie/2\nsoup/2\ntart/1\n")
+    with pytest.raises(DataError, match="tart") as caught:
+        open_source(root)
+    assert caught.value.code == "E318"
+
+
 FILES = ("x/1.jpg", "x/2.jpg", "y/3.jpg", "y/4.jpg")
 TABLES = {
     "filename,label": "filename,label\n1.jpg,cat\n2.jpg,dog\n3.jpg,cat\n4.jpg,dog\n",
@@ -310,6 +320,14 @@ def test_a_table_may_name_the_splits(tmp_path):
         "train": ("x/1.jpg", "x/2.jpg"), "val": ("y/4.jpg",), "test": ("y/3.jpg",)}  # fmt: skip
 
 
+def test_a_column_that_names_no_splits_is_said_not_to_be_used(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("set,file,label\nA,1.jpg,cat\nA,2.jpg,dog\nB,3.jpg,cat\nB,4.jpg,dog\n")
+    source = open_source(tree(tmp_path / "images", *FILES), labels=file)
+    assert source.draw is not None
+    assert "the column set of labels.csv names no splits and is not used" in source.notes
+
+
 WRONG_TABLES = {
     "none": (None, "E369"),
     "not UTF-8": (b"filename,label\n1.jpg,caf\xe9\n", "E369"),
@@ -318,6 +336,10 @@ WRONG_TABLES = {
     "two that may be labels": (b"filename,p,q\n1.jpg,a,b\n2.jpg,b,a\n", "E369"),
     "other images": (b"filename,label\n7.jpg,cat\n8.jpg,dog\n", "E370"),
     "two labels": (b"filename,label\n1.jpg,cat\n1.jpg,dog\n2.jpg,dog\n", "E371"),
+    "an unknown split": (b"filename,label,split\n1.jpg,cat,train\n2.jpg,dog,train\n3.jpg,cat,tset\n", "E378"),
+    "a split that is missing": (b"filename,label,split\n1.jpg,cat,train\n2.jpg,dog,train\n3.jpg,cat,\n", "E378"),
+    "two splits": (b"filename,label,split\n1.jpg,cat,train\n2.jpg,dog,train\n1.jpg,cat,test\n", "E378"),
+    "a class without training images": (b"file,label,split\n1.jpg,cat,train\n2.jpg,dog,train\n3.jpg,owl,val\n", "E318"),
 }
 
 

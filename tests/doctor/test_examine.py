@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shlex
 import shutil
 import tarfile
 from html.parser import HTMLParser
@@ -16,9 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import alexnet.doctor.examine as alexnet_doctor
+from alexnet.data.exclusions import Excluded, read_exclusions, write_exclusions
+from alexnet.data.image_files import FORMATS, HEIF_ENDINGS
 from alexnet.data.samples import Samples, Source, balanced_weights
+from alexnet.data.sources import open_source
 from alexnet.doctor.duplicates import connected, difference_hash, differences, near_hashes, small_image
-from alexnet.doctor.findings import find, find_suspects
+from alexnet.doctor.findings import SUFFIXES, find, find_suspects
 from alexnet.doctor.inspection import ends_of, inspect, luma, sharpness_of, spread_of
 from alexnet.evaluation.evaluate import Evaluation, evaluate
 from alexnet.evaluation.run_calibration import temperature_of
@@ -379,6 +384,60 @@ def test_the_summary_says_what_to_do_next(alexnet, photos, tmp_path):
     assert "blue has only 2 images in train" in outcome.out
     again = alexnet("doctor", photos, "--format", "json", "--out", tmp_path / "again")
     assert json.loads(again.out) == json.loads((tmp_path / "again/doctor.json").read_text())
+
+
+def test_the_next_command_takes_the_same_images_and_labels(alexnet, photos, tmp_path):
+    place = tmp_path / "my photos"
+    place.mkdir()
+    for n in range(3):
+        shutil.copy(photos / f"red/{n}.png", place / f"r{n}.png")
+        shutil.copy(photos / f"blue/{n}.png", place / f"b{n}.png")
+    rows = [f"{letter}{n}.png,{name}" for letter, name in (("r", "red"), ("b", "blue")) for n in range(3)]
+    table = tmp_path / "all labels.csv"
+    table.write_text("filename,label\n" + "\n".join(rows) + "\n")
+    *_, command = examined(alexnet, place, tmp_path / "out", "--labels", table)["next"]
+    assert shlex.split(command)[:5] == ["alexnet", "train", str(place), "--labels", str(table)]
+
+
+def test_an_empty_class_does_not_change_what_is_held_out(photos):
+    before = open_source(str(photos))
+    (photos / "a new class").mkdir()
+    with_empty = open_source(str(photos), empty_classes=True)
+    assert with_empty.splits["val"].names == before.splits["val"].names
+    assert not any("only image" in note for note in with_empty.notes)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_what_is_no_file_is_unreadable_and_not_waited_for(alexnet, photos, tmp_path, kind):
+    if kind == "a pipe":
+        os.mkfifo(photos / "red/pipe.png")
+    else:
+        (photos / "red/zero.png").symlink_to("/dev/zero")
+    record = examined(alexnet, photos, tmp_path / "out")
+    (listed,) = record["unreadable"]
+    assert (listed["name"], listed["sha256"]) in (("red/pipe.png", ""), ("red/zero.png", ""))
+
+
+def test_the_page_has_all_its_figures_though_they_are_equal(alexnet, photos, tmp_path):
+    examined(alexnet, photos, tmp_path / "out")
+    page = (tmp_path / "out/doctor.html").read_text()
+    assert page.count("<div><b>") == 3
+    assert "<b>0</b>of " in page
+    assert "<b>0</b>proposed" in page
+
+
+def test_a_list_saved_with_a_mark_of_the_byte_order_is_read(tmp_path):
+    written = (Excluded("train", "red/0.png", "", "unreadable"),)
+    write_exclusions(tmp_path / "list.jsonl", written)
+    text = (tmp_path / "list.jsonl").read_text("utf-8")
+    (tmp_path / "list.jsonl").write_text(text, "utf-8-sig")
+    assert read_exclusions(tmp_path / "list.jsonl") == written
+
+
+def test_every_format_that_is_read_has_its_endings():
+    assert SUFFIXES["HEIF"] == HEIF_ENDINGS
+    assert set(FORMATS) < set(SUFFIXES)
 
 
 def test_named_sets_are_examined_too(alexnet, tmp_path):

@@ -1104,6 +1104,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E369", lambda s: open_source(s.tree("1.jpg"), labels=s / "none")),
     ("E370", labeled(b"filename,label\n7.jpg,cat\n")),
     ("E371", labeled(b"filename,label\n1.jpg,cat\n1.jpg,dog\n")),
+    ("E378", labeled(b"filename,label,split\n1.jpg,cat,train\n2.jpg,dog,tset\n")),
     ("E372", lambda s: s.cli("train", prepared_small(s), "--labels", s.file("labels.csv", b""))),
     ("E373", guarded_image("CLOCK_SECONDS", 0, _asked=waiting)),
     ("E374", guarded_image("_pixels", dying)),

@@ -128,6 +128,13 @@ def test_without_a_home_the_cache_says_what_it_needs(monkeypatch):
     assert cache_folder() == Path("/cache")
 
 
+def test_a_cache_that_is_named_with_nothing_is_not_named(monkeypatch):
+    monkeypatch.delenv("ALEXNET_CACHE", raising=False)
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path("/home/ann/.cache/alexnet")
+
+
 # What is done with the standard output -> the exit code
 OUTPUTS = {">/dev/full": 5, ">&-": 0, "2>&- >/dev/full": 5, ">/dev/null": 0, "<&- >/dev/null": 0}
 

@@ -32,6 +32,23 @@ def test_every_image_is_held_out_once_and_never_trained_on_then(tmp_path, monkey
     assert [held(fold, 1) for fold in range(5)] != first
 
 
+def test_images_that_came_later_are_in_the_folds(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    for place in ("here", "there"):
+        (tmp_path / place / "photos/train/coat").mkdir(parents=True)
+        for i in range(5):
+            (tmp_path / place / f"photos/train/coat/{i}.jpg").write_text(f"{place} {i}")
+
+    def images(place: str) -> list[str]:
+        folder = tmp_path.__class__(study.fold(str(tmp_path / place / "photos"), 5, 0, 0))
+        return sorted(path.read_text() for path in folder.glob("*/*/*"))
+
+    assert images("here") == [f"here {i}" for i in range(5)]
+    assert images("there") == [f"there {i}" for i in range(5)]
+    (tmp_path / "here/photos/train/coat/5.jpg").write_text("here 5")
+    assert images("here") == [f"here {i}" for i in range(6)]
+
+
 def row(variant: str, seed: int, error: float, images: int = 100):
     return {
         "base": "small-photos",
