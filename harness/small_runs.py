@@ -90,13 +90,14 @@ def reseal(run: Path) -> None:
     (run / SUMS).write_bytes(lines({name: file_sha256(run / name) for name in read_sums(run)}))
 
 
-def call(*arguments: object, stdin: str = "") -> Outcome:
+def call(*arguments: object, stdin: str | bytes = "") -> Outcome:
     """Runs the command line in this process; an exception that it raises fails the test."""
+    typed = io.StringIO(stdin) if isinstance(stdin, str) else io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cyclopts application invoked without tokens")  # a warning under pytest
         patch.setattr(sys, "argv", ["alexnet", *map(str, arguments)])
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        patch.setattr(sys, "stdin", typed)
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         try:

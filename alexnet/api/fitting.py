@@ -135,7 +135,7 @@ class Fitting:
     def _searched(self, recipe: Recipe, prepared: Prepared, device: torch.device, progress: ProgressCallback) -> Recipe:
         if not self.tries:
             return recipe
-        found = search(recipe, prepared, device, self.tries, progress)
+        found = search(recipe, prepared, device, self.tries, progress, self.given)
         self.rows = found.rows
         return self._apply(recipe, [Decision("search", found.line(), found.fields)])
 

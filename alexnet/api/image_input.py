@@ -11,6 +11,7 @@ from alexnet.api.dataset import Data, named_images
 from alexnet.data.dataset import Prepared
 from alexnet.data.images import Pixels, convert_image
 from alexnet.data.open import open_images
+from alexnet.data.sources import refuse_labels
 from alexnet.errors import UsageError
 from alexnet.evaluation.predict import find_images
 from alexnet.evaluation.predict import left_out as left_out_of_folders
@@ -74,8 +75,11 @@ def images_for(
         changed: is given a sentence if the folder of the run's images now holds others.
     """
     if isinstance(data, Data):
+        refuse_labels(None if labels is None else user_path(labels), data.prepared.source)
         return data.prepared
     own = record.data.get("source")
+    if data is None and labels is not None and own:
+        data = own  # the images of the run, with the labels of this table
     if data is None or (labels is None and own in (str(data), str(user_path(data).resolve()))):
         return images_of_run(record, tell=tell, progress=progress, on_changed=changed)
     table, recipe = named_images(data, labels)[1], record.recipe

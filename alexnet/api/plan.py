@@ -42,7 +42,7 @@ from alexnet.kernels.device import check_processes, choose_device
 from alexnet.progress import ProgressCallback
 from alexnet.recipes.named import find_recipe
 from alexnet.recipes.recipe import Recipe, for_classes, named_fields, override, with_fields
-from alexnet.runs.pretrained import assumed_of, fine_tuning, open_network
+from alexnet.runs.pretrained import assumed_of, fine_tuning, located, open_network
 from alexnet.runs.run import RunFolder, refuse_existing
 from alexnet.runs.start import images_of_run, note_last, start_or_continue, start_run
 from alexnet.storage.files import new_folder
@@ -240,11 +240,11 @@ def plan(
         check_out(folder)
     elif folder is not None:
         refuse_existing(folder)
-    base = base_recipe(recipe, weights, tells=is_speaker(rendezvous))
+    base = located(base_recipe(recipe, weights, tells=is_speaker(rendezvous)))
     spec, table = named_images(data, labels)
     given = given_fields(base, named_fields(base, changes, fields))
     fitting = Fitting(given, minutes, search, measures=rendezvous is None)
-    chosen = with_fields(override(fitted(base, spec), changes), fields)
+    chosen = located(with_fields(override(fitted(base, spec), changes), fields))
     started_from = chosen
     place = device_of_rank(choose_device(device), rendezvous)
     check_processes(place, division.nproc if starts_workers(division) else 1)

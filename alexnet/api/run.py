@@ -171,7 +171,7 @@ class Run:
             UntrustedFileError: E656, a file of the run is damaged.
             DataError: an image is not as it was prepared.
             DivergedError: E404, the replay ended with other bytes.
-            UsageError: E270, several processes were started to replay it.
+            UsageError: E270, several processes were started to replay it; E256, it was imported, and not trained here.
         """
         if replayed:
             refuse_several("replay the run")
@@ -181,7 +181,7 @@ class Run:
                 fix=f"alexnet resume {self.folder} resumes from the newest intact checkpoint and repairs what it can.",
                 code="E656",
             )
-        if "imported" in self.record.data:
+        if "imported" in self.record.data and not replayed:
             return None
         with progress_callback(progress) as told:
             prepared = images_of_run(self.record, tell=on_prepared, progress=told)

@@ -7,7 +7,8 @@ from typing import Any
 from alexnet.api.dataset import Data
 from alexnet.api.plan import OnPrepared, plan, resuming
 from alexnet.api.run import Run
-from alexnet.distributed.rendezvous import ALONE, Division
+from alexnet.distributed.rendezvous import ALONE, Division, starts_workers
+from alexnet.errors import UsageError
 from alexnet.recipes.recipe import Recipe
 from alexnet.training.loop import SAVE_SECONDS
 from alexnet.training.monitor import Monitor
@@ -47,7 +48,8 @@ def train(
         labels: a table of files and labels (filename,label), for images that do not lie in class folders.
         device: auto, cpu, cuda, mps, or a torch device such as cuda:1.
         save_seconds: between two checkpoints; the best network is always saved. Changes no result.
-        callbacks: told every step, epoch and note; see `alexnet.Monitor`, and `alexnet.TensorBoard` for one.
+        callbacks: told every step, epoch and note, in this process only: not with `nproc`. See `alexnet.Monitor`, and
+            `alexnet.TensorBoard` for one.
         progress: True shows bars and a line for every epoch.
         parallel: divide the work among processes: data, towers or hybrid.
         nproc: processes to start on this machine.
@@ -71,6 +73,7 @@ def train(
     [1]
     """
     division = Division(parallel=parallel, nproc=nproc, exact=exact)  # type: ignore[arg-type]
+    _refuse_callbacks(callbacks, division)
     planned = plan(
         data,
         recipe=recipe,
@@ -115,6 +118,7 @@ def resume(
     >>> alexnet.resume("runs/last").metrics[-1]["epoch"]
     2
     """
+    _refuse_callbacks(callbacks, division)
     with resuming(
         run, device=device, division=division, allow_inexact=allow_inexact, progress=progress, on_prepared=on_prepared
     ) as planned:
@@ -125,4 +129,14 @@ def resume(
             progress=progress,
             allow_inexact=allow_inexact,
             fast=fast,
+        )
+
+
+def _refuse_callbacks(callbacks: Sequence[Monitor], division: Division) -> None:
+    """Refuses callbacks of a run that other processes train, which would never be told."""
+    if callbacks and starts_workers(division):
+        raise UsageError(
+            f"callbacks are told nothing of a run that {division.nproc} other processes train",
+            fix="Leave them out and read run.metrics, or call alexnet.train in each process, started by torchrun.",
+            code="E2142",
         )

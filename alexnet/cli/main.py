@@ -23,6 +23,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
+import alexnet
 from alexnet.api.warning import as_notes
 from alexnet.cli import data, demo, experiments, export, interpret, learn, networks, runs, serve, train
 from alexnet.cli.help import SpokenHelp
@@ -112,6 +113,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal has no letters for is no reason to stop.
             stream.reconfigure(errors="backslashreplace")
+    if os.name == "posix" and isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as in arguments: a name need not be UTF-8
     try:
         language, tokens = _language(sys.argv[1:])
         with speaking(language), as_notes(_note):
@@ -149,6 +152,8 @@ def _run(tokens: list[str]) -> None:
         _fail(str(failure), failure.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", 130)
+    except alexnet.Interrupted as stopped:  # in steps that are taken to measure or to prove something
+        _fail("stopped", 128 + stopped.signal_number)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)

@@ -153,7 +153,10 @@ def verify(run: RunPath, *, replay: bool = False, device: Device = "auto") -> No
 
     opened = alexnet.Run.open(run)
     result = opened.verify(replayed=replay, device=device, progress=True, on_prepared=tables.prepared)
-    tell(f"{opened.folder}: every file is as it was written, and so are the images it was trained on")
+    if "imported" in opened.record.data:
+        tell(f"{opened.folder}: every file is as it was written")
+    else:
+        tell(f"{opened.folder}: every file is as it was written, and so are the images it was trained on")
     if result is not None:
         tell(
             f"{result.steps} steps, and again with kill -9 at step {result.killed_at}, resumed from "

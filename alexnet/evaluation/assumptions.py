@@ -22,7 +22,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.models.shapes import grid_sizes
 from alexnet.progress import ProgressCallback, silent
 from alexnet.recipes.config import AlexNetConfig, LeNetConfig
-from alexnet.weights.draft import Draft, with_pixels
+from alexnet.weights.draft import Draft, with_channels, with_pixels
 from alexnet.weights.families import CAFFE_PIXELS, HALF, TORCHVISION, UNIT, ZERO, equal
 from alexnet.weights.identify import Identified, built, class_names_of
 
@@ -129,7 +129,7 @@ def _alternatives(draft: Draft) -> Iterator[Draft]:
         scales = (equal(1 / 255), equal(1.0), equal(1 / 127.5))
         options.append([lambda d: d, *(lambda d, s=s: replace(d, scale=s) for s in scales)])
     if "channels" in open_ones:
-        options.append([lambda d: replace(d, bgr=False), lambda d: replace(d, bgr=True)])
+        options.append([partial(with_channels, bgr=False), partial(with_channels, bgr=True)])
     yield draft
     seen = {_key(draft)}
     for combination in itertools.product(*options):

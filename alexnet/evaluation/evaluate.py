@@ -100,12 +100,13 @@ def top_k_error(probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArra
 
     If a label ties with others for the last places, it counts as right with the probability that a random choice among
     them would pick it ([code] src/layer_kernels.cu:55-119), so a network that gives all classes the same probability
-    gets only the credit of chance.
+    gets only the credit of chance. A row with NaN is wrong: nothing is known of it.
     """
     true_class = probabilities[np.arange(len(labels)), labels][:, None]
     larger = (probabilities > true_class).sum(1)
     equal = (probabilities == true_class).sum(1)
     credit = np.clip((k - larger) / np.maximum(equal, 1), 0.0, 1.0)
+    credit[np.isnan(probabilities).any(1)] = 0.0  # NaN is neither larger nor equal, which would count as right
     return float(1.0 - credit.mean())
 
 

@@ -11,7 +11,7 @@ from alexnet.experiments import results
 from alexnet.experiments.inference import Estimate, estimate, holm
 from alexnet.experiments.results import Row
 from alexnet.experiments.runner import Job
-from alexnet.experiments.samples import blocks_of, changes_of, values_of, views_of
+from alexnet.experiments.samples import blocks_of, by_place, changes_of, values_of, views_of
 from alexnet.experiments.verdicts import AIM, MATTERS, Judged, in_words, judge
 from alexnet.recipes.ingredients import BASE, BY_NAME, Ingredient, Points, Variant
 
@@ -28,6 +28,7 @@ class Effect:
     diverged: int  # number of runs of the variant that diverged
     same_start: float | None  # share of the parameter tensors with the same initial weights as in the base
     ingredient: Ingredient | None  # published facts about the change, if it is a known ingredient
+    apart: bool = False  # whether there are runs of both, on no machine and in no precision that both share
 
 
 def jobs_of(
@@ -86,9 +87,16 @@ def effects(
                 sum(row["outcome"] == "diverged" for row in mine.values()),
                 sum(shares) / len(shares) if shares else None,
                 BY_NAME.get(variant.name),
+                variant.views == 1 and _apart(rows, variant.name),
             )
         )
     return out
+
+
+def _apart(rows: Sequence[Row], variant: str) -> bool:
+    """Whether a variant and the base have runs, and no machine and precision computed some of each."""
+    mine, base = (by_place([row for row in rows if row["variant"] == name]).keys() for name in (variant, BASE))
+    return bool(mine and base) and mine.isdisjoint(base)
 
 
 def added(rows: Sequence[Row], variant: Variant, measure: str, split: str, views: int = 1) -> Estimate | None:
@@ -183,6 +191,11 @@ def claimed(points: Points | None) -> str:
 def remarks(effect: Effect) -> str:
     """Returns what a reader must know besides the numbers."""
     texts = []
+    if effect.apart:
+        texts.append(
+            f"base and {effect.variant} were computed on different machines or in different precision, and are not "
+            "compared: run one of them again where the other ran"
+        )
     if effect.diverged:
         texts.append(f"{effect.diverged} diverged")
     if effect.same_start is not None and effect.same_start < 1:

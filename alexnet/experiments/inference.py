@@ -93,6 +93,8 @@ class Estimate:
         def half(n: int) -> float:
             parts = [v / (n * r) for v, r in zip(self.spread, ratios, strict=True)]
             freedom = [n * r - 1 for r in ratios]
+            if min(freedom) < 1:
+                return math.inf  # fewer than two runs have no spread
             total = sum(parts) + (self.of_images or 0.0)
             if total == 0:
                 return 0.0
@@ -170,10 +172,10 @@ def _welch(parts: Sequence[float], freedom: Sequence[float]) -> float:
 
 
 def _by_image(blocks: Sequence[Block], weights: Sequence[float], signs: Sequence[float]) -> Floats | None:
-    """The effect on every image, or None if the answers are not known or are to other images."""
+    """The effect on every image, or None if the answers are not known, are to other images, or to one alone."""
     lengths = {None if s.by_image is None else s.by_image.shape[1] for block in blocks for s in block}
-    if None in lengths or len(lengths) > 1:
-        return None
+    if lengths & {None, 1} or len(lengths) > 1:
+        return None  # a single image says nothing of how images differ
     return np.asarray(
         sum(
             w * sign * sample.by_image.mean(0, dtype=np.float64)

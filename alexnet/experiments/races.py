@@ -63,7 +63,8 @@ def ratio(slow: Sequence[Run], fast: Sequence[Run], draws: int = DRAWS) -> Ratio
     if math.isinf(fast_median):
         return None
     bound = math.isinf(slow_median)
-    least = min(run.epochs + 1 for run in slow if not run.reached) if bound else slow_median
+    # A median rises with each of its runs, and a censored one takes at least an epoch more than it was given.
+    least = float(np.median([run.epochs + (not run.reached) for run in slow])) if bound else slow_median
     rng = np.random.default_rng(0)
     drawn = [np.median(rng.choice(_endless(runs), (draws, len(runs))), axis=1) for runs in (slow, fast)]
     with np.errstate(invalid="ignore"):

@@ -13,6 +13,7 @@ from alexnet.recipes.ingredients import INGREDIENTS, Ingredient
 from alexnet.recipes.recipe import Recipe, flat, override
 from alexnet.runs.run import RunFolder
 from alexnet.storage.files import parse_json
+from alexnet.text import printable
 
 DISPUTED = 24  # images that are shown
 IGNORED_FIELDS = ("name", "seed")  # they do not make another recipe
@@ -81,7 +82,7 @@ def compare_predictions(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
         "disputed": [
             {
                 "image": f"{first.split}-{index}",
-                "name": first.names[index],
+                "name": printable(first.names[index]),
                 "truth": first.class_names[first.labels[index]],
                 "answers": [
                     {

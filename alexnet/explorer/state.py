@@ -25,6 +25,7 @@ from alexnet.interpret.similar import Neighbors
 from alexnet.runs.start import images_of_run
 from alexnet.serving.models import ServedModel, ServedModels
 from alexnet.serving.service import Service
+from alexnet.text import printable
 
 BATCH = 16
 PATCH_IMAGES = 1024  # of which the patches are compared, at most
@@ -154,7 +155,7 @@ class Explorer:
             return {"image": name, "file": None, "truth": None}
         collection, number = match
         truth = None if collection.labels is None else served.class_names[int(collection.labels[number])]
-        return {"image": name, "file": collection.names[number], "truth": truth}
+        return {"image": name, "file": printable(collection.names[number]), "truth": truth}
 
     async def collected(
         self, request: Request, service: Service, served: ServedModel, collection: ImageCollection, kind: type[Any]

@@ -6,7 +6,7 @@ from typing import Any
 import safetensors.torch
 
 from alexnet.models.network import Network
-from alexnet.runs.metrics import read_epochs
+from alexnet.runs.metrics import best_epoch, read_epochs
 from alexnet.runs.run import RunFolder
 from alexnet.storage.files import parse_json
 
@@ -103,7 +103,7 @@ def _environment(run: RunFolder) -> list[str]:
 
 
 def _results(run: RunFolder) -> list[str]:
-    """Returns the table of evaluation.json; without that file, the lowest validation error in metrics.jsonl."""
+    """Returns the table of evaluation.json; without that file, the validation error of the best epoch."""
     try:
         evaluations = parse_json((run.folder / "evaluation.json").read_text())
         rows = [
@@ -116,8 +116,8 @@ def _results(run: RunFolder) -> list[str]:
     if rows:
         return ["| split | views | images | top-1 error, % | top-5 error, % |", "|---|---|---|---|---|", *rows]
     epochs, _ = read_epochs(run.folder / "metrics.jsonl")
-    validated = [row for row in epochs if row.get("val_top1_error") is not None]
-    if not validated:
+    chosen = best_epoch(epochs)
+    if chosen is None:
         return ["None are recorded with the run."]
-    best = min(validated, key=lambda row: row["val_top1_error"])
+    best = next(row for row in epochs if row["epoch"] == chosen)
     return [f"Top-1 error on the validation split: {100 * best['val_top1_error']:.1f} % after epoch {best['epoch']}."]

@@ -13,7 +13,7 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.intervals import wilson_interval
 from alexnet.report.figures import curves, filter_grid, thumbnail
 from alexnet.report.html import bar, duration, interval_bar, percent, plain, plural, table, value_table
-from alexnet.runs.metrics import Rows, best_epoch, number, series
+from alexnet.runs.metrics import BALANCED_ERROR, Rows, best_epoch, number, series
 
 MATRIX_CLASSES = 40  # a larger confusion matrix has cells too small for its counts
 
@@ -79,6 +79,8 @@ def learning_curves(rows: Rows, unreadable: int) -> str:
         return f"<p>No epoch was finished, so there is no curve yet.</p>{unreadable_note}"
     best = best_epoch(rows)
     best_text = "" if best is None else f"Best epoch: {best}, with the lowest validation error. "
+    if best is not None and any(BALANCED_ERROR in row for row in rows):
+        best_text = f"Best epoch: {best}, with the lowest validation error on average over the classes. "
     values = [value for key in ("train_loss", "val_loss") for value in series(rows, key)[1]]
     gap_note = "" if all(map(math.isfinite, values)) else " A gap in a curve is a value that was not finite."
     return (

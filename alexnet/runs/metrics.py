@@ -11,6 +11,8 @@ from alexnet.storage.files import disk_errors, parse_rows
 
 TEXTS = ("kind", "conv1")  # of the row of an epoch; all other values are numbers
 
+BALANCED_ERROR = "val_balanced_error"  # of rows of runs whose best network is chosen by it
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -45,8 +47,15 @@ def read_epochs(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def best_epoch(rows: Rows) -> int | None:
-    """The epoch with the lowest validation top-1 error, then lowest loss, then the first; None without validation."""
-    scores = [(number(row.get("val_top1_error")), number(row.get("val_loss")), row["epoch"]) for row in rows]
+    """The epoch whose network a run keeps as its best; None without validation.
+
+    It has the lowest validation error, with balanced classes the mean of theirs, then the lowest loss, then it is the
+    first.
+    """
+    errors = [row.get(BALANCED_ERROR, row.get("val_top1_error")) for row in rows]
+    scores = [
+        (number(error), number(row.get("val_loss")), row["epoch"]) for error, row in zip(errors, rows, strict=True)
+    ]
     ranked = [(error, loss if math.isfinite(loss) else math.inf, at) for error, loss, at in scores if error == error]
     return min(ranked)[2] if ranked else None
 

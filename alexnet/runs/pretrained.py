@@ -88,6 +88,13 @@ def assumed_of(record: RunFolder) -> dict[str, str]:
     return dict(record.data.get("imported", {}).get("assumed", {}))
 
 
+def located(recipe: Recipe) -> Recipe:
+    """The recipe with the place of its weights, where it names a path: runs/last is soon another run."""
+    if recipe.weights is None or not (path := user_path(recipe.weights)).exists():
+        return recipe
+    return replace(recipe, weights=str(path.resolve()))
+
+
 def trained_network(weights: str) -> Network:
     """Loads the network with the pretrained weights that a recipe names; errors as those of `open_network`."""
     return open_network(weights)[1]

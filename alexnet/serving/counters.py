@@ -92,7 +92,8 @@ def service_counters() -> Counters:
 
 def _line(name: str, labels: Labels, value: float) -> str:
     inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
-    return f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}"
+    exact = str(int(value)) if float(value).is_integer() else repr(float(value))
+    return f"{name}{{{inside}}} {exact}" if inside else f"{name} {exact}"
 
 
 def _escaped(text: str) -> str:

@@ -43,7 +43,9 @@ class ServedModels:
         self._checkpoint = checkpoint
         self._device = device
         self._loading = threading.Lock()
-        self._folders = dict(zip(_names(folders), folders, strict=True))
+        # Links to one run are one; the link that was named is kept, for it may lead to a newer run later.
+        apart = list({folder.resolve(): folder for folder in reversed(folders)}.values())[::-1]
+        self._folders = dict(zip(_names(apart), apart, strict=True))
         self._served: dict[str, ServedModel] = {}
         self._served = {name: self._load(name) for name in self._folders}
 
@@ -93,7 +95,11 @@ def _state(served: ServedModel) -> tuple[object, ...]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """A name for each folder: that of the folder, with that of its parent where two folders have the same name."""
-    short = [folder.resolve().name for folder in folders]
-    long = ["-".join(folder.resolve().parts[-2:]) for folder in folders]
-    return [one if short.count(one) == 1 else other for one, other in zip(short, long, strict=True)]
+    """A name for each of different folders: its own, after those of as many parents as tell it from the others."""
+    paths = [folder.resolve().parts[1:] for folder in folders]
+    names = [path[-1] for path in paths]
+    for count in range(2, max(map(len, paths), default=0) + 1):
+        names = [
+            name if names.count(name) == 1 else "-".join(path[-count:]) for name, path in zip(names, paths, strict=True)
+        ]
+    return names

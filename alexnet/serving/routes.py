@@ -22,6 +22,7 @@ from alexnet.serving.models import ServedModel
 from alexnet.serving.problems import RETRY_SECONDS, problem
 from alexnet.serving.service import Service, service_of
 from alexnet.serving.tarball import read_archive
+from alexnet.text import printable
 
 router = APIRouter()
 
@@ -162,7 +163,7 @@ async def similar(request: Request, run: RunName = None, k: K = 6) -> Any:
         **_from(served),
         "layer": last_hidden(served.model),
         "images": len(searched.entries),
-        "found": [{"path": entry.name, "distance": distance} for entry, distance in neighbors],
+        "found": [{"path": printable(entry.name), "distance": distance} for entry, distance in neighbors],
         "notes": index.notes,
     }
 

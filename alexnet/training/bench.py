@@ -22,13 +22,14 @@ from alexnet.data.images import prepare_image
 from alexnet.data.loader import epoch_order
 from alexnet.data.samples import Samples
 from alexnet.data.shards import Shard
+from alexnet.errors import DivergedError
 from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.kernels.device import finish
 from alexnet.recipes.recipe import Recipe
 from alexnet.runs.run import RunFolder
 from alexnet.training.optim import set_learning_rates
 from alexnet.training.schedule import crop_size_at
-from alexnet.training.step import train_step
+from alexnet.training.step import RunawayLoss, train_step
 from alexnet.training.trainer import Trainer
 
 MIN_CALLS = 3  # however long they take
@@ -186,7 +187,7 @@ def _time_one_size(trainer: Trainer, planned: list[Any], progress: float, second
     """Seconds to make a batch, and seconds of the step on it, at this progress of a run."""
     recipe = trainer.run.recipe
     # At progress 0 the learning rate may be 0, and then no weight would be updated.
-    set_learning_rates(trainer.optimizer, recipe.optim, 1, max(progress, 0.1))
+    lr = set_learning_rates(trainer.optimizer, recipe.optim, 1, max(progress, 0.1))
     at = replace(trainer.clock.at(0), progress=progress)
     images, targets = trainer.batch(planned[0], at)
     trainer.model.train()
@@ -209,7 +210,14 @@ def _time_one_size(trainer: Trainer, planned: list[Any], progress: float, second
         finish(trainer.device)
 
     fetching = repeated(fetch, 0.2 * seconds)
-    return fetching, repeated(step, 0.8 * seconds)
+    try:
+        return fetching, repeated(step, 0.8 * seconds)
+    except RunawayLoss as error:
+        raise DivergedError(
+            f"the loss became {error.loss:.3g} while steps were timed (learning rate {lr:.3g})",
+            fix=f"Choose a lower learning rate, for example optim.lr={recipe.optim.lr / 10:.2g}.",
+            code="E401",
+        ) from None
 
 
 def crop_periods(recipe: Recipe) -> list[tuple[float, float]]:

@@ -197,7 +197,7 @@ def _take_steps(
                 trainer.save(current, best=best)
                 saved = time.monotonic()
             if stopping and not done:
-                raise Interrupted(trainer.state.step, int(stop) or signal.SIGINT)
+                raise Interrupted(trainer.state.step, int(stop) or signal.SIGINT, asked=stop > 0)
     return trainer.whole(trainer.trained)
 
 

@@ -153,10 +153,21 @@ class Interrupted(Exception):
     ...     print(f"saved at step {stopped.step}")
     """
 
-    def __init__(self, step: int, signal_number: int):
+    def __init__(self, step: int, signal_number: int, *, asked: bool = True):
         super().__init__(f"stopped at step {step}")
         self.step = step
         self.signal_number = signal_number
+        self.asked = asked  # by a signal; False: it has taken the steps that it was to take
+
+
+@contextmanager
+def planned_end() -> Iterator[None]:
+    """Lets training in the block end after `max_steps`; where a signal asked for the end, it is still told."""
+    try:
+        yield
+    except Interrupted as stopped:
+        if stopped.asked:
+            raise
 
 
 @dataclass

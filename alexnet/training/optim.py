@@ -165,11 +165,22 @@ def learning_rate(config: OptimConfig, group: str, epoch: int, progress: float) 
     return base / math.pow(10.0, min(sum(epoch >= at for at in drops), LEAST_POWER))
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float) -> float:
-    """Sets the learning rate of every group for this step and returns that of the weights."""
+def told_rate(config: OptimConfig, epoch: int, progress: float, factor: float = 1.0) -> float:
+    """The learning rate that a run tells: that of the weights, in fine-tuning of the new layers."""
+    return factor * learning_rate(config, "new_weights", epoch, progress)
+
+
+def set_learning_rates(
+    optimizer: torch.optim.Optimizer, config: OptimConfig, epoch: int, progress: float, factor: float = 1.0
+) -> float:
+    """Sets the learning rate of every group for this step and returns the one that is told.
+
+    Args:
+        factor: of all of them, less than 1 after a rollback.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, group["name"], epoch, progress)
-    return learning_rate(config, "new_weights", epoch, progress)
+        group["lr"] = factor * learning_rate(config, group["name"], epoch, progress)
+    return told_rate(config, epoch, progress, factor)
 
 
 def update_average(average: AveragedModel, model: nn.Module, decay: float, updates: int) -> None:

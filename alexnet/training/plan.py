@@ -3,7 +3,6 @@
 import statistics
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from alexnet.recipes.recipe import Recipe, differences, for_classes
 from alexnet.runs.run import RunFolder, create_run
 from alexnet.training.check import Check, check_network
 from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted, Monitor, Progress
+from alexnet.training.monitor import Monitor, Progress, planned_end
 from alexnet.training.trainer import Trainer
 
 FEW_STEPS = 1000  # with fewer steps a network trained from scratch learns little; the plan says so
@@ -88,7 +87,7 @@ class Plan:
                 continue
             timing = _Timing()
             one_size = replace(recipe, growing_crops=((0.0, size),) if recipe.growing_crops else ())
-            with tempfile.TemporaryDirectory() as folder, suppress(Interrupted):
+            with tempfile.TemporaryDirectory() as folder, planned_end():
                 run = create_run(Path(folder) / "run", one_size, prepared.class_names, {})
                 train(run, prepared, device=self.device, monitor=timing, max_steps=steps)
             estimate += statistics.median(timing.seconds) * total * (end - start)

@@ -8,21 +8,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from alexnet.data.dataset import Prepared
-from alexnet.data.loader import steps_per_epoch
 from alexnet.data.remote import open_location
 from alexnet.errors import ResourceError
 from alexnet.runs.checkpoint import MODEL, TRAINING, load_checkpoint, name_of
 from alexnet.runs.run import RunFolder, create_run, open_run
 from alexnet.storage.checksums import read_sums
 from alexnet.training.loop import train
-from alexnet.training.monitor import Interrupted, Monitor, Progress
+from alexnet.training.monitor import Monitor, Progress, planned_end
 
 STEPS = 8
 
@@ -54,12 +52,12 @@ def replay(run: RunFolder, prepared: Prepared, device: torch.device, steps: int 
     Raises:
         ResourceError: the process to be killed ended in another way.
     """
-    steps = min(steps, run.recipe.epochs * steps_per_epoch(len(prepared.splits["train"]), run.recipe))
-    kill_at = steps // 2 + 1
     with tempfile.TemporaryDirectory(prefix="alexnet-replay-") as folder:
         data = dict(run.data)
         uninterrupted, killed = (create_run(Path(folder) / n, run.recipe, run.class_names, data) for n in ("a", "b"))
         _some_steps(uninterrupted, prepared, device, steps)
+        steps = _last_step(uninterrupted)  # fewer, where the run has fewer or ran out of patience
+        kill_at = steps // 2 + 1
         command = [sys.executable, "-m", "alexnet.training.replay", str(killed.folder), prepared.location, str(kill_at)]
         command += [str(device), str(torch.get_num_threads())]
         process = subprocess.run(command, capture_output=True, text=True)
@@ -70,16 +68,20 @@ def replay(run: RunFolder, prepared: Prepared, device: torch.device, steps: int 
                 fix="Run the recipe by hand to see why: alexnet train DATA.",
                 code="E503",
             )
-        stored = load_checkpoint(killed)
-        resumed_from = 0 if stored is None else stored.state.step
+        resumed_from = _last_step(killed)
         _some_steps(killed, prepared, device, steps - resumed_from)
         sums = [read_sums(each.folder / "checkpoints" / name_of(steps)) for each in (uninterrupted, killed)]
     return Replay(steps, kill_at, resumed_from, tuple(n for n in (MODEL, TRAINING) if sums[0][n] != sums[1][n]))
 
 
 def _some_steps(run: RunFolder, prepared: Prepared, device: torch.device, steps: int) -> None:
-    with suppress(Interrupted):
+    with planned_end():
         train(run, prepared, device=device, max_steps=steps)
+
+
+def _last_step(run: RunFolder) -> int:
+    stored = load_checkpoint(run)
+    return 0 if stored is None else stored.state.step
 
 
 def _main(folder: str, prepared: str, at: str, device: str, threads: str) -> None:

@@ -7,7 +7,7 @@ counted, not minutes, so the same images and recipe give the same rows and the s
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Found:
 
     def line(self) -> str:
         """The result in one line."""
+        if not self.rows:
+            return "nothing to try: what the settings of a search would change is given, or has no effect here"
         last = [row for row in self.rows if row["rung"] == self.rows[-1]["rung"]]
         shown = ", ".join(f"{row['setting']} {percent(row['accuracy'])}" for row in last)
         settings = len({row["setting"] for row in self.rows})
@@ -51,8 +53,11 @@ class Found:
         )
 
 
-def declared_settings(recipe: Recipe, count: int) -> dict[str, dict[str, Any]]:
+def declared_settings(recipe: Recipe, count: int, given: Collection[str] = frozenset()) -> dict[str, dict[str, Any]]:
     """The first `count` settings by name, as fields to change; those that change nothing in this recipe are left out.
+
+    Args:
+        given: fields that a user decided; a setting with one of them would not be used as it was tried.
 
     Raises:
         UsageError: E2024, the count is not between 2 and 8.
@@ -81,10 +86,12 @@ def declared_settings(recipe: Recipe, count: int) -> dict[str, dict[str, Any]]:
         },
         "three times the weight decay": {"optim.weight_decay": recipe.optim.weight_decay * 3},
     }
+    fixed = {*given} if augment.view == "zoom" else {*given, "augment.min_area"}  # which is of zooming only
     different = {
         name: fields
         for name, fields in tried.items()
-        if not fields or any(known.get(field, value) != value for field, value in fields.items())
+        if not fields
+        or (fixed.isdisjoint(fields) and any(known.get(field, value) != value for field, value in fields.items()))
     }
     return dict(list(different.items())[:count])
 
@@ -97,10 +104,22 @@ def rungs(settings: int, epochs: int) -> list[tuple[int, int]]:
 
 
 def search(
-    recipe: Recipe, prepared: Prepared, device: torch.device, count: int, progress: ProgressCallback = silent
+    recipe: Recipe,
+    prepared: Prepared,
+    device: torch.device,
+    count: int,
+    progress: ProgressCallback = silent,
+    given: Collection[str] = frozenset(),
 ) -> Found:
-    """Tries `count` settings and finds the best by its accuracy, of equal ones by its log loss."""
-    settings = declared_settings(recipe, count)
+    """Tries `count` settings and finds the best by its accuracy, of equal ones by its log loss.
+
+    Args:
+        given: fields that no setting may change; where none is left but the plan itself, nothing is trained.
+    """
+    settings = declared_settings(recipe, count, given)
+    if len(settings) == 1:
+        (name,) = settings
+        return Found(name, {}, ())
     parts = divided_training(prepared, SHARE, SEED)
     rows: list[Mapping[str, Any]] = []
     left = list(settings)
@@ -135,4 +154,6 @@ def score(recipe: Recipe, prepared: Prepared, device: torch.device) -> tuple[flo
         except DivergedError:
             return 0.0, math.inf
         found = evaluate(trainer.trained, prepared, "val", class_names=prepared.class_names, precision=recipe.precision)
+        if not math.isfinite(found.log_loss):
+            return 0.0, math.inf
         return 1 - error_to_choose_by(found, recipe.class_weights), found.log_loss

@@ -24,6 +24,21 @@ def state_tensors(model: Network, optimizer: torch.optim.Optimizer, average: Ave
     return out
 
 
+def unmade_bytes(model: Network, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of what the optimizer makes in its first step, in copies of the parameters; 0 if it has taken one.
+
+    Args:
+        tensors: the complete state by name, as `state_tensors` names it.
+    """
+    if optimizer.state:
+        return 0
+    if isinstance(optimizer, torch.optim.SGD):
+        copies = 1 if optimizer.defaults["momentum"] else 0
+    else:
+        copies = 2 if isinstance(optimizer, torch.optim.AdamW) else 1
+    return copies * sum(tensors[f"model/{name}"].nbytes for name, _ in model.named_parameters())
+
+
 def load_state(
     model: Network,
     optimizer: torch.optim.Optimizer,

@@ -29,16 +29,16 @@ from alexnet.models.network import Network, last_layer
 from alexnet.runs.checkpoint import Checkpoint, TrainingState, file_to_resume, save_checkpoint
 from alexnet.runs.forms import check_training
 from alexnet.runs.kernel_history import save_kernels
-from alexnet.runs.metrics import read_metrics
+from alexnet.runs.metrics import BALANCED_ERROR, read_metrics
 from alexnet.runs.pretrained import check_fingerprint, start_from, trained_network
 from alexnet.runs.run import RunFolder
 from alexnet.training.check import Check, check_network
 from alexnet.training.divergence import SLOWER, diverged, first_bad, first_bad_tensor, runs_away
 from alexnet.training.graphs import recorder_for
 from alexnet.training.late import BegunStep, LateSteps, Reading, lag_for
-from alexnet.training.optim import build_optimizer, learning_rate, moving_average, set_learning_rates
+from alexnet.training.optim import build_optimizer, moving_average, set_learning_rates, told_rate
 from alexnet.training.schedule import Clock, Moment, check_recipe, crop_size_at
-from alexnet.training.state import load_state, state_tensors
+from alexnet.training.state import load_state, state_tensors, unmade_bytes
 from alexnet.training.step import RunawayLoss, StepResult, group_step, train_step
 from alexnet.training.validation import validated, validation_images
 from alexnet.training.watchdog import Watchdog
@@ -183,10 +183,7 @@ class Trainer:
             DivergedError: as for `take_step`, where the loss is read at once.
         """
         recipe = self.run.recipe
-        slower = SLOWER**self.state.rollbacks
-        lr = slower * set_learning_rates(self.optimizer, recipe.optim, at.epoch, at.progress)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] *= slower
+        lr = set_learning_rates(self.optimizer, recipe.optim, at.epoch, at.progress, SLOWER**self.state.rollbacks)
         self.model.train()
         self.model.seed_dropout(recipe.seed, at.step)
         count = len(images)
@@ -260,7 +257,7 @@ class Trainer:
             "epoch": at.epoch,
             "step": state.step,
             "crop_size": crop_size_at(recipe, at.progress),
-            "lr": learning_rate(recipe.optim, "weights", at.epoch, at.progress),
+            "lr": told_rate(recipe.optim, at.epoch, at.progress, SLOWER**state.rollbacks),
             "train_loss": state.loss_sum / state.images,
             "train_top1_error": state.errors / state.images,
         }
@@ -276,6 +273,7 @@ class Trainer:
                 "val_top5_error": result.top5_error,
             }
             score = (error_to_choose_by(result, recipe.class_weights), result.log_loss)
+            row |= {BALANCED_ERROR: score[0]} if recipe.class_weights == "balanced" else {}
             has_best = state.best_error is not None and state.best_loss is not None
             best = not has_best or score < (state.best_error, state.best_loss)
             state = replace(state, looks_since_best=0 if best else state.looks_since_best + 1)
@@ -310,7 +308,9 @@ class Trainer:
     @property
     def checkpoint_bytes(self) -> int:
         """Approximate size of a checkpoint on the disk, in bytes."""
-        return sum(tensor.nbytes for tensor in (*self.tensors().values(), *self.trained.parameters()))
+        tensors = self.tensors()
+        coming = unmade_bytes(self.model, self.optimizer, tensors)
+        return coming + sum(tensor.nbytes for tensor in (*tensors.values(), *self.trained.parameters()))
 
     def alone(self) -> Network:
         """The current network, complete in this process: a copy if it is divided among processes."""

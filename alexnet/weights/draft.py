@@ -116,6 +116,9 @@ TOPICS: dict[str, Topic] = {
     "normalization": Topic(
         "norm=, norm1=, norm2=", _normalization, ("norm", "norm1", "norm2", "within_map_norm", "lrn_per_tower")
     ),
+    "place of the batch normalization": Topic(
+        "not possible: in another place it cannot be imported", lambda d: "directly after the layers, by their names"
+    ),
     "constants of the normalization": Topic(
         "lrn_size=, lrn_alpha=, lrn_beta=",
         _constants,
@@ -149,10 +152,26 @@ def settle(draft: Draft, settings: Settings, where: str) -> Draft:
         if len(draft.layers) == 0 or draft.layers[0].weight.shape[1] != 3:
             raise _no_such_thing("--channels", where, "it takes gray images")
         given.add("channels")
-        settled = replace(settled, bgr=settings.channels == "bgr")
+        settled = with_channels(settled, settings.channels == "bgr")
     if given & {"mean", "scale"}:
         settled = with_pixels(settled, mean or settled.mean, scale or settled.scale)
     return replace(settled, unknown=settled.unknown - given, given=settled.given | given)
+
+
+def with_channels(draft: Draft, bgr: bool) -> Draft:
+    """The draft with another order of the colors; a mean and scale of the file are in that of the channels of conv1."""
+    if bgr == draft.bgr:
+        return draft
+    changes: dict[str, Any] = {
+        name: getattr(draft, name)[::-1] for name in ("mean", "scale") if _is_stored(draft, name)
+    }
+    return replace(draft, bgr=bgr, **changes)
+
+
+def _is_stored(draft: Draft, topic: str) -> bool:
+    """Whether mean or scale are of the file: neither assumed, nor set, nor those of a published file."""
+    facts = {topic, "input_norm", "own"} & draft.stored.facts.keys()
+    return bool(facts) and topic not in draft.unknown | draft.given
 
 
 def with_pixels(draft: Draft, mean: Any, scale: Triple) -> Draft:

@@ -13,6 +13,7 @@ from alexnet.recipes.named import ALEXNET_D2L, ALEXNET_OWT, CAFFE, CAFFENET, LEN
 from alexnet.recipes.named_small import CIFAR_18PCT, CIFAR_19PCT
 from alexnet.recipes.recipe import Recipe
 from alexnet.weights.draft import Draft
+from alexnet.weights.pairing import damaged
 from alexnet.weights.settings import Triple
 from alexnet.weights.stored import StoredLayer, StoredNetwork, StoredNorm, folded
 
@@ -45,10 +46,20 @@ def draft_of(path: Path, stored: StoredNetwork) -> Draft:
     """Chooses the network from the shapes and the other facts in the file.
 
     Raises:
-        DataError: E347, there are more or fewer layers than any of our networks has.
+        UntrustedFileError: E610, a layer has no weights, or the mean has neither one value nor three.
+        DataError: E347, there are more or fewer layers than any of our networks has, or one output alone.
     """
+    _refuse_damaged(path, stored)
     convolutions = [layer for layer in stored.layers if layer.weight.ndim == 4]
     linear = [layer for layer in stored.layers if layer.weight.ndim == 2]
+    if convolutions and linear and len(linear[-1].weight) == 1:
+        raise DataError(
+            f"{path} ({stored.kind}) has one output, {linear[-1].name}, as for a sigmoid that tells two classes apart; "
+            "the networks here have an output for each class, and of a single one they would be certain",
+            fix="Save it with two outputs: in the last layer a row of zeros before its weights, and a 0 before its "
+            "bias. The second output then has the probability that the sigmoid had.",
+            code="E347",
+        )
     if len(convolutions) == 5 and len(linear) == 3:
         return _alexnet(stored, convolutions, linear)
     if len(convolutions) == 2 and linear:
@@ -63,6 +74,16 @@ def draft_of(path: Path, stored: StoredNetwork) -> Draft:
         fix=f"Give a file of an AlexNet or a LeNet. The layers of this file: {shapes or 'none'}.",
         code="E347",
     )
+
+
+def _refuse_damaged(path: Path, stored: StoredNetwork) -> None:
+    """Refuses layers without weights, and a mean that belongs to no image."""
+    for layer in stored.layers:
+        if 0 in layer.weight.shape:
+            raise damaged(path, f"{layer.name} is {shape_words(layer.weight.shape)}, without any weight")
+    mean = stored.facts.get("mean")
+    if mean is not None and len(mean) not in (1, 3):
+        raise damaged(path, f"its mean has {len(mean)} values, not one or three")
 
 
 def shape_words(shape: tuple[int, ...]) -> str:
@@ -232,13 +253,14 @@ def _draft(
     """Adds what is known or assumed of the pixels: mean, scale, order of the colors."""
     facts, colors = stored.facts, layers[0].weight.shape[1] == 3
     unknown |= {"mean", "scale"} | ({"channels"} if colors else set())
+    unknown |= {"place of the batch normalization"} if facts.get("norms_by_name") else set()
     bgr = bgr and colors
     mean: Any
     mean, scale = pixels
     if "mean" in facts or "scale" in facts:
         given = facts.get("mean")
         if given is not None or not facts.get("mean_file"):
-            mean = ZERO if given is None else tuple(given[::-1] if bgr else given)
+            mean = ZERO if given is None else equal(given[0]) if len(given) == 1 else tuple(given[:: -1 if bgr else 1])
             unknown -= {"mean"}
         scale = equal(float(facts.get("scale", 1.0)))
         unknown -= {"scale"}

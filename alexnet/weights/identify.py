@@ -5,6 +5,7 @@ buffers, so the same image gives the same answer as in the framework that wrote 
 assumed, and listed.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from alexnet.models.build import build_model
 from alexnet.models.cue_branch import PREFIX
 from alexnet.models.layers import LocalResponseNorm, WithinMapNorm
 from alexnet.models.network import Network, attach_cue
+from alexnet.models.shapes import grid_sizes
 from alexnet.recipes.config import AlexNetConfig
 from alexnet.recipes.recipe import Recipe, from_json
 from alexnet.storage.files import parse_json
@@ -34,6 +36,7 @@ from alexnet.weights.stored import StoredLayer, StoredNetwork, is_temperature
 KINDS: dict[type[nn.Module], str] = {nn.Conv2d: "conv", nn.Linear: "fc", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
 KINDS |= {nn.Tanh: "tanh", nn.MaxPool2d: "maxpool", nn.AvgPool2d: "avgpool"}
 KINDS |= {LocalResponseNorm: "lrn", WithinMapNorm: "map_norm"}
+BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 WITHOUT_EFFECT = ("dropout", "softmax")  # on the order of the answers in testing
 
 
@@ -217,7 +220,15 @@ def _misfits(network: Network, draft: Draft) -> list[str]:
         if tuple(module.weight.shape) != layer.weight.shape:
             ours, theirs = shape_words(tuple(module.weight.shape)), shape_words(layer.weight.shape)
             misfits.append(f"{layer.name} is {theirs} where {name} is {ours}")
-    return misfits or _other_operations(network, draft)
+    return misfits or _without_norm(network, draft) or _other_operations(network, draft)
+
+
+def _without_norm(network: Network, draft: Draft) -> list[str]:
+    """Names the layers that have batch normalization in the network, and none in the file to fill it with."""
+    norms = {name for name, module in network.layers.named_children() if isinstance(module, BATCH_NORMS)}
+    layers = zip(_layers_with_weights(network), draft.layers, strict=True)
+    without = [layer.name for (name, _), layer in layers if _norm_name(name) in norms and layer.norm is None]
+    return [f"norm=batch needs batch normalization, and {', '.join(without)} have none"] if without else []
 
 
 def _other_operations(network: Network, draft: Draft) -> list[str]:
@@ -249,6 +260,28 @@ def _other_operations(network: Network, draft: Draft) -> list[str]:
             misfits.append(
                 f"pooling {number} is over {pool.kernel_size} / {pool.stride}, in the file {kernel} / {stride}"
             )
+    return misfits or _other_windows(draft)
+
+
+def _other_windows(draft: Draft) -> list[str]:
+    """Describes which poolings of the file are padded so that their windows are not those of the network.
+
+    Padding at the right and the bottom that adds no more windows than rounding up changes no answer.
+    """
+    sizes, facts = grid_sizes(draft.config), draft.stored.facts
+    stages = [name.removeprefix("pool") for name in sizes if name.startswith("pool")]
+    rounded = math.ceil if facts.get("pool_ceil") else math.floor
+    misfits = []
+    stored = zip(stages, facts.get("pools", ()), facts.get("pool_pads", ()), strict=False)
+    for number, (stage, (kernel, stride), pads) in enumerate(stored, 1):
+        before, after = sizes[f"conv{stage}"], sizes[f"pool{stage}"]
+        counts = {1 + rounded((before + pad - kernel) / stride) for pad in pads[2:]}
+        if any(pads[:2]) or (any(pads[2:]) and counts != {after}):
+            top, left, bottom, right = pads
+            misfits.append(
+                f"pooling {number} has padding in the file (top {top}, left {left}, bottom {bottom}, right {right}), "
+                "which the network has not"
+            )
     return misfits
 
 
@@ -271,20 +304,27 @@ def _copy_weights(network: Network, draft: Draft) -> list[str]:
         if module.bias is not None:
             module.bias.copy_(torch.zeros(len(weight)) if layer.bias is None else _tensor(layer.bias))
         if is_batch and layer.norm is not None:
-            _copy_norm(network.layers.get_submodule(name.replace("conv", "bn").replace("fc", "bn")), layer)
+            _copy_norm(network.layers.get_submodule(_norm_name(name)), layer)
     notes = [f"the input channels of conv1 were reordered to {'red, green, blue'}"] if draft.bgr else []
     if any(layer.norm is not None for layer in draft.stored.layers) and not is_batch:
         notes.append(
-            "batch normalization was multiplied into the weights: the same answers, and nothing to train in it"
+            "batch normalization was multiplied into the weights, as if it stood directly after each layer"
+            if draft.stored.facts.get("norms_by_name")
+            else "batch normalization was multiplied into the weights: the same answers, and nothing to train in it"
         )
     return notes
+
+
+def _norm_name(name: str) -> str:
+    """The name of the batch normalization behind a layer of our networks."""
+    return name.replace("conv", "bn").replace("fc", "bn")
 
 
 def _copy_norm(module: nn.Module, layer: StoredLayer) -> None:
     """Copies batch normalization; a bias before it, which ours has not, is subtracted from the mean."""
     norm = layer.norm
     assert norm is not None
-    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert isinstance(module, BATCH_NORMS)
     assert module.running_mean is not None
     assert module.running_var is not None
     module.weight.copy_(_tensor(norm.scale))

@@ -204,6 +204,8 @@ class _Walk(Graph):
             raise self.unsupported(f"node {described(node)} does not pool over square windows")
         if kernel == [1, 1] and not any(pads) and strides == {1}:
             return  # an adaptive pooling whose input already has the output size
+        if any(pads) and node.op_type == "AveragePool" and attributes.get("count_include_pad", 0):
+            raise self.unsupported(f"node {described(node)} pools over zeros that were added")
         self.chain.append("maxpool" if node.op_type == "MaxPool" else "avgpool")
         self.pool_pads.append(pads)
         self.facts["pools"] = (*self.facts.get("pools", ()), (int(kernel[0]), int(strides.pop())))

@@ -68,7 +68,7 @@ def paired(
             convolution = layers[-1].weight if layers and layers[-1].weight.ndim == 4 else None
             weight = _channels_first(path, name, weight, convolution)
         if bias is not None and bias.size != len(weight):
-            raise _damaged(path, f"{name} has {len(weight)} outputs and {bias.size} biases")
+            raise damaged(path, f"{name} has {len(weight)} outputs and {bias.size} biases")
         layers.append(StoredLayer(name, weight, None if bias is None else bias.reshape(-1)))
     if not partly:
         for name in sorted(norms, key=_natural):
@@ -80,6 +80,8 @@ def paired(
                 np.asarray(norms[name][last], np.float32) for last in ("weight", "bias", *STATISTICS)
             )
             layers[at] = replace(layers[at], norm=StoredNorm(scale, shift, mean, variance))
+            if not name.rpartition(".")[2].isdigit() and "own" not in facts:
+                facts["norms_by_name"] = True  # only the numbers of a chain say that nothing stands between
     if unused and not partly:
         raise DataError(
             f"{path} holds {', '.join(unused[:5])}{' ...' if len(unused) > 5 else ''}, "
@@ -150,7 +152,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _damaged(path: Path, how: str) -> UntrustedFileError:
+def damaged(path: Path, how: str) -> UntrustedFileError:
+    """The error of a file whose arrays cannot be those of a network."""
     return UntrustedFileError(
         f"{path} is damaged: {how}", fix="Download it again and compare its size and checksum.", code="E610"
     )

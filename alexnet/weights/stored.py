@@ -46,7 +46,8 @@ class StoredNetwork:
     `pool_ceil` if one rounds its output size up, although ONNX rounds down by default; `scale` and `mean` of the
     pixels, mean in the order of conv1's channels; `input_norm`, batch normalization of the image; `mean_file` if the
     mean is in another file; `rows_first` for the layout of TensorFlow; `producer`, the program that wrote an ONNX file;
-    `own`, buffers of a network of this package.
+    `own`, buffers of a network of this package; `norms_by_name` if batch normalization was taken to follow a layer
+    because of its name.
     """
 
     kind: str  # PyTorch state dict, Caffe model, Caffe model, V1 layers, NumPy dictionary, ONNX or safetensors

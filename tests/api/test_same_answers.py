@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import alexnet as face
-from alexnet.errors import UsageError
+from alexnet.errors import DataError, UsageError
 from harness.small_runs import TINY, reseal
 
 # Times, versions and the like differ between two calls of the same program.
@@ -209,6 +209,19 @@ def test_evaluate_on_other_images(trained, alexnet, model):
     other = trained / "photos"
     out = typed(alexnet, "evaluate", trained / "run", other, "--format", "json", "--device", "cpu")
     assert model.evaluate(other).summary() == json.loads(out)
+
+
+def test_a_table_of_labels_is_of_the_images_of_the_run(trained, alexnet, model, tmp_path):
+    photos = trained / "photos"
+    turn = dict(zip(model.class_names, (*model.class_names[1:], model.class_names[0]), strict=True))
+    rows = [f"{path.relative_to(photos)},{turn[path.parent.name]}" for path in sorted(photos.glob("*/*.png"))]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(("filename,label", *rows)) + "\n")
+    other = model.evaluate(photos, labels=table).summary()
+    assert model.evaluate(labels=table).summary() == other
+    assert other["top1_error"] != model.evaluate(photos).summary()["top1_error"]
+    with pytest.raises(DataError, match="has its labels already"):
+        model.evaluate(face.load_data(photos, size=24), labels=table)
 
 
 def test_explain(trained, alexnet, model, image, tmp_path):

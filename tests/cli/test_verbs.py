@@ -459,6 +459,15 @@ def test_a_run_folder_that_exists_is_refused_before_anything_is_prepared(alexnet
     assert sorted(cache.rglob("*")) == before
 
 
+def test_a_replay_that_is_stopped_says_so(alexnet, monkeypatch, trained):
+    def stopped(*arguments, **named):
+        raise Interrupted(3, 15)
+
+    monkeypatch.setattr("alexnet.api.run.replay", stopped)
+    outcome = alexnet("verify", trained / "run", "--replay")
+    assert (outcome.code, outcome.err) == (143, "alexnet: stopped\n")
+
+
 def test_a_demo_that_is_stopped_says_so(alexnet, monkeypatch, tmp_path):
     def stopped(*arguments, **named):
         raise Interrupted(3, 15)

@@ -244,3 +244,10 @@ def test_images_smaller_than_the_crop_are_refused(prepared):
 def test_other_numbers_of_views_are_refused(prepared, views):
     with pytest.raises(UsageError, match=f"views={views}"):
         evaluate(color_network(prepared.class_names), prepared, "val", class_names=prepared.class_names, views=views)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_what_is_not_a_number_is_wrong(k):
+    nan = math.nan
+    rows = np.array([[nan] * 6, [0.9, nan, 0, 0, 0, 0], [0.9, 0.1, 0, 0, 0, 0], [nan, 1, 0, 0, 0, 0]], np.float32)
+    assert top_k_error(rows, np.array([0, 0, 0, 1]), k) == 0.75

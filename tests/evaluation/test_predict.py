@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +82,20 @@ def test_a_list_of_paths_on_standard_input_is_answered_in_its_order(trained, ale
     assert outcome.code == 0, outcome.err
     agree(from_json_lines(outcome.out), expected)
     assert list(from_json_lines(outcome.out)) == list(expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX only")
+def test_names_on_standard_input_need_not_be_utf8(trained, alexnet, tmp_path):
+    expected = answers_of(trained)
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    try:
+        shutil.copy(next(iter(expected)), name)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    outcome = alexnet("predict", trained / "run", "-", "--format", "json", stdin=name + b"\n")
+    assert outcome.code == 0, outcome.err
+    (answer,) = from_json_lines(outcome.out).values()
+    agree({"": answer}, {"": next(iter(expected.values()))})
 
 
 def test_csv_and_table_tell_the_same_as_json(trained, alexnet):

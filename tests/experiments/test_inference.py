@@ -188,6 +188,32 @@ def test_the_runs_that_would_decide():
     assert few.of_images == 0 or few.runs_for(1e-4) is None
 
 
+def test_the_runs_that_would_decide_where_the_base_has_far_fewer():
+    a, b = Sample(np.array([0.30, 0.34, 0.32, 0.31, 0.33, 0.35])), Sample(np.array([0.30, 0.31]))
+    found = estimate([(a, b)])
+    assert found is not None
+
+    def half(n: int) -> float:
+        va, vb = a.values.var(ddof=1) / n, b.values.var(ddof=1) / (n / 3)
+        freedom = (va + vb) ** 2 / (va**2 / (n - 1) + vb**2 / (n / 3 - 1))
+        return float(stats.t.ppf(0.975, freedom) * math.sqrt(va + vb))
+
+    n = found.runs_for(0.006)
+    assert n is not None
+    assert half(n) <= 0.006 < half(n - 1)
+    assert found.runs_for(10.0) == 6  # two of the base, with which a spread begins
+    assert judge(found, 1, 0.02, 0.2, 0.006).verdict == Verdict.UNDECIDED
+
+
+def test_answers_to_a_single_image_have_welchs_interval():
+    a, b = (np.array(values, float) for values in ([1, 0, 1, 1, 0], [0, 0, 1]))
+    found = estimate([(Sample.of(a[:, None]), Sample.of(b[:, None]))])
+    ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert found.of_images is None
+
+
 def test_base_against_base_differs_in_about_5_of_100():
     images = RNG.standard_normal(200)
     base = networks(40, images)

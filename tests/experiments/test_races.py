@@ -46,12 +46,22 @@ def test_a_bound_where_half_of_the_slow_runs_do_not_arrive():
     found = ratio(runs(50, 70, 80, 55), runs(5, 5, 5))
     assert found is not None
     assert found.bound
-    assert found.value == 61 / 5  # the median is one of those that were given 60
-    assert found.low <= 61 / 5
+    assert found.value == 58 / 5  # of 50, 55, 61 and 61, the least that those given 60 may take
+    assert found.low <= 58 / 5
     assert math.isinf(found.high)
     none = ratio(runs(70, 80, 90), runs(5, 5, 5))
     assert none is not None
     assert (none.value, none.low, none.high) == (61 / 5, 61 / 5, math.inf)
+
+
+def test_a_bound_is_no_more_than_the_ratio_that_longer_runs_would_have_shown():
+    fast = runs(*[5] * 10)
+    bound, whole = (ratio(runs(*[20] * 5, *[61] * 5, cap=cap), fast) for cap in (60, 61))
+    assert bound is not None
+    assert whole is not None
+    assert (bound.value, bound.bound) == (8.1, True)  # (20 + 61) / 2 epochs, by 5
+    assert (whole.value, whole.bound) == (8.1, False)
+    assert bound.low <= 8.1
 
 
 def test_a_draw_whose_fast_runs_do_not_arrive_says_nothing_for_the_claim():

@@ -13,7 +13,7 @@ from alexnet.data.open import open_images
 from alexnet.errors import UsageError
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.experiments import answers, results, runner
-from alexnet.experiments.ablation import effects, jobs_of
+from alexnet.experiments.ablation import effects, jobs_of, remarks
 from alexnet.experiments.runner import Job
 from alexnet.experiments.together import run_jobs
 from alexnet.experiments.verdicts import Verdict
@@ -78,6 +78,18 @@ def test_an_effect_is_the_difference_of_the_means_by_scipy():
     assert ten.found["top1_error"].effect == pytest.approx(-0.2)
     assert ten.found["top1_error"].low == pytest.approx(one.confidence_interval().low)
     assert "train_error" not in ten.found  # training images are looked at with one view
+
+
+def test_runs_of_different_machines_are_said_to_be_so():
+    here, there = ({"environment": {"processor": name}} for name in "AB")
+    found = [made_up("base", seed, 0.3, **here) for seed in (0, 1)] + [made_up("tanh", 0, 0.4, **there)]
+    tanh, sigmoid, ten = effects(found, variants_of("tanh,sigmoid,ten-views"), "test")
+    assert "top1_error" not in tanh.found
+    assert remarks(tanh).startswith("base and tanh were computed on different machines")
+    assert (remarks(sigmoid), remarks(ten)) == ("", "")  # it has no runs; its runs are those of the base
+    (both,) = effects([*found, made_up("base", 0, 0.3, **there)], variants_of("tanh"), "test")
+    assert remarks(both) == ""
+    assert both.found["top1_error"].counts == (1, 1)
 
 
 @pytest.mark.parametrize(

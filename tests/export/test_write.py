@@ -18,6 +18,7 @@ from alexnet.evaluation.classifier import predict_probabilities
 from alexnet.evaluation.evaluate import evaluate
 from alexnet.export import backends
 from alexnet.export.backends import of_onnx, of_program, open_backend, softmax
+from alexnet.export.huggingface import model_card
 from alexnet.export.onnx import onnx_model
 from alexnet.export.parity import parity
 from alexnet.export.quantize import CALIBRATION, calibration_batches, quantized
@@ -25,8 +26,9 @@ from alexnet.export.write import export, program_bytes
 from alexnet.models.build import build_model
 from alexnet.models.network import fingerprint
 from alexnet.recipes.config import LeNetConfig
+from alexnet.recipes.recipe import Recipe
 from alexnet.runs.checkpoint import load_model
-from alexnet.runs.run import open_run
+from alexnet.runs.run import RunFolder, open_run
 from alexnet.weights.identify import identify
 
 
@@ -53,6 +55,19 @@ def test_equal_is_what_lies_within_the_tolerance(shift, equal):
 
 def test_softmax_stands_large_logits():
     assert softmax(np.array([[1000.0, 1000.0]], np.float32)).tolist() == [[0.5, 0.5]]
+
+
+def test_the_model_card_tells_the_error_of_the_network_that_it_is_of(tmp_path):
+    rows = [
+        {"epoch": 1, "val_top1_error": 0.2, "val_balanced_error": 0.6, "val_loss": 1.0},
+        {"epoch": 2, "val_top1_error": 0.3, "val_balanced_error": 0.1, "val_loss": 1.0},
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"kind": "epoch", **row}) + "\n" for row in rows))
+    recipe = Recipe(model=LeNetConfig())
+    run = RunFolder(tmp_path, recipe, ("a", "b"), {})
+    about = {"class_names": run.class_names, "temperature": 1.0, "preprocessing": {"before": "", "inside": ""}}
+    assert "validation split: 30.0 % after epoch 2." in model_card(run, build_model(recipe.model), about)
 
 
 def test_an_onnx_file_answers_as_the_run_and_its_accuracy_is_that_of_evaluation(trained, tmp_path, alexnet):

@@ -1022,6 +1022,7 @@ MISTAKES: list[tuple[str, Callable[[Scene], object]]] = [
     ("E2123", lambda s: answer_with_cuts(untrained(SMALL_PHOTOS), ONE_IMAGE, ["conv2"])),
     ("E2140", lambda s: site_of(s.folder)),
     ("E2141", lambda s: open_images(str(prepared_small(s)), 8, whole=True)),
+    ("E2142", lambda s: alexnet.train("digits", parallel="data", nproc=2, callbacks=[alexnet.Monitor()])),
     ("E301", lambda s: read_image(s / "a.png")),
     ("E302", lambda s: read_image(s.file("a.png", png()[:40]))),
     ("E303", lambda s: read_image(b"")),

@@ -197,6 +197,12 @@ def test_best_epoch() -> None:
     assert best_epoch([epoch(1)]) is None
 
 
+def test_the_report_says_by_which_error_the_best_epoch_is_chosen(tmp_path: Path) -> None:
+    rows = [epoch(n, val_top1_error=0.1 * n, val_loss=1.0, val_balanced_error=1 - 0.1 * n) for n in (1, 2, 3)]
+    source = write_report(make_run(tmp_path, rows), [answers(THREE)], gray_images(), CONV1).read_text()
+    assert "Best epoch: 3, with the lowest validation error on average over the classes." in source
+
+
 def path_points(svg: str, gid: str) -> tuple[int, int]:
     """Points and strokes of the line that was drawn under this id."""
     drawn = re.search(rf'<g id="{gid}">\s*<path d="([^"]*)"', svg)

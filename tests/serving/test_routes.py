@@ -27,6 +27,8 @@ from alexnet.interpret.features import features, last_hidden
 from alexnet.models.network import fingerprint
 from alexnet.runs.checkpoint import TrainingState, load_model, save_checkpoint
 from alexnet.runs.run import open_run
+from alexnet.serving.counters import service_counters
+from alexnet.serving.models import _names
 from harness import ROOT
 from harness.service_process import Running, answer_of, connect, head, in_a_process, in_a_thread
 
@@ -199,6 +201,20 @@ def test_similar_images_are_the_nearest_and_follow_the_files(ask, running, train
         shutil.copy(query, photos / "a copy.png")
         told = httpx.post(f"{other.url}/v1/similar?k=2", content=query.read_bytes()).json()
         assert {each["path"] for each in told["found"]} == {"a copy.png", "blue/3.png"}
+
+
+def test_every_run_has_a_name_of_its_own(tmp_path):
+    folders = [tmp_path / name for name in ("a/runs/photos", "b/runs/photos", "b/runs/trash", "c/photos")]
+    names = ["a-runs-photos", "b-runs-photos", "trash", "c-photos"]
+    assert _names(folders) == names
+
+
+def test_a_counter_of_millions_counts_every_one():
+    counters = service_counters()
+    counters.add("alexnet_images_total", 1_234_567)
+    assert "alexnet_images_total 1234567\n" in counters.text()
+    counters.add("alexnet_images_total", 1)
+    assert "alexnet_images_total 1234568\n" in counters.text()
 
 
 def test_monitoring_reads_health_runs_and_metrics(ask, running):

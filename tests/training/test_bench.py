@@ -1,6 +1,7 @@
 """What `alexnet bench` says: operations counted by hand, verdicts on made-up rates, and figures that fit together."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -167,6 +168,18 @@ def test_speeds_are_operations_by_time():
     assert conv.gflops() == pytest.approx(240.0)  # 1.2 GFLOP in 5 ms
     assert found.share_of_peak(conv) == pytest.approx(0.5)
     assert found.share_of_peak(found.total) == pytest.approx(0.25)
+
+
+def test_a_loss_that_runs_away_while_steps_are_timed_is_told_without_a_trace(alexnet, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("alexnet.training.bench.measure.__defaults__", (None, 0.1))
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    changes = ["--recipe", "lenet", "prepare_size=24", "crop_size=20", "batch_size=8", "lr=1e25", "schedule=constant"]
+    outcome = alexnet("bench", photos, *changes, "--device", "cpu")
+    assert outcome.code == 4
+    assert re.search(r"E401 the loss became \S+ while steps were timed \(learning rate 1e\+25\)", outcome.err)
+    assert "optim.lr=1e+24" in outcome.err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_verb_says_which_part_limits(alexnet, trained, monkeypatch):

@@ -34,6 +34,7 @@ from alexnet.storage.checksums import read_sums
 from alexnet.training.divergence import first_bad, runs_away
 from alexnet.training.loop import train
 from alexnet.training.monitor import Interrupted
+from alexnet.training.plan import Plan
 from alexnet.training.replay import replay
 from harness.forking import CONTEXT, Copy, preload
 from harness.killed_training import go_on
@@ -111,6 +112,12 @@ def test_replay_notices_what_does_not_follow_from_the_recipe(start, prepared, mo
     assert found.different == ("model.safetensors", "training.safetensors")
 
 
+def test_replay_of_a_run_that_runs_out_of_patience_takes_the_steps_that_there_are(start, prepared, in_a_copy):
+    still = start("run", "lr=0", "patience=1", "evaluate_every=1", "epochs=6")  # so the second epoch is no better
+    found = replay(still, prepared, CPU, steps=10)
+    assert (found.steps, found.killed_at, found.resumed_from, found.different) == (8, 5, 4, ())
+
+
 def test_a_finished_run_that_is_resumed_does_nothing(start, fit):
     run = start("run", "epochs=1")
     fit(run)
@@ -152,6 +159,25 @@ def test_a_damaged_checkpoint_leads_to_the_same_end(start, fit):
 
 
 # --- asked ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_replay(start, prepared, monkeypatch, number):
+    train_some = alexnet.training.loop.train
+    asking = Quiet(number, 2)
+    monkeypatch.setattr("alexnet.training.replay.train", lambda *a, **named: train_some(*a, **named, monitor=asking))
+    with pytest.raises(Interrupted) as stopped:
+        replay(start("run"), prepared, CPU, steps=4)
+    assert (stopped.value.step, stopped.value.signal_number) == (2, number)
+
+
+def test_a_signal_ends_an_estimate_and_the_steps_that_were_planned_do_not(tiny, prepared, monkeypatch):
+    plan = Plan(tiny, tiny, prepared, CPU)
+    assert plan.estimate(steps=2) > 0
+    monkeypatch.setattr("alexnet.training.plan._Timing.step", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted) as stopped:
+        plan.estimate(steps=2)
+    assert (stopped.value.step, stopped.value.signal_number) == (1, signal.SIGINT)
 
 
 class Quiet:

@@ -1,9 +1,13 @@
 """Successive halving: how many settings go on, what it costs, that it repeats, and that the best one wins."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from alexnet.api.fitting import Fitting
 from alexnet.data.parts import divided_training
 from alexnet.errors import UsageError
 from alexnet.recipes.named import find_recipe
@@ -39,6 +43,48 @@ def test_every_setting_changes_something_and_the_plan_itself_is_the_first(count,
     assert len(found) <= count
     for fields in list(found.values())[1:]:
         assert any(flat(recipe)[name] != value for name, value in fields.items())
+
+
+def test_fields_that_were_given_are_not_tried_and_other_settings_take_their_place():
+    recipe = find_recipe("photos")
+    names = [*declared_settings(recipe, 8)]
+    mixing, _, parts, _, color, decay = names[1:]
+    assert [*declared_settings(recipe, 4, {"optim.lr"})] == ["as planned", mixing, parts, color]
+    assert [*declared_settings(recipe, 8, {"augment.cutmix", "epochs"})] == [name for name in names if name != mixing]
+    given = {"augment.mixup", "optim.lr", "augment.min_area", "augment.jitter"}
+    assert [*declared_settings(recipe, 8, given)] == ["as planned", decay]
+
+
+@pytest.mark.parametrize(("view", "there"), [("zoom", True), ("crop", False), ("center", False)])
+def test_parts_of_images_are_tried_where_there_are_any(view, there):
+    found = declared_settings(override(find_recipe("photos"), [f"view={view}"]), 8)
+    assert any("augment.min_area" in fields for fields in found.values()) == there
+
+
+def test_the_settings_of_a_search_are_used_as_they_were_tried(prepared, tiny, monkeypatch):
+    monkeypatch.setattr(searching, "score", lambda recipe, *_: (abs(math.log(recipe.optim.lr / tiny.optim.lr)), 1.0))
+    free, bound = Fitting(frozenset(), tries=4), Fitting(frozenset({"optim.lr"}), tries=4)
+    assert free.after(tiny, prepared, CPU).optim.lr in (tiny.optim.lr / 2, tiny.optim.lr * 2)
+    found = bound.after(tiny, prepared, CPU)
+    assert {row["setting"] for row in bound.rows} >= {"as planned", "dropout 0.2"}
+    assert all("optim.lr" not in row["fields"] for row in bound.rows)
+    assert found == tiny  # of equal settings the first
+
+
+def test_where_everything_is_given_nothing_is_trained(prepared, tiny, monkeypatch):
+    monkeypatch.setattr(searching, "score", None)
+    given = {"augment.mixup", "optim.lr", "model.dropout", "augment.jitter", "optim.weight_decay"}
+    fitting = Fitting(frozenset(given), tries=8)
+    assert fitting.after(tiny, prepared, CPU) == tiny
+    assert fitting.rows == ()
+    assert fitting.lines()["search"].startswith("nothing to try")
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_network_whose_answers_are_not_finite_has_failed(prepared, tiny, monkeypatch, loss):
+    found = SimpleNamespace(top1_error=0.0, log_loss=loss)
+    monkeypatch.setattr(searching, "evaluate", lambda *_, **__: found)
+    assert searching.score(override(tiny, ["epochs=1"]), prepared, CPU) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize("count", [-1, 1, 9, 100])

@@ -197,6 +197,9 @@ def test_a_real_caffe_lenet_knows_the_digits_that_it_was_tested_on(tmp_path, ale
     with tarfile.open(DIGITS) as tar:
         tar.extractall(tmp_path, filter="data")
     assert alexnet("import", LENET, tmp_path / "run").code == 0
+    verified = alexnet("verify", tmp_path / "run")
+    assert verified.out.strip() == f"{tmp_path / 'run'}: every file is as it was written"
+    assert alexnet("verify", tmp_path / "run", "--replay").code == 2  # E256: it was not trained here
     outcome = alexnet("evaluate", tmp_path / "run", tmp_path / "test", "--format", "json")
     assert outcome.code == 0, outcome.err
     facts = json.loads(outcome.out)

@@ -132,6 +132,9 @@ async function draw() {
 }
 
 onGo(draw);
+addEventListener("weights", () => {
+  setup = null; // it names the weights that the answers are of
+});
 addEventListener("popstate", draw);
 addEventListener("hashchange", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -10,15 +10,17 @@ const STEP = 900; // milliseconds
 let stopped = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // The rows of a feature map that have come from the server, so that the next one is there when the window needs it.
+// The key has the network: the same address answers otherwise when newer weights were loaded.
 const rows = new Map();
-function rowOf(address) {
-  if (!rows.has(address)) {
+function rowOf(run, address) {
+  const key = `${run.model} ${address}`;
+  if (!rows.has(key)) {
     if (rows.size > 40) rows.delete(rows.keys().next().value);
     const promise = fetchJson(address);
-    promise.catch(() => rows.delete(address));
-    rows.set(address, promise);
+    promise.catch(() => rows.delete(key));
+    rows.set(key, promise);
   }
-  return rows.get(address);
+  return rows.get(key);
 }
 
 function floats(data) {
@@ -43,8 +45,8 @@ export function drawConvolution(card, run, img, layers) {
   const draw = async () => {
     result.setAttribute("aria-busy", "true");
     try {
-      const data = await rowOf(at(row));
-      rowOf(at((row + 1) % height));
+      const data = await rowOf(run, at(row));
+      rowOf(run, at((row + 1) % height));
       if (result.isConnected) result.replaceChildren(...picture(data, column));
     } catch (error) {
       pause();
@@ -146,7 +148,7 @@ export function drawConvolution(card, run, img, layers) {
     ];
   };
 
-  const seen = rowOf(at(row));
+  const seen = rowOf(run, at(row));
   const channels = h("span", {}),
     chosenUnit = h("span", {});
   seen.then(

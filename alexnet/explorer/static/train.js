@@ -160,6 +160,7 @@ export function drawTrain(main, run) {
                     try {
                       const { changed } = await fetchJson("v1/reload", { method: "POST" });
                       message = t(changed.length ? "reloaded" : "unchanged");
+                      if (changed.length) dispatchEvent(new Event("weights"));
                     } catch (error) {
                       message = error.message;
                     }
