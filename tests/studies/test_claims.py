@@ -13,7 +13,7 @@ from alexnet.recipes.recipe import override, to_json
 from harness import ROOT
 from harness.claims_page import PAGE, by_arm, lines_of
 from studies.claims import claims, figures, leading, measures, verdicts
-from studies.paper import evidence, ingredients_photos, study
+from studies.paper import evidence, ingredients_photos, photos_folds, study
 
 
 def test_the_claims_are_those_of_the_rows():
@@ -175,6 +175,8 @@ def test_the_intervals_of_the_readme_are_those_of_the_claims(name):
     found = {" ".join(f.split()) for f in re.findall(r"[+-]?\d+\.\d\d\s+\[[^\]]+\]", (ROOT / name).read_text())}
     ingredients = {f"{line[2]} {line[3]}" for line in by_arm(PAGE).values() if line[3].startswith("[")}
     assert len(ingredients) == len(evidence.ARMS) + 1  # and ten views
-    assert ingredients <= found  # what is found of each is said
-    assert len(found - ingredients) == 4
-    assert all(figure in PAGE for figure in found - ingredients)
+    photos = set(re.findall(r"\| photos in five folds: .*\| ([+-]\S+ \[[^\]]+\]) points", PAGE))
+    assert len(photos) == len(photos_folds.CHANGES) - 1
+    assert ingredients | photos <= found  # what is found of each is said
+    assert len(found - ingredients - photos) == 3
+    assert all(figure in PAGE for figure in found)
