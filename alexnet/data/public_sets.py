@@ -60,7 +60,7 @@ def flowers102(cache: Path) -> Source:
     from torchvision.datasets import Flowers102
 
     def download() -> None:
-        with suppress(ModuleNotFoundError):  # SciPy, with which it would read the lists once they are there
+        with suppress(ModuleNotFoundError):  # of SciPy, with which it would read the lists once they are there
             Flowers102(cache, download=True)
 
     _downloaded("flowers102", cache, download)

@@ -377,7 +377,16 @@ def test_imagenette_and_flowers_from_official_files(tmp_path, monkeypatch):
     scipy_io.savemat(tmp_path / "flowers-102/imagelabels.mat", {"labels": np.array([[2, 1, 2, 1, 1]], np.uint8)})
     lists = {"trnid": np.array([[5, 1]]), "valid": np.array([[2, 4]]), "tstid": np.array([[3, 4]])}
     scipy_io.savemat(tmp_path / "flowers-102/setid.mat", lists)
-    monkeypatch.setattr(datasets, "Flowers102", lambda *_, **__: SimpleNamespace(classes=["rose", "lily"]))
+
+    class WithoutSciPy:
+        """What torchvision does where SciPy is not installed: it downloads, and then cannot read the lists."""
+
+        classes = ("rose", "lily")
+
+        def __init__(self, *_: object, **__: object) -> None:
+            raise ModuleNotFoundError("No module named 'scipy'")
+
+    monkeypatch.setattr(datasets, "Flowers102", WithoutSciPy)
     source = open_source("flowers102", downloads=tmp_path)
     assert classes_of(source.splits["train"], source.class_names) == {
         "jpg/image_00005.jpg": "rose", "jpg/image_00001.jpg": "lily"}  # fmt: skip
