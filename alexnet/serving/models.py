@@ -43,7 +43,7 @@ class ServedModels:
         self._checkpoint = checkpoint
         self._device = device
         self._loading = threading.Lock()
-        # Links to one run are one; the link that was named is kept, for it may lead to a newer run later.
+        # Two paths to one run are one name. The first is kept as it was typed: a link may lead to a newer run later.
         apart = list({folder.resolve(): folder for folder in reversed(folders)}.values())[::-1]
         self._folders = dict(zip(_names(apart), apart, strict=True))
         self._served: dict[str, ServedModel] = {}
@@ -97,7 +97,7 @@ def _state(served: ServedModel) -> tuple[object, ...]:
 def _names(folders: Sequence[Path]) -> list[str]:
     """A name for each of different folders: its own, after those of as many parents as tell it from the others."""
     paths = [folder.resolve().parts[1:] for folder in folders]
-    names = [path[-1] for path in paths]
+    names = [folder.resolve().name for folder in folders]
     for count in range(2, max(map(len, paths), default=0) + 1):
         names = [
             name if names.count(name) == 1 else "-".join(path[-count:]) for name, path in zip(names, paths, strict=True)

@@ -24,6 +24,7 @@ from alexnet.evaluation.views import central_view, crop_boxes
 from alexnet.explorer import network_view
 from alexnet.explorer.comparison import differing_fields, known_ingredient
 from alexnet.explorer.images import SentImages
+from alexnet.explorer.state import Explorer
 from alexnet.interpret.filters import tunings
 from alexnet.interpret.receptive_fields import TOP, Excited, box_of, receptive_fields
 from alexnet.models.build import build_model
@@ -35,6 +36,7 @@ from alexnet.recipes.recipe import override
 from alexnet.runs.checkpoint import load_model
 from alexnet.runs.run import open_run
 from alexnet.runs.status import ask, progress
+from alexnet.serving.models import ServedModels
 from alexnet.storage.locks import holds_lock, only_one
 
 PAGE = Path(network_view.__file__).parent / "static"
@@ -418,3 +420,16 @@ def test_sentences_of_the_routes_are_said_in_the_language_of_the_page(client):
     assert client.get("/page/said/en", params={"lines": "\n".join(texts)}).json()["said"] == texts
     for language, refused in (("zh", {"lines": "a" * 2001}), ("zh", {}), ("fr", {"lines": "a"})):
         assert client.get(f"/page/said/{language}", params=refused).status_code in (400, 422)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX only")
+def test_what_is_said_of_an_image_can_be_sent_whatever_its_name(trained, tmp_path):
+    folder = tmp_path / "index"
+    folder.mkdir()
+    try:
+        Image.new("RGB", (30, 30)).save(folder / os.fsdecode(b"caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    models = ServedModels([trained / "run"], device="cpu")
+    about = Explorer(models, folder).about(models.get(), "index-0")
+    assert json.dumps(about, ensure_ascii=False).encode("utf-8").count(b"caf") == 1

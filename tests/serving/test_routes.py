@@ -207,6 +207,7 @@ def test_every_run_has_a_name_of_its_own(tmp_path):
     folders = [tmp_path / name for name in ("a/runs/photos", "b/runs/photos", "b/runs/trash", "c/photos")]
     names = ["a-runs-photos", "b-runs-photos", "trash", "c-photos"]
     assert _names(folders) == names
+    assert _names([tmp_path / "x", Path("/")]) == ["x", ""]  # a slip, which is answered when it is opened
 
 
 def test_a_counter_of_millions_counts_every_one():
